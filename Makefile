@@ -1,0 +1,49 @@
+# make demo: from a fresh clone to a bits/dim with a report. make test: everything that CI checks.
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/demo
+
+# The first Python >= 3.11 that can make a virtual environment.
+FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$p && exit; done
+
+.PHONY: demo test test-slow format tables clean
+
+demo: $(VENV)/installed
+	@$(BIN)/gen-jax data prepare digits >/dev/null
+	$(BIN)/gen-jax train experiments/configs/gated_pixel_cnn_digits.py --workdir $(RUN)
+	@$(BIN)/gen-jax evaluate $(RUN) > $(RUN)/result.txt
+	@$(BIN)/gen-jax sample $(RUN) --num 64 --out $(RUN)/samples.png
+	@$(BIN)/gen-jax data export digits --limit 16 --out $(RUN)/test_images.npz
+	@$(BIN)/gen-jax complete $(RUN) $(RUN)/test_images.npz --keep top:0.5 --out $(RUN)/completions.png
+	@$(BIN)/gen-jax report $(RUN) --out $(RUN)/report.html
+	@cat $(RUN)/result.txt
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/pytest -n 2 -m slow
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tables: $(VENV)/installed
+	$(BIN)/python experiments/tables.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/installed: requirements.txt setup.cfg pyproject.toml
+	@python=$$($(FIND_PYTHON)); test -n "$$python" || { echo "gen_jax needs Python 3.11 or newer" >&2; exit 2; }; \
+	test -x $(BIN)/python || $$python -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@

@@ -1,0 +1,22 @@
+"""First-order Markov chain over raster order on fixed-binarised MNIST: the number to be better than.
+
+Command: gen-jax train experiments/configs/markov_binarized_mnist.py
+Hardware: 2 CPU cores, seconds
+Published: none
+"""
+
+from gen_jax import Markov, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+
+STEPS = 100
+
+
+def experiment() -> Experiment:
+    """One epoch exactly (50,000 = 100 x 500), so that every image is counted once."""
+    return Experiment(
+        model=Markov(image(28, 28, levels=2)),
+        data=Data("binarized_mnist"),
+        steps=STEPS,
+        batch_size=500,
+        evaluate=Evaluate(every=STEPS, batch_size=500),
+    )

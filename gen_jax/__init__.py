@@ -1,0 +1,39 @@
+"""gen_jax: likelihood-based generative models in JAX and Flax.
+
+Every model is a value with three verbs (`loss`, `log_prob`, `sample`), and every number it prints says whether it is
+exact, a bound or an estimate. The public names are imported when they are first used, so that `--help` stays fast.
+"""
+
+import importlib
+
+_NAMES = {
+    "Bernoulli": "gen_jax.heads",
+    "Categorical": "gen_jax.heads",
+    "Density": "gen_jax.density",
+    "Event": "gen_jax.typing",
+    "FVSBN": "gen_jax.models.baseline.fvsbn",
+    "FullTable": "gen_jax.models.baseline.full_table",
+    "GatedPixelCNN": "gen_jax.models.autoregressive.gated_pixel_cnn",
+    "Independent": "gen_jax.models.baseline.independent",
+    "InputError": "gen_jax.errors",
+    "Markov": "gen_jax.models.baseline.markov",
+    "binary": "gen_jax.typing",
+    "bits_per_dim": "gen_jax.density",
+    "functional": "gen_jax.density",
+    "image": "gen_jax.typing",
+    "points": "gen_jax.typing",
+    "tokens": "gen_jax.typing",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str):
+    if name not in _NAMES:
+        raise AttributeError(f"module 'gen_jax' has no attribute {name!r}")
+    return getattr(importlib.import_module(_NAMES[name]), name)
+
+
+def __dir__():
+    return [*__all__, "__version__"]

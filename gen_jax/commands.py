@@ -1,0 +1,235 @@
+"""What each command of `gen-jax` does: results on standard output, everything else on standard error."""
+
+import argparse
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from gen_jax.errors import InputError
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command that was parsed."""
+    name = "_".join(
+        filter(None, (args.command, getattr(args, "action", None), getattr(args, "subject", None)))
+    )
+    globals()[f"_{name}"](args)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.experiment import load_config
+    from gen_jax.train.loop import train
+    from gen_jax.train.workdir import WorkDir
+
+    runtime.set_up()
+    experiment = load_config(args.config, args.set)
+    origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
+    workdir = WorkDir(args.workdir or Path("runs") / args.config.stem, origin)
+    train(experiment, workdir, args.data_dir)
+    rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
+    best = min(rows, key=lambda row: row["bits_per_dim"]) if rows else None
+    if args.json:
+        _print_json(
+            {"workdir": str(workdir.path), "steps": experiment.steps, "best_validation": best}
+        )
+    else:
+        print(f"trained {experiment.steps} steps in {workdir.path}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    import jax
+    import numpy as np
+    from jax.sharding import PartitionSpec as P
+
+    from gen_jax import runtime
+    from gen_jax.evaluate import results
+    from gen_jax.evaluate.likelihood import Likelihoods
+    from gen_jax.evaluate.run import load_run
+    from gen_jax.train import sharding
+    from gen_jax.train.loop import load_split
+    from gen_jax.train.workdir import write_atomically
+
+    runtime.set_up()
+    run = load_run(args.workdir)
+    split = load_split(run.experiment, args.split, args.data_dir)
+    mesh = sharding.data_mesh(jax.device_count())
+    likelihoods = Likelihoods(
+        run.model,
+        mesh,
+        run.experiment.evaluate.batch_size,
+        jax.random.key(run.experiment.seed),
+    )
+    variables = sharding.put(jax.tree.map(np.asarray, run.variables), mesh, P())
+    result = likelihoods(variables, split, args.limit)
+    record = results.record(run, split, result)
+    if args.limit is None and args.split == "test":
+        write_atomically(run.workdir.result, results.dumps(record))
+    if args.json:
+        _print_json(record)
+    else:
+        what = f"{record['system']} on {split.dataset} {split.split}"
+        count = len(result.per_example)
+        print(f"{what}: {result}, {count} examples, trained in {record['seconds']:.0f} s")
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.evaluate import draw
+    from gen_jax.evaluate.run import load_run
+
+    _check_out(args.out)
+    runtime.set_up()
+    run = load_run(args.workdir)
+    x = draw.sample(run, args.num, args.seed, args.label, args.temperature)
+    _save(args.out, run, x, "samples", columns=max(1, round(len(x) ** 0.5)))
+    _say(
+        args,
+        {"out": str(args.out), "num": len(x), "step": run.step},
+        f"{len(x)} samples in {args.out}",
+    )
+
+
+def _complete(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from gen_jax import runtime
+    from gen_jax.evaluate import draw, pictures
+    from gen_jax.evaluate.run import load_run
+
+    _check_out(args.out)
+    runtime.set_up()
+    run = load_run(args.workdir)
+    event = run.experiment.model.event
+    x = pictures.read_images(args.images, event)
+    keep = draw.kept_region(args.keep, event.shape)
+    drawn = draw.complete(run, x, keep, args.seed, args.label, args.temperature)
+    if args.out.suffix == ".npz":
+        _save(args.out, run, drawn, "completions", columns=1)
+    else:
+        rows = np.stack([x, np.where(keep, x, 0), drawn], axis=1).reshape(-1, *event.shape)
+        _save(args.out, run, rows, "completions", columns=3)
+    _say(
+        args,
+        {"out": str(args.out), "num": len(x), "kept_sites": int(keep.sum()), "step": run.step},
+        f"{len(x)} completions in {args.out}: image, kept part, completion",
+    )
+
+
+def _report(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.evaluate import report
+    from gen_jax.train.workdir import write_atomically
+
+    _check_out(args.out, (".html",))
+    runtime.set_up()
+    write_atomically(args.out, report.html(args.workdirs, args.data_dir))
+    print(f"report in {args.out}")
+
+
+def _list(args: argparse.Namespace) -> None:
+    from gen_jax.evaluate import catalogue
+
+    found = {"systems": catalogue.systems(), "configs": catalogue.configs()}
+    if args.json:
+        _print_json(found)
+        return
+    print("systems")
+    for row in found["systems"]:
+        print(f"  {row['system']:<18} {row['is']}")
+    print("configs")
+    for row in found["configs"]:
+        print(f"  {row['config']}\n      {row['is']}")
+        print(f"      published: {row['published'] or 'none'}")
+        print(f"      measured:  {row['measured'] or 'not yet'}")
+
+
+def _data_list(args: argparse.Namespace) -> None:
+    from gen_jax.data import prepared
+    from gen_jax.data.builders import BUILDERS
+
+    folder = args.data_dir or prepared.default_data_dir()
+    there = prepared.prepared_names(args.data_dir)
+    rows = [
+        {"name": name, "is": (builder.__doc__ or "").splitlines()[0], "prepared": name in there}
+        for name, builder in sorted(BUILDERS.items())
+    ]
+    if args.json:
+        _print_json({"data_dir": str(folder), "datasets": rows})
+        return
+    print(f"in {folder}:")
+    for row in rows:
+        print(
+            f"  {row['name']:<18} {'prepared' if row['prepared'] else 'not prepared':<13} {row['is']}"
+        )
+
+
+def _data_prepare(args: argparse.Namespace) -> None:
+    from gen_jax.data import prepared
+
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # the builder talks of downloads that there are none of
+        folder = prepared.prepare(args.name, args.data_dir, args.source)
+    print(f"{args.name} is in {folder}")
+
+
+def _data_export(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from gen_jax.data import prepared
+
+    _check_out(args.out, (".npz",))
+    split = prepared.load(args.name, args.split, args.data_dir)
+    np.savez_compressed(args.out, images=split.x[: args.limit])
+    print(f"{len(split.x[: args.limit])} examples of {args.name} {args.split} in {args.out}")
+
+
+def _bench_sampling(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.evaluate import bench
+
+    runtime.set_up()
+    found = bench.sampling_costs(args.batch, naive=not args.no_naive)
+    if args.json:
+        _print_json(found)
+    else:
+        print(bench.table(found))
+
+
+def _check_out(path: Path, endings: tuple[str, ...] = (".png", ".npz")) -> None:
+    if path.suffix not in endings:
+        raise InputError(f"--out needs a name that ends in {' or '.join(endings)}, not {path}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--out: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise InputError(f"--out: {path} is a folder")
+
+
+def _save(path: Path, run: Any, x: Any, name: str, columns: int) -> None:
+    import numpy as np
+
+    from gen_jax.evaluate import pictures
+
+    event = run.experiment.model.event
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **{name: x.astype(np.int32 if event.levels > 256 else np.uint8)})
+    elif len(event.shape) == 3 and event.levels is not None:
+        pictures.save_grid(path, x, event.levels, columns)
+    else:
+        raise InputError(
+            f"examples of shape {event.shape} are no images; give --out a name that ends in .npz"
+        )
+
+
+def _say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:
+    if args.json:
+        _print_json(record)
+    else:
+        print(sentence)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))

@@ -1,0 +1,48 @@
+"""`batch(step)`: a pure function of (seed, step), so that resuming needs no iterator state."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import grain
+import numpy as np
+
+from gen_jax.data.prepared import Split
+from gen_jax.errors import InputError
+from gen_jax.typing import Batch
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Shuffled batches of a split for ever, every epoch a permutation; InputError if a batch exceeds the split."""
+
+    split: Split
+    batch_size: int
+    seed: int
+    conditional: bool = False
+
+    def __post_init__(self):
+        if self.batch_size > len(self.split):
+            raise InputError(
+                f"batch_size {self.batch_size} exceeds the {len(self.split)} examples of {self.split.split}"
+            )
+
+    @cached_property
+    def _order(self):
+        examples = grain.MapDataset.range(len(self.split)).seed(self.seed).shuffle()
+        return examples.repeat().batch(self.batch_size)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Which examples are in the batch of a step."""
+        return np.asarray(self._order[step])
+
+    def batch(self, step: int) -> Batch:
+        """The global batch of a step: `x` and, for a conditional model, `cond`."""
+        return take(self.split, self.indices(step), self.conditional)
+
+
+def take(split: Split, indices: np.ndarray, conditional: bool) -> Batch:
+    """The examples at `indices`, with labels for a conditional model."""
+    return {
+        "x": split.x[indices],
+        "cond": split.labels[indices] if conditional and split.labels is not None else None,
+    }

@@ -1,0 +1,113 @@
+"""Prepared data sets: where they lie, what they hold, and one split of them in memory."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gen_jax.errors import InputError, near
+from gen_jax.typing import Event
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which data set an experiment is about; the examples are integers, as stored."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """All examples of one split, in the order of the original files, with labels where the set has classes."""
+
+    dataset: str
+    version: str
+    split: str
+    x: np.ndarray
+    labels: np.ndarray | None
+    event: Event
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def default_data_dir() -> Path:
+    """`$TFDS_DATA_DIR`, else `~/tensorflow_datasets`: where every TFDS user keeps data."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def prepare(name: str, data_dir: Path | None = None, source: str | None = None) -> Path:
+    """Write a data set as ArrayRecord files, unless it is there; returns its folder. InputError on an unknown name."""
+    import tensorflow_datasets as tfds
+
+    from gen_jax.data.builders import BUILDERS
+
+    if name not in BUILDERS:
+        raise InputError(
+            f"unknown data set {name!r}{near(name, BUILDERS)}; there are {', '.join(sorted(BUILDERS))}"
+        )
+    tfds.disable_progress_bar()
+    options = {"source": source} if name == "binarized_mnist" else {}
+    builder = BUILDERS[name](
+        data_dir=data_dir or default_data_dir(), file_format="array_record", **options
+    )
+    builder.download_and_prepare()
+    return Path(builder.data_path)
+
+
+def load(name: str, split: str, data_dir: Path | None = None) -> Split:
+    """Read one split into memory; InputError where the set is not prepared, damaged, or has no such split."""
+    import tensorflow_datasets as tfds
+
+    folder = prepared_folder(name, data_dir)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        metadata = json.loads((folder / "metadata.json").read_text())
+    except Exception as error:
+        raise _damaged(folder, error) from error
+    if split not in builder.info.splits:
+        known = sorted(builder.info.splits)
+        raise InputError(
+            f"unknown split {split!r}{near(split, known)}; {name} has {', '.join(known)}"
+        )
+    try:
+        source: Any = builder.as_data_source(split=split)  # pyright: ignore[reportCallIssue]  a stub without it
+        examples = source.__getitems__(range(len(source)))
+    except Exception as error:
+        raise _damaged(folder, error) from error
+    examples = sorted(examples, key=lambda example: example["index"])
+    x = np.stack([example["image"] for example in examples])
+    classes = metadata["num_classes"]
+    labels = np.array([example["label"] for example in examples], np.int32) if classes else None
+    event = Event(x.shape[1:], metadata["levels"])
+    return Split(name, str(builder.info.version), split, x, labels, event, classes)
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    what = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(
+        f"the prepared data set at {folder} is damaged ({what}); remove the folder and prepare it again"
+    )
+
+
+def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
+    """The folder of the newest prepared version; InputError with the command to run where there is none."""
+    root = data_dir or default_data_dir()
+    versions = [path.parent for path in (root / name).glob("*.*.*/dataset_info.json")]
+    if not versions:
+        similar = near(name, prepared_names(data_dir))
+        raise InputError(
+            f"data set {name!r} is not prepared in {root}{similar}; run `gen-jax data prepare {name}"
+            + (f" --data-dir {data_dir}`" if data_dir else "`")
+        )
+    return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
+
+
+def prepared_names(data_dir: Path | None = None) -> list[str]:
+    """Names of the sets that are prepared in the folder."""
+    root = data_dir or default_data_dir()
+    return sorted({path.parts[-3] for path in root.glob("*/*.*.*/dataset_info.json")})

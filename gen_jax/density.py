@@ -1,0 +1,124 @@
+"""The protocol that every model answers to, and the pure functions that everything else calls.
+
+bits/dim = nats / (D log 2). A number is `exact`, a `bound` (printed with <=) or an `estimate` (printed with ~).
+"""
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
+
+Kind = Literal["mass", "density", "none"]
+Value = Literal["exact", "bound", "estimate"]
+Codec = Literal["direct", "bits_back", "none"]
+
+
+@runtime_checkable
+class Density(Protocol):
+    """A distribution over events, as a Linen module.
+
+    kind: probability of integers, density of reals, or no likelihood at all. value: what `log_prob` returns, the exact
+    log p, a lower bound of it, or an unbiased or numerical estimate. codec: how an entropy coder can use it.
+    """
+
+    event: Event
+    kind: Kind
+    value: Value
+    codec: Codec
+    num_classes: int
+
+    def loss(self, x: Array, key: PRNGKey, cond: Array | None = None) -> tuple[Scalar, Metrics]:
+        """Training loss in the unit of its paper, mean over the batch; may update mutable collections."""
+        ...
+
+    def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Array | None = None) -> Nats:
+        """log p(x) in nats, summed over the event; `key` only where the value is not exact."""
+        ...
+
+    def sample(
+        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float = 1.0
+    ) -> Array:
+        """n draws in the data's own type."""
+        ...
+
+
+class Functional(NamedTuple):
+    """A model as pure functions of its variables."""
+
+    model: Any
+    init: Callable[..., dict]
+    loss: Callable[..., tuple[Scalar, tuple[Metrics, dict]]]
+    log_prob: Callable[..., Nats]
+    sample: Callable[..., Array]
+
+
+def functional(model: Any) -> Functional:
+    """Wrap a module once: init(key, x), loss(variables, x, key), log_prob(variables, x), sample(variables, key, n).
+
+    `loss` returns (loss, (metrics, updated collections)); `cond` is a keyword of each.
+    """
+
+    def labels(cond: ArrayLike | None) -> Array | None:
+        return None if cond is None else jnp.asarray(cond)
+
+    def init(key: PRNGKey, x: ArrayLike, cond: ArrayLike | None = None) -> dict:
+        names = ("params", "noise", "dropout")
+        rngs = {name: fold_in(key, name) for name in names}
+        return model.init(rngs, jnp.asarray(x), fold_in(key, "loss"), labels(cond), method="loss")
+
+    def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: ArrayLike | None = None):
+        mutable = [name for name in variables if name != "params"]
+        rngs = {"dropout": fold_in(key, "dropout")}
+        (value, metrics), updated = model.apply(
+            variables, jnp.asarray(x), key, labels(cond), method="loss", mutable=mutable, rngs=rngs
+        )
+        return value, (metrics, updated)
+
+    def log_prob(
+        variables: Variables,
+        x: ArrayLike,
+        key: PRNGKey | None = None,
+        cond: ArrayLike | None = None,
+    ):
+        return model.apply(variables, jnp.asarray(x), key, labels(cond), method="log_prob")
+
+    def sample(
+        variables: Variables,
+        key: PRNGKey,
+        n: int,
+        cond: ArrayLike | None = None,
+        temperature: float | Scalar = 1.0,
+    ):
+        return model.apply(variables, key, n, labels(cond), temperature, method="sample")
+
+    return Functional(model, init, loss, log_prob, sample)
+
+
+def fold_in(key: PRNGKey, data: int | str | Array) -> PRNGKey:
+    """A new key from a key and a step or a name."""
+    return jax.random.fold_in(key, zlib.crc32(data.encode()) if isinstance(data, str) else data)
+
+
+def bits_per_dim(nats: Float[Array, "*batch"], event: Event) -> Float[Array, "*batch"]:
+    """nats / (D log 2); `nats` is a negative log-likelihood of the whole event."""
+    return nats / (event.size * math.log(2.0))
+
+
+def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Nats:
+    """log (1/K sum_k w_k), a lower bound of log p that grows with K (Burda et al. 2015, 1509.00519, eq. 8)."""
+    return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(log_weights.shape[0])
+
+
+def num_parameters(model: Any, variables: Variables) -> int:
+    """Free parameters: the model's own count where it states one (tables of counts), else the size of `params`."""
+    stated = getattr(model, "num_parameters", None)
+    if stated is not None:
+        return stated
+    return sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))

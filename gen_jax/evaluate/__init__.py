@@ -1,0 +1,1 @@
+"""bits/dim under one protocol, results, reports and benchmarks."""

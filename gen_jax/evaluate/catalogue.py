@@ -1,0 +1,60 @@
+"""What there is: systems (files of `models/`), configs (files of `experiments/configs/`) and measured results.
+
+Read from docstrings and JSON files without importing jax. A config's docstring has a line `Published: ...`.
+"""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parents[2]
+MODELS = SOURCE / "gen_jax" / "models"
+CONFIGS = SOURCE / "experiments" / "configs"
+RESULTS = SOURCE / "experiments" / "results"
+NO_SYSTEMS = ("__init__", "chain_rule", "counts")
+
+
+def systems() -> list[dict[str, str]]:
+    """Id, family and first docstring line of every system."""
+    files = sorted(path for path in MODELS.rglob("*.py") if path.stem not in NO_SYSTEMS)
+    return [
+        {"system": path.stem, "family": path.parent.name, "is": docstring(path)[0]}
+        for path in files
+    ]
+
+
+def configs() -> list[dict[str, Any]]:
+    """Every config with its published number and, where a result file holds it, the measured one."""
+    rows = []
+    for path in sorted(CONFIGS.glob("*.py")):
+        published = [
+            line.partition(":")[2].strip()
+            for line in docstring(path)
+            if line.startswith("Published:")
+        ]
+        result = RESULTS / f"{path.stem}.json"
+        measured = json.loads(result.read_text()) if result.exists() else None
+        rows.append(
+            {
+                "config": str(path.relative_to(SOURCE)),
+                "is": docstring(path)[0],
+                "published": published[0] if published else None,
+                "measured": None if measured is None else summary(measured),
+            }
+        )
+    return rows
+
+
+def summary(result: dict[str, Any]) -> str:
+    """One result in one phrase, with its sign."""
+    sign = {"exact": "", "bound": "<= ", "estimate": "~ "}[result["value"]]
+    return (
+        f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim ({sign}{result['nats']:.2f} nats),"
+        f" {result['value']}, {result['num_examples']} examples of {result['dataset']} {result['split']}"
+    )
+
+
+def docstring(path: Path) -> list[str]:
+    """Lines of a file's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or path.stem).splitlines()

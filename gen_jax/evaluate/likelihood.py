@@ -1,0 +1,91 @@
+"""Negative log-likelihood of a split: every example once, averaged weights, fixed noise, highest matmul precision.
+
+bits/dim = nats / (D log 2); the standard error is that of the mean over the examples.
+"""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from gen_jax.data.batches import take
+from gen_jax.data.prepared import Split
+from gen_jax.density import Functional, Value, fold_in
+from gen_jax.errors import InputError
+from gen_jax.train import sharding
+from gen_jax.typing import Event, PRNGKey, Variables
+
+SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Per-example negative log-likelihoods in nats, and what they come to."""
+
+    per_example: np.ndarray
+    event: Event
+    value: Value
+
+    @property
+    def nats(self) -> float:
+        """Mean over the examples, nats per example."""
+        return float(self.per_example.mean())
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Mean in bits per dimension."""
+        return self.nats / self._scale
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean in bits per dimension."""
+        count = len(self.per_example)
+        return (
+            float(self.per_example.std(ddof=1) / math.sqrt(count) / self._scale)
+            if count > 1
+            else math.nan
+        )
+
+    @property
+    def _scale(self) -> float:
+        return self.event.size * math.log(2.0)
+
+    def __str__(self) -> str:
+        sign = SIGN[self.value]
+        return f"{sign}{self.bits_per_dim:.4f} ± {self.stderr:.4f} bits/dim ({sign}{self.nats:.2f} nats), {self.value}"
+
+
+class Likelihoods:
+    """Compiled once for a batch size; call it with variables and a split."""
+
+    def __init__(self, model: Functional, mesh: Mesh, batch_size: int, key: PRNGKey):
+        kind = model.model.kind
+        if kind == "none":
+            raise InputError(
+                f"{type(model.model).__name__} has no likelihood: there is no bits/dim to evaluate"
+            )
+        self.model, self.mesh = model, mesh
+        self.batch_size = math.ceil(batch_size / mesh.size) * mesh.size
+        self.key = None if model.model.value == "exact" else fold_in(key, "evaluate")
+        self.log_prob = jax.jit(self._log_prob, out_shardings=NamedSharding(mesh, P()))
+
+    def _log_prob(self, variables, batch, index):
+        key = None if self.key is None else fold_in(self.key, index)
+        with jax.default_matmul_precision("highest"):
+            return self.model.log_prob(variables, batch["x"], key, cond=batch["cond"])
+
+    def __call__(self, variables: Variables, split: Split, limit: int | None = None) -> Result:
+        """All examples, or the first `limit`; the last batch is filled up and the filling not counted."""
+        count = len(split) if limit is None else min(limit, len(split))
+        conditional = bool(self.model.model.num_classes)
+        values = []
+        for index, first in enumerate(range(0, count, self.batch_size)):
+            rows = np.arange(first, first + self.batch_size)
+            batch = take(split, np.where(rows < count, rows, 0), conditional)
+            batch = sharding.put(batch, self.mesh, P("data"))
+            log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
+            values.append(-log_prob[rows < count])
+        return Result(np.concatenate(values), split.event, self.model.model.value)

@@ -1,0 +1,116 @@
+"""The result file: what was measured, under which protocol, by which code, on which machine."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gen_jax.data.prepared import Split
+from gen_jax.density import num_parameters
+from gen_jax.evaluate.likelihood import Result
+from gen_jax.evaluate.run import Run
+from gen_jax.experiment import to_tree
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "numpy",
+)
+
+
+def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
+    """All fields of a result file: nats an example, bits_per_dim and its stderr, seconds of training."""
+    experiment = run.experiment
+    rows = [row for row in run.workdir.metrics_rows() if row["step"] <= experiment.steps]
+    seconds = max((row.get("seconds", 0.0) for row in rows), default=0.0)
+    weights = jax.tree.leaves(run.variables)
+    return {
+        "system": experiment.system,
+        "dataset": split.dataset,
+        "dataset_version": split.version,
+        "split": split.split,
+        "num_examples": len(result.per_example),
+        "nats": result.nats,
+        "bits_per_dim": result.bits_per_dim,
+        "stderr": None if math.isnan(result.stderr) else result.stderr,
+        "kind": experiment.model.kind,
+        "value": experiment.model.value,
+        "draws": None if experiment.model.value == "exact" else 1,
+        "protocol": protocol(run),
+        "certified": False,
+        "file_bytes": None,
+        "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in weights),
+        "parameters": num_parameters(experiment.model, run.variables),
+        "forward_passes": None,
+        "seed": experiment.seed,
+        "steps": experiment.steps,
+        "seconds": round(seconds, 1),
+        "device": jax.devices()[0].device_kind,
+        "cpu": cpu_name(),
+        "threads": len(os.sched_getaffinity(0)),
+        "versions": versions(),
+        **revision(),
+        "config": to_tree(experiment),
+    }
+
+
+def protocol(run: Run) -> str:
+    """One sentence: which weights, which precision, which batch."""
+    dtype = getattr(run.experiment.model, "dtype", None) or "float32"
+    evaluate = run.experiment.evaluate
+    examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
+    weights = f"averaged weights (decay {run.experiment.ema}) of step {run.step}"
+    selection = f"best on {examples}validation every {evaluate.every} steps"
+    precision = f"compute {dtype}, matmul precision highest"
+    return f"{weights}, {selection}; {precision}; batch {evaluate.batch_size}, every example once"
+
+
+def cpu_name() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide a number."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def revision() -> dict[str, Any]:
+    """git revision of the source checkout and whether it had changes; null where the package is no checkout."""
+    source = Path(__file__).resolve().parents[2]
+
+    def git(*args: str) -> str | None:
+        command = ["git", "-C", str(source), *args]
+        try:
+            return subprocess.run(
+                command, capture_output=True, text=True, check=True
+            ).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    head = git("rev-parse", "HEAD") if (source / ".git").exists() else None
+    return {"git": head, "dirty": bool(git("status", "--porcelain")) if head else None}
+
+
+def dumps(value: Any) -> str:
+    """JSON with one field a line; NaN is not written."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"

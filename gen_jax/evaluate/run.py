@@ -1,0 +1,56 @@
+"""A trained run read back from its work directory."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax.density import Functional, functional
+from gen_jax.errors import InputError
+from gen_jax.experiment import Experiment
+from gen_jax.train.checkpoint import Checkpoints
+from gen_jax.train.logging import LOG
+from gen_jax.train.step import create_state
+from gen_jax.train.workdir import WorkDir
+
+
+@dataclass(frozen=True)
+class Run:
+    """The best checkpoint by validation, with the averaged weights."""
+
+    workdir: WorkDir
+    experiment: Experiment
+    model: Functional
+    variables: dict[str, Any]
+    step: int
+
+    @property
+    def conditional(self) -> bool:
+        """The model takes a class."""
+        return bool(self.experiment.model.num_classes)
+
+
+def load_run(path: Path) -> Run:
+    """Read config and checkpoint; InputError where the folder is no work directory or holds no checkpoint."""
+    workdir = WorkDir(path)
+    experiment = workdir.experiment()
+    if not workdir.checkpoints.is_dir():
+        raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
+    model = functional(experiment.model)
+    event, batch_size = experiment.model.event, experiment.batch_size
+    dtype = jnp.float32 if event.levels is None else jnp.uint8
+    cond = jnp.zeros(batch_size, jnp.int32) if experiment.model.num_classes else None
+    batch = {"x": jnp.zeros((batch_size, *event.shape), dtype), "cond": cond}
+    like = jax.eval_shape(
+        partial(create_state, model, experiment.optimizer.build(), jax.random.key(experiment.seed)),
+        batch,
+    )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+    checkpoints = Checkpoints(workdir.checkpoints, read_only=True)
+    step, state = checkpoints.restore_best(like, LOG.warning)
+    checkpoints.close()
+    return Run(workdir, experiment, model, {"params": state.ema, **state.collections}, step)

@@ -1,0 +1,1 @@
+"""Autoregressive models: exact likelihood by the chain rule."""

@@ -1,0 +1,1 @@
+"""What every other number is to be compared with: models that a lecture starts from."""

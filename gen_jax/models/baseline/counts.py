@@ -1,0 +1,52 @@
+"""Tables of counts: the maximum-likelihood fit of a table is counting, here a loss that updates a collection.
+
+Laplace smoothing with pseudo-count alpha: p(k) = (count_k + alpha) / (total + alpha levels).
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from gen_jax.density import bits_per_dim
+from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.typing import Metrics, PRNGKey, Scalar
+
+
+class Counting(Autoregressive):
+    """Conditionals read from tables of counts; `loss` is the code length under the counts so far, then adds the batch.
+
+    A subclass says the shape of its table and which of its cells a batch falls into. The counts are exact after one
+    epoch whose steps x batch_size is the number of examples; the parameters of a site are log-probabilities.
+    """
+
+    alpha: float = 1.0
+
+    @property
+    def table_shape(self) -> tuple[int, ...]:
+        """Contexts and, on the last axis, levels."""
+        raise TypeError(f"{type(self).__name__} does not define its table")
+
+    def increments(self, x: Integer[Array, "B *event"]) -> Float[Array, "*table"]:
+        """How often each cell of the table occurs in the batch."""
+        raise TypeError(f"{type(self).__name__} does not define its table")
+
+    def setup(self):
+        """The table of counts, zero before the first batch."""
+        self.counts = self.variable("counts", "table", jnp.zeros, self.table_shape)
+
+    def log_table(self) -> Float[Array, "*table"]:
+        """Smoothed log-probabilities, normalised over the last axis."""
+        smoothed = self.counts.value + self.alpha
+        return jnp.log(smoothed) - jnp.log(jnp.sum(smoothed, axis=-1, keepdims=True))
+
+    def head_params(self, log_probs: Float[Array, "*batch levels"]) -> Float[Array, "*batch P"]:
+        """The head's parameters for these log-probabilities: a log-odds for two levels, else logits."""
+        return log_probs[..., 1:] - log_probs[..., :1] if self.levels == 2 else log_probs
+
+    def loss(
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """Code length of the batch under the counts before it, nats per dimension."""
+        nats = -jnp.mean(self.log_prob(x, key, cond))
+        if not self.is_initializing():
+            self.counts.value = self.counts.value + self.increments(x)
+        return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}

@@ -1,0 +1,55 @@
+"""Independent pixels: log p(x) = sum_i log p_i(x_i), one histogram a position. n free parameters for binary data."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax, nn
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+from gen_jax.models.baseline.counts import Counting
+
+
+class Independent(Counting):
+    """Nothing depends on anything; the factor of every other system's table."""
+
+    @property
+    def table_shape(self) -> tuple[int, ...]:
+        """A histogram for each site."""
+        return (self.event.size, self.levels)
+
+    @property
+    def num_parameters(self) -> int:
+        """n (levels - 1)."""
+        return self.event.size * (self.levels - 1)
+
+    def increments(self, x: Integer[Array, "B *event"]) -> Float[Array, "sites levels"]:
+        """Histogram of the batch at each site."""
+        return jnp.sum(nn.one_hot(x.reshape(x.shape[0], -1), self.levels), axis=0)
+
+    def __call__(
+        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
+    ) -> Float[Array, "B sites P"]:
+        """The same parameters for every example."""
+        params = self.head_params(self.log_table())
+        return jnp.broadcast_to(params, (x.shape[0], *params.shape))
+
+    def context(self, site: int) -> Bool[np.ndarray, " sites"]:
+        """Nothing."""
+        return np.zeros(self.num_sites, bool)
+
+    def init_cache(self, n: int, cond: Array | None = None) -> Int[Array, " n"]:
+        """Nothing to remember but the batch size."""
+        return jnp.zeros(n, jnp.int32)
+
+    def step(
+        self, cache: Int[Array, " n"], site: Int[Array, ""]
+    ) -> tuple[Array, Float[Array, "n P"]]:
+        """Read one row of the table."""
+        row = lax.dynamic_index_in_dim(self.log_table(), site, keepdims=False)
+        params = self.head_params(row)
+        return cache, jnp.broadcast_to(params, (cache.shape[0], *params.shape))
+
+    def write(
+        self, cache: Int[Array, " n"], site: Int[Array, ""], value: Int[Array, "n 1"]
+    ) -> Array:
+        """Nothing to take in."""
+        return cache

@@ -1,0 +1,53 @@
+"""Causal convolutions as cropped ones: no multiplication by a masked zero where a whole row or column is closed.
+
+Each has a parallel form over an image and a form for one row or one site over a window that the caller keeps.
+`strict` moves the window by one, so that the output does not read its own row (vertical) or column (horizontal).
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def vertical_conv(
+    x: Float[Array, "B H W I"], kernel: Float[Array, "h w I O"], strict: bool
+) -> Float[Array, "B H W O"]:
+    """Row r reads rows r-h+1..r (strict: r-h..r-1) and columns c-w//2..c+w//2; zeros outside the image."""
+    height, width = kernel.shape[:2]
+    rows = (height, -1) if strict else (height - 1, 0)
+    columns = (width // 2, (width - 1) // 2)
+    return lax.conv_general_dilated(x, kernel, (1, 1), (rows, columns), dimension_numbers=_LAYOUT)
+
+
+def vertical_conv_row(
+    window: Float[Array, "B h W I"], kernel: Float[Array, "h w I O"]
+) -> Float[Array, "B W O"]:
+    """One row of `vertical_conv`: `window` holds the h rows that it reads."""
+    width = kernel.shape[1]
+    columns = (width // 2, (width - 1) // 2)
+    y = lax.conv_general_dilated(
+        window, kernel, (1, 1), ((0, 0), columns), dimension_numbers=_LAYOUT
+    )
+    return y[:, 0]
+
+
+def horizontal_conv(
+    x: Float[Array, "B H W I"], kernel: Float[Array, "w I O"], strict: bool
+) -> Float[Array, "B H W O"]:
+    """Column c reads columns c-w+1..c (strict: c-w..c-1) of its own row; zeros outside the image."""
+    width = kernel.shape[0]
+    if width == 1 and not strict:
+        return x @ kernel[0]
+    columns = (width, -1) if strict else (width - 1, 0)
+    padding = ((0, 0), columns)
+    return lax.conv_general_dilated(x, kernel[None], (1, 1), padding, dimension_numbers=_LAYOUT)
+
+
+def horizontal_conv_site(
+    window: Float[Array, "B w I"], kernel: Float[Array, "w I O"]
+) -> Float[Array, "B O"]:
+    """One site of `horizontal_conv`: `window` holds the w columns that it reads."""
+    batch, width, inputs = window.shape
+    return window.reshape(batch, width * inputs) @ jnp.reshape(kernel, (width * inputs, -1))

@@ -1,0 +1,73 @@
+"""What a run tells while it runs: a progress bar on standard error, metrics.jsonl and TensorBoard event files."""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from gen_jax.train.workdir import WorkDir
+
+LOG = logging.getLogger("gen_jax")
+
+
+def log_to_stderr() -> None:
+    """One line a message. What the checkpoint library logs is left out: its errors are raised."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    LOG.handlers[:] = [handler]
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+
+
+class RunLog:
+    """Writes scalars by step to metrics.jsonl and TensorBoard, and shows the progress of `steps` steps."""
+
+    def __init__(self, workdir: WorkDir, steps: int, start: int, unit: str):
+        workdir.keep_metrics_until(start)
+        before = max((row.get("seconds", 0.0) for row in workdir.metrics_rows()), default=0.0)
+        self.began = time.perf_counter() - before
+        self.unit = unit
+        self.file = workdir.metrics.open("a")
+        self.board = SummaryWriter(str(workdir.path / "tensorboard"), purge_step=start + 1)
+        columns = (
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[shown]}  {task.fields[rate]:.1f} steps/s"),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.progress.add_task(
+            "train", total=steps, completed=start, shown="", rate=0.0
+        )
+
+    def __enter__(self):
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error):
+        self.progress.stop()
+        self.file.close()
+        self.board.close()
+
+    def scalars(self, step: int, split: str, values: dict[str, Any]) -> None:
+        """Write one row; `seconds` is training time, earlier parts of a resumed run included."""
+        seconds = round(time.perf_counter() - self.began, 2)
+        self.file.write(
+            json.dumps({"step": step, "split": split, "seconds": seconds, **values}) + "\n"
+        )
+        self.file.flush()
+        for name, value in values.items():
+            self.board.add_scalar(f"{split}/{name}", value, step)
+
+    def advance(self, step: int, value: float) -> None:
+        """Move the bar; the rate is that of the bar's own clock."""
+        rate = self.progress.tasks[0].speed or 0.0
+        self.progress.update(self.task, completed=step, shown=f"{value:.3f} {self.unit}", rate=rate)

@@ -1,0 +1,173 @@
+"""The train loop: claim the work directory, resume, step, validate, save. Read it from top to bottom.
+
+Bit-exact: noise and batches are functions of (seed, step), every step runs in the same compiled program of
+`steps_per_call` steps, and a resumed run starts at a multiple of it.
+"""
+
+import functools
+import math
+import signal
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from gen_jax.data import prepared
+from gen_jax.data.batches import Batches
+from gen_jax.density import functional
+from gen_jax.errors import InputError
+from gen_jax.evaluate.likelihood import Likelihoods
+from gen_jax.experiment import Experiment
+from gen_jax.train import sharding
+from gen_jax.train.checkpoint import Checkpoints
+from gen_jax.train.logging import LOG, RunLog
+from gen_jax.train.step import TrainState, create_state, train_step, train_steps, unrolled
+from gen_jax.train.workdir import WorkDir
+from gen_jax.typing import MetricRows
+
+MAX_STEPS_PER_CALL = 10
+SIGTERM_STATUS = 143
+
+
+def train(experiment: Experiment, workdir: WorkDir, data_dir: Path | None = None) -> TrainState:
+    """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved."""
+    model = functional(experiment.model)
+    optimizer = experiment.optimizer.build()
+    key = jax.random.key(experiment.seed)
+    split = load_split(experiment, "train", data_dir)
+    validation = load_split(experiment, "validation", data_dir)
+    batches = Batches(
+        split, experiment.batch_size, experiment.seed, bool(experiment.model.num_classes)
+    )
+
+    mesh = sharding.data_mesh(experiment.batch_size // experiment.optimizer.accumulate)
+    create = functools.partial(create_state, model, optimizer, key)
+    first = sharding.put(batches.batch(0), mesh, P("data"))
+    shapes = jax.eval_shape(create, first)
+    workdir.claim(experiment)  # only now: what cannot be built leaves nothing behind
+    placed = sharding.state_sharding(shapes, mesh)
+    like = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
+    )
+
+    one_step = functools.partial(
+        train_step,
+        model=model,
+        optimizer=optimizer,
+        key=key,
+        ema=experiment.ema,
+        accumulate=experiment.optimizer.accumulate,
+    )
+    step_many = jax.jit(
+        functools.partial(train_steps, step=one_step),
+        donate_argnums=0,
+        out_shardings=(placed, NamedSharding(mesh, P())),
+    )
+    per_call = steps_per_call(experiment)
+    likelihoods = None
+    if experiment.model.kind != "none":
+        likelihoods = Likelihoods(model, mesh, experiment.evaluate.batch_size, key)
+
+    checkpoints = Checkpoints(workdir.checkpoints)
+    restored = checkpoints.restore_newest(like, LOG.warning)
+    if restored is None:
+        start, state = 0, jax.jit(create, out_shardings=placed)(first)
+    else:
+        start, state = restored
+        LOG.info("continuing at step %d of %d", start, experiment.steps)
+    unit = "loss" if likelihoods is None else "bits/dim"
+
+    run_log = RunLog(workdir, experiment.steps, start, unit)
+    with _terminated() as terminated, checkpoints, run_log as log:
+        saved = start
+        running = []  # calls whose metrics are not fetched yet: device and host work side by side
+        for step in range(start, experiment.steps, per_call):
+            rows = [batches.batch(s) for s in range(step, step + per_call)]
+            stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
+            state, metrics = step_many(state, sharding.put(stacked, mesh, P(None, "data")))
+            done = step + per_call
+            if running and step % MAX_STEPS_PER_CALL == 0:
+                _report(log, running, batches, saved)
+                running = []
+            running.append((step, metrics))
+            stop = terminated.is_set()
+            if stop or done % experiment.evaluate.every == 0 or done == experiment.steps:
+                _report(log, running, batches, saved)
+                running, value = [], None
+                if likelihoods is not None and not stop:
+                    variables = {"params": state.ema, **state.collections}
+                    result = likelihoods(variables, validation, experiment.evaluate.examples)
+                    value = result.bits_per_dim
+                    log.scalars(done, "validation", {"bits_per_dim": value, "nats": result.nats})
+                    LOG.info("step %d: validation %s", done, result)
+                checkpoints.save(done, state, value)
+                saved = done
+            if stop:
+                LOG.warning("SIGTERM: saved step %d of %d", done, experiment.steps)
+                raise SystemExit(SIGTERM_STATUS)
+    return state
+
+
+def load_split(experiment: Experiment, name: str, data_dir: Path | None) -> prepared.Split:
+    """A split that the model fits; InputError where sizes, levels or classes differ."""
+    split, model = prepared.load(experiment.data.name, name, data_dir), experiment.model
+    if split.event != model.event:
+        raise InputError(
+            f"the model is of {model.event.shape} with {model.event.levels} levels, data set {split.dataset} has"
+            f" {split.event.shape} with {split.event.levels} levels"
+        )
+    if model.num_classes and model.num_classes != split.num_classes:
+        raise InputError(
+            f"the model has {model.num_classes} classes, data set {split.dataset} has {split.num_classes}"
+        )
+    return split
+
+
+def steps_per_call(experiment: Experiment) -> int:
+    """Largest number, at most ten, that divides the budget and the distance between evaluations; one where unrolled."""
+    if unrolled():
+        return 1
+    common = math.gcd(experiment.steps, experiment.evaluate.every)
+    return max(n for n in range(1, MAX_STEPS_PER_CALL + 1) if common % n == 0)
+
+
+def _report(log: RunLog, calls: list[tuple[int, MetricRows]], batches: Batches, saved: int) -> None:
+    """Log the mean over some calls; FloatingPointError at the first loss that is not finite."""
+    first, names = calls[0][0], calls[0][1].keys()
+    rows = {
+        name: np.concatenate([np.asarray(metrics[name]) for _, metrics in calls]) for name in names
+    }
+    broken = np.flatnonzero(~np.isfinite(rows["loss"]))
+    if broken.size:
+        bad = first + int(broken[0])
+        listed = ", ".join(map(str, batches.indices(bad)))
+        kept = (
+            f"the last good checkpoint is of step {saved}"
+            if saved
+            else "no checkpoint was saved before"
+        )
+        raise FloatingPointError(
+            f"the loss is not finite at step {bad}; its batch is examples {listed} of {batches.split.split}; {kept}"
+        )
+    done = first + len(rows["loss"])
+    means = {name: float(row.mean(dtype=np.float64)) for name, row in rows.items()}
+    log.scalars(done, "train", means)
+    log.advance(done, means.get("bits_per_dim", means["loss"]))
+
+
+class _terminated:  # noqa: N801  reads as a with statement
+    """A flag that SIGTERM sets; the loop looks at it between calls. Off the main thread there is no handler."""
+
+    def __enter__(self) -> threading.Event:
+        self.flag = threading.Event()
+        self.main = threading.current_thread() is threading.main_thread()
+        if self.main:
+            self.before = signal.signal(signal.SIGTERM, lambda *_: self.flag.set())
+        return self.flag
+
+    def __exit__(self, *error):
+        if self.main:
+            signal.signal(signal.SIGTERM, self.before)

@@ -1,0 +1,109 @@
+"""The train step: a pure function of (state, batch), the same for every system and every number of devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Int
+
+from gen_jax.density import Functional, fold_in
+from gen_jax.typing import Batch, MetricRows, Metrics, PRNGKey
+
+
+class TrainState(NamedTuple):
+    """All that training changes. `ema` is read by evaluation only; `collections` holds what a loss updates itself."""
+
+    step: Int[Array, ""]
+    params: Any
+    ema: Any
+    opt_state: Any
+    collections: dict[str, Any]
+
+
+def create_state(
+    model: Functional, optimizer: optax.GradientTransformation, key: PRNGKey, batch: Batch
+) -> TrainState:
+    """Initialise from one batch; the average starts at the (data-dependent) initialisation."""
+    collections = dict(model.init(fold_in(key, "init"), batch["x"], cond=batch["cond"]))
+    params = collections.pop("params", {})
+    ema = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), collections)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: Functional,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKey,
+    ema: float,
+    accumulate: int = 1,
+) -> tuple[TrainState, Metrics]:
+    """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t))."""
+    step_key = fold_in(fold_in(key, "loss"), state.step)
+
+    def loss(params, collections, part, part_key):
+        variables = {"params": params, **collections}
+        return model.loss(variables, part["x"], part_key, cond=part["cond"])
+
+    def gradient(collections, inputs):
+        part, index = inputs
+        part_key = fold_in(step_key, index) if accumulate > 1 else step_key
+        (value, (metrics, collections)), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params, collections, part, part_key
+        )
+        return collections, (grads, {"loss": value, **metrics})
+
+    if accumulate == 1:
+        collections, (grads, metrics) = gradient(state.collections, (batch, 0))
+    else:
+        parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
+        collections, stacked = scan(gradient, state.collections, (parts, jnp.arange(accumulate)))
+        grads, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), stacked)
+
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
+    average = jax.tree.map(
+        lambda old, new: (old + (1 - decay) * (new - old)).astype(old.dtype), state.ema, params
+    )
+    metrics |= {
+        "grad_norm": optax.global_norm(grads),
+        "param_norm": optax.global_norm(params),
+        "update_norm": optax.global_norm(updates),
+    }
+    return TrainState(state.step + 1, params, average, opt_state, collections), metrics
+
+
+def train_steps(
+    state: TrainState,
+    batches: Batch,
+    step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+) -> tuple[TrainState, MetricRows]:
+    """Several steps in one program; metrics come back stacked, one row a step."""
+    return scan(step, state, batches)
+
+
+def unrolled() -> bool:
+    """On CPU a scan is written out: XLA computes a convolution's weight gradient a hundred times slower in a loop."""
+    return jax.default_backend() == "cpu"
+
+
+def scan(body: Callable, carry: Any, inputs: Any) -> tuple[Any, Any]:
+    """`lax.scan`, written out where `unrolled`."""
+    if not unrolled():
+        return lax.scan(body, carry, inputs)
+    outputs = []
+    for i in range(len(jax.tree.leaves(inputs)[0])):
+        carry, output = body(carry, jax.tree.map(lambda x, i=i: x[i], inputs))
+        outputs.append(output)
+    return carry, jax.tree.map(lambda *rows: jnp.stack(rows), *outputs)
+
+
+def _split(x: Array, parts: int) -> Array:
+    """Rows into `parts` micro-batches, interleaved so that every device keeps its own rows."""
+    return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)

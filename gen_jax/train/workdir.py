@@ -1,0 +1,106 @@
+"""A work directory: config.json, checkpoints/, metrics.jsonl, result.json, report.html."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gen_jax import experiment as experiments
+from gen_jax.errors import InputError
+from gen_jax.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class WorkDir:
+    """The folder of one run and the names in it."""
+
+    path: Path
+    origin: dict[str, Any] = field(
+        default_factory=dict
+    )  # config file, overrides and command that make the run
+
+    @property
+    def config(self) -> Path:
+        """The experiment as a JSON tree, enough to rebuild the model without its config file."""
+        return self.path / "config.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax checkpoints, one folder a step."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: step, split and named scalars."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """What `evaluate` found."""
+        return self.path / "result.json"
+
+    def claim(self, experiment: Experiment) -> None:
+        """Write config.json, or check that the one there is the same; InputError shows the difference."""
+        tree = experiments.to_tree(experiment)
+        if self.config.exists():
+            lines = experiments.differences(self.read()["experiment"], tree)
+            if lines:
+                raise InputError(
+                    f"{self.path} holds another config; use another --workdir or the same config."
+                    f" Differences (there -> asked): {'; '.join(lines)}"
+                )
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} exists and is no work directory (it has no config.json)")
+        self.path.mkdir(parents=True, exist_ok=True)
+        record = {**self.origin, "experiment": tree}
+        write_atomically(self.config, json.dumps(record, indent=1) + "\n")
+
+    def read(self) -> dict[str, Any]:
+        """config.json; InputError where the folder is no work directory."""
+        if not self.config.is_file():
+            what = "has no config.json" if self.path.is_dir() else "does not exist"
+            raise InputError(
+                f"{self.path} is no work directory: it {what}; `gen-jax train` makes one"
+            )
+        try:
+            record = json.loads(self.config.read_text())
+        except json.JSONDecodeError as error:
+            raise InputError(f"{self.config} is damaged: {error}") from error
+        if not isinstance(record, dict) or "experiment" not in record:
+            raise InputError(f"{self.config} is damaged: it holds no experiment")
+        return record
+
+    def experiment(self) -> Experiment:
+        """The experiment that this folder holds."""
+        return experiments.from_tree(self.read()["experiment"])
+
+    def metrics_rows(self) -> list[dict[str, Any]]:
+        """All complete lines of metrics.jsonl; a line cut short by a kill is left out."""
+        rows = []
+        for line in self.metrics.read_text().splitlines() if self.metrics.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Forget what was logged after the step from which training goes on."""
+        kept = [json.dumps(row) + "\n" for row in self.metrics_rows() if row["step"] <= step]
+        write_atomically(self.metrics, "".join(kept))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside the file and rename: a reader sees the old text or the new one, a full disk keeps the old."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,103 @@
+"""Glossary: shapes by letter, and the event a model is a distribution over.
+
+B batch, H W C image, D dimensions of a flattened event, V values of one site, P parameters of one site,
+L levels or sequence length, F features, G groups (colour channels that see each other in order).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, Num
+
+from gen_jax.errors import InputError
+
+__all__ = [
+    "Array",
+    "Batch",
+    "Bits",
+    "Bool",
+    "Dtype",
+    "Event",
+    "Float",
+    "Int",
+    "Key",
+    "MetricRows", "Metrics",
+    "Nats",
+    "Num",
+    "PRNGKey",
+    "Params",
+    "Scalar",
+
+    "Values",
+    "Variables",
+    "binary",
+    "image",
+    "points",
+    "tokens",
+]  # fmt: skip
+
+PRNGKey = Key[Array, ""]
+Scalar = Float[Array, ""]
+Nats = Float[Array, " B"]
+Bits = Float[Array, " B"]
+Params = Float[Array, "*batch P"]
+Values = Integer[Array, "*batch V"]
+Variables = Mapping[str, Any]
+Dtype = Literal["bfloat16", "float32", "float64"] | None
+Metrics = dict[str, Scalar]
+MetricRows = dict[str, Float[Array, " steps"]]
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one example is: its shape and its number of levels (integers 0..levels-1), or None for real values."""
+
+    shape: tuple[int, ...]
+    levels: int | None = None
+
+    def __post_init__(self):
+        if not self.shape or any(side < 1 for side in self.shape):
+            raise InputError(f"an event needs positive sides, not {self.shape}")
+        if self.levels is not None and self.levels < 2:
+            raise InputError(f"an event of integers needs at least 2 levels, not {self.levels}")
+
+    @property
+    def size(self) -> int:
+        """D, the number of dimensions that bits/dim divides by."""
+        return math.prod(self.shape)
+
+    def refusal(self, x: np.ndarray) -> str | None:
+        """Say why the batch `x` (first axis: examples) does not belong to this event; None where it does."""
+        if x.shape[1:] != self.shape:
+            return f"examples have shape {x.shape[1:]}, the model is of shape {self.shape}"
+        if self.levels is None:
+            return None if np.all(np.isfinite(x)) else "examples hold values that are not finite"
+        if not np.issubdtype(x.dtype, np.integer):
+            return f"examples are {x.dtype}, the model is of integers 0..{self.levels - 1}"
+        if x.size and (x.min() < 0 or x.max() >= self.levels):
+            return f"values run from {x.min()} to {x.max()}, the model's levels from 0 to {self.levels - 1}"
+        return None
+
+
+def image(height: int, width: int, channels: int = 1, levels: int = 256) -> Event:
+    """Images (H, W, C) of integers."""
+    return Event((height, width, channels), levels)
+
+
+def binary(size: int) -> Event:
+    """Binary vectors (D,)."""
+    return Event((size,), 2)
+
+
+def tokens(length: int, levels: int) -> Event:
+    """Sequences (L,) over an alphabet of `levels` symbols."""
+    return Event((length,), levels)
+
+
+def points(size: int = 2) -> Event:
+    """Points of real space (D,)."""
+    return Event((size,))

@@ -1,0 +1,37 @@
+"""Eight simulated CPU devices for every test process, a compilation cache, and float64 where a test asks for it."""
+
+import os
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> Path:
+    """Digits, prepared once for a test process."""
+    from gen_jax.data import prepared
+
+    root = tmp_path_factory.mktemp("data")
+    prepared.prepare("digits", root)
+    return root
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Original data beside the checkout; the tests that use it skip where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder ../shared/data with the original data sets")
+    return folder

@@ -1,0 +1,136 @@
+"""Checkpoints: damage is noticed, the one before is used, nothing saved is lost."""
+
+import functools
+import shutil
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax import GatedPixelCNN, InputError, functional, image
+from gen_jax.train.checkpoint import Checkpoints, checksums
+from gen_jax.train.optimizer import Adam
+from gen_jax.train.step import create_state
+
+MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
+
+
+@functools.cache
+def template():
+    batch = {"x": jnp.zeros((2, 4, 4, 1), jnp.int32), "cond": None}
+    return jax.jit(
+        functools.partial(create_state, functional(MODEL), Adam().build(), jax.random.key(0))
+    )(batch)
+
+
+def state(step):
+    """A state whose every leaf tells its step."""
+    return jax.tree.map(lambda x: x + jnp.asarray(step, x.dtype), template())
+
+
+def like():
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template()
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Steps 10, 20, 30, 40 with validation 3, 1, 2, 4: the newest two and the best are kept."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for step, validation in ((10, 3.0), (20, 1.0), (30, 2.0), (40, 4.0)):
+        checkpoints.save(step, state(step), validation)
+    checkpoints.close()
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [20, 30, 40]
+    return tmp_path / "checkpoints"
+
+
+def damage(folder, how):
+    """Spoil the array files of a checkpoint."""
+    for path in [path for path in (folder / "state").rglob("d/*") if path.is_file()]:
+        content = bytearray(path.read_bytes())
+        if how == "flip":
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+        elif how == "truncate":
+            path.write_bytes(content[: len(content) // 2])
+        else:
+            path.unlink()
+
+
+def test_round_trip(saved):
+    step, restored = Checkpoints(saved).restore_newest(like(), print)
+    assert step == 40
+    chex.assert_trees_all_equal(restored, state(40))
+
+
+def test_best_by_validation(saved):
+    step, restored = Checkpoints(saved, read_only=True).restore_best(like(), print)
+    assert step == 20
+    chex.assert_trees_all_equal(restored, state(20))
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+def test_walks_back_over_damage(saved, how):
+    """The damaged one is named, set aside and not deleted; training goes on from the one before and can save again."""
+    damage(saved / "40", how)
+    warnings = []
+    checkpoints = Checkpoints(saved)
+    step, restored = checkpoints.restore_newest(like(), warnings.append)
+    assert step == 30
+    chex.assert_trees_all_equal(restored, state(30))
+    assert len(warnings) == 1
+    assert "checkpoint 40 is damaged" in warnings[0]
+    assert (saved.parent / "damaged" / "40").is_dir()
+    checkpoints.save(40, state(41), 0.5)
+    checkpoints.close()
+    step, restored = Checkpoints(saved).restore_newest(like(), print)
+    assert step == 40
+    chex.assert_trees_all_equal(restored, state(41))
+
+
+def test_a_single_flipped_bit_changes_a_checksum():
+    """On the array itself: one bit of one leaf."""
+    tree = {"w": np.linspace(0, 1, 1000, dtype=np.float32)}
+    before = checksums(jax.tree.map(jnp.asarray, tree))
+    tree["w"].view(np.uint32)[500] ^= 1
+    after = checksums(jax.tree.map(jnp.asarray, tree))
+    assert before.keys() == after.keys()
+    assert before != after
+
+
+def test_an_empty_folder_is_no_checkpoint(saved):
+    (saved / "99").mkdir()
+    step, _ = Checkpoints(saved).restore_newest(like(), print)
+    assert step == 40
+
+
+def test_best_skips_damage(saved):
+    damage(saved / "20", "flip")
+    warnings = []
+    step, _ = Checkpoints(saved, read_only=True).restore_best(like(), warnings.append)
+    assert step == 30
+    assert "checkpoint 20 is damaged" in warnings[0]
+
+
+def test_refuses_to_start_over_when_all_are_damaged(saved):
+    """Starting from scratch would lose what is there; a person has to decide."""
+    for step in (20, 30, 40):
+        damage(saved / str(step), "flip")
+    with pytest.raises(InputError, match="none of the checkpoints"):
+        Checkpoints(saved).restore_newest(like(), lambda _: None)
+    assert sorted(p.name for p in saved.iterdir() if p.name.isdigit()) == ["20", "30", "40"]
+
+
+def test_nothing_there(tmp_path):
+    assert Checkpoints(tmp_path / "none").restore_newest(like(), print) is None
+    with pytest.raises(InputError, match="no checkpoint"):
+        Checkpoints(tmp_path / "none", read_only=True).restore_best(like(), print)
+
+
+def test_an_unfinished_save_is_not_listed(saved):
+    """What a kill in mid-save leaves behind."""
+    shutil.copytree(saved / "40", saved / "50.orbax-checkpoint-tmp-1")
+    assert Checkpoints(saved).steps() == [20, 30, 40]

@@ -1,0 +1,399 @@
+"""The command line on tiny trained runs, and every bad input refused in one line."""
+
+import base64
+import contextlib
+import io
+import json
+import logging
+import math
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from gen_jax.cli import main
+from gen_jax.evaluate import pictures
+
+SOURCE = Path(__file__).resolve().parents[1]
+CONFIG = SOURCE / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
+TINY = (
+    "model.depth=1 model.features=4 model.head_features=4 model.first_kernel=3 steps=4 batch_size=8"
+    " evaluate.every=2 evaluate.batch_size=64 optimizer.learning_rate.steps=4"
+    " optimizer.learning_rate.warmup=1"
+)
+COMMANDS = (
+    "train, evaluate, sample, complete, report, list, data, data list, data prepare, data export,"
+    " bench, bench sampling"
+)
+FIELDS = (
+    "system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws"
+    " protocol certified file_bytes weights_bytes parameters forward_passes seed steps seconds"
+    " device cpu threads versions git dirty config"
+)
+
+
+def call(*argv) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of one command."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([str(arg) for arg in argv])
+        except SystemExit as leaving:
+            status = leaving.code
+    return status, out.getvalue(), err.getvalue()
+
+
+def succeed(*argv) -> str:
+    status, out, err = call(*argv)
+    assert status == 0, err
+    return out
+
+
+def train(workdir, data_dir, *overrides) -> str:
+    settings = [f"--set={override}" for override in (*TINY.split(), *overrides)]
+    where = ("--workdir", workdir, "--data-dir", data_dir)
+    return succeed("train", CONFIG, *settings, *where, "--json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """Compiled programs go to a folder of the test; cache and log are given back as they were."""
+    cache, log = jax.config.jax_compilation_cache_dir, logging.getLogger("gen_jax")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+    jax.config.update("jax_compilation_cache_dir", cache)
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data_dir) -> Path:
+    """A work directory trained for four steps."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    printed = json.loads(train(workdir, data_dir))
+    assert (printed["workdir"], printed["steps"]) == (str(workdir), 4)
+    assert printed["best_validation"]["step"] in (2, 4)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory, data_dir) -> Path:
+    """The same with ten classes and two steps."""
+    workdir = tmp_path_factory.mktemp("runs") / "conditional"
+    train(workdir, data_dir, "model.num_classes=10", "steps=2")
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def result(run, data_dir) -> dict:
+    """What `evaluate --json` prints for the run."""
+    return json.loads(succeed("evaluate", run, "--data-dir", data_dir, "--json"))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory, data_dir) -> Path:
+    """The first five test images as .npz."""
+    path = tmp_path_factory.mktemp("images") / "digits.npz"
+    out = succeed("data", "export", "digits", "--limit", 5, "--out", path, "--data-dir", data_dir)
+    assert out == f"5 examples of digits test in {path}\n"
+    return path
+
+
+def array(path: Path) -> np.ndarray:
+    with np.load(path) as arrays:
+        (name,) = arrays.files
+        return arrays[name]
+
+
+def sheet(x, columns) -> np.ndarray:
+    return np.asarray(pictures.enlarge(pictures.grid(pictures.to_grey(x, 17), columns)))
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict:
+    """Status, text and whether jax was imported, of each command's --help in a fresh process."""
+    program = """
+import contextlib, io, json, sys
+from gen_jax.cli import main
+found = {}
+for command in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            status = main(command)
+        except SystemExit as leaving:
+            status = leaving.code
+    found[" ".join(command)] = [status, out.getvalue(), "jax" in sys.modules]
+print(json.dumps(found))
+"""
+    commands = [[*command.split(), "--help"] for command in COMMANDS.split(", ")]
+    argument = json.dumps([["--help"], *commands, ["list", "--json"]])
+    command = [sys.executable, "-c", program, argument]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS.split(", "))
+def test_help_has_an_example_and_needs_no_jax(helps, command):
+    status, text, jax_imported = helps[f"{command} --help"]
+    assert (status, jax_imported) == (0, False)
+    assert text.startswith(f"usage: gen-jax {command} ")
+    _, _, example = text.partition("\nexample:\n")
+    assert example.strip().startswith(f"gen-jax {command}")
+
+
+def test_help_names_every_command(helps):
+    status, text, jax_imported = helps["--help"]
+    assert (status, jax_imported) == (0, False)
+    for command in COMMANDS.split(", "):
+        assert re.search(rf"^ +{command.split()[0]} ", text, re.MULTILINE)
+
+
+def test_list_names_systems_and_configs_without_jax(helps):
+    status, text, jax_imported = helps["list --json"]
+    assert (status, jax_imported) == (0, False)
+    found = json.loads(text)
+    systems = {row["system"]: row for row in found["systems"]}
+    assert systems["gated_pixel_cnn"]["family"] == "autoregressive"
+    assert systems["gated_pixel_cnn"]["is"].startswith("Gated PixelCNN: log p(x)")
+    assert "chain_rule" not in systems
+    configs = {row["config"]: row for row in found["configs"]}
+    assert configs["experiments/configs/gated_pixel_cnn_digits.py"]["published"] is None
+    mnist = configs["experiments/configs/gated_pixel_cnn_binarized_mnist.py"]
+    assert mnist["published"].startswith("81.30 nats")
+    assert mnist["is"] == "Gated PixelCNN on fixed-binarised MNIST (28x28, 2 levels)."
+
+
+def test_data_list_says_what_is_prepared(data_dir, tmp_path):
+    found = json.loads(succeed("data", "list", "--data-dir", data_dir, "--json"))
+    assert found["data_dir"] == str(data_dir)
+    prepared = {row["name"]: row["prepared"] for row in found["datasets"]}
+    assert (prepared["digits"], prepared["binarized_mnist"]) == (True, False)
+    assert re.search(
+        r"digits +not prepared +Scikit", succeed("data", "list", "--data-dir", tmp_path)
+    )
+
+
+def test_data_export_writes_the_first_images(digits):
+    flat, _ = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(array(digits), flat[4:25:5].reshape(5, 8, 8, 1))
+
+
+def test_evaluate_reports_every_field(run, result):
+    assert list(result) == FIELDS.split()
+    assert (result["num_examples"], result["dataset"], result["split"]) == (359, "digits", "test")
+    assert math.isclose(result["bits_per_dim"], result["nats"] / (64 * math.log(2)))
+    assert (result["system"], result["kind"]) == ("gated_pixel_cnn", "mass")
+    assert (result["value"], result["draws"], result["certified"]) == ("exact", None, False)
+    assert (result["steps"], result["seed"], result["file_bytes"]) == (4, 0, None)
+    assert result["weights_bytes"] == 4 * result["parameters"] > 0
+    assert 0 < result["stderr"] < result["bits_per_dim"] < math.log2(17) + 0.1
+    assert result["versions"]["jax"] == jax.__version__
+    assert result["config"] == json.loads((run / "config.json").read_text())["experiment"]
+    assert json.loads((run / "result.json").read_text()) == result
+
+
+def test_evaluate_is_the_mean_of_the_log_probs(run, result, data_dir, tmp_path):
+    """Against one plain call of the model; a limit counts the first examples and keeps nothing."""
+    from gen_jax.data import prepared
+    from gen_jax.evaluate.run import load_run
+
+    loaded = load_run(run)
+    x = prepared.load("digits", "test", data_dir).x
+    nats = -np.asarray(jax.jit(loaded.model.log_prob)(loaded.variables, x), np.float64)
+    assert math.isclose(result["nats"], nats.mean(), rel_tol=1e-5)
+    bits = nats / (64 * math.log(2))
+    assert math.isclose(result["stderr"], bits.std(ddof=1) / math.sqrt(359), rel_tol=1e-4)
+
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("result.json"))
+    for limit in (10, 1):
+        out = succeed("evaluate", copy, "--limit", limit, "--data-dir", data_dir, "--json")
+        assert "NaN" not in out
+        limited = json.loads(out)
+        assert limited["num_examples"] == limit
+        assert math.isclose(limited["nats"], nats[:limit].mean(), rel_tol=1e-5)
+    out = succeed("evaluate", copy, "--split", "validation", "--data-dir", data_dir)
+    assert "gated_pixel_cnn on digits validation: " in out
+    assert not (copy / "result.json").exists()
+
+
+def test_samples_follow_the_seed(run, tmp_path):
+    def draw(name, *options):
+        out = tmp_path / name
+        record = json.loads(succeed("sample", run, "--num", 5, "--out", out, "--json", *options))
+        assert record == {"out": str(out), "num": 5, "step": record["step"]}
+        return out
+
+    first = array(draw("a.npz"))
+    assert (first.shape, first.dtype) == ((5, 8, 8, 1), np.uint8)
+    assert first.max() <= 16
+    assert len(np.unique(first)) > 8
+    np.testing.assert_array_equal(array(draw("b.npz", "--seed", 0)), first)
+    assert np.mean(array(draw("c.npz", "--seed", 1)) != first) > 0.5
+    np.testing.assert_array_equal(pixels(draw("a.png")), sheet(first, 2))
+    mode = array(draw("mode.npz", "--temperature", 1e-6))
+    np.testing.assert_array_equal(mode, np.repeat(mode[:1], 5, axis=0))
+
+
+def test_completions_keep_the_known_pixels(run, digits, tmp_path):
+    def complete(name, *options, images=(digits,)):
+        out, keep = tmp_path / name, ("--keep", "top:0.5")
+        printed = succeed("complete", run, *images, *keep, "--out", out, "--json", *options)
+        assert json.loads(printed)["kept_sites"] == 32
+        return out
+
+    images, drawn = array(digits), array(complete("a.npz"))
+    np.testing.assert_array_equal(drawn[:, :4], images[:, :4])
+    assert np.mean(drawn[:, 4:] != images[:, 4:]) > 0.5
+    other = array(complete("b.npz", "--seed", 1))
+    np.testing.assert_array_equal(other[:, :4], images[:, :4])
+    assert np.mean(other[:, 4:] != drawn[:, 4:]) > 0.5
+
+    kept = images * (np.arange(8) < 4)[:, None, None]
+    rows = np.stack([images, kept, drawn], axis=1).reshape(15, 8, 8, 1)
+    np.testing.assert_array_equal(pixels(complete("a.png")), sheet(rows, 3))
+
+    files = [tmp_path / f"{i}.png" for i in range(5)]
+    for file, x in zip(files, images, strict=True):
+        Image.fromarray(pictures.to_grey(x[..., 0], 17)).save(file)
+    np.testing.assert_array_equal(array(complete("c.npz", images=files)), drawn)
+
+
+def test_the_report_is_one_file(run, result, data_dir, tmp_path):
+    out = tmp_path / "report.html"
+    printed = succeed("report", run, "--out", out, "--data-dir", data_dir)
+    assert printed == f"report in {out}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    page = out.read_text()
+    sources = re.findall(r"""\b(?:src|href)\s*=\s*["']?([^"'\s>]*)""", page)
+    assert len(sources) == 4  # curves, samples, completions, bits of each pixel
+    for source in sources:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert len(picture.convert("RGB").getcolors(2**20)) > 2
+    assert not re.search(r"@import|url\(|<script|<link|<iframe", page)
+    assert f"{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim" in page
+    assert "WarmupCosine" in page
+
+
+def test_training_again_does_nothing(run, data_dir):
+    files = [path for path in run.rglob("*") if "tensorboard" not in path.parts and path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    assert json.loads(train(run, data_dir))["steps"] == 4
+    assert {path: path.read_bytes() for path in files} == before
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["2", "4"]
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory) -> Path:
+    """A folder of files and folders that no command should take."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "none.py").write_text("steps = 3\n")
+    (folder / "empty").mkdir()
+    (folder / "file").write_text("text")
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "config.json").write_text("{")
+    np.savez(folder / "large.npz", a=np.zeros((1, 28, 28), np.uint8))
+    np.savez(folder / "high.npz", a=np.full((1, 8, 8), 17))
+    Image.new("L", (28, 28)).save(folder / "large.png")
+    Image.new("L", (8, 8)).save(folder / "broken.png")
+    (folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:45])
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path, bad, run, conditional, data_dir, digits) -> dict:
+    """What the lines of REFUSED name; `new` is empty and has to stay so."""
+    places = {"new": tmp_path, "bad": bad, "config": CONFIG, "data": data_dir, "images": digits}
+    return places | {
+        "run": run,
+        "conditional": conditional,
+        "train": f"train {CONFIG} --data-dir {data_dir} --workdir {tmp_path}/run",
+        "complete": f"complete {run} --out {tmp_path}/x.png --keep",
+        "sample": f"sample {run} --out {tmp_path}/x.png",
+    }
+
+
+REFUSED = [
+    ("train {bad}/no.py", "config not found: {bad}/no.py"),
+    ("train {bad}/none.py", "{bad}/none.py defines no experiment()"),
+    ("{train} --set model.deph=3", "no field 'deph' (did you mean depth?)"),
+    ("{train} --set steps=1.5", "steps: 1.5 is a float, the field is int"),
+    ("{train} --set data.name=binarized_mnist", "gen-jax data prepare binarized_mnist"),
+    ("{train} --set model.event.shape=(28,28,1)", "model is of (28, 28, 1) with 17 levels"),
+    ("{train} --set model.num_classes=3", "the model has 3 classes, data set digits has 10"),
+    ("train {config} --data-dir {data} --workdir {run}", "model.depth: 1 -> 5"),
+    ("train {config} --data-dir {data} --workdir {bad}", "{bad} exists and is no work directory"),
+    ("train {config} --data-dir {data} --workdir {bad}/file", "exists and is no work directory"),
+    ("evaluate {run} --data-dir {bad}", "data set 'digits' is not prepared in {bad}"),
+    ("evaluate {run} --data-dir {data} --split tset", "'tset' (did you mean test?)"),
+    ("evaluate {run} --data-dir {data} --limit 0", "--limit: '0' is no positive whole number"),
+    ("evaluate {bad}/empty", "{bad}/empty is no work directory: it has no config.json"),
+    ("evaluate {bad}/nowhere", "{bad}/nowhere is no work directory: it does not exist"),
+    ("evaluate {bad}/damaged", "{bad}/damaged/config.json is damaged"),
+    ("{sample} --label 3", "the model in {run} is not class-conditional: it takes no --label"),
+    ("sample {conditional} --out {new}/x.png --label 10", "--label 10 is out of range"),
+    ("sample {conditional} --out {new}/x.png --label -1", "has classes 0 to 9"),
+    ("{sample} --num -3", "--num: '-3' is no positive whole number"),
+    ("{sample} --num 0", "--num: '0' is no positive whole number"),
+    ("{sample} --temperature -1", "--temperature: '-1' is no positive number"),
+    ("{sample} --temperature nan", "--temperature: 'nan' is no positive number"),
+    ("{sample} --seed -1", "--seed: '-1' is no whole number from 0"),
+    ("{sample} --seed 4294967296", "--seed: '4294967296' is no whole number"),
+    ("sample {run} --out {new}/x.gif", "ends in .png or .npz, not {new}/x.gif"),
+    ("sample {run} --out {bad}/no/x.png", "--out: there is no folder {bad}/no"),
+    ("{complete} top:0.5 {bad}/large.npz", "shape (28, 28), the model is of shape (8, 8, 1)"),
+    ("{complete} top:0.5 {bad}/large.png", "{bad}/large.png is 28x28, the model is of 8x8"),
+    ("{complete} top:0.5 {bad}/high.npz", "values run from 17 to 17"),
+    ("{complete} top:0.5 {bad}/broken.png", "{bad}/broken.png is no readable PNG"),
+    ("{complete} top:0.5 {images} --label 3", "is not class-conditional"),
+    ("{complete} bottom:0.5 {images}", "only a prefix of the model's order can be kept"),
+    ("{complete} left:0.5 {images}", "gap at (0, 4, 0)"),
+    ("{complete} right {images}", "SIDE:FRACTION such as top:0.5, with a side of top, bottom"),
+    ("{complete} top:1.5 {images}", "not 'top:1.5'"),
+    ("{complete} top:nan {images}", "not 'top:nan'"),
+    ("complete {run} --keep top:0.5 {images} --out {bad}/no/x.npz", "no folder {bad}/no"),
+    ("report {bad}/empty --out {new}/x.html", "it has no config.json"),
+    ("report {run} --data-dir {data} --out {bad}/no/x.html", "no folder {bad}/no"),
+    ("report {run} --data-dir {data} --out {new}/x.png", "ends in .html"),
+    ("data prepare digitz --data-dir {bad}", "'digitz' (did you mean digits?)"),
+    ("data export digits --out {new}/x.npz --data-dir {bad}", "is not prepared in {bad}"),
+    ("data export digits --out {new}/x.png --data-dir {data}", "ends in .npz, not"),
+    ("tarin {config}", "invalid choice: 'tarin'"),
+    ("data", "the following arguments are required: ACTION"),
+]
+
+
+def test_a_process_writes_one_line_too(places):
+    """Standard error as the system sees it: nothing from the libraries that read the checkpoint."""
+    line = "sample {run} --out {new}/x.png --label 3".format(**places)
+    command = [sys.executable, "-m", "gen_jax", *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("gen-jax: the model in .* takes no --label\n", done.stderr)
+
+
+@pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_a_bad_input_is_refused_in_one_line(places, line, words):
+    """Status 2, one line that names the trouble on standard error, nothing else anywhere."""
+    status, out, err = call(*line.format(**places).split())
+    assert (status, out) == (2, ""), err
+    assert err.startswith("gen-jax")
+    assert err.endswith("\n")
+    assert len(err.splitlines()) == 1, err
+    assert words.format(**places) in err
+    assert list(places["new"].iterdir()) == []

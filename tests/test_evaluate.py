@@ -1,0 +1,81 @@
+"""The number: every example once, whatever the batch; its standard error; its sign; the result file."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+from cases import build, random_events
+
+from gen_jax import GatedPixelCNN, image
+from gen_jax.data.prepared import Split
+from gen_jax.evaluate import bench, catalogue
+from gen_jax.evaluate.likelihood import Likelihoods, Result
+from gen_jax.train import sharding
+
+MODEL = GatedPixelCNN(image(3, 3, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
+
+
+@pytest.mark.parametrize("batch_size", [8, 16, 40])
+def test_every_example_once(batch_size):
+    """37 examples: no batch size divides them, the filling of the last batch is not counted."""
+    pure, variables = build(MODEL)
+    x = np.asarray(random_events(MODEL, 37))
+    split = Split("probe", "1.0.0", "test", x, None, MODEL.event, 0)
+    evaluate = Likelihoods(pure, sharding.data_mesh(8), batch_size, jax.random.key(0))
+    result = evaluate(variables, split)
+    expected = -np.asarray(pure.log_prob(variables, x), np.float64)
+    np.testing.assert_allclose(result.per_example, expected, rtol=1e-5)
+    np.testing.assert_allclose(result.nats, expected.mean(), rtol=1e-6)
+    np.testing.assert_allclose(evaluate(variables, split, 5).per_example, expected[:5], rtol=1e-5)
+
+
+def test_bits_and_standard_error():
+    """Two examples of 2 and 4 nats in 4 dimensions, by hand."""
+    result = Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "exact")
+    assert result.bits_per_dim == pytest.approx(3 / (4 * math.log(2)))
+    assert result.stderr == pytest.approx(1 / (4 * math.log(2)))
+    assert str(result) == "1.0820 ± 0.3607 bits/dim (3.00 nats), exact"
+    assert str(Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "bound")).startswith("<= 1.0820")
+    assert str(Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "estimate")).startswith("~ 1.0820")
+
+
+def test_conditional_models_get_their_labels():
+    model = GatedPixelCNN(
+        image(2, 2, 1, 3), num_classes=3, depth=1, features=4, first_kernel=3, head_features=4
+    )
+    pure, variables = build(model)
+    x, labels = np.asarray(random_events(model, 6)), np.array([0, 1, 2, 2, 1, 0], np.int32)
+    split = Split("probe", "1.0.0", "test", x, labels, model.event, 3)
+    result = Likelihoods(pure, sharding.data_mesh(8), 8, jax.random.key(0))(variables, split)
+    expected = -np.asarray(pure.log_prob(variables, x, cond=labels))
+    np.testing.assert_allclose(result.per_example, expected, rtol=1e-5)
+    assert np.any(
+        np.abs(expected + np.asarray(pure.log_prob(variables, x, cond=(labels + 1) % 3))) > 1e-3
+    )
+
+
+def test_bench_reports_ratios_of_its_own_times(monkeypatch):
+    tiny = {
+        "tiny": GatedPixelCNN(
+            image(4, 4, 1, 2), depth=1, features=4, first_kernel=3, head_features=4
+        )
+    }
+    monkeypatch.setattr(bench, "MODELS", tiny)
+    found = bench.sampling_costs(batch=2)
+    row = found["rows"][0]
+    assert row["forward_passes"] == pytest.approx(
+        row["sample_seconds"] / row["forward_seconds"], abs=1e-3
+    )
+    assert row["naive_factor"] == pytest.approx(
+        row["naive_seconds"] / row["sample_seconds"], abs=0.05
+    )
+    assert row["forward_range"][0] <= row["forward_seconds"] <= row["forward_range"][1]
+    assert "forward passes" in bench.table(found)
+
+
+def test_catalogue_reads_docstrings():
+    systems = {row["system"]: row for row in catalogue.systems()}
+    assert {"gated_pixel_cnn", "independent", "markov", "full_table", "fvsbn"} <= systems.keys()
+    assert systems["markov"]["family"] == "baseline"
+    assert all(row["is"] and row["config"].endswith(".py") for row in catalogue.configs())

@@ -1,0 +1,308 @@
+"""Config files, `--set`, and the JSON tree that a work directory keeps."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from gen_jax import FullTable, GatedPixelCNN, InputError, binary, image
+from gen_jax.experiment import (
+    Data,
+    Evaluate,
+    Experiment,
+    differences,
+    from_tree,
+    load_config,
+    replace,
+    to_tree,
+)
+from gen_jax.train.optimizer import Adam, Exponential, WarmupCosine
+
+CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
+DIGITS = CONFIGS / "gated_pixel_cnn_digits.py"
+
+
+def make(**changes) -> Experiment:
+    fields = {
+        "model": GatedPixelCNN(image(8, 8, levels=17), depth=2, features=4),
+        "data": Data("digits"),
+        "optimizer": Adam(WarmupCosine(2e-3, 50, 1500), clip_norm=1.0),
+        "steps": 4,
+        "batch_size": 8,
+    }
+    return Experiment(**(fields | changes))
+
+
+def test_a_config_file_returns_its_experiment():
+    assert load_config(DIGITS) == Experiment(
+        model=GatedPixelCNN(image(8, 8, levels=17), depth=5, features=64, dropout=0.3),
+        data=Data("digits"),
+        optimizer=Adam(WarmupCosine(2e-3, 50, 1500), clip_norm=1.0),
+        steps=1500,
+        batch_size=64,
+        ema=0.99,
+        evaluate=Evaluate(every=100, batch_size=360),
+    )
+
+
+def test_a_config_does_not_run_as_a_program(tmp_path):
+    """A config may end in `if __name__ == "__main__"`, and sees its own name."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        DIGITS.read_text()
+        + "\nassert __name__ == 'mine'\nif __name__ == '__main__':\n    raise RuntimeError\n"
+    )
+    assert load_config(path) == load_config(DIGITS)
+
+
+def test_the_system_is_the_file_of_the_model():
+    assert make().system == "gated_pixel_cnn"
+    assert make(model=FullTable(binary(3))).system == "full_table"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_config_survives_json(path):
+    experiment = load_config(path)
+    again = from_tree(json.loads(json.dumps(to_tree(experiment))))
+    assert again == experiment
+    assert type(again.model) is type(experiment.model)
+
+
+def test_overrides_reach_every_level_in_order():
+    overrides = [
+        "model.depth=3",
+        "model.event.shape=(8, 8, 3)",
+        "model.dtype=bfloat16",
+        "optimizer.learning_rate.peak=0.5",
+        "evaluate.every=7",
+        "steps=9",
+        "steps=10",
+    ]
+    assert load_config(DIGITS, overrides) == Experiment(
+        model=GatedPixelCNN(
+            image(8, 8, 3, levels=17), depth=3, features=64, dropout=0.3, dtype="bfloat16"
+        ),
+        data=Data("digits"),
+        optimizer=Adam(WarmupCosine(0.5, 50, 1500), clip_norm=1.0),
+        steps=10,
+        batch_size=64,
+        ema=0.99,
+        evaluate=Evaluate(every=7, batch_size=360),
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "read", "value"),
+    [
+        ("ema=0", lambda e: e.ema, 0.0),
+        ("optimizer.clip_norm=2", lambda e: e.optimizer.clip_norm, 2.0),
+        ("optimizer.clip_norm=None", lambda e: e.optimizer.clip_norm, None),
+        ("optimizer.learning_rate=1", lambda e: e.optimizer.learning_rate, 1.0),
+        ("evaluate.examples=12", lambda e: e.evaluate.examples, 12),
+        ("data.name=binarized_mnist", lambda e: e.data.name, "binarized_mnist"),
+        ("data.name='a=b'", lambda e: e.data.name, "a=b"),
+        ("data.name=a=b", lambda e: e.data.name, "a=b"),
+        ("seed=5", lambda e: e.seed, 5),
+    ],
+)
+def test_an_override_has_the_type_of_its_field(override, read, value):
+    before = make()
+    after = replace(before, override)
+    assert (read(after), type(read(after))) == (value, type(value))
+    assert len(differences(to_tree(before), to_tree(after))) == 1
+    assert before == make()  # a value: what it was replaced in stays
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("stepz=3", ["stepz", "did you mean steps", "Experiment has no field"]),
+        ("model.deph=3", ["model.deph", "GatedPixelCNN", "did you mean depth", "head_features"]),
+        ("optimizer.learning_rate.peek=1.0", ["WarmupCosine", "did you mean peak"]),
+        ("model.parent=None", ["GatedPixelCNN has no field 'parent'"]),
+        ("model.name=x", ["GatedPixelCNN has no field 'name'"]),
+        ("steps.value=3", ["int has no field 'value'"]),
+        ("model..depth=3", ["no field ''"]),
+        ("=3", ["no field ''"]),
+        ("steps", ["FIELD=VALUE", "'steps'"]),
+        ("steps=ten", ["steps", "'ten' is a str", "int"]),
+        ("steps=1.5", ["1.5 is a float", "int"]),
+        ("steps=None", ["None is a NoneType", "int"]),
+        ("steps=True", ["True is a bool", "int"]),
+        ("ema=True", ["True is a bool", "float"]),
+        ("ema=half", ["'half' is a str", "float"]),
+        ("optimizer.clip_norm=True", ["True is a bool", "float | None"]),
+        ("optimizer.learning_rate=fast", ["'fast' is a str", "WarmupCosine"]),
+        ("evaluate.examples=1.5", ["1.5 is a float", "int | None"]),
+        ("model.event.shape=[8, 8, 1]", ["model.event.shape", "is a list", "tuple"]),
+        ("model.event.shape=(8, 8.0, 1)", ["is a tuple", "tuple"]),
+        ("model.event.shape=(8, 8, True)", ["is a tuple", "tuple"]),
+        ("model.dtype=float16", ["model.dtype", "'float16'"]),
+        ("data=digits", ["'digits' is a str", "Data"]),
+        ("model=GatedPixelCNN", ["model", "set one of its fields"]),
+        ("optimizer=None", ["optimizer", "set one of its fields"]),
+        ("data.name=7", ["7 is a int", "str"]),
+        ("steps=0", ["steps must be at least 1, not 0"]),
+        ("model.event.levels=1", ["at least 2 levels, not 1"]),
+        ("model.event.shape=()", ["positive sides, not ()"]),
+    ],
+)
+def test_a_bad_override_is_refused_in_words(override, words):
+    with pytest.raises(InputError) as refusal:
+        replace(make(), override)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_only_near_names_are_named():
+    with pytest.raises(InputError) as refusal:
+        replace(make(), "zzz=3")
+    assert "did you mean" not in str(refusal.value)
+    for field in dataclasses.fields(Experiment):
+        assert field.name in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "config not found"),
+        ("steps = 3\n", "defines no experiment()"),
+        ("experiment = 3\n", "defines no experiment()"),
+        ("def experiment():\n    return 3\n", "returns no Experiment"),
+        ("def experiment(:\n", "is no Python file"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path, text, words):
+    path = tmp_path / "config.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError) as refusal:
+        load_config(path)
+    assert words in str(refusal.value)
+    assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": Adam(1e-3, weight_decay=0.1, accumulate=4)},
+        {"optimizer": Adam(Exponential(1e-3, 0.5))},
+        {"model": FullTable(binary(3)), "seed": 12, "ema": 0.0},
+        {"model": GatedPixelCNN(image(3, 4, 3, 256), num_classes=7, dtype="bfloat16")},
+        {"evaluate": Evaluate(every=3, batch_size=5, examples=70)},
+    ],
+    ids=["plain", "accumulate", "schedule", "table", "colour", "evaluate"],
+)
+def test_the_tree_is_the_experiment(changes):
+    experiment = make(**changes)
+    tree = json.loads(json.dumps(to_tree(experiment)))
+    again = from_tree(tree)
+    assert again == experiment
+    assert to_tree(again) == tree
+    assert differences(tree, to_tree(experiment)) == []
+
+
+def test_the_tree_names_classes_and_every_field():
+    assert to_tree(Adam(Exponential(0.5, 0.25))) == {
+        "type": "gen_jax.train.optimizer:Adam",
+        "fields": {
+            "learning_rate": {
+                "type": "gen_jax.train.optimizer:Exponential",
+                "fields": {"start": 0.5, "rate": 0.25},
+            },
+            "b1": 0.9,
+            "b2": 0.999,
+            "eps": 1e-8,
+            "eps_root": 0.0,
+            "weight_decay": 0.0,
+            "clip_norm": None,
+            "accumulate": 1,
+        },
+    }
+    event = {"type": "gen_jax.typing:Event", "fields": {"shape": [2, 3, 1], "levels": 4}}
+    fields = to_tree(GatedPixelCNN(image(2, 3, levels=4)))["fields"]
+    assert fields["event"] == event
+    assert not {"parent", "name"} & fields.keys()
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, math.sin, b"x", {1, 2}])
+def test_only_plain_values_go_into_a_tree(value):
+    with pytest.raises(InputError, match="not " + type(value).__name__):
+        to_tree([value])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gen_jax.nowhere:Adam", "gen_jax.nowhere:Adam is not importable"),
+        ("gen_jax.train.optimizer:Adamm", "gen_jax.train.optimizer:Adamm is not importable"),
+        ("math:sin", "math:sin is no dataclass"),
+        ("builtins:dict", "builtins:dict is no dataclass"),
+    ],
+)
+def test_a_tree_builds_dataclasses_only(name, words):
+    with pytest.raises(InputError) as refusal:
+        from_tree({"type": name, "fields": {}})
+    assert words in str(refusal.value)
+
+
+def test_differences_name_path_and_both_values():
+    one = to_tree(make())
+    other = to_tree(
+        make(
+            model=GatedPixelCNN(image(8, 8, levels=2), depth=3, features=4),
+            data=Data("binarized_mnist"),
+            seed=7,
+        )
+    )
+    assert differences(one, other) == [
+        'data.name: "digits" -> "binarized_mnist"',
+        "model.depth: 2 -> 3",
+        "model.event.levels: 17 -> 2",
+        "seed: 0 -> 7",
+    ]
+    assert differences(other, one)[-1] == "seed: 7 -> 0"
+
+
+def test_differences_stop_where_the_class_differs():
+    one, other = to_tree(make()), to_tree(make(optimizer=Adam(0.5, clip_norm=1.0)))
+    (line,) = differences(one, other)
+    assert line.startswith("optimizer.learning_rate: ")
+    assert line.endswith(" -> 0.5")
+    other = to_tree(make(model=FullTable(binary(3))))
+    assert differences(one, other) == [
+        "model: gen_jax.models.autoregressive.gated_pixel_cnn:GatedPixelCNN"
+        " -> gen_jax.models.baseline.full_table:FullTable"
+    ]
+
+
+def test_differences_name_a_field_that_one_tree_lacks():
+    one, other = to_tree(make()), to_tree(make())
+    del one["fields"]["ema"]
+    assert differences(one, other) == ["ema: null -> 0.999"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 0}, "steps must be at least 1, not 0"),
+        ({"steps": -3}, "steps must be at least 1, not -3"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"seed": -1}, "seed must lie in [0, 2^32), not -1"),
+        ({"ema": 1.0}, "ema must lie in [0, 1), not 1.0"),
+        ({"ema": -0.1}, "ema must lie in [0, 1), not -0.1"),
+        ({"ema": math.nan}, "ema must lie in [0, 1), not nan"),
+        ({"evaluate": Evaluate(every=0)}, "evaluate.every and evaluate.batch_size"),
+        ({"evaluate": Evaluate(batch_size=0)}, "evaluate.every and evaluate.batch_size"),
+        ({"evaluate": Evaluate(examples=0)}, "evaluate.examples must be at least 1"),
+        ({"optimizer": Adam(accumulate=0)}, "optimizer.accumulate must be at least 1"),
+        ({"optimizer": Adam(accumulate=3)}, "batch_size 8 does not split into 3 parts"),
+    ],
+)
+def test_an_experiment_that_cannot_run_is_refused(changes, words):
+    with pytest.raises(InputError) as refusal:
+        make(**changes)
+    assert words in str(refusal.value)

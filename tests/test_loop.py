@@ -1,0 +1,215 @@
+"""The loop as a process: kill and resume, SIGTERM, full disk, a loss that is not finite."""
+
+import functools
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax import InputError
+from gen_jax.experiment import load_config
+from gen_jax.train import loop
+from gen_jax.train.checkpoint import Checkpoints
+from gen_jax.train.workdir import WorkDir
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
+STEPS = 60
+TINY = (
+    "model.depth=1", "model.features=4", "model.head_features=4", "model.first_kernel=3", f"steps={STEPS}",
+    "batch_size=8", "evaluate.every=6", "evaluate.examples=64", "evaluate.batch_size=64",
+    "optimizer.learning_rate.warmup=2", f"optimizer.learning_rate.steps={STEPS}",
+)  # fmt: skip
+
+
+def command(workdir, data_dir, overrides=TINY):
+    sets = [part for override in overrides for part in ("--set", override)]
+    where = ["--workdir", str(workdir), "--data-dir", str(data_dir)]
+    return [sys.executable, "-m", "gen_jax", "train", str(CONFIG), *sets, *where]
+
+
+def environment():
+    """One device, two threads: what a resumed run must share with the first."""
+    env = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    return env
+
+
+def run(*args, **kwargs):
+    return subprocess.run(
+        command(*args), env=environment(), capture_output=True, text=True, timeout=300, **kwargs
+    )
+
+
+def start(workdir, data_dir):
+    return subprocess.Popen(
+        command(workdir, data_dir),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def logged(workdir):
+    return [row["step"] for row in WorkDir(workdir).metrics_rows()]
+
+
+def wait_for(workdir, step, process):
+    while process.poll() is None and max(logged(workdir), default=0) < step:
+        time.sleep(0.01)
+
+
+def final_state(workdir):
+    """Every array of the last checkpoint, as saved."""
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
+    restored = checkpoints.manager.restore(STEPS)
+    return restored["state"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data_dir):
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = run(workdir, data_dir)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_killed_and_resumed_is_bit_equal(undisturbed, data_dir, tmp_path):
+    """Kill -9 at a random step, then resume: the same bits as the undisturbed run."""
+    kill_and_compare(
+        undisturbed,
+        data_dir,
+        tmp_path / "run",
+        random.Random(time.time_ns()).randrange(6, STEPS - 6),
+    )
+
+
+@pytest.mark.slow
+def test_killed_often_and_resumed_is_bit_equal(undisturbed, data_dir, tmp_path):
+    """The same, at eight steps spread over the run, each in a run of its own."""
+    for step in range(7, STEPS, 7):
+        kill_and_compare(undisturbed, data_dir, tmp_path / f"run{step}", step)
+
+
+def kill_and_compare(undisturbed, data_dir, workdir, step):
+    process = start(workdir, data_dir)
+    wait_for(workdir, step, process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (workdir / "checkpoints" / str(STEPS)).exists()
+    done = run(workdir, data_dir)
+    assert done.returncode == 0, done.stderr
+    chex.assert_trees_all_equal(final_state(workdir), final_state(undisturbed))
+    steps = [row["step"] for row in WorkDir(workdir).metrics_rows() if row["split"] == "validation"]
+    assert steps == list(range(6, STEPS + 1, 6))
+
+
+def test_sigterm_saves_and_exits_143(undisturbed, data_dir, tmp_path):
+    """The step it had reached is kept, and the resumed run ends on the same bits."""
+    process = start(tmp_path / "run", data_dir)
+    wait_for(tmp_path / "run", 20, process)
+    process.terminate()
+    assert process.wait() == 143
+    newest = max(
+        int(path.name)
+        for path in (tmp_path / "run" / "checkpoints").iterdir()
+        if path.name.isdigit()
+    )
+    assert 20 <= newest < STEPS
+    done = run(tmp_path / "run", data_dir)
+    assert f"continuing at step {newest}" in done.stderr
+    chex.assert_trees_all_equal(final_state(tmp_path / "run"), final_state(undisturbed))
+
+
+def test_full_disk_loses_nothing(undisturbed, data_dir, tmp_path):
+    """A limit on the size of files, as on a full disk: one sentence, status 2; with room again it goes on."""
+    workdir = tmp_path / "run"
+    first = start(workdir, data_dir)
+    wait_for(workdir, 14, first)
+    first.kill()
+    first.wait()
+    kept = sorted(path.name for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    assert kept
+    full = run(
+        workdir,
+        data_dir,
+        preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (2000, 2000)),
+    )
+    assert full.returncode == 2, full.stderr
+    assert full.stderr.splitlines()[-1].startswith("gen-jax: cannot")
+    assert "what was saved" in full.stderr.splitlines()[-1]
+    assert set(kept) <= {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert json.loads((workdir / "config.json").read_text())
+    done = run(workdir, data_dir)
+    assert done.returncode == 0, done.stderr
+    chex.assert_trees_all_equal(final_state(workdir), final_state(undisturbed))
+
+
+def experiment(*overrides):
+    return load_config(CONFIG, [*TINY, "batch_size=16", *overrides])
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(data_dir, tmp_path):
+    """A learning rate of 1e30: the step, the examples of its batch and the last good checkpoint are named."""
+    broken = experiment(
+        "optimizer.learning_rate.peak=1e30", "evaluate.every=2", "optimizer.clip_norm=None"
+    )
+    workdir = WorkDir(tmp_path / "run")
+    with pytest.raises(
+        FloatingPointError, match=r"step \d+; its batch is examples [\d, ]+ of train"
+    ):
+        loop.train(broken, workdir, data_dir)
+    for step in Checkpoints(workdir.checkpoints).steps():
+        state = Checkpoints(workdir.checkpoints).manager.restore(step)["state"]
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state["params"]))
+
+
+def test_overfits_one_batch(data_dir, tmp_path, monkeypatch):
+    """Sixteen images, always the same: far below the entropy of a fresh image."""
+    monkeypatch.setattr(loop.Batches, "indices", lambda self, step: np.arange(16))
+    long = experiment("model.features=32", "model.depth=2", "steps=200", "evaluate.every=200", "model.dropout=0.0",
+                      "optimizer.learning_rate.steps=200", "optimizer.learning_rate.peak=1e-2")  # fmt: skip
+    workdir = WorkDir(tmp_path / "run")
+    loop.train(long, workdir, data_dir)
+    rows = [row["bits_per_dim"] for row in workdir.metrics_rows() if row["split"] == "train"]
+    assert rows[0] > 3.0
+    assert rows[-1] < 1.0
+
+
+def test_a_model_of_another_size_is_refused(data_dir):
+    with pytest.raises(InputError, match=r"\(8, 8, 1\) with 17 levels"):
+        loop.load_split(experiment("model.event.levels=5"), "train", data_dir)
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "expected"), [(100, 50, 10), (60, 6, 6), (7, 7, 7), (99, 10, 1)]
+)
+def test_steps_per_call_divide_the_run(steps, every, expected, monkeypatch):
+    """On accelerators several steps share a program; they never cross an evaluation."""
+    monkeypatch.setattr(loop, "unrolled", lambda: False)
+    assert loop.steps_per_call(experiment(f"steps={steps}", f"evaluate.every={every}")) == expected
+    monkeypatch.setattr(loop, "unrolled", lambda: True)
+    assert loop.steps_per_call(experiment(f"steps={steps}", f"evaluate.every={every}")) == 1
+
+
+def test_state_is_replicated_over_the_devices(data_dir, tmp_path):
+    """Trained over eight simulated devices: every device holds the same weights."""
+    short = experiment("steps=4", "evaluate.every=2")
+    workdir = WorkDir(tmp_path / "run")
+    state = loop.train(short, workdir, data_dir)
+    kernel = state.params["logits"]["kernel"]
+    assert len(kernel.addressable_shards) == 8
+    for shard in kernel.addressable_shards:
+        np.testing.assert_array_equal(shard.data, kernel)
+    assert int(state.step) == 4
+    assert jnp.isfinite(kernel).all()

@@ -1,0 +1,249 @@
+"""Levels to PNG and back without loss, the layout of a sheet, files that are refused in words."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gen_jax import InputError, binary, image
+from gen_jax.evaluate import pictures
+from gen_jax.typing import Event
+
+DIGIT = image(8, 8, levels=17)
+
+
+def ramp(event: Event, seed: int = 0) -> np.ndarray:
+    """An image in which every level occurs where there is room for it."""
+    x = np.arange(event.size) % event.levels
+    return np.random.default_rng(seed).permutation(x).reshape(event.shape).astype(np.uint8)
+
+
+def write_png(path, pixels, mode=None):
+    """A PNG of these bytes; `mode` is what Pillow should make of them first."""
+    pixels = np.asarray(pixels, np.uint8)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    (picture if mode is None else picture.convert(mode)).save(path)
+    return path
+
+
+def message(path, event: Event = DIGIT) -> str:
+    with pytest.raises(InputError) as refusal:
+        pictures.read_images([path], event)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_to_grey_is_one_to_one():
+    for levels in range(2, 257):
+        grey = pictures.to_grey(np.arange(levels), levels)
+        assert grey.dtype == np.uint8
+        assert (grey[0], grey[-1]) == (0, 255)
+        assert np.all(np.diff(grey.astype(int)) > 0)
+        exact = np.arange(levels) * 255 / (levels - 1)
+        assert np.abs(grey - exact).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        image(5, 3, levels=2),
+        DIGIT,
+        image(16, 17, levels=256),
+        image(5, 3, channels=3, levels=256),
+        image(4, 4, channels=3, levels=17),
+    ],
+    ids=["2", "17", "256", "256 RGB", "17 RGB"],
+)
+def test_reading_inverts_writing(tmp_path, event):
+    images = [ramp(event, seed) for seed in range(3)]
+    paths = [
+        write_png(tmp_path / f"{i}.png", pictures.to_grey(x, event.levels))
+        for i, x in enumerate(images)
+    ]
+    x = pictures.read_images(paths, event)
+    np.testing.assert_array_equal(x, np.stack(images))
+    np.testing.assert_array_equal(pictures.read_images(paths[:1], event), x[:1])
+    assert x.dtype == np.uint8
+
+
+def test_a_png_of_one_bit_holds_two_levels(tmp_path):
+    x = ramp(image(5, 3, levels=2))
+    path = write_png(tmp_path / "x.png", 255 * x, mode="1")
+    with Image.open(path) as picture:
+        assert picture.mode == "1"
+    np.testing.assert_array_equal(pictures.read_images([path], image(5, 3, levels=2))[0], x)
+    assert pictures.read_images([path], image(5, 3, levels=17)).max() == 16
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_npz_files_are_read_as_they_are(tmp_path, dtype):
+    x = np.stack([ramp(DIGIT, seed) for seed in range(4)]).astype(dtype)
+    np.savez(tmp_path / "with.npz", images=x[:3])
+    np.savez_compressed(tmp_path / "without.npz", other=x[3:, :, :, 0])
+    paths = [tmp_path / "with.npz", tmp_path / "without.npz"]
+    np.testing.assert_array_equal(pictures.read_images(paths, DIGIT), x)
+
+
+def test_files_of_both_kinds_keep_their_order(tmp_path):
+    x = np.stack([ramp(DIGIT, seed) for seed in range(3)])
+    np.savez(tmp_path / "two.npz", images=x[1:])
+    one = write_png(tmp_path / "one.png", pictures.to_grey(x[0], 17))
+    np.testing.assert_array_equal(pictures.read_images([one, tmp_path / "two.npz"], DIGIT), x)
+    back = pictures.read_images([tmp_path / "two.npz", one], DIGIT)
+    np.testing.assert_array_equal(back, x[[1, 2, 0]])
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.npz"])
+def test_a_missing_file_is_refused(tmp_path, name):
+    assert message(tmp_path / name) == f"no such file: {tmp_path / name}"
+    (tmp_path / name).mkdir()
+    assert message(tmp_path / name) == f"no such file: {tmp_path / name}"
+
+
+@pytest.mark.parametrize("kept", [0, 4, 20, 40, 60, -30])
+def test_a_truncated_png_is_refused(tmp_path, kept):
+    path = write_png(tmp_path / "x.png", pictures.to_grey(ramp(DIGIT), 17))
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "is no readable PNG" in message(path)
+
+
+@pytest.mark.parametrize("start", [b"", b"\x89PNG\r\n\x1a\n"])
+def test_random_bytes_are_refused(tmp_path, start):
+    path = tmp_path / "x.png"
+    path.write_bytes(start + np.random.default_rng(0).bytes(400))
+    assert "is no readable PNG" in message(path)
+
+
+def test_a_broken_stream_is_refused(tmp_path):
+    path = write_png(tmp_path / "x.png", pictures.to_grey(ramp(DIGIT), 17))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 10] ^= 4
+    path.write_bytes(content)
+    assert "is no readable PNG" in message(path)
+
+
+def test_a_huge_png_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("1", (20_000, 10_000)).save(path)
+    assert "is no readable PNG" in message(path)
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 8), (8, 9), (4, 16), (1, 1)])
+def test_another_size_is_refused(tmp_path, height, width):
+    path = write_png(tmp_path / "x.png", np.zeros((height, width)))
+    assert message(path) == f"{path} is {height}x{width}, the model is of 8x8"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "LA", "RGB"])
+def test_another_mode_is_refused(tmp_path, mode):
+    path = write_png(tmp_path / "x.png", np.zeros((8, 8)), mode)
+    expected = f"{path} is a PNG of mode {mode}, the model is of 1 channel(s) of 8 bits"
+    assert message(path) == expected
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L"])
+def test_a_colour_model_takes_rgb_only(tmp_path, mode):
+    path = write_png(tmp_path / "x.png", np.zeros((8, 8)), mode)
+    assert f"mode {mode}, the model is of 3 channel(s)" in message(path, image(8, 8, 3))
+
+
+@pytest.mark.parametrize("event", [DIGIT, image(8, 8)])
+def test_sixteen_bits_are_refused(tmp_path, event):
+    path = tmp_path / "x.png"
+    Image.fromarray(np.full((8, 8), 255, np.uint16)).save(path)
+    assert "is a PNG of mode I;16" in message(path, event)
+
+
+@pytest.mark.parametrize(("levels", "value"), [(2, 254), (2, 1), (17, 15), (17, 17), (17, 254)])
+def test_a_value_between_two_levels_is_refused(tmp_path, levels, value):
+    pixels = np.zeros((8, 8))
+    pixels[7, 7] = value
+    path = write_png(tmp_path / "x.png", pixels)
+    expected = f"{path} has values that are none of the model's {levels} grey levels"
+    assert message(path, image(8, 8, levels=levels)) == expected
+
+
+ONE = np.zeros((1, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({}, "should hold one array of images, it holds none"),
+        ({"a": ONE, "b": ONE}, "should hold one array of images, it holds a, b"),
+        ({"a": np.zeros((2, 9, 8), int)}, "shape (9, 8), the model is of shape (8, 8, 1)"),
+        ({"a": np.zeros((8, 8), int)}, "shape (8,), the model is of shape (8, 8, 1)"),
+        ({"a": np.zeros((2, 8, 8, 3), int)}, "shape (8, 8, 3), the model is of shape (8, 8, 1)"),
+        ({"a": np.array(3)}, "the model is of shape (8, 8, 1)"),
+        ({"a": ONE + 17}, "values run from 17 to 17, the model's levels from 0 to 16"),
+        ({"a": ONE.astype(int) - 1}, "values run from -1 to -1, the model's levels from 0 to 16"),
+        ({"a": ONE.astype(float)}, "examples are float64, the model is of integers 0..16"),
+        ({"a": ONE.astype(bool)}, "examples are bool, the model is of integers 0..16"),
+        ({"a": ONE.astype(object)}, "is no readable .npz file"),
+        ({"a": ONE[:0]}, "holds no images"),
+    ],
+)
+def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, words):
+    np.savez(tmp_path / "x.npz", **arrays)
+    assert words in message(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip archive", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    assert "is no readable .npz file" in message(path)
+
+
+@pytest.mark.parametrize("event", [binary(4), Event((8, 8, 1)), Event((3, 3), 2)])
+def test_only_events_of_images_are_read(tmp_path, event):
+    with pytest.raises(InputError, match="only models of images"):
+        pictures.read_images([tmp_path / "x.png"], event)
+
+
+def test_a_grid_is_filled_row_by_row():
+    """Three images of 2x2 in two columns, a gap around each, the place of the fourth left grey."""
+    images = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]], [[9, 10], [11, 12]]], np.uint8)
+    sheet = pictures.grid(images[..., None], columns=2)
+    g = 128
+    expected = [
+        [g, g, g, g, g, g, g],
+        [g, 1, 2, g, 5, 6, g],
+        [g, 3, 4, g, 7, 8, g],
+        [g, g, g, g, g, g, g],
+        [g, 9, 10, g, g, g, g],
+        [g, 11, 12, g, g, g, g],
+        [g, g, g, g, g, g, g],
+    ]
+    for channel in range(3):
+        np.testing.assert_array_equal(sheet[..., channel], expected)
+
+
+def test_a_grid_keeps_colours_and_takes_other_gaps():
+    images = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+    sheet = pictures.grid(images, columns=1, gap=2, background=7)
+    assert sheet.shape == (10, 6, 3)
+    np.testing.assert_array_equal(sheet[2:4, 2:4], images[0])
+    np.testing.assert_array_equal(sheet[6:8, 2:4], images[1])
+    sheet[2:4, 2:4] = sheet[6:8, 2:4] = 7
+    assert np.all(sheet == 7)
+
+
+def test_a_saved_grid_is_the_sheet_enlarged(tmp_path):
+    x = np.stack([ramp(DIGIT, seed) for seed in range(6)])
+    pictures.save_grid(tmp_path / "grid.png", x, 17, columns=3)
+    sheet = pictures.grid(pictures.to_grey(x, 17), 3)
+    factor = 512 // 28
+    assert sheet.shape == (19, 28, 3)
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB")
+        pixels = np.asarray(picture)
+    assert pixels.shape == (19 * factor, 28 * factor, 3)
+    for i in range(factor):
+        for j in range(factor):
+            np.testing.assert_array_equal(pixels[i::factor, j::factor], sheet)
+
+
+def test_a_large_sheet_is_not_enlarged():
+    sheet = np.random.default_rng(0).integers(0, 256, (300, 260, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(pictures.enlarge(sheet)), sheet)

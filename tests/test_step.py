@@ -1,0 +1,144 @@
+"""The train step: averages, accumulation, devices, compilations."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from gen_jax import GatedPixelCNN, functional, image
+from gen_jax.density import fold_in
+from gen_jax.train import sharding, step
+from gen_jax.train.optimizer import Adam, Exponential, WarmupCosine
+from gen_jax.train.step import create_state, train_step, train_steps
+
+MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
+KEY = jax.random.key(0)
+
+
+def batch(n=16, seed=0):
+    return {"x": jax.random.randint(jax.random.key(seed), (n, 4, 4, 1), 0, 3), "cond": None}
+
+
+def parts(optimizer, model=MODEL, ema=0.9, accumulate=1):
+    pure = functional(model)
+    state = jax.jit(functools.partial(create_state, pure, optimizer, KEY))(batch())
+    one = functools.partial(
+        train_step, model=pure, optimizer=optimizer, key=KEY, ema=ema, accumulate=accumulate
+    )
+    return state, one
+
+
+def test_average_starts_at_the_initialisation_and_warms_up():
+    """ema_t = d ema + (1 - d) params with d = min(decay, (1 + t) / (10 + t)), by hand."""
+    state, one = parts(optax.sgd(0.1), ema=0.15)
+    chex.assert_trees_all_equal(state.ema, state.params)
+    kernel = lambda tree: np.asarray(tree["logits"]["kernel"], np.float64)  # noqa: E731
+    expected = kernel(state.params)
+    run = jax.jit(one)
+    for t in range(3):
+        state, _ = run(state, batch(seed=t))
+        decay = min(0.15, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * kernel(state.params)
+    np.testing.assert_allclose(kernel(state.ema), expected, rtol=1e-5, atol=1e-7)
+    assert np.any(expected != kernel(state.params))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_accumulated_gradients_are_those_of_the_batch(count):
+    """Compared by an SGD step, which Adam's scale invariance cannot hide."""
+    state, one = parts(optax.sgd(1.0))
+    _, several = parts(optax.sgd(1.0), accumulate=count)
+    whole, metrics = jax.jit(one)(state, batch())
+    split, split_metrics = jax.jit(several)(state, batch())
+    chex.assert_trees_all_close(split.params, whole.params, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(split_metrics["loss"], metrics["loss"], rtol=1e-6)
+
+
+def test_eight_devices_have_the_gradients_of_one():
+    """SGD on a batch split over eight devices and on one device."""
+    assert jax.device_count() == 8
+    state, one = parts(optax.sgd(1.0))
+    alone, _ = jax.jit(one)(state, batch())
+    mesh = sharding.data_mesh(16)
+    placed = jax.device_put(state, sharding.state_sharding(state, mesh))
+    together, _ = jax.jit(one)(placed, sharding.put(jax.device_get(batch()), mesh, P("data")))
+    chex.assert_trees_all_close(together.params, alone.params, rtol=1e-5, atol=1e-6)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), alone.params, state.params)
+    assert min(jax.tree.leaves(moved)) > 1e-5
+    used = {device for leaf in jax.tree.leaves(together.params) for device in leaf.devices()}
+    assert len(used) == 8
+
+
+def test_a_scanned_call_is_the_same_steps(monkeypatch):
+    """Three steps in one `lax.scan`, as on accelerators, and three calls give the same state."""
+    optimizer = Adam(1e-2).build()
+    state, one = parts(optimizer)
+    batches = [batch(seed=t) for t in range(3)]
+    run = jax.jit(one)
+    single = state
+    for rows in batches:
+        single, _ = run(single, rows)
+    stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *batches)
+    for unrolled in (True, False):
+        monkeypatch.setattr(step, "unrolled", lambda unrolled=unrolled: unrolled)
+        together, metrics = jax.jit(functools.partial(train_steps, step=one))(state, stacked)
+        assert metrics["loss"].shape == (3,)
+        chex.assert_trees_all_close(together.params, single.params, rtol=1e-4, atol=1e-6)
+
+
+def test_compiles_once():
+    state, one = parts(Adam(1e-3).build())
+    chex.clear_trace_counter()
+    run = jax.jit(chex.assert_max_traces(lambda *args: one(*args), n=1))
+    for t in range(3):
+        state, _ = run(state, batch(seed=t))
+    assert int(state.step) == 3
+
+
+def test_noise_is_a_function_of_name_and_step():
+    assert jnp.array_equal(
+        jax.random.key_data(fold_in(KEY, "a")), jax.random.key_data(fold_in(KEY, "a"))
+    )
+    keys = [fold_in(KEY, "a"), fold_in(KEY, "b"), fold_in(KEY, 0), fold_in(KEY, 1)]
+    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 4
+
+
+def test_dropout_masks_differ_from_step_to_step_and_row_to_row():
+    model = GatedPixelCNN(
+        image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4, dropout=0.5
+    )
+    state, one = parts(optax.sgd(0.0), model)
+    run, losses = jax.jit(one), []
+    for _ in range(3):
+        state, metrics = run(state, batch())
+        losses.append(float(metrics["loss"]))
+    assert len(set(losses)) == 3
+    same = jnp.tile(batch()["x"][:1], (8, 1, 1, 1))
+    rows = model.apply({"params": state.params}, same, train=True, rngs={"dropout": KEY})
+    assert len(np.unique(np.asarray(rows).reshape(8, -1), axis=0)) == 8
+
+
+def test_epsilon_inside_the_root():
+    """update = -lr m / (sqrt(v + eps_root) + eps), first step by hand: m = g, v = g^2 after bias correction."""
+    grads, params = {"w": jnp.array([1e-3, -2.0])}, {"w": jnp.zeros(2)}
+    optimizer = Adam(0.1, eps=0.0, eps_root=1e-4).build()
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    g = np.array([1e-3, -2.0])
+    np.testing.assert_allclose(updates["w"], -0.1 * g / np.sqrt(g**2 + 1e-4), rtol=1e-5)
+
+
+def test_schedules():
+    cosine, decay = WarmupCosine(1.0, 10, 110, 0.1).build(), Exponential(2.0, 0.5).build()
+    np.testing.assert_allclose(
+        [cosine(0), cosine(5), cosine(10), cosine(60), cosine(110)],
+        [0, 0.5, 1, 0.55, 0.1],
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose([decay(0), decay(1), decay(3)], [2.0, 1.0, 0.25], rtol=1e-6)
+    clipped = Adam(1.0, b1=0.0, clip_norm=1.0).build()
+    assert clipped.init({"w": jnp.zeros(2)}) is not None
