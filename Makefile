@@ -23,6 +23,7 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+	$(BIN)/python experiments/tables.py --check
 	$(BIN)/pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/installed-test
