@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from gen_jax.evaluate.catalogue import RESULTS, SOURCE
 
@@ -36,6 +37,11 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def hardware(result: dict[str, Any]) -> str:
+    """The device, for a CPU with its number of threads."""
+    return f"{result['threads']} CPU threads" if result["device"] == "cpu" else result["device"]
+
+
 def with_table(text: str) -> str:
     """The README with its table replaced."""
     before, _, rest = text.partition(BEGIN)
@@ -53,9 +59,10 @@ def sampling() -> str:
         "|" + " --- |" * 6,
     ]
     for row in bench["rows"]:
+        naive = f"{row['naive_seconds']:.0f} s, {row['naive_factor']:.0f} times the sample"
+        times = f"{row['sample_seconds']:.3f} s | {row['forward_seconds']:.3f} s | {naive}"
         lines.append(
-            f"| {row['system']} | {row['batch']} | {row['forward_passes']:.2f} | {row['sample_seconds']:.3f} s |"
-            f" {row['forward_seconds']:.3f} s | {row['naive_seconds']:.0f} s ({row['naive_factor']:.0f} times the sample) |"
+            f"| {row['system']} | {row['batch']} | {row['forward_passes']:.2f} | {times} |"
         )
     return "\n".join(lines)
 
@@ -64,8 +71,8 @@ def results_page() -> str:
     """RESULTS.md."""
     return f"""# Results
 
-Generated from the JSON files of this folder by `make tables`. Test data, averaged weights, every example once; ± is the
-standard error of the mean over the examples.
+Generated from the JSON files of this folder by `make tables`. Test data, averaged weights, every example
+once; ± is the standard error of the mean over the examples.
 
 {table()}
 

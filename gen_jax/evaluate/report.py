@@ -27,7 +27,7 @@ SAMPLES, COMPLETIONS, HEAT_MAPS = 64, 12, 12
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem } .number { font-size: 1.25rem }
-img { max-width: 100%; image-rendering: pixelated } img.smooth { image-rendering: auto }
+img { width: 100%; image-rendering: pixelated } img.smooth { image-rendering: auto }
 pre, code { background: #f4f4f4; overflow-x: auto } pre { padding: .75rem }
 table { border-collapse: collapse } td, th { text-align: left; padding: .15rem .75rem .15rem 0; vertical-align: top }
 """
@@ -120,7 +120,7 @@ def _samples(run: Run) -> str:
 
 def _completions(run: Run, images: np.ndarray) -> str:
     event = run.experiment.model.event
-    keep, shown = draw.kept_region("top:0.5", event.shape), images[:COMPLETIONS]
+    keep, shown = draw.kept_region("top:0.5", event.shape), images[_spread(images, COMPLETIONS)]
     drawn = [draw.complete(run, shown, keep, seed) for seed in (0, 1)]
     rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
     return _sheet(rows, event.levels, columns=len(shown))
@@ -129,12 +129,9 @@ def _completions(run: Run, images: np.ndarray) -> str:
 def _heat_maps(run: Run, data_dir: Path | None) -> str:
     model, event = run.experiment.model, run.experiment.model.event
     test = load_split(run.experiment, "test", data_dir)
-    x = jnp.asarray(test.x[:HEAT_MAPS], jnp.int32)
-    cond = (
-        jnp.asarray(test.labels[:HEAT_MAPS])
-        if run.conditional and test.labels is not None
-        else None
-    )
+    chosen = _spread(test.x, HEAT_MAPS)
+    x = jnp.asarray(test.x[chosen], jnp.int32)
+    cond = jnp.asarray(test.labels[chosen]) if run.conditional and test.labels is not None else None
     nats = -jax.jit(lambda v, x: model.apply(v, x, cond, method="log_prob_sites"))(run.variables, x)
     bits = np.asarray(nats) / np.log(2)
     planes = np.zeros((len(x), event.size))
@@ -155,6 +152,11 @@ def _heat_maps(run: Run, data_dir: Path | None) -> str:
         f"<p>-log2 p(x_i | x_&lt;i) on test images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
         + _figure(figure)
     )
+
+
+def _spread(images: np.ndarray, count: int) -> np.ndarray:
+    """Indices spread evenly over the split: some sets are sorted by class."""
+    return np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
 
 
 def _run(run: Run) -> str:
