@@ -223,9 +223,7 @@ def main(argv: list[str] | None = None) -> int:
 
         commands.run(args)
     except SaveError as error:
-        _fail(str(error), INPUT_STATUS)
-        sys.stderr.flush()
-        os._exit(INPUT_STATUS)  # the file layer's threads would each tell the same failure again
+        _leave(str(error))
     except InputError as error:
         return _fail(str(error), INPUT_STATUS)
     except OSError as error:
@@ -252,6 +250,15 @@ def main(argv: list[str] | None = None) -> int:
 def _fail(sentence: str, status: int) -> int:
     print(f"gen-jax: {sentence}", file=sys.stderr)
     return status
+
+
+def _leave(sentence: str) -> NoReturn:
+    """Tell a failed save once: the file layer's threads are still telling it, so silence them and do not wait."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.write(stderr, f"\ngen-jax: {sentence}\n".encode())
+    os._exit(INPUT_STATUS)
 
 
 if __name__ == "__main__":

@@ -336,7 +336,7 @@ REFUSED = [
     ("{train} --set data.name=binarized_mnist", "gen-jax data prepare binarized_mnist"),
     ("{train} --set model.event.shape=(28,28,1)", "model is of (28, 28, 1) with 17 levels"),
     ("{train} --set model.num_classes=3", "the model has 3 classes, data set digits has 10"),
-    ("train {config} --data-dir {data} --workdir {run}", "model.depth: 1 -> 5"),
+    ("train {config} --data-dir {data} --workdir {run}", "model.depth: 1 -> "),
     ("train {config} --data-dir {data} --workdir {bad}", "{bad} exists and is no work directory"),
     ("train {config} --data-dir {data} --workdir {bad}/file", "exists and is no work directory"),
     ("evaluate {run} --data-dir {bad}", "data set 'digits' is not prepared in {bad}"),

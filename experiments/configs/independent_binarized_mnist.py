@@ -2,7 +2,6 @@
 
 Command: gen-jax train experiments/configs/independent_binarized_mnist.py
 Hardware: 2 CPU cores, seconds
-Published: none
 """
 
 from gen_jax import Independent, image
