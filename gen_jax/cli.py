@@ -237,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
         ):
             raise
         return _fail(
-            f"cannot write {error.filename or 'a file'}: {error.strerror}; what was saved is kept",
+            f"cannot use {error.filename or 'a file'}: {error.strerror}; what was saved is kept",
             INPUT_STATUS,
         )
     except FloatingPointError as error:

@@ -105,7 +105,9 @@ def _complete(args: argparse.Namespace) -> None:
     event = run.experiment.model.event
     x = pictures.read_images(args.images, event)
     keep = draw.kept_region(args.keep, event.shape)
-    drawn = draw.complete(run, x, keep, args.seed, args.label, args.temperature)
+    unlabelled = run.conditional and args.label is None
+    labels = None if unlabelled else draw.labels_for(run, len(x), args.label)
+    drawn = draw.complete(run, x, keep, args.seed, labels, args.temperature)
     if args.out.suffix == ".npz":
         _save(args.out, run, drawn, "completions", columns=1)
     else:
@@ -215,7 +217,8 @@ def _save(path: Path, run: Any, x: Any, name: str, columns: int) -> None:
 
     event = run.experiment.model.event
     if path.suffix == ".npz":
-        np.savez_compressed(path, **{name: x.astype(np.int32 if event.levels > 256 else np.uint8)})
+        dtype = x.dtype if event.levels is None else np.min_scalar_type(event.levels - 1)
+        np.savez_compressed(path, **{name: x.astype(dtype)})
     elif len(event.shape) == 3 and event.levels is not None:
         pictures.save_grid(path, x, event.levels, columns)
     else:

@@ -69,7 +69,7 @@ def functional(model: Any) -> Functional:
         return None if cond is None else jnp.asarray(cond)
 
     def init(key: PRNGKey, x: ArrayLike, cond: ArrayLike | None = None) -> dict:
-        names = ("params", "noise", "dropout")
+        names = ("params", "dropout")
         rngs = {name: fold_in(key, name) for name in names}
         return model.init(rngs, jnp.asarray(x), fold_in(key, "loss"), labels(cond), method="loss")
 

@@ -178,9 +178,11 @@ def from_tree(tree: Any) -> Any:
         ) from error
     if not dataclasses.is_dataclass(cls):
         raise InputError(f"{tree['type']} is no dataclass")
-    return typing.cast(Any, cls)(
-        **{name: from_tree(value) for name, value in tree["fields"].items()}
-    )
+    fields = {name: from_tree(value) for name, value in tree["fields"].items()}
+    try:
+        return typing.cast(Any, cls)(**fields)
+    except TypeError as error:
+        raise InputError(f"{tree['type']} was written by another version: {error}") from error
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

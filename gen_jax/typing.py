@@ -17,7 +17,6 @@ from gen_jax.errors import InputError
 __all__ = [
     "Array",
     "Batch",
-    "Bits",
     "Bool",
     "Dtype",
     "Event",
@@ -42,11 +41,10 @@ __all__ = [
 PRNGKey = Key[Array, ""]
 Scalar = Float[Array, ""]
 Nats = Float[Array, " B"]
-Bits = Float[Array, " B"]
 Params = Float[Array, "*batch P"]
 Values = Integer[Array, "*batch V"]
 Variables = Mapping[str, Any]
-Dtype = Literal["bfloat16", "float32", "float64"] | None
+Dtype = Literal["bfloat16", "float32"] | None
 Metrics = dict[str, Scalar]
 MetricRows = dict[str, Float[Array, " steps"]]
 Batch = dict[str, Any]

@@ -72,6 +72,18 @@ def test_best_by_validation(saved):
     chex.assert_trees_all_equal(restored, state(20))
 
 
+def test_the_best_survives_a_restart(saved):
+    """A manager that did not save the best itself must know it all the same."""
+    with Checkpoints(saved) as checkpoints:
+        checkpoints.restore_newest(like(), print)
+        for step in (50, 60, 70):
+            checkpoints.save(step, state(step), 5.0)
+    assert Checkpoints(saved, read_only=True).steps() == [20, 60, 70]
+    step, restored = Checkpoints(saved, read_only=True).restore_best(like(), print)
+    assert step == 20
+    chex.assert_trees_all_equal(restored, state(20))
+
+
 @pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
 def test_walks_back_over_damage(saved, how):
     """The damaged one is named, set aside and not deleted; training goes on from the one before and can save again."""

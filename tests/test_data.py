@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from gen_jax import InputError, image
-from gen_jax.data import prepared
+from gen_jax.data import builders, prepared
 from gen_jax.data.batches import Batches, take
 from gen_jax.data.prepared import Split
 
@@ -247,3 +247,17 @@ def test_the_builder_refuses_other_arrays(tmp_path, arrays, words):
     source = tmp_path / "binarized_mnist.npz"
     np.savez_compressed(source, **arrays)
     assert words in refusal_of(source, tmp_path)
+
+
+def test_binarized_mnist_reads_the_original_text_files(tmp_path, monkeypatch):
+    """Rows of 0 and 1 separated by blanks, here two images a split."""
+    splits = (("train", "train", 2), ("validation", "valid", 2), ("test", "test", 2))
+    monkeypatch.setattr(builders.BinarizedMnist, "SPLITS", splits)
+    rng = np.random.default_rng(0)
+    images = {key: rng.integers(0, 2, (2, 784)) for key in ("train", "valid", "test")}
+    for key, rows in images.items():
+        np.savetxt(tmp_path / f"binarized_mnist_{key}.amat", rows, fmt="%d")
+    prepared.prepare("binarized_mnist", tmp_path / "data", str(tmp_path))
+    read = prepared.load("binarized_mnist", "validation", tmp_path / "data")
+    np.testing.assert_array_equal(read.x.reshape(2, 784), images["valid"])
+    assert read.event.levels == 2

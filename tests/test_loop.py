@@ -1,10 +1,8 @@
 """The loop as a process: kill and resume, SIGTERM, full disk, a loss that is not finite."""
 
-import functools
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -40,15 +38,13 @@ def command(workdir, data_dir, overrides=TINY):
 
 
 def environment():
-    """One device, two threads: what a resumed run must share with the first."""
-    env = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    return env
+    """One device, whatever the tests beside simulate: a resumed run must share it with the first."""
+    return {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
 
 
-def run(*args, **kwargs):
-    return subprocess.run(
-        command(*args), env=environment(), capture_output=True, text=True, timeout=300, **kwargs
-    )
+def run(workdir, data_dir, before=()):
+    whole = [*before, *command(workdir, data_dir)]
+    return subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=300)
 
 
 def start(workdir, data_dir):
@@ -140,11 +136,8 @@ def test_full_disk_loses_nothing(undisturbed, data_dir, tmp_path):
     first.wait()
     kept = sorted(path.name for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
     assert kept
-    full = run(
-        workdir,
-        data_dir,
-        preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (2000, 2000)),
-    )
+    small = ["sh", "-c", 'ulimit -f 4; exec "$@"', "sh"]  # four blocks of 512 bytes
+    full = run(workdir, data_dir, before=small)
     assert full.returncode == 2, full.stderr
     assert full.stderr.splitlines()[-1].startswith("gen-jax: cannot")
     assert "what was saved" in full.stderr.splitlines()[-1]
@@ -172,6 +165,20 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(data_dir, tmp_path):
     for step in Checkpoints(workdir.checkpoints).steps():
         state = Checkpoints(workdir.checkpoints).manager.restore(step)["state"]
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state["params"]))
+
+
+def test_a_schedule_shorter_than_the_run_is_refused(data_dir, tmp_path):
+    short = experiment("optimizer.learning_rate.steps=30")
+    with pytest.raises(InputError, match="ends at step 30, before the last of 60 steps"):
+        loop.train(short, WorkDir(tmp_path / "run"), data_dir)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_do_not_share_a_work_directory(data_dir, tmp_path):
+    workdir = WorkDir(tmp_path / "run")
+    workdir.path.mkdir()
+    with workdir.locked(), pytest.raises(InputError, match="another process"), workdir.locked():
+        pass
 
 
 def test_overfits_one_batch(data_dir, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 Command: gen-jax train experiments/configs/fvsbn_binarized_mnist.py
 Hardware: 2 CPU cores, about 2 minutes
-Published: 96.58 nats on dynamically binarised MNIST (a public PyTorch library's README), another data set
 """
 
 from gen_jax import FVSBN, image

@@ -32,6 +32,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     name = "digits"
     pkg_dir_path = epath.Path(__file__).parent
     VERSION = tfds.core.Version("1.0.0")
+    NEEDS_SOURCE = False
     SPLITS = (("train", (0, 1, 2)), ("validation", (3,)), ("test", (4,)))
 
     def _info(self):
@@ -64,12 +65,14 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 class BinarizedMnist(tfds.core.GeneratorBasedBuilder):
     """MNIST binarised once and for all (Salakhutdinov and Murray 2008; Larochelle): 50,000 / 10,000 / 10,000 images.
 
-    `source` is `binarized_mnist.npz` with arrays `train`, `valid`, `test` of 0 and 1, or a folder that holds it.
+    `source` is a folder with the original text files `binarized_mnist_{train,valid,test}.amat`, or
+    `binarized_mnist.npz` with arrays `train`, `valid`, `test` of 0 and 1, or a folder that holds it.
     """
 
     name = "binarized_mnist"
     pkg_dir_path = epath.Path(__file__).parent
     VERSION = tfds.core.Version("1.0.0")
+    NEEDS_SOURCE = True
     SPLITS = (("train", "train", 50_000), ("validation", "valid", 10_000), ("test", "test", 10_000))
 
     def __init__(self, *, source: str | None = None, **kwargs):
@@ -87,7 +90,7 @@ class BinarizedMnist(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager  # the file is given
-        arrays = _read_npz(self.source, "binarized_mnist.npz")
+        arrays = _read_amat(self.source) or _read_npz(self.source, "binarized_mnist.npz")
         generators = {}
         for split, key, count in self.SPLITS:
             images = arrays.get(key)
@@ -104,6 +107,17 @@ class BinarizedMnist(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, images) -> Iterator[tuple[int, dict]]:
         for i, image in enumerate(images):
             yield i, {"image": image, "index": i}
+
+
+def _read_amat(source: str | None) -> dict[str, np.ndarray]:
+    """The original text files, nothing where the folder holds none; a value that is no number shows in the size."""
+    folder = Path(source or "")
+    paths = {key: folder / f"binarized_mnist_{key}.amat" for key in ("train", "valid", "test")}
+    return {
+        key: np.fromfile(path, np.uint8, sep=" ")
+        for key, path in paths.items()
+        if source and path.is_file()
+    }
 
 
 def _read_npz(source: str | None, file_name: str) -> dict[str, np.ndarray]:

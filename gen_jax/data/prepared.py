@@ -51,7 +51,9 @@ def prepare(name: str, data_dir: Path | None = None, source: str | None = None) 
             f"unknown data set {name!r}{near(name, BUILDERS)}; there are {', '.join(sorted(BUILDERS))}"
         )
     tfds.disable_progress_bar()
-    options = {"source": source} if name == "binarized_mnist" else {}
+    if source is not None and not BUILDERS[name].NEEDS_SOURCE:
+        raise InputError(f"data set {name!r} needs no --source")
+    options = {"source": source} if BUILDERS[name].NEEDS_SOURCE else {}
     builder = BUILDERS[name](
         data_dir=data_dir or default_data_dir(), file_format="array_record", **options
     )

@@ -1,7 +1,8 @@
 """Timings as ratios within one run: what a sample costs in parallel forward passes of the same batch.
 
-Method: every program is compiled and run once before it is timed; a row gives the median of the repeats, each waited
-for to the end. The naive loop (one full pass a site) is timed once, it is the longest by far.
+Method: every program is compiled and run once before it is timed, and waited for to the end. Forward pass and sample
+take turns, so that a change of the machine's speed meets both; `forward_passes` is the median of the ratios turn by
+turn, the times are medians. The naive loop (one full pass a site) is timed once, it is the longest by far.
 """
 
 import statistics
@@ -13,11 +14,11 @@ import jax
 
 from gen_jax import sampling
 from gen_jax.density import functional
-from gen_jax.evaluate.results import cpu_name
+from gen_jax.evaluate.machine import cpu_name
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.typing import image
 
-REPEATS = 5
+REPEATS = 9
 MODELS = {
     "gated_pixel_cnn 28x28 grey, 2 levels": GatedPixelCNN(
         image(28, 28, 1, 2), depth=5, features=64
@@ -43,40 +44,39 @@ def _row(name: str, model: Any, batch: int, naive: bool) -> dict[str, Any]:
     pure, key = functional(model), jax.random.key(0)
     x = jax.random.randint(key, (batch, *model.event.shape), 0, model.event.levels)
     variables = pure.init(key, x)
-    forward = seconds(jax.jit(model.apply), variables, x)
-    sample = seconds(jax.jit(lambda v, k: sampling.ancestral(model, v, k, batch)), variables, key)
+    forward = jax.jit(model.apply)
+    draw = jax.jit(lambda v, k: sampling.ancestral(model, v, k, batch))
+    jax.block_until_ready((forward(variables, x), draw(variables, key)))
+    turns = [
+        (seconds(forward, variables, x), seconds(draw, variables, key)) for _ in range(REPEATS)
+    ]
+    forward_times, sample_times = zip(*turns, strict=True)
+    sample = statistics.median(sample_times)
     loop = None
     if naive:
-        slow = (
-            jax.jit(lambda v, k: sampling.naive(model, v, k, batch)).lower(variables, key).compile()
-        )
-        loop = seconds(slow, variables, key, repeats=1, warm_up=False)["median"]
+        slow = jax.jit(lambda v, k: sampling.naive(model, v, k, batch))
+        loop = seconds(slow.lower(variables, key).compile(), variables, key)
     return {
         "system": name,
         "batch": batch,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables)),
-        "forward_passes": round(sample["median"] / forward["median"], 3),
-        "forward_seconds": forward["median"],
-        "forward_range": [forward["min"], forward["max"]],
-        "sample_seconds": sample["median"],
-        "sample_range": [sample["min"], sample["max"]],
+        "forward_passes": round(statistics.median(s / f for f, s in turns), 3),
+        "forward_passes_range": [
+            round(min(s / f for f, s in turns), 3),
+            round(max(s / f for f, s in turns), 3),
+        ],
+        "forward_seconds": statistics.median(forward_times),
+        "sample_seconds": sample,
         "naive_seconds": loop,
-        "naive_factor": None if loop is None else round(loop / sample["median"], 1),
+        "naive_factor": None if loop is None else round(loop / sample, 1),
     }
 
 
-def seconds(
-    program: Callable, *args: Any, repeats: int = REPEATS, warm_up: bool = True
-) -> dict[str, float]:
-    """Minimum, median and maximum wall time of a call."""
-    if warm_up:
-        jax.block_until_ready(program(*args))
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(program(*args))
-        times.append(time.perf_counter() - begin)
-    return {"min": min(times), "median": statistics.median(times), "max": max(times)}
+def seconds(program: Callable, *args: Any) -> float:
+    """Wall time of one call, waited for."""
+    begin = time.perf_counter()
+    jax.block_until_ready(program(*args))
+    return time.perf_counter() - begin
 
 
 def table(bench: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 MODELS = SOURCE / "gen_jax" / "models"
 CONFIGS = SOURCE / "experiments" / "configs"
 RESULTS = SOURCE / "experiments" / "results"
+SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
 NO_SYSTEMS = ("__init__", "chain_rule", "counts")
 
 
@@ -48,7 +49,7 @@ def configs() -> list[dict[str, Any]]:
 
 def summary(result: dict[str, Any]) -> str:
     """One result in one phrase, with its sign."""
-    sign = {"exact": "", "bound": "<= ", "estimate": "~ "}[result["value"]]
+    sign = SIGN[result["value"]]
     return (
         f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim ({sign}{result['nats']:.2f} nats),"
         f" {result['value']}, {result['num_examples']} examples of {result['dataset']} {result['split']}"

@@ -33,17 +33,23 @@ def complete(
     x: np.ndarray,
     keep: np.ndarray,
     seed: int = 0,
-    label: int | None = None,
+    labels: np.ndarray | None = None,
     temperature: float = 1.0,
 ) -> np.ndarray:
-    """Each image with the pixels outside `keep` drawn given those inside, which stay as they are."""
+    """Each image with the pixels outside `keep` drawn given those inside, which stay as they are.
+
+    A conditional model takes the class of each image from `labels`; InputError without them.
+    """
     model = run.experiment.model
     if not hasattr(model, "sites"):
         raise InputError(
             f"{run.experiment.system} has no order of generation; only autoregressive models complete images"
         )
     known = sampling.prefix_length(model, keep)
-    labels = labels_for(run, len(x), label)
+    if run.conditional and labels is None:
+        raise InputError(
+            "the model is class-conditional: say of which class the images are, --label K"
+        )
 
     @jax.jit
     def draw(variables, key, x, cond, num_known):

@@ -15,10 +15,9 @@ from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional, Value, fold_in
 from gen_jax.errors import InputError
+from gen_jax.evaluate.catalogue import SIGN
 from gen_jax.train import sharding
 from gen_jax.typing import Event, PRNGKey, Variables
-
-SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
 
 
 @dataclass(frozen=True)

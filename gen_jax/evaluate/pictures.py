@@ -42,8 +42,8 @@ def save_grid(path: Path, x: np.ndarray, levels: int, columns: int) -> None:
 
 def read_images(paths: list[Path], event: Event) -> np.ndarray:
     """Images of the event from PNG files, one each, or .npz files of one array; InputError where one does not fit."""
-    if len(event.shape) != 3 or event.levels is None:
-        raise InputError("only models of images can read PNG or .npz images")
+    if len(event.shape) != 3 or event.levels is None or event.shape[2] not in (1, 3):
+        raise InputError("only models of images, grey or colour, can read PNG or .npz images")
     parts = [
         _read_npz(path, event) if path.suffix == ".npz" else _read_png(path, event)[None]
         for path in paths
@@ -75,6 +75,7 @@ def _read_npz(path: Path, event: Event) -> np.ndarray:
 
 
 def _read_png(path: Path, event: Event) -> np.ndarray:
+    assert event.levels is not None  # the caller has checked
     if not path.is_file():
         raise InputError(f"no such file: {path}")
     try:
@@ -92,7 +93,7 @@ def _read_png(path: Path, event: Event) -> np.ndarray:
         raise InputError(
             f"{path} is {size[0]}x{size[1]}, the model is of {event.shape[0]}x{event.shape[1]}"
         )
-    levels = event.levels or 256
+    levels = event.levels
     x = np.round(pixels.reshape(event.shape) * ((levels - 1) / 255)).astype(np.uint8)
     if not np.array_equal(to_grey(x, levels), pixels.reshape(event.shape)):
         raise InputError(f"{path} has values that are none of the model's {levels} grey levels")

@@ -14,8 +14,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from gen_jax.data.prepared import Split
 from gen_jax.density import bits_per_dim
-from gen_jax.errors import InputError
 from gen_jax.evaluate import draw, pictures
 from gen_jax.evaluate.catalogue import summary
 from gen_jax.evaluate.results import versions
@@ -48,7 +48,7 @@ def _section(run: Run, data_dir: Path | None) -> str:
     parts = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run)]
     parts += ["<h2>Training</h2>", _curves(run)]
     if len(event.shape) == 3 and event.levels is not None:
-        test = load_split(run.experiment, "test", data_dir).x
+        test = load_split(run.experiment, "test", data_dir)
         parts += [
             "<h2>Samples</h2>",
             f"<p>{SAMPLES} draws, seed 0, temperature 1.</p>",
@@ -61,7 +61,7 @@ def _section(run: Run, data_dir: Path | None) -> str:
                 f"<p>Test images: {rows}.</p>",
                 _completions(run, test),
             ]
-            parts += ["<h2>Bits of each pixel</h2>", _heat_maps(run, data_dir)]
+            parts += ["<h2>Bits of each pixel</h2>", _heat_maps(run, test)]
     parts += ["<h2>Run</h2>", _run(run)]
     return "".join(parts)
 
@@ -118,17 +118,17 @@ def _samples(run: Run) -> str:
     return _sheet(x, run.experiment.model.event.levels, columns=16)
 
 
-def _completions(run: Run, images: np.ndarray) -> str:
-    event = run.experiment.model.event
-    keep, shown = draw.kept_region("top:0.5", event.shape), images[_spread(images, COMPLETIONS)]
-    drawn = [draw.complete(run, shown, keep, seed) for seed in (0, 1)]
+def _completions(run: Run, test: Split) -> str:
+    event, chosen = run.experiment.model.event, _spread(test.x, COMPLETIONS)
+    keep, shown = draw.kept_region("top:0.5", event.shape), test.x[chosen]
+    labels = test.labels[chosen] if run.conditional and test.labels is not None else None
+    drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
     rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
     return _sheet(rows, event.levels, columns=len(shown))
 
 
-def _heat_maps(run: Run, data_dir: Path | None) -> str:
+def _heat_maps(run: Run, test: Split) -> str:
     model, event = run.experiment.model, run.experiment.model.event
-    test = load_split(run.experiment, "test", data_dir)
     chosen = _spread(test.x, HEAT_MAPS)
     x = jnp.asarray(test.x[chosen], jnp.int32)
     cond = jnp.asarray(test.labels[chosen]) if run.conditional and test.labels is not None else None
@@ -164,7 +164,7 @@ def _run(run: Run) -> str:
     named = " ".join(f"{name} {version}" for name, version in versions().items())
     result = json.loads(run.workdir.result.read_text()) if run.workdir.result.exists() else {}
     rows = {
-        "command": config["command"],
+        "command": config.get("command", "none: made from Python"),
         "checkpoint": f"step {run.step} of {run.experiment.steps}",
         "source": f"{result['git']}{' with changes' if result['dirty'] else ''}"
         if result.get("git")
@@ -179,9 +179,7 @@ def _run(run: Run) -> str:
     return f"<table>{table}</table><details><summary>config</summary><pre>{tree}</pre></details>"
 
 
-def _sheet(x: np.ndarray, levels: int | None, columns: int) -> str:
-    if levels is None:
-        raise InputError("only integers can be shown as images")
+def _sheet(x: np.ndarray, levels: int, columns: int) -> str:
     buffer = io.BytesIO()
     pictures.enlarge(pictures.grid(pictures.to_grey(x, levels), columns)).save(buffer, format="PNG")
     return _img(buffer.getvalue(), "")

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -14,6 +13,7 @@ import jax
 from gen_jax.data.prepared import Split
 from gen_jax.density import num_parameters
 from gen_jax.evaluate.likelihood import Result
+from gen_jax.evaluate.machine import machine
 from gen_jax.evaluate.run import Run
 from gen_jax.experiment import to_tree
 
@@ -30,10 +30,9 @@ PACKAGES = (
 
 
 def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
-    """All fields of a result file: nats an example, bits_per_dim and its stderr, seconds of training."""
+    """All fields of a result file: nats an example, bits_per_dim and its stderr; seconds and machine of training."""
     experiment = run.experiment
-    rows = [row for row in run.workdir.metrics_rows() if row["step"] <= experiment.steps]
-    seconds = max((row.get("seconds", 0.0) for row in rows), default=0.0)
+    seconds = max((row.get("seconds", 0.0) for row in run.workdir.metrics_rows()), default=0.0)
     weights = jax.tree.leaves(run.variables)
     return {
         "system": experiment.system,
@@ -56,9 +55,7 @@ def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
         "seed": experiment.seed,
         "steps": experiment.steps,
         "seconds": round(seconds, 1),
-        "device": jax.devices()[0].device_kind,
-        "cpu": cpu_name(),
-        "threads": len(os.sched_getaffinity(0)),
+        **(run.workdir.read().get("machine") or machine()),
         "versions": versions(),
         **revision(),
         "config": to_tree(experiment),
@@ -74,16 +71,6 @@ def protocol(run: Run) -> str:
     selection = f"best on {examples}validation every {evaluate.every} steps"
     precision = f"compute {dtype}, matmul precision highest"
     return f"{weights}, {selection}; {precision}; batch {evaluate.batch_size}, every example once"
-
-
-def cpu_name() -> str:
-    """The processor's own name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def versions() -> dict[str, str]:

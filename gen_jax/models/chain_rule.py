@@ -27,8 +27,8 @@ class Autoregressive(nn.Module):
     """
 
     event: Event
-    num_classes: int = 0
 
+    num_classes: ClassVar[int] = 0  # a class-conditional model makes a field of it
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "direct"

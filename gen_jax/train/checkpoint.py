@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from gen_jax.errors import InputError, SaveError
@@ -37,6 +36,7 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=None if read_only else keep,
+            best_fn=_score,  # without it the metrics are not written, and a restarted manager forgets the best
             enable_async_checkpointing=True,
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
@@ -121,20 +121,24 @@ class Checkpoints:
 
     def restore_best(self, like: TrainState, warn) -> tuple[int, TrainState]:
         """Best undamaged checkpoint by validation, else the newest; InputError where there is none."""
-        found = {}
+        validations = {}
         for step in self.steps():
             try:
-                state, record = self.restore(step, like)
+                record = self.manager.restore(
+                    step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
+                )
+                value = record["record"]["validation"]
+                validations[step] = math.inf if value is None else value
             except Exception as error:  # as above
                 warn(f"checkpoint {step} is damaged ({_first_line(error)}); it is left out")
-                continue
-            validation = record["validation"]
-            found[math.inf if validation is None else validation, -step] = step, state
-        if not found:
-            raise InputError(
-                f"no checkpoint to be read in {self.folder}; `gen-jax train` has not saved one yet"
-            )
-        return found[min(found)]
+        for step in sorted(validations, key=lambda step: (validations[step], -step)):
+            try:
+                return step, self.restore(step, like)[0]
+            except Exception as error:  # as above
+                warn(f"checkpoint {step} is damaged ({_first_line(error)}); it is left out")
+        raise InputError(
+            f"no checkpoint to be read in {self.folder}; `gen-jax train` has not saved one yet"
+        )
 
     def _set_aside(self, step: int) -> None:
         aside = self.folder.parent / "damaged" / str(step)
@@ -148,17 +152,9 @@ def checksums(tree: Any) -> dict[str, int]:
     """CRC-32 of each leaf's bytes, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
-        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(_on_host(leaf)).data)
+        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data)
         for path, leaf in leaves
     }
-
-
-def _on_host(leaf: jax.Array) -> np.ndarray:
-    if leaf.is_fully_addressable:
-        return np.asarray(leaf)
-    if leaf.is_fully_replicated:
-        return np.asarray(leaf.addressable_data(0))
-    return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
 
 def _score(metrics: dict[str, float]) -> float:

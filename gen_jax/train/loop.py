@@ -20,6 +20,7 @@ from gen_jax.data.batches import Batches
 from gen_jax.density import functional
 from gen_jax.errors import InputError
 from gen_jax.evaluate.likelihood import Likelihoods
+from gen_jax.evaluate.machine import machine
 from gen_jax.experiment import Experiment
 from gen_jax.train import sharding
 from gen_jax.train.checkpoint import Checkpoints
@@ -36,6 +37,13 @@ def train(experiment: Experiment, workdir: WorkDir, data_dir: Path | None = None
     """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved."""
     model = functional(experiment.model)
     optimizer = experiment.optimizer.build()
+    planned = getattr(
+        getattr(experiment.optimizer, "learning_rate", None), "steps", experiment.steps
+    )
+    if planned < experiment.steps:
+        raise InputError(
+            f"optimizer.learning_rate ends at step {planned}, before the last of {experiment.steps} steps"
+        )
     key = jax.random.key(experiment.seed)
     split = load_split(experiment, "train", data_dir)
     validation = load_split(experiment, "validation", data_dir)
@@ -47,7 +55,7 @@ def train(experiment: Experiment, workdir: WorkDir, data_dir: Path | None = None
     create = functools.partial(create_state, model, optimizer, key)
     first = sharding.put(batches.batch(0), mesh, P("data"))
     shapes = jax.eval_shape(create, first)
-    workdir.claim(experiment)  # only now: what cannot be built leaves nothing behind
+    workdir.claim(experiment, machine())  # only now: what cannot be built leaves nothing behind
     placed = sharding.state_sharding(shapes, mesh)
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
@@ -66,48 +74,53 @@ def train(experiment: Experiment, workdir: WorkDir, data_dir: Path | None = None
         donate_argnums=0,
         out_shardings=(placed, NamedSharding(mesh, P())),
     )
-    per_call = steps_per_call(experiment)
     likelihoods = None
     if experiment.model.kind != "none":
         likelihoods = Likelihoods(model, mesh, experiment.evaluate.batch_size, key)
 
-    checkpoints = Checkpoints(workdir.checkpoints)
-    restored = checkpoints.restore_newest(like, LOG.warning)
-    if restored is None:
-        start, state = 0, jax.jit(create, out_shardings=placed)(first)
-    else:
-        start, state = restored
-        LOG.info("continuing at step %d of %d", start, experiment.steps)
-    unit = "loss" if likelihoods is None else "bits/dim"
-
-    run_log = RunLog(workdir, experiment.steps, start, unit)
-    with _terminated() as terminated, checkpoints, run_log as log:
-        saved = start
-        running = []  # calls whose metrics are not fetched yet: device and host work side by side
-        for step in range(start, experiment.steps, per_call):
-            rows = [batches.batch(s) for s in range(step, step + per_call)]
-            stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
-            state, metrics = step_many(state, sharding.put(stacked, mesh, P(None, "data")))
-            done = step + per_call
-            if running and step % MAX_STEPS_PER_CALL == 0:
-                _report(log, running, batches, saved)
-                running = []
-            running.append((step, metrics))
-            stop = terminated.is_set()
-            if stop or done % experiment.evaluate.every == 0 or done == experiment.steps:
-                _report(log, running, batches, saved)
-                running, value = [], None
-                if likelihoods is not None and not stop:
-                    variables = {"params": state.ema, **state.collections}
-                    result = likelihoods(variables, validation, experiment.evaluate.examples)
-                    value = result.bits_per_dim
-                    log.scalars(done, "validation", {"bits_per_dim": value, "nats": result.nats})
-                    LOG.info("step %d: validation %s", done, result)
-                checkpoints.save(done, state, value)
-                saved = done
-            if stop:
-                LOG.warning("SIGTERM: saved step %d of %d", done, experiment.steps)
-                raise SystemExit(SIGTERM_STATUS)
+    with (
+        workdir.locked(),
+        Checkpoints(workdir.checkpoints) as checkpoints,
+        _terminated() as terminated,
+    ):
+        restored = checkpoints.restore_newest(like, LOG.warning)
+        if restored is None:
+            start, state = 0, jax.jit(create, out_shardings=placed)(first)
+        else:
+            start, state = restored
+            LOG.info("continuing at step %d of %d", start, experiment.steps)
+        # A run may have stopped between two calls of a backend with shorter ones.
+        per_call = math.gcd(steps_per_call(experiment), start)
+        unit = "loss" if likelihoods is None else "bits/dim"
+        with RunLog(workdir, experiment.steps, start, unit) as log:
+            saved = start
+            running = []  # calls whose metrics are not fetched: device and host work side by side
+            for step in range(start, experiment.steps, per_call):
+                rows = [batches.batch(s) for s in range(step, step + per_call)]
+                stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
+                state, metrics = step_many(state, sharding.put(stacked, mesh, P(None, "data")))
+                done = step + per_call
+                if running and step % MAX_STEPS_PER_CALL == 0:
+                    _report(log, running, batches, saved)
+                    running = []
+                running.append((step, metrics))
+                stop = terminated.is_set()
+                due = done % experiment.evaluate.every == 0 or done == experiment.steps
+                if stop or due:
+                    _report(log, running, batches, saved)
+                    running, value = [], None
+                    if likelihoods is not None and due:
+                        variables = {"params": state.ema, **state.collections}
+                        result = likelihoods(variables, validation, experiment.evaluate.examples)
+                        value = result.bits_per_dim
+                        row = {"bits_per_dim": value, "nats": result.nats}
+                        log.scalars(done, "validation", row)
+                        LOG.info("step %d: validation %s", done, result)
+                    checkpoints.save(done, state, value)
+                    saved = done
+                if stop:
+                    LOG.warning("SIGTERM: saved step %d of %d", done, experiment.steps)
+                    raise SystemExit(SIGTERM_STATUS)
     return state
 
 
@@ -135,22 +148,19 @@ def steps_per_call(experiment: Experiment) -> int:
 
 
 def _report(log: RunLog, calls: list[tuple[int, MetricRows]], batches: Batches, saved: int) -> None:
-    """Log the mean over some calls; FloatingPointError at the first loss that is not finite."""
+    """Log the mean over some calls; FloatingPointError at the first loss or parameters that are not finite."""
     first, names = calls[0][0], calls[0][1].keys()
     rows = {
         name: np.concatenate([np.asarray(metrics[name]) for _, metrics in calls]) for name in names
     }
-    broken = np.flatnonzero(~np.isfinite(rows["loss"]))
+    broken = np.flatnonzero(~np.isfinite(rows["loss"] + rows["param_norm"]))
     if broken.size:
         bad = first + int(broken[0])
         listed = ", ".join(map(str, batches.indices(bad)))
-        kept = (
-            f"the last good checkpoint is of step {saved}"
-            if saved
-            else "no checkpoint was saved before"
-        )
+        kept = f"the last good checkpoint is of step {saved}" if saved else "none was saved before"
         raise FloatingPointError(
-            f"the loss is not finite at step {bad}; its batch is examples {listed} of {batches.split.split}; {kept}"
+            f"the loss or the update is not finite at step {bad}; its batch is examples {listed} of"
+            f" {batches.split.split}; {kept}"
         )
     done = first + len(rows["loss"])
     means = {name: float(row.mean(dtype=np.float64)) for name, row in rows.items()}

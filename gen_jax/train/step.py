@@ -72,9 +72,9 @@ def train_step(
         lambda old, new: (old + (1 - decay) * (new - old)).astype(old.dtype), state.ema, params
     )
     metrics |= {
-        "grad_norm": optax.global_norm(grads),
-        "param_norm": optax.global_norm(params),
-        "update_norm": optax.global_norm(updates),
+        "grad_norm": optax.tree.norm(grads),
+        "param_norm": optax.tree.norm(params),
+        "update_norm": optax.tree.norm(updates),
     }
     return TrainState(state.step + 1, params, average, opt_state, collections), metrics
 

@@ -1,7 +1,10 @@
 """A work directory: config.json, checkpoints/, metrics.jsonl, result.json, report.html."""
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,9 +43,10 @@ class WorkDir:
         """What `evaluate` found."""
         return self.path / "result.json"
 
-    def claim(self, experiment: Experiment) -> None:
+    def claim(self, experiment: Experiment, machine: dict[str, Any]) -> None:
         """Write config.json, or check that the one there is the same; InputError shows the difference."""
         tree = experiments.to_tree(experiment)
+        experiments.from_tree(tree)  # refuse now what could not be read back after the training
         if self.config.exists():
             lines = experiments.differences(self.read()["experiment"], tree)
             if lines:
@@ -51,11 +55,24 @@ class WorkDir:
                     f" Differences (there -> asked): {'; '.join(lines)}"
                 )
             return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (
+            not self.path.is_dir()
+            or any(path.name != "config.json.tmp" for path in self.path.iterdir())
+        ):
             raise InputError(f"{self.path} exists and is no work directory (it has no config.json)")
         self.path.mkdir(parents=True, exist_ok=True)
-        record = {**self.origin, "experiment": tree}
+        record = {**self.origin, "machine": machine, "experiment": tree}
         write_atomically(self.config, json.dumps(record, indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process; InputError where another has it. A killed one lets go."""
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"another process is training in {self.path}") from error
+            yield
 
     def read(self) -> dict[str, Any]:
         """config.json; InputError where the folder is no work directory."""

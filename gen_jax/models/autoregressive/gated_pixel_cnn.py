@@ -39,6 +39,7 @@ class Cache(NamedTuple):
 class GatedPixelCNN(Autoregressive):
     """Images (H, W, C) of any number of levels; the features split into C groups, so C must divide them."""
 
+    num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     depth: int = 5
     features: int = 64
     first_kernel: int = 7
@@ -54,7 +55,7 @@ class GatedPixelCNN(Autoregressive):
                 f"gated_pixel_cnn is a model of images (H, W, C), not of {self.event.shape}"
             )
         if (
-            self.depth < 1
+            min(self.depth, self.kernel) < 1
             or self.kernel % 2 == 0
             or self.first_kernel % 2 == 0
             or self.first_kernel < 3
@@ -98,8 +99,9 @@ class GatedPixelCNN(Autoregressive):
     ) -> Float[Array, "B sites P"]:
         """Parameters of every sub-pixel's distribution, all at once."""
         v = h = to_symmetric(x, self.levels)
-        skips = jnp.zeros(())
-        for layer in self.layers:
+        first, *deep = self.layers
+        v, h, skips = first(v, h, cond, train)
+        for layer in deep:
             v, h, skip = layer(v, h, cond, train)
             skips = skips + skip
         params = self.logits(nn.relu(self.hidden(nn.relu(skips))))
