@@ -82,7 +82,7 @@ def undisturbed(tmp_path_factory, data_dir):
 
 def test_killed_and_resumed_is_bit_equal(undisturbed, data_dir, tmp_path):
     """Kill -9 at a random step, then resume: the same bits as the undisturbed run."""
-    kill_and_compare(
+    assert_resumes_bit_equal(
         undisturbed,
         data_dir,
         tmp_path / "run",
@@ -94,10 +94,10 @@ def test_killed_and_resumed_is_bit_equal(undisturbed, data_dir, tmp_path):
 def test_killed_often_and_resumed_is_bit_equal(undisturbed, data_dir, tmp_path):
     """The same, at eight steps spread over the run, each in a run of its own."""
     for step in range(7, STEPS, 7):
-        kill_and_compare(undisturbed, data_dir, tmp_path / f"run{step}", step)
+        assert_resumes_bit_equal(undisturbed, data_dir, tmp_path / f"run{step}", step)
 
 
-def kill_and_compare(undisturbed, data_dir, workdir, step):
+def assert_resumes_bit_equal(undisturbed, data_dir, workdir, step):
     process = start(workdir, data_dir)
     wait_for(workdir, step, process)
     process.kill()

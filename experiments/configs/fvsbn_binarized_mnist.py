@@ -1,7 +1,7 @@
 """Fully visible sigmoid belief net on fixed-binarised MNIST.
 
 Command: gen-jax train experiments/configs/fvsbn_binarized_mnist.py
-Hardware: 2 CPU cores, about 2 minutes
+Hardware: 2 CPU cores, about half a minute
 """
 
 from gen_jax import FVSBN, image
