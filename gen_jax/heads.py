@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from gen_jax.ops import bernoulli, categorical
+from gen_jax.ops import bernoulli, categorical, logistic_mixture
 from gen_jax.typing import Params, Values
 
 Temperature = float | Float[Array, ""]
@@ -21,8 +21,9 @@ Temperature = float | Float[Array, ""]
 class Head(Protocol):
     """Distribution of a site's values given its parameters; log-probabilities in nats."""
 
-    def size(self, levels: int) -> int:
-        """P, the number of parameters of a site with one value."""
+    @property
+    def size(self) -> int:
+        """P, the number of parameters of a site."""
         ...
 
     def log_prob(self, params: Params, x: Values) -> Float[Array, "*batch"]:
@@ -44,10 +45,9 @@ class Head(Protocol):
 class Bernoulli:
     """p(x = 1) = sigma(params); two levels, one parameter."""
 
-    def size(self, levels: int) -> int:
-        """1; ValueError unless there are two levels."""
-        if levels != 2:
-            raise ValueError(f"a Bernoulli head is for 2 levels, not {levels}")
+    @property
+    def size(self) -> int:
+        """1, the logit."""
         return 1
 
     def log_prob(self, params: Params, x: Values) -> Float[Array, "*batch"]:
@@ -70,9 +70,12 @@ class Bernoulli:
 class Categorical:
     """p(x = k) = softmax(params)_k: any number of levels, as many parameters (van den Oord et al. 2016, 1601.06759)."""
 
-    def size(self, levels: int) -> int:
+    levels: int
+
+    @property
+    def size(self) -> int:
         """As many parameters as levels."""
-        return levels
+        return self.levels
 
     def log_prob(self, params: Params, x: Values) -> Float[Array, "*batch"]:
         """params[x] - logsumexp(params)."""
@@ -90,6 +93,36 @@ class Categorical:
         return jax.nn.softmax(params, axis=-1)
 
 
+@dataclass(frozen=True)
+class LogisticMixture:
+    """Discretised mixture of logistics over all values of a pixel jointly (Salimans et al. 2017, 1701.05517)."""
+
+    levels: int
+    values: int
+    mixtures: int
+
+    @property
+    def size(self) -> int:
+        """3 K parameters for one value, 10 K for three."""
+        return logistic_mixture.num_params(self.values, self.mixtures)
+
+    def log_prob(self, params: Params, x: Values) -> Float[Array, "*batch"]:
+        """log sum_k pi_k prod_c P(x_c | k, x_<c)."""
+        return logistic_mixture.log_prob(params, x, self.levels, self.mixtures)
+
+    def sample(self, params: Params, key: Key[Array, ""], temperature: Temperature = 1.0) -> Values:
+        """An indicator for the pixel, then its values in order."""
+        return logistic_mixture.sample(
+            params, key, self.levels, self.values, self.mixtures, temperature
+        )
+
+    def conditional(
+        self, params: Params, channel: int, previous: Values
+    ) -> Float[Array, "*batch levels"]:
+        """p(R), p(G | R), p(B | R, G), with the responsibilities of the earlier values."""
+        return logistic_mixture.conditional(params, channel, previous, self.levels, self.mixtures)
+
+
 def head_for(levels: int) -> Head:
-    """The field's usual choice: Bernoulli for two levels, else categorical."""
-    return Bernoulli() if levels == 2 else Categorical()
+    """The field's usual choice for one value: Bernoulli for two levels, else categorical."""
+    return Bernoulli() if levels == 2 else Categorical(levels)

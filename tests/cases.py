@@ -8,9 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax import FVSBN, FullTable, GatedPixelCNN, Independent, Markov, binary, image
+from gen_jax import (
+    FVSBN,
+    FullTable,
+    GatedPixelCNN,
+    Independent,
+    Markov,
+    PixelCNN,
+    PixelCNNPP,
+    binary,
+    image,
+)
 from gen_jax.density import Functional, functional
 
+TINY = {"features": 4, "resnets": 1, "mixtures": 2}
 SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 
 
@@ -45,27 +56,53 @@ CASES = {
     ),
     "gated_pixel_cnn_conditional": Case(
         GatedPixelCNN(image(2, 2, 1, 3), num_classes=3, features=4, **SMALL),
-        GatedPixelCNN(image(3, 3, 3, 2), num_classes=3, features=6, **SMALL),
+        GatedPixelCNN(image(3, 3, 3, 2), num_classes=3, features=12, **SMALL),
+    ),
+    "pixel_cnn": Case(
+        PixelCNN(image(4, 4, 1, 2), depth=1, features=6, first_kernel=3, head_features=12),
+        PixelCNN(image(7, 8, 1, 3), depth=2, features=6, first_kernel=5, head_features=12),
+    ),
+    "pixel_cnn_colour": Case(
+        PixelCNN(image(1, 2, 3, 3), depth=1, features=6, first_kernel=3, head_features=12),
+        PixelCNN(image(4, 4, 3, 4), depth=1, features=6, first_kernel=3, head_features=12),
+    ),
+    "pixel_cnn_pp": Case(
+        PixelCNNPP(image(4, 4, 1, 2), resolutions=3, **TINY),
+        PixelCNNPP(image(8, 4, 1, 5), resolutions=3, **TINY),
+    ),
+    "pixel_cnn_pp_colour": Case(
+        PixelCNNPP(image(1, 2, 3, 3), resolutions=1, **TINY),
+        PixelCNNPP(image(4, 6, 3, 4), resolutions=2, **TINY),
+    ),
+    "pixel_cnn_pp_conditional": Case(
+        PixelCNNPP(image(2, 2, 1, 3), num_classes=3, resolutions=2, **TINY),
+        PixelCNNPP(image(2, 4, 3, 2), num_classes=3, resolutions=2, **TINY),
+    ),
+    "pixel_cnn_pp_softmax": Case(
+        PixelCNNPP(image(2, 4, 1, 2), resolutions=2, **{**TINY, "mixtures": None}),
+        PixelCNNPP(image(4, 6, 1, 3), resolutions=2, skips=False, **{**TINY, "mixtures": None}),
+    ),
+    "pixel_cnn_pp_one_stream": Case(
+        PixelCNNPP(image(4, 2, 1, 3), resolutions=2, two_streams=False, **TINY),
+        PixelCNNPP(image(6, 6, 1, 3), resolutions=2, two_streams=False, **TINY),
     ),
 }
 
 
 def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, dict]:
-    """Pure functions and variables in which no leaf is at its initial value; counts stay positive."""
-    pure, key = functional(model), jax.random.key(seed)
-    dtype = jnp.result_type(float)
+    """Pure functions and variables of seeded noise, so that no leaf has its initial value; gains lie around 1."""
+    pure, rng = functional(model), np.random.default_rng(seed)
     x = jnp.zeros((2, *model.event.shape), jnp.int32)
-    variables = dict(jax.jit(pure.init)(key, x, cond=labels(model, 2)))
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    moved = [
-        leaf.astype(dtype) + scale * jax.random.normal(k, leaf.shape, dtype)
-        for leaf, k in zip(leaves, keys, strict=True)
-    ]
-    variables = jax.tree.unflatten(tree, moved)
-    if "counts" in variables:
-        variables["counts"] = jax.tree.map(lambda count: 10 * jnp.abs(count), variables["counts"])
-    return pure, variables
+    shapes = jax.eval_shape(pure.init, jax.random.key(seed), x, cond=labels(model, 2))
+
+    def moved(path, leaf):
+        names = [entry.key for entry in path]
+        noise = scale * rng.normal(size=leaf.shape)
+        if names[0] == "counts":
+            noise = 10 * np.abs(noise)
+        return jnp.asarray(noise + (names[-1] == "scale"), jnp.result_type(float))
+
+    return pure, jax.tree_util.tree_map_with_path(moved, dict(shapes))
 
 
 def labels(model: Any, n: int) -> jax.Array | None:

@@ -1,10 +1,11 @@
-"""Eight simulated CPU devices for every test process, a compilation cache, and float64 where a test asks for it."""
+"""Eight simulated CPU devices and short compilations for every test process, and float64 where a test asks for it."""
 
 import os
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

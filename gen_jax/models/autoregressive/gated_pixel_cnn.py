@@ -18,6 +18,7 @@ from gen_jax.errors import InputError
 from gen_jax.models.chain_rule import Autoregressive
 from gen_jax.nn.causal_conv import HorizontalConv
 from gen_jax.nn.gated import GatedLayer
+from gen_jax.nn.once import once
 from gen_jax.ops.masks import put_group
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype
@@ -82,7 +83,7 @@ class GatedPixelCNN(Autoregressive):
             )
             for i in range(self.depth)
         ]
-        outputs = self.groups * self.head.size(self.levels)
+        outputs = self.groups * self.head.size
         self.hidden = HorizontalConv(self.head_features, 1, self.groups, dtype=self.dtype)
         self.logits = HorizontalConv(outputs, 1, self.groups, dtype=self.dtype)
 
@@ -152,12 +153,11 @@ class GatedPixelCNN(Autoregressive):
     def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
         """One sub-pixel: its group of features only; at the first of a row the vertical stack of the row."""
         row, column, group = self._place(site)
-        # A loop of no or one turn, not a cond: a loop's carry stays in place, a cond copies what it hands through.
-        _, rows, terms = nn.while_loop(
-            lambda model, carry: carry[0],  # pyright: ignore[reportArgumentType]  a traced bool
-            lambda model, carry: (jnp.array(False), *model.begin_row(cache, row, carry[1])),
+        rows, terms = once(
+            lambda model, kept: model.begin_row(cache, row, kept[0]),
             self,
-            ((column == 0) & (group == 0), cache.rows, cache.terms),
+            (column == 0) & (group == 0),
+            (cache.rows, cache.terms),
         )
         first = self.layers[0]
         window = lax.dynamic_slice_in_dim(cache.image, row + first.rows, 1, axis=1)[:, 0]
