@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from gen_jax import InputError, image
-from gen_jax.data import builders, prepared
+from gen_jax.data import prepared
 from gen_jax.data.batches import Batches, take
 from gen_jax.data.prepared import Split
 
@@ -184,80 +184,3 @@ def test_damage_to_one_split_leaves_the_others(data_dir, tmp_path):
     deleted(tmp_path / "digits" / "1.0.0" / "digits-train.array_record-00000-of-00001")
     expected = prepared.load("digits", "test", data_dir).x
     np.testing.assert_array_equal(prepared.load("digits", "test", tmp_path).x, expected)
-
-
-@pytest.mark.slow
-def test_binarized_mnist_is_the_given_file(shared, tmp_path):
-    """Every image of the npz in its order, bit for bit."""
-    source = shared / "binarized_mnist.npz"
-    prepared.prepare("binarized_mnist", tmp_path, str(source))
-    counts = {"train": 50_000, "validation": 10_000, "test": 10_000}
-    with np.load(source) as arrays:
-        for name, count in counts.items():
-            split = prepared.load("binarized_mnist", name, tmp_path)
-            original = arrays["valid" if name == "validation" else name]
-            assert len(split) == count
-            np.testing.assert_array_equal(split.x, original.reshape(count, 28, 28, 1))
-            assert (split.labels, split.num_classes) == (None, 0)
-            assert split.event == image(28, 28, levels=2)
-
-
-def refusal_of(source, data_dir) -> str:
-    with pytest.raises(InputError) as refusal:
-        prepared.prepare("binarized_mnist", data_dir, None if source is None else str(source))
-    assert prepared.prepared_names(data_dir) == []
-    return str(refusal.value)
-
-
-def test_the_builder_needs_a_source(tmp_path):
-    assert "data prepare binarized_mnist --source PATH" in refusal_of(None, tmp_path)
-    assert f"no such file: {tmp_path / 'x.npz'}" in refusal_of(tmp_path / "x.npz", tmp_path)
-    missing = tmp_path / "binarized_mnist.npz"
-    assert f"no such file: {missing}" in refusal_of(tmp_path, tmp_path)
-
-
-def test_the_builder_refuses_a_file_that_is_no_npz(tmp_path):
-    source = tmp_path / "binarized_mnist.npz"
-    source.write_bytes(b"no zip archive at all")
-    assert f"{source} is no readable .npz file" in refusal_of(source, tmp_path)
-    np.savez_compressed(source, train=np.zeros((3, 784), np.uint8))
-    source.write_bytes(source.read_bytes()[:-30])
-    assert f"{source} is no readable .npz file" in refusal_of(tmp_path, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "words"),
-    [
-        ({}, "'train' should be 50000 binary images of 28x28, it is no such array"),
-        ({"train": np.zeros((3, 784), np.uint8)}, "'train' should be 50000"),
-        ({"train": np.full((50_000, 784), 2, np.uint8)}, "'train' should be 50000"),
-        ({"train": np.full((50_000, 784), 0.5, np.float16)}, "'train' should be 50000"),
-        (
-            {
-                "train": np.zeros((50_000, 784), np.uint8),
-                "valid": np.zeros((10_000, 28, 28), np.uint8),
-                "test": np.zeros((9_999, 784), np.uint8),
-            },
-            "'test' should be 10000 binary images of 28x28, it is shape (9999, 784)",
-        ),
-    ],
-    ids=["no array", "too few", "a level too many", "grey", "test too short"],
-)
-def test_the_builder_refuses_other_arrays(tmp_path, arrays, words):
-    source = tmp_path / "binarized_mnist.npz"
-    np.savez_compressed(source, **arrays)
-    assert words in refusal_of(source, tmp_path)
-
-
-def test_binarized_mnist_reads_the_original_text_files(tmp_path, monkeypatch):
-    """Rows of 0 and 1 separated by blanks, here two images a split."""
-    splits = (("train", "train", 2), ("validation", "valid", 2), ("test", "test", 2))
-    monkeypatch.setattr(builders.BinarizedMnist, "SPLITS", splits)
-    rng = np.random.default_rng(0)
-    images = {key: rng.integers(0, 2, (2, 784)) for key in ("train", "valid", "test")}
-    for key, rows in images.items():
-        np.savetxt(tmp_path / f"binarized_mnist_{key}.amat", rows, fmt="%d")
-    prepared.prepare("binarized_mnist", tmp_path / "data", str(tmp_path))
-    read = prepared.load("binarized_mnist", "validation", tmp_path / "data")
-    np.testing.assert_array_equal(read.x.reshape(2, 784), images["valid"])
-    assert read.event.levels == 2

@@ -6,6 +6,7 @@ from functools import cached_property
 import grain
 import numpy as np
 
+from gen_jax.data.dynamic import draw
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
 from gen_jax.typing import Batch
@@ -36,8 +37,12 @@ class Batches:
         return np.asarray(self._order[step])
 
     def batch(self, step: int) -> Batch:
-        """The global batch of a step: `x` and, for a conditional model, `cond`."""
-        return take(self.split, self.indices(step), self.conditional)
+        """The global batch of a step: `x` (a new draw where the split has greys) and, for a conditional model, `cond`."""
+        indices = self.indices(step)
+        batch = take(self.split, indices, self.conditional)
+        if self.split.greys is not None:
+            batch["x"] = draw(self.split.greys[indices], (self.seed, step))
+        return batch
 
 
 def take(split: Split, indices: np.ndarray, conditional: bool) -> Batch:

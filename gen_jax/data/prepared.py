@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gen_jax.data.dynamic import FIXED_DRAW, draw
 from gen_jax.errors import InputError, near
 from gen_jax.typing import Event
 
@@ -21,7 +22,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Split:
-    """All examples of one split, in the order of the original files, with labels where the set has classes."""
+    """All examples of one split, in the order of the original files, with labels where the set has classes.
+
+    Where there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and training batches are draws anew.
+    """
 
     dataset: str
     version: str
@@ -30,6 +34,7 @@ class Split:
     labels: np.ndarray | None
     event: Event
     num_classes: int
+    greys: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -42,23 +47,18 @@ def default_data_dir() -> Path:
 
 def prepare(name: str, data_dir: Path | None = None, source: str | None = None) -> Path:
     """Write a data set as ArrayRecord files, unless it is there; returns its folder. InputError on an unknown name."""
-    import tensorflow_datasets as tfds
-
     from gen_jax.data.builders import BUILDERS
+    from gen_jax.data.writing import write
 
     if name not in BUILDERS:
         raise InputError(
             f"unknown data set {name!r}{near(name, BUILDERS)}; there are {', '.join(sorted(BUILDERS))}"
         )
-    tfds.disable_progress_bar()
-    if source is not None and not BUILDERS[name].NEEDS_SOURCE:
+    builder_class = BUILDERS[name]
+    if source is not None and not builder_class.TAKES_SOURCE:
         raise InputError(f"data set {name!r} needs no --source")
-    options = {"source": source} if BUILDERS[name].NEEDS_SOURCE else {}
-    builder = BUILDERS[name](
-        data_dir=data_dir or default_data_dir(), file_format="array_record", **options
-    )
-    builder.download_and_prepare()
-    return Path(builder.data_path)
+    options = {"source": source} if builder_class.TAKES_SOURCE else {}
+    return write(builder_class, data_dir or default_data_dir(), **options)
 
 
 def load(name: str, split: str, data_dir: Path | None = None) -> Split:
@@ -83,10 +83,13 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
         raise _damaged(folder, error) from error
     examples = sorted(examples, key=lambda example: example["index"])
     x = np.stack([example["image"] for example in examples])
+    greys = None
+    if split in metadata.get("greys", ()):
+        greys, x = x, draw(x, FIXED_DRAW)
     classes = metadata["num_classes"]
     labels = np.array([example["label"] for example in examples], np.int32) if classes else None
     event = Event(x.shape[1:], metadata["levels"])
-    return Split(name, str(builder.info.version), split, x, labels, event, classes)
+    return Split(name, str(builder.info.version), split, x, labels, event, classes, greys)
 
 
 def _damaged(folder: Path, error: Exception) -> InputError:

@@ -1,0 +1,69 @@
+"""What every builder shares: the features, the metadata and `--source`."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+Example = tuple[int, Any, Any]
+
+
+def info(
+    builder: tfds.core.DatasetBuilder,
+    description: str,
+    shape: tuple[int, ...],
+    levels: int,
+    num_classes: int = 0,
+    citation: str = "",
+    **metadata: object,
+) -> tfds.core.DatasetInfo:
+    """Features `image` (uint8 of `shape`), `index` and, with classes, `label`; metadata `levels` and `num_classes`."""
+    features = {
+        "image": tfds.features.Tensor(shape=shape, dtype=np.uint8),
+        "index": tfds.features.Scalar(np.int64),
+    }
+    if num_classes:
+        features["label"] = tfds.features.ClassLabel(num_classes=num_classes)
+    return tfds.core.DatasetInfo(
+        builder=builder,
+        description=description,
+        features=tfds.features.FeaturesDict(features),
+        metadata=tfds.core.MetadataDict(levels=levels, num_classes=num_classes, **metadata),
+        citation=citation,
+    )
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A set of integers. `source` is the user's file or folder with the originals; None: download them.
+
+    Never registered with TFDS by name: its own `mnist` and others would collide.
+    """
+
+    pkg_dir_path = epath.Path(__file__).parent
+    VERSION = tfds.core.Version("1.0.0")
+    TAKES_SOURCE = True
+
+    def __init__(self, *, source: str | None = None, **kwargs):
+        self.source = source
+        super().__init__(**kwargs)
+
+    def _generate_examples(self, examples: Iterable[Example]) -> Iterator[tuple[int, dict]]:
+        for index, image, label in examples:
+            example = {"image": image, "index": int(index)}
+            yield int(index), example if label is None else {**example, "label": int(label)}
+
+    def _hold_out(self, images: np.ndarray, labels: np.ndarray | None, count: int) -> dict:
+        """Generators of `train` and `validation`, which is the last `count`; the index is that of the original."""
+        examples, cut = list(numbered(images, labels)), len(images) - count
+        return {
+            "train": self._generate_examples(examples[:cut]),
+            "validation": self._generate_examples(examples[cut:]),
+        }
+
+
+def numbered(images: Iterable, labels: Iterable | None = None) -> Iterator[Example]:
+    """(position, image, label) from zero; the label is None where there are none."""
+    return zip(itertools.count(), images, itertools.repeat(None) if labels is None else labels)
