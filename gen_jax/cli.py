@@ -178,7 +178,7 @@ def parser() -> Parser:
     )
     prepare.add_argument("name")
     prepare.add_argument(
-        "--source", help="file or folder with the original data, for sets that need one"
+        "--source", help="file or folder with the original data; without it, they are downloaded"
     )
     data_dir(prepare)
 

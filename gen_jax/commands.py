@@ -164,16 +164,16 @@ def _data_list(args: argparse.Namespace) -> None:
     print(f"in {folder}:")
     for row in rows:
         print(
-            f"  {row['name']:<18} {'prepared' if row['prepared'] else 'not prepared':<13} {row['is']}"
+            f"  {row['name']:<23} {'prepared' if row['prepared'] else 'not prepared':<13} {row['is']}"
         )
 
 
 def _data_prepare(args: argparse.Namespace) -> None:
     from gen_jax.data import prepared
+    from gen_jax.train.logging import log_to_stderr
 
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ):  # the builder talks of downloads that there are none of
+    log_to_stderr()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own talk
         folder = prepared.prepare(args.name, args.data_dir, args.source)
     print(f"{args.name} is in {folder}")
 

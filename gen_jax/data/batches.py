@@ -37,7 +37,7 @@ class Batches:
         return np.asarray(self._order[step])
 
     def batch(self, step: int) -> Batch:
-        """The global batch of a step: `x` (a new draw where the split has greys) and, for a conditional model, `cond`."""
+        """The global batch of a step: `x`, where there are greys a new draw, and, for a conditional model, `cond`."""
         indices = self.indices(step)
         batch = take(self.split, indices, self.conditional)
         if self.split.greys is not None:

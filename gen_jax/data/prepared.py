@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from gen_jax.data import official
 from gen_jax.data.dynamic import FIXED_DRAW, draw
 from gen_jax.errors import InputError, near
 from gen_jax.typing import Event
+
+CHUNK = 4096  # examples read at once
 
 
 @dataclass(frozen=True)
@@ -62,34 +65,61 @@ def prepare(name: str, data_dir: Path | None = None, source: str | None = None) 
 
 
 def load(name: str, split: str, data_dir: Path | None = None) -> Split:
-    """Read one split into memory; InputError where the set is not prepared, damaged, or has no such split."""
+    """Read one split into memory; InputError where the set is not prepared, damaged, or has no such split.
+
+    A set of TFDS's own builders goes too: images of 256 levels, the last part of train as validation if it has none.
+    """
     import tensorflow_datasets as tfds
 
     folder = prepared_folder(name, data_dir)
+    ours = official.is_ours(folder)
     try:
         builder = tfds.builder_from_directory(folder)
-        metadata = json.loads((folder / "metadata.json").read_text())
+        sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
+        if ours:
+            metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+            parts = {key: (key, range(size)) for key, size in sizes.items()}
+        else:
+            metadata = official.metadata(builder, name, folder)
+            parts = official.parts(sizes, name)
+    except InputError:
+        raise
     except Exception as error:
         raise _damaged(folder, error) from error
-    if split not in builder.info.splits:
-        known = sorted(builder.info.splits)
+    if split not in parts:
+        known = sorted(parts)
         raise InputError(
             f"unknown split {split!r}{near(split, known)}; {name} has {', '.join(known)}"
         )
+    stored, rows = parts[split]
     try:
-        source: Any = builder.as_data_source(split=split)  # pyright: ignore[reportCallIssue]  a stub without it
-        examples = source.__getitems__(range(len(source)))
+        source: Any = builder.as_data_source(split=stored)  # pyright: ignore[reportCallIssue]  a stub without it
+        columns = _columns(source, rows)
     except Exception as error:
         raise _damaged(folder, error) from error
-    examples = sorted(examples, key=lambda example: example["index"])
-    x = np.stack([example["image"] for example in examples])
-    greys = None
+    if ours:
+        order = np.argsort(columns["index"])
+        columns = {key: column[order] for key, column in columns.items()}
+    x, greys = columns["image"], None
     if split in metadata.get("greys", ()):
         greys, x = x, draw(x, FIXED_DRAW)
     classes = metadata["num_classes"]
-    labels = np.array([example["label"] for example in examples], np.int32) if classes else None
+    labels = columns["label"].astype(np.int32) if classes else None
     event = Event(x.shape[1:], metadata["levels"])
     return Split(name, str(builder.info.version), split, x, labels, event, classes, greys)
+
+
+def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
+    """The features that we know of the examples at `rows`, read in chunks: the set is in memory once."""
+    columns = {}
+    for start in range(0, len(rows), CHUNK):
+        examples = source.__getitems__(rows[start : start + CHUNK])
+        for key in {"image", "index", "label"} & examples[0].keys():
+            values = np.stack([example[key] for example in examples])
+            if start == 0:
+                columns[key] = np.empty((len(rows), *values.shape[1:]), values.dtype)
+            columns[key][start : start + len(values)] = values
+    return columns
 
 
 def _damaged(folder: Path, error: Exception) -> InputError:
@@ -100,19 +130,27 @@ def _damaged(folder: Path, error: Exception) -> InputError:
 
 
 def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
-    """The folder of the newest prepared version; InputError with the command to run where there is none."""
+    """The folder of the newest prepared version, ours first; InputError with the command to run where there is none."""
     root = data_dir or default_data_dir()
-    versions = [path.parent for path in (root / name).glob("*.*.*/dataset_info.json")]
+    folders = [path.parent for path in (root / name).glob("*.*.*/dataset_info.json")]
+    versions = [folder for folder in folders if _version(folder)]
     if not versions:
         similar = near(name, prepared_names(data_dir))
         raise InputError(
             f"data set {name!r} is not prepared in {root}{similar}; run `gen-jax data prepare {name}"
             + (f" --data-dir {data_dir}`" if data_dir else "`")
         )
-    return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
+    return max(versions, key=lambda path: (official.is_ours(path), _version(path)))
 
 
 def prepared_names(data_dir: Path | None = None) -> list[str]:
     """Names of the sets that are prepared in the folder."""
     root = data_dir or default_data_dir()
-    return sorted({path.parts[-3] for path in root.glob("*/*.*.*/dataset_info.json")})
+    folders = [path.parent for path in root.glob("*/*.*.*/dataset_info.json")]
+    return sorted({folder.parent.name for folder in folders if _version(folder)})
+
+
+def _version(folder: Path) -> list[int]:
+    """The numbers of a version folder; none for one that is being written."""
+    parts = folder.name.split(".")
+    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []

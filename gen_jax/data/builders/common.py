@@ -9,6 +9,9 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 Example = tuple[int, Any, Any]
+HELD_OUT_EVERY = (
+    128  # of the two ImageNets' training images, whatever their order: a fair sample of all classes
+)
 
 
 def info(
@@ -50,6 +53,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.source = source
         super().__init__(**kwargs)
 
+    def _published(self, url: str) -> Any:
+        """`size` and SHA-256 `checksum` of the file at `url`, from checksums.tsv."""
+        return (self.url_infos or {})[url]
+
     def _generate_examples(self, examples: Iterable[Example]) -> Iterator[tuple[int, dict]]:
         for index, image, label in examples:
             example = {"image": image, "index": int(index)}
@@ -62,6 +69,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "train": self._generate_examples(examples[:cut]),
             "validation": self._generate_examples(examples[cut:]),
         }
+
+
+def held_out(index: int) -> bool:
+    """Whether a training image of ImageNet is in `validation`: positions 127, 255, 383, ..."""
+    return index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
 
 
 def numbered(images: Iterable, labels: Iterable | None = None) -> Iterator[Example]:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from tensorflow_datasets.core.download import downloader
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from gen_jax.errors import InputError
 
@@ -42,15 +44,39 @@ class Original:
 def download(dl_manager: Any, url: str) -> Path:
     """The file at `url` in TFDS's download folder, checked by checksums.tsv; InputError where it cannot be had."""
     downloader.MAX_RETRIES = RETRIES
+    logging.getLogger("urllib3").setLevel(
+        logging.ERROR
+    )  # its retries: the sentence below says enough
     try:
         return Path(dl_manager.download(url))
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if "wrong checksum" in reason:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk
+        reason = "the connection failed" if isinstance(error, OSError) else first_line(error)
+        if isinstance(error, NonMatchingChecksumError):
             reason = "what came is not the published file"
         raise InputError(
             f"cannot download {url} ({reason}); if you have the file, say where by --source PATH"
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def checked_archive(path: Path, published: Any) -> Path:
+    """The path, once size and SHA-256 of the file are those of its line in checksums.tsv."""
+    size = path.stat().st_size
+    if size != published.size:
+        raise InputError(f"{path} holds {size} bytes, the published file {published.size}")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != published.checksum:
+        raise InputError(
+            f"{path} is not the published file: its SHA-256 is {found}, not {published.checksum}"
+        )
+    return path
 
 
 def find(folder: Path, *names: str) -> Path:
@@ -82,7 +108,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:
-        raise InputError(f"{path} is no readable .npz file: {error}") from error
+        raise InputError(f"{path} is no readable .npz file: {first_line(error)}") from error
 
 
 def array_of(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
@@ -110,8 +136,7 @@ def reading(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be read: {reason}") from error
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -1,0 +1,64 @@
+"""Sets that TFDS's own builders prepared: images and labels, without an index, levels or, mostly, validation."""
+
+from pathlib import Path
+from typing import Any
+
+from gen_jax.errors import InputError
+
+LEVELS = {"binarized_mnist": 2}  # other images: 256
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether one of our builders wrote the folder; a damaged one of ours still counts as ours."""
+    marks = {"features.json": '"index"', "metadata.json": '"levels"'}
+    return any(
+        (folder / file).is_file() and mark in (folder / file).read_text()
+        for file, mark in marks.items()
+    )
+
+
+def metadata(builder: Any, name: str, folder: Path) -> dict[str, int]:
+    """`levels` and `num_classes` by the features; InputError where there are no integer images of one shape."""
+    features = builder.info.features
+    image = features.get("image")
+    if image is None or None in image.shape or image.np_dtype.name != "uint8":
+        raise InputError(
+            f"the data set at {folder} has no feature 'image' of uint8 and one shape, it has {sorted(features)}"
+        )
+    if not builder.info.available_file_formats() & _random_access():
+        ours = f", or run `gen-jax data prepare {name}`" if name in _builders() else ""
+        raise InputError(
+            f"the data set at {folder} is in {builder.info.file_format.value} files, which need TensorFlow to be read;"
+            f" remove the folder and prepare it by tfds.builder({name!r}, file_format='array_record')"
+            f".download_and_prepare(){ours}"
+        )
+    return {
+        "levels": LEVELS.get(name, 256),
+        "num_classes": getattr(features.get("label"), "num_classes", None) or 0,
+    }
+
+
+def parts(sizes: dict[str, int], name: str) -> dict[str, tuple[str, range]]:
+    """Which stored split and rows a split is: where there is no validation, it is the last part of train.
+
+    As many as our builder of that name holds out, else a tenth.
+    """
+    found = {split: (split, range(size)) for split, size in sizes.items()}
+    if "train" in sizes and "validation" not in sizes:
+        total = sizes["train"]
+        count = getattr(_builders().get(name), "VALIDATION", total)
+        cut = total - (count if count < total else total // 10)
+        found |= {"train": ("train", range(cut)), "validation": ("train", range(cut, total))}
+    return found
+
+
+def _random_access() -> set[Any]:
+    from tensorflow_datasets.core.file_adapters import FileFormat
+
+    return set(FileFormat.with_random_access())
+
+
+def _builders() -> dict[str, Any]:
+    from gen_jax.data.builders import BUILDERS
+
+    return BUILDERS
