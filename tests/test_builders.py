@@ -7,6 +7,7 @@ import http.server
 import io
 import logging
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
@@ -20,7 +21,7 @@ from PIL import Image
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from gen_jax import InputError, image
-from gen_jax.cli import main
+from gen_jax.cli import main, parser
 from gen_jax.data import dynamic, prepared
 from gen_jax.data.batches import Batches, take
 from gen_jax.data.builders import BUILDERS, cifar10, mnist
@@ -697,6 +698,20 @@ def test_the_command_line_lists_and_prepares(tmp_path, capsys):
     assert "no test" in said.err
 
 
+DOCS = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+
+
+def test_the_page_about_data_names_every_set():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\S+) \|", DOCS, re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(BUILDERS)
+    for name, levels, shape in rows:
+        info = BUILDERS[name](data_dir="/nowhere").info
+        assert info.metadata["levels"] == int(levels)
+        assert "x".join(map(str, info.features["image"].shape)) == shape
+    for line in re.findall(r"^gen-jax (.*)$", DOCS, re.MULTILINE):
+        assert parser().parse_args(line.split()).name in BUILDERS
+
+
 def test_listing_imports_no_jax():
     code = "import sys, gen_jax.data.builders; print({'jax', 'sklearn', 'tensorflow'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -712,8 +727,7 @@ def real(monkeypatch, shared):
 
 def cifar10_npz(shared, tmp_path) -> Path:
     """What docs/data.md says for the residual files."""
-    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
-    [code] = [part for part in text.split("```python\n")[1:] if "train_residual" in part]
+    [code] = [part for part in DOCS.split("```python\n")[1:] if "train_residual" in part]
     code = code.partition("```")[0].replace('"FOLDER"', repr(str(shared)))
     code = code.replace('"cifar10.npz"', repr(str(tmp_path / "cifar10.npz")))
     exec(code, {})

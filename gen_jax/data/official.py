@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gen_jax.errors import InputError
 
 LEVELS = {"binarized_mnist": 2}  # other images: 256
@@ -18,12 +20,11 @@ def is_ours(folder: Path) -> bool:
 
 
 def metadata(builder: Any, name: str, folder: Path) -> dict[str, int]:
-    """`levels` and `num_classes` by the features; InputError where there are no integer images of one shape."""
-    features = builder.info.features
-    image = features.get("image")
-    if image is None or None in image.shape or image.np_dtype.name != "uint8":
+    """`levels` and `num_classes` by the features; InputError where there are no images of bytes."""
+    features = dict(builder.info.features.items())
+    if getattr(features.get("image"), "np_dtype", None) != np.uint8:
         raise InputError(
-            f"the data set at {folder} has no feature 'image' of uint8 and one shape, it has {sorted(features)}"
+            f"the data set at {folder} has no feature 'image' of uint8; its features: {', '.join(sorted(features))}"
         )
     if not builder.info.available_file_formats() & _random_access():
         ours = f", or run `gen-jax data prepare {name}`" if name in _builders() else ""

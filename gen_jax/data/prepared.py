@@ -95,6 +95,8 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
     try:
         source: Any = builder.as_data_source(split=stored)  # pyright: ignore[reportCallIssue]  a stub without it
         columns = _columns(source, rows)
+    except InputError as error:
+        raise InputError(f"the data set at {folder} has {error}") from error
     except Exception as error:
         raise _damaged(folder, error) from error
     if ours:
@@ -115,9 +117,12 @@ def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
     for start in range(0, len(rows), CHUNK):
         examples = source.__getitems__(rows[start : start + CHUNK])
         for key in {"image", "index", "label"} & examples[0].keys():
-            values = np.stack([example[key] for example in examples])
+            values = [np.asarray(example[key]) for example in examples]
             if start == 0:
-                columns[key] = np.empty((len(rows), *values.shape[1:]), values.dtype)
+                columns[key] = np.empty((len(rows), *values[0].shape), values[0].dtype)
+            odd = [value.shape for value in values if value.shape != columns[key].shape[1:]]
+            if odd:
+                raise InputError(f"{key}s of different shapes: {columns[key].shape[1:]}, {odd[0]}")
             columns[key][start : start + len(values)] = values
     return columns
 
