@@ -1,0 +1,148 @@
+"""The whole import: read, split, check, cut into tiles, write."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gen_jax.data import prepared
+from gen_jax.data.importing import cifar, idx, npz, png, splits, text, tiles, writer
+from gen_jax.data.importing import levels as level_rules
+from gen_jax.data.importing.found import ORDER, Content, Found, Part
+from gen_jax.data.importing.kinds import WORDS, kind_and_files
+from gen_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; None: the rule of the format."""
+
+    levels: int | None = None
+    tiles: int | None = None
+    length: int | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What lies in the data folder now, and what was decided on the way."""
+
+    name: str
+    folder: Path
+    content: Content
+    notes: list[str]
+
+    def record(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "splits": {name: len(x) for name, x in self.content.x.items()},
+            "shape": list(self.content.shape),
+            "levels": self.content.levels,
+            "num_classes": self.content.num_classes,
+            "class_names": self.content.class_names,
+            "checksum": writer.checksum(self.content),
+            "notes": self.notes,
+        }
+
+    def sentences(self) -> list[str]:
+        """One a line, the folder last."""
+        counts = ", ".join(f"{name} {len(x)}" for name, x in self.content.x.items())
+        return [
+            *self.notes,
+            f"{counts}; shape {self.content.shape}, {self.content.levels} levels,"
+            f" {self.content.num_classes or 'no'} classes",
+            f"{self.name} is in {self.folder}",
+        ]
+
+
+def import_files(
+    name: str, paths: list[Path], options: Options = Options(), data_dir: Path | None = None
+) -> Imported:
+    """Write a user's files as a prepared data set; InputError, and nothing written, where anything does not fit."""
+    _check_name(name)
+    root = data_dir or prepared.default_data_dir()
+    try:
+        content, notes = read(paths, options)
+        folder = writer.there_already(name, content, root)
+    except OSError as error:
+        where = error.filename or ", ".join(map(str, paths))
+        raise InputError(f"cannot read {where}: {error.strerror or error}") from error
+    if folder:
+        notes.append("the same content is there already; nothing is written")
+    else:
+        source = paths[0].resolve().name + (f" and {len(paths) - 1} more" if paths[1:] else "")
+        folder = writer.write(name, content, source, root)
+    return Imported(name, folder, content, notes)
+
+
+def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
+    """All that would be written, and what was decided on the way, one sentence each."""
+    kind, files = kind_and_files(paths)
+    if options.length is not None and kind != "text":
+        raise InputError(f"--length is for a text file, {paths[0]} is {WORDS[kind]}")
+    if options.tiles is not None and kind == "text":
+        raise InputError(f"--tiles is for images, {paths[0]} is text")
+    found = _found(kind, files, options)
+    parts, notes = found.parts, list(found.notes)
+    if kind != "text":
+        parts, said = splits.divide(parts, options.split)
+        notes += said
+    parts = {name: parts[name] for name in ORDER if name in parts}
+    levels, said = level_rules.choose(parts, options.levels, found.levels)
+    notes.append(said)
+    if options.tiles is not None:
+        parts, said = tiles.tile(parts, options.tiles)
+        notes += said
+    _check_alike(parts)
+    dtype = level_rules.storage(levels)
+    labels = {name: part.labels for name, part in parts.items() if part.labels is not None}
+    seen = max((int(values.max()) + 1 for values in labels.values()), default=0)
+    content = Content(
+        {name: np.asarray(part.x).astype(dtype) for name, part in parts.items()},
+        labels,
+        levels,
+        found.num_classes or seen,
+        found.class_names,
+        found.alphabet,
+    )
+    return content, notes
+
+
+def _found(kind: str, files: list[Path], options: Options) -> Found:
+    if kind == "png":
+        return png.read(files, any_size=options.tiles is not None)
+    if kind == "text":
+        shares = splits.parse(splits.DEFAULT if options.split is None else options.split)
+        return text.read(files, options.length or text.DEFAULT_LENGTH, shares)
+    return {"npz": npz.read, "idx": idx.read, "cifar": cifar.read}[kind](files)
+
+
+def _check_name(name: str) -> None:
+    from gen_jax.data.builders import BUILDERS
+
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise InputError(
+            f"{name!r} is no name of a data set: a lower-case letter, then lower-case letters, digits and _"
+        )
+    if name in BUILDERS:
+        raise InputError(
+            f"{name!r} is a built-in data set; run `gen-jax data prepare {name}` or choose another name"
+        )
+
+
+def _check_alike(parts: dict[str, Part]) -> None:
+    """InputError where splits differ in shape, or only some of them have labels."""
+    (_, first), *others = parts.items()
+    for _, part in others:
+        shape, other = np.shape(first.x[0]), np.shape(part.x[0])
+        if shape != other:
+            raise InputError(
+                f"{part.origins[0]} has examples of shape {other}, {first.origins[0]} of shape {shape}"
+            )
+        if (part.labels is None) != (first.labels is None):
+            without = part if part.labels is None else first
+            raise InputError(f"{without.origins[0]} has no labels, the other splits have")
