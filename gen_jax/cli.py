@@ -182,6 +182,29 @@ def parser() -> Parser:
     )
     data_dir(prepare)
 
+    importing = add(
+        "import",
+        "Turn your own files into a prepared data set: .npz, PNG, idx, CIFAR binary or text.",
+        "gen-jax data import photos my_photos/ --tiles 32",
+        json=True,
+        of=actions,
+    )
+    importing.add_argument("name", help="lower-case letters, digits and _")
+    importing.add_argument("paths", type=Path, nargs="+", metavar="path")
+    importing.add_argument(
+        "--levels", type=positive, help="values are 0..LEVELS-1 (2 where all are 0 or 1, else 256)"
+    )
+    importing.add_argument(
+        "--tiles", type=positive, metavar="SIDE", help="cut images into SIDE x SIDE"
+    )
+    importing.add_argument("--length", type=positive, help="symbols of a text window (128)")
+    importing.add_argument(
+        "--split",
+        metavar="SHARES",
+        help="how to cut train (train=0.9,validation=0.05,test=0.05 where it is all there is)",
+    )
+    data_dir(importing)
+
     export = add(
         "export",
         "Write examples of a prepared set as .npz.",

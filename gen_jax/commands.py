@@ -151,12 +151,17 @@ def _list(args: argparse.Namespace) -> None:
 def _data_list(args: argparse.Namespace) -> None:
     from gen_jax.data import prepared
     from gen_jax.data.builders import BUILDERS
+    from gen_jax.data.importing import listing
 
     folder = args.data_dir or prepared.default_data_dir()
     there = prepared.prepared_names(args.data_dir)
     rows = [
         {"name": name, "is": (builder.__doc__ or "").splitlines()[0], "prepared": name in there}
         for name, builder in sorted(BUILDERS.items())
+    ] + [
+        {"name": name, "is": described, "prepared": True}
+        for name, described in listing.imported(args.data_dir).items()
+        if name not in BUILDERS
     ]
     if args.json:
         _print_json({"data_dir": str(folder), "datasets": rows})
@@ -176,6 +181,15 @@ def _data_prepare(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own talk
         folder = prepared.prepare(args.name, args.data_dir, args.source)
     print(f"{args.name} is in {folder}")
+
+
+def _data_import(args: argparse.Namespace) -> None:
+    from gen_jax.data.importing.importer import Options, import_files
+
+    options = Options(args.levels, args.tiles, args.length, args.split)
+    with contextlib.redirect_stdout(io.StringIO()):  # as above
+        done = import_files(args.name, args.paths, options, args.data_dir)
+    _say(args, done.record(), "\n".join(done.sentences()))
 
 
 def _data_export(args: argparse.Namespace) -> None:

@@ -140,6 +140,14 @@ def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
     folders = [path.parent for path in (root / name).glob("*.*.*/dataset_info.json")]
     versions = [folder for folder in folders if _version(folder)]
     if not versions:
+        from gen_jax.data.builders import BUILDERS
+
+        if name not in BUILDERS:
+            similar = near(name, [*prepared_names(data_dir), *BUILDERS])
+            raise InputError(
+                f"data set {name!r} is not in {root}{similar}; `gen-jax data list` names those there are,"
+                " `gen-jax data import` makes one of your own files"
+            )
         similar = near(name, prepared_names(data_dir))
         raise InputError(
             f"data set {name!r} is not prepared in {root}{similar}; run `gen-jax data prepare {name}"
