@@ -1,0 +1,349 @@
+"""What `gen-jax data import` refuses: one sentence, status 2, and a data folder that is as before."""
+
+import gzip
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_files import EYE, npz_files, other_files, png_files
+from test_cli import call
+from test_import import grey, idx, same, save_png
+
+from gen_jax import InputError
+from gen_jax.data import prepared
+from gen_jax.data.importing import idx as idx_files
+from gen_jax.data.importing import importer, png, writer
+from gen_jax.data.importing.importer import Options, import_files
+
+SCRIPT = """
+import os, resource, signal, sys
+from gen_jax.cli import main
+from gen_jax.data.importing import builder, writer
+
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[1] == "publish":
+    writer._publish = die
+if sys.argv[1] == "generate":
+    builder.Imported._generate_examples = die
+if sys.argv[1] == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def snapshot(root: Path) -> dict:
+    return {path: path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory) -> Path:
+    """A folder of files that no import should take, and `there`, a data folder with one set."""
+    folder = tmp_path_factory.mktemp("bad")
+    npz_files(folder)
+    png_files(folder)
+    other_files(folder)
+    import_files("taken", [folder / "good.npz"], data_dir=folder / "there")
+    import_files("hurt", [folder / "good.npz"], data_dir=folder / "there")
+    for path in (folder / "there" / "hurt" / "1.0.0").glob("*train*"):
+        path.write_bytes(b"")
+    (folder / "there" / "file").write_text("no data set")
+    return folder
+
+
+REFUSED = [
+    # the name
+    ("Mine {bad}/good.npz", "'Mine' is no name of a data set"),
+    ("my-set {bad}/good.npz", "'my-set' is no name of a data set"),
+    ("1st {bad}/good.npz", "'1st' is no name of a data set"),
+    ("../x {bad}/good.npz", "'../x' is no name of a data set"),
+    ("digits {bad}/good.npz", "run `gen-jax data prepare digits` or choose another name"),
+    ("taken {bad}/high.npz", "there already with other content; choose another name, or remove it"),
+    ("taken {bad}/good.npz --levels 3", "or remove it: rm -r {bad}/there/taken"),
+    ("hurt {bad}/good.npz", "the prepared data set at {bad}/there/hurt/1.0.0 is damaged"),
+    ("file {bad}/good.npz", "{bad}/there/file is there already and was not imported"),
+    # the paths
+    ("x {bad}/nowhere.npz", "no such file or folder: {bad}/nowhere.npz"),
+    ("x {bad}/a.doc", "{bad}/a.doc is of no known kind"),
+    ("x {bad}/good.npz {bad}/a.txt", "{bad}/good.npz is .npz, {bad}/a.txt is text"),
+    ("x {bad}/plain {bad}/c10", "{bad}/plain is PNG, {bad}/c10 is CIFAR binary; import one kind"),
+    ("x {bad}/good.npz {bad}/few.npz", "one .npz file makes a data set, not 2"),
+    ("x {bad}/good.npz {bad}/../{bad.name}/good.npz", "good.npz is given twice"),
+    ("x {bad}/a.txt {bad}/b.txt", "one text file makes a data set, not 2"),
+    ("x {bad}/plain {bad}/sizes", "one folder of PNG files makes a data set, not 2"),
+    ("x {bad}/empty", "{bad}/empty is empty"),
+    ("x {bad}/hidden", "{bad}/hidden is empty"),
+    ("x {bad}/odd", "{bad}/odd holds no PNG, CIFAR binary or idx files, but a.jpg"),
+    # the options
+    ("x {bad}/good.npz --levels 1", "--levels should be 2 to 65536, not 1"),
+    ("x {bad}/good.npz --levels 65537", "--levels should be 2 to 65536"),
+    ("x {bad}/good.npz --length 3", "--length is for a text file, {bad}/good.npz is .npz"),
+    (
+        "x {bad}/good.npz --tiles 2",
+        "good.npz: array 'train' holds no images; --tiles is for images",
+    ),
+    ("x {bad}/a.txt --tiles 2", "--tiles is for images, {bad}/a.txt is text"),
+    ("x {bad}/images.npz --tiles 5", "images.npz: array 'test' is 4x5, too small for --tiles 5"),
+    (
+        "x {bad}/sizes --tiles 7 --split train=1",
+        "{bad}/sizes/a.png is 6x6, too small for --tiles 7",
+    ),
+    ("x {bad}/few.npz --split trian=1", "'trian' is none of train, validation, test (did you mean"),
+    ("x {bad}/few.npz --split train=0.5", "the shares of 'train=0.5' add up to 0.5, not 1"),
+    ("x {bad}/few.npz --split train=nan", "share of train should be such as 0.8 or 4/5, not 'nan'"),
+    ("x {bad}/few.npz --split train=1,test=0/1", "the share of test should be such as"),
+    ("x {bad}/few.npz --split valid=.5,validation=.5", "--split names validation twice"),
+    ("x {bad}/good.npz --split train=.5,test=.5", "names test, which the files hold already"),
+    ("x {bad}/images.npz --split train=1", "the files hold only test"),
+    ("x {bad}/few.npz", "few.npz: array 'train': 3 examples are too few, split validation would"),
+    # .npz
+    ("x {bad}/cut.npz", "{bad}/cut.npz is no readable .npz file: it is no zip archive or is cut"),
+    ("x {bad}/noarray.npz", "{bad}/noarray.npz: 'train' is no array"),
+    ("x {bad}/other.npz", "{bad}/other.npz should hold arrays train, valid (or validation), test"),
+    ("x {bad}/other.npz", "it holds images"),
+    ("x {bad}/typo.npz", "{bad}/typo.npz: array 'tset' is no split and no labels of one (did you"),
+    ("x {bad}/twice.npz", "{bad}/twice.npz holds a split twice: valid, validation"),
+    ("x {bad}/float.npz", "{bad}/float.npz: array 'test' is float32; only integers are imported"),
+    ("x {bad}/nan.npz", "{bad}/nan.npz: array 'train' is float64 and holds NaN; only integers"),
+    ("x {bad}/words.npz", "{bad}/words.npz: array 'train' is <U1; only integers are imported"),
+    ("x {bad}/object.npz", "array 'train' holds Python objects, which are never unpickled"),
+    ("x {bad}/scalar.npz", "array 'train' has shape (); it should be (N, D), (N, H, W) or"),
+    ("x {bad}/empty.npz", "array 'train' has shape (0, 3): it holds no examples"),
+    ("x {bad}/negative.npz", "array 'valid': values run from -1 to 1, levels count from 0"),
+    (
+        "x {bad}/high.npz --levels 200",
+        "array 'test': values run from 0 to 200, --levels 200 allows",
+    ),
+    ("x {bad}/wide.npz --split train=1", "values run from 0 to 256, above 255 give --levels"),
+    ("x {bad}/shapes.npz", "shapes.npz: array 'test' has examples of shape (2,), {bad}/shapes.npz"),
+    ("x {bad}/short.npz", "array 'train_labels' has shape (2,), there are 3 examples to label"),
+    ("x {bad}/minus.npz", "array 'train_labels': labels run from -1 to 1"),
+    ("x {bad}/half.npz", "array 'train_labels' is float64; labels are integers"),
+    ("x {bad}/some.npz", "some.npz: array 'test' has no labels, the other splits have"),
+    ("x {bad}/lonely.npz", "array 'test_labels' labels a split that is not there"),
+    # PNG
+    ("x {bad}/sizes", "sizes/b.png is 6x7, {bad}/sizes/a.png is 6x6; images of several sizes need"),
+    ("x {bad}/mixed", "{bad}/mixed/b.png is 8-bit colour, {bad}/mixed/a.png is 8-bit grey"),
+    ("x {bad}/mixed --tiles 2", "{bad}/mixed/b.png is 8-bit colour"),
+    ("x {bad}/bits", "{bad}/bits/b.png is 1-bit grey, {bad}/bits/a.png is 8-bit grey"),
+    ("x {bad}/notpng", "{bad}/notpng/b.png is no PNG"),
+    ("x {bad}/text", "{bad}/text/notes.md is no PNG"),
+    ("x {bad}/cutpng", "{bad}/cutpng/b.png is a broken PNG: it is cut short"),
+    (
+        "x {bad}/crc",
+        "{bad}/crc/b.png is a broken PNG: broken PNG file (bad header checksum in b'ID",
+    ),
+    ("x {bad}/little", "{bad}/little/a.png is a broken PNG: image file is truncated"),
+    ("x {bad}/bomb", "{bad}/bomb/b.png is too large to read safely"),
+    ("x {bad}/large", "{bad}/large/b.png is too large to read safely"),
+    (
+        "x {bad}/bright --levels 9 --split train=1/3,test=2/3",
+        "{bad}/bright/b.png: values run from 0",
+    ),
+    ("x {bad}/wide16", "{bad}/wide16/b.png is a PNG of kind 16-bit grey; only 1-bit grey, 8-bit"),
+    ("x {bad}/rgb16", "{bad}/rgb16/a.png is a PNG of kind 16-bit colour"),
+    ("x {bad}/grey2", "{bad}/grey2/a.png is a PNG of kind 2-bit grey"),
+    ("x {bad}/P", "{bad}/P/a.png is a PNG of kind palette"),
+    ("x {bad}/LA", "{bad}/LA/a.png is a PNG of kind grey with alpha"),
+    ("x {bad}/RGBA", "{bad}/RGBA/a.png is a PNG of kind colour with alpha"),
+    ("x {bad}/clear", "{bad}/clear/a.png is a PNG of kind transparent"),
+    ("x {bad}/moving", "{bad}/moving/a.png is a PNG of kind animated"),
+    ("x {bad}/plain/a.png --levels 9 --split train=1", "{bad}/plain/a.png: values run from"),
+    ("x {bad}/beside", "{bad}/beside/other lies beside split folder {bad}/beside/train"),
+    ("x {bad}/loose", "{bad}/loose/b.png lies beside split folder {bad}/loose/train"),
+    ("x {bad}/deep", "{bad}/deep/x/y is a folder inside a class folder"),
+    ("x {bad}/files", "{bad}/files holds files beside folders: b.png, x"),
+    ("x {bad}/partly", "{bad}/partly/test/a.png is in no class folder, others are"),
+    ("x {bad}/hollow", "{bad}/hollow/class is empty"),
+    # idx
+    ("x {bad}/idx/magic.idx", "{bad}/idx/magic.idx is no idx file: its magic number is 0x00010803"),
+    ("x {bad}/idx/type.idx", "{bad}/idx/type.idx: magic number 0x00000d03 is of type 0x0d"),
+    ("x {bad}/idx/cut.idx", "{bad}/idx/cut.idx is cut short: shape (3, 4, 5) needs 60 bytes"),
+    ("x {bad}/idx/huge.idx", "{bad}/idx/huge.idx is cut short: shape (4294967295,"),
+    ("x {bad}/idx/sides.idx", "{bad}/idx/sides.idx is cut short: its sides are missing"),
+    ("x {bad}/idx/long.idx", "{bad}/idx/long.idx is too long: bytes follow the 60"),
+    ("x {bad}/idx/one.idx {bad}/idx/other.idx", "are both images of split train"),
+    ("x {bad}/idx/labels.idx", "{bad}/idx/labels.idx labels split train, of which there are no"),
+    ("x {bad}/idx/train-labels-idx1-ubyte.idx", "is named labels, its magic number says 3 axes"),
+    ("x {bad}/idx/one.idx {bad}/idx/fewer.idx", "fewer.idx has shape (2,), there are 3 examples"),
+    ("x {bad}/damaged.gz", "{bad}/damaged.gz is a damaged gzip file: "),
+    ("x {bad}/cut.gz", "{bad}/cut.gz is a damaged gzip file: "),
+    ("x {bad}/text.gz", "{bad}/text.gz is no idx file: its magic number is 0x706c6169"),
+    ("x {bad}/idxplus", "{bad}/idxplus/readme is no idx file, others in the folder are"),
+    # CIFAR
+    (
+        "x {bad}/c10",
+        "{bad}/c10/test_batch.bin has 3072 bytes, no multiple of the 3073 of a CIFAR-10",
+    ),
+    ("x {bad}/c100/train.bin", "{bad}/c100/train.bin has label 100, CIFAR-100 has 0 to 99"),
+    ("x {bad}/c100/test.bin", "{bad}/c100/test.bin has 0 bytes, no multiple of the 3074"),
+    ("x {bad}/cx", "{bad}/cx/data.bin has no name of a CIFAR file"),
+    ("x {bad}/c10/data_batch_1.bin {bad}/c100/test.bin", "is of CIFAR-100"),
+    ("x {bad}/c10/data_batch_1.bin {bad}/again/data_batch_1.bin", "are the same batch"),
+    # text
+    ("x {bad}/empty.txt", "{bad}/empty.txt holds 0 distinct bytes, a text needs at least 2"),
+    ("x {bad}/b.txt", "{bad}/b.txt holds 1 distinct bytes"),
+    ("x {bad}/a.txt", "{bad}/a.txt: split train has 16 bytes, fewer than a window of 128"),
+    ("x {bad}/a.txt --length 4", "{bad}/a.txt: split validation has 1 bytes, fewer than a window"),
+    ("x {bad}/a.txt --length 4 --levels 3 --split train=1", "--levels 3 allows 0 to 2"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_a_bad_import_is_refused_in_one_line(bad, line, words):
+    """Status 2, one sentence, no output, and the data folder as it was to the byte."""
+    before = snapshot(bad / "there")
+    arguments = line.format(bad=bad).split()
+    status, out, err = call("data", "import", *arguments, "--data-dir", bad / "there")
+    assert (status, out) == (2, ""), err
+    assert err.startswith("gen-jax: ")
+    assert len(err.splitlines()) == 1, err
+    assert words.format(bad=bad) in err
+    assert snapshot(bad / "there") == before
+
+
+def test_a_refusal_makes_no_data_folder(bad, tmp_path):
+    status, _, _ = call("data", "import", "x", bad / "cut.npz", "--data-dir", tmp_path / "a" / "b")
+    assert status == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_damaged_byte_of_a_png_is_seen(tmp_path):
+    good = save_png(tmp_path / "a.png", grey(1, 3, 3)[0]).read_bytes()
+    damaged = [good[:end] for end in range(len(good))]
+    for at in range(len(good)):
+        damaged.append(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+    for content in damaged:
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.png is (no PNG|a broken PNG: [^<]+)$"):
+            png.read_png(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["npz", "gz"])
+def test_every_damaged_byte_is_seen_or_harmless(tmp_path, kind):
+    """Where a byte means nothing (a date, padding) the array is the same; a file cut anywhere is refused."""
+    x, path = grey(2, 3, 3), tmp_path / f"a.{kind}"
+    np.savez_compressed(tmp_path / "a.npz", test=x)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(x)))
+    good = path.read_bytes()
+
+    def read():
+        if kind == "gz":
+            return idx_files.read_idx(path)
+        return importer.read([path], Options())[0].x["test"][..., 0]
+
+    same(read(), x)
+    for end in range(len(good)):
+        path.write_bytes(good[:end])
+        with pytest.raises(InputError, match=rf"a\.{kind}"):
+            read()
+    seen = 0
+    for at in range(len(good)):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        try:
+            array = read()
+        except InputError:
+            seen += 1
+        else:
+            same(array, x)
+    assert seen > len(good) / 2
+
+
+def import_in_a_process(trouble, data_dir, bad):
+    line = ["data", "import", "mine", bad / "good.npz", "--data-dir", data_dir]
+    command = [sys.executable, "-c", SCRIPT, trouble, *map(str, line)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("trouble", ["publish", "generate"])
+def test_a_killed_import_leaves_nothing_that_counts(bad, tmp_path, trouble):
+    root = shutil.copytree(bad / "there", tmp_path / "data")
+    assert import_in_a_process(trouble, root, bad).returncode == -9
+    there = {path.name for path in (bad / "there").iterdir()}
+    assert {path.name for path in root.iterdir()} - there == {".importing-mine"}
+    assert "mine" not in call("data", "list", "--data-dir", root)[1]
+    assert "mine" not in prepared.prepared_names(root)
+    with pytest.raises(InputError, match="data set 'mine' is not in "):
+        prepared.load("mine", "train", root)
+    import_files("mine", [bad / "good.npz"], data_dir=root)
+    same(prepared.load("mine", "test", root).x, EYE)
+    assert {path.name for path in root.iterdir()} - there == {"mine"}
+    assert [path.name for path in (root / "mine").iterdir()] == ["1.0.0"]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(bad, tmp_path):
+    done = import_in_a_process("full", tmp_path / "a" / "b", bad)
+    assert (done.returncode, done.stdout) == (2, "")
+    sentence = f"gen-jax: cannot write data set 'mine' in {tmp_path}/a/b: "
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.endswith("File too large; nothing is kept\n")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_folder_that_is_a_file(bad, tmp_path):
+    (tmp_path / "file").write_text("text")
+    for place in ("file", "file/below"):
+        status, _, err = call(
+            "data", "import", "x", bad / "good.npz", "--data-dir", tmp_path / place
+        )
+        assert status == 2
+        assert f"cannot write data set 'x' in {tmp_path / place}: " in err
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_what_reads_back_different_is_not_kept(bad, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        writer, "_read_back", lambda *args: importer.read([bad / "high.npz"], Options())[0]
+    )
+    with pytest.raises(InputError, match="what was written reads back different; nothing is kept"):
+        import_files("x", [bad / "good.npz"], data_dir=tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_import_cleans_up(bad, tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "_check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        import_files("x", [bad / "good.npz"], data_dir=tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_of_another_program_is_left_alone(bad, data_dir, tmp_path):
+    """Here digits under another name, without our metadata."""
+    shutil.copytree(data_dir / "digits", tmp_path / "x")
+    (tmp_path / "x" / "1.0.0" / "metadata.json").unlink()
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match="data set 'x' is there already with other content"):
+        import_files("x", [bad / "good.npz"], data_dir=tmp_path)
+    assert snapshot(tmp_path) == before
+
+
+def test_an_unreadable_file_is_named(bad, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError) as refusal:
+        import_files("x", [bad / "plain"], data_dir=tmp_path)
+    assert str(refusal.value) == f"cannot read {bad}/plain/a.png: Permission denied"
+
+
+def test_two_imports_of_one_name_do_not_mix(bad, tmp_path):
+    """One that works holds the place beside; one that has come first is not overwritten."""
+    with writer._workplace(tmp_path, "x") as beside:
+        with pytest.raises(InputError, match="another process is importing 'x' in "):
+            import_files("x", [bad / "good.npz"], data_dir=tmp_path)
+        assert [path.name for path in beside.iterdir()] == ["lock"]
+    import_files("x", [bad / "good.npz"], data_dir=tmp_path)
+    before = snapshot(tmp_path)
+    content, _ = importer.read([bad / "high.npz"], Options())
+    with pytest.raises(InputError, match=r"cannot write data set 'x' in .*: Directory not empty"):
+        writer.write("x", content, "high.npz", tmp_path)
+    assert snapshot(tmp_path) == before
