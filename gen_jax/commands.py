@@ -41,29 +41,24 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     import jax
-    import numpy as np
-    from jax.sharding import PartitionSpec as P
 
     from gen_jax import runtime
     from gen_jax.evaluate import results
     from gen_jax.evaluate.likelihood import Likelihoods
     from gen_jax.evaluate.run import load_run
-    from gen_jax.train import sharding
     from gen_jax.train.loop import load_split
     from gen_jax.train.workdir import write_atomically
 
     runtime.set_up()
     run = load_run(args.workdir)
     split = load_split(run.experiment, args.split, args.data_dir)
-    mesh = sharding.data_mesh(jax.device_count())
     likelihoods = Likelihoods(
         run.model,
-        mesh,
+        run.mesh,
         run.experiment.evaluate.batch_size,
         jax.random.key(run.experiment.seed),
     )
-    variables = sharding.put(jax.tree.map(np.asarray, run.variables), mesh, P())
-    result = likelihoods(variables, split, args.limit)
+    result = likelihoods(run.variables, split, args.limit)
     record = results.record(run, split, result)
     if args.limit is None and args.split == "test":
         write_atomically(run.workdir.result, results.dumps(record))

@@ -35,7 +35,11 @@ class Density(Protocol):
     num_classes: int
 
     def loss(self, x: Array, key: PRNGKey, cond: Array | None = None) -> tuple[Scalar, Metrics]:
-        """Training loss in the unit of its paper, mean over the batch; may update mutable collections."""
+        """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
+
+        A collection's name says how it goes over devices: `carry` has a row for each example, `counts` holds sums over
+        examples, any other means over a batch (`train/sharding.py`).
+        """
         ...
 
     def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Array | None = None) -> Nats:

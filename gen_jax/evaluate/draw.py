@@ -1,13 +1,22 @@
-"""Samples and completions of a trained run."""
+"""Samples and completions of a trained run, their rows split over all devices.
+
+The noise of a row depends on the seed and its place in the batch, not on the devices: rows are filled up to a number
+that splits, and the filling is cut off. What is split is the result; the compiler carries that back through the loop
+over sites, which `tests/test_devices.py` reads in the compiled program of every model.
+"""
+
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from gen_jax import sampling
-from gen_jax.density import fold_in
+from gen_jax.density import Functional, fold_in
 from gen_jax.errors import InputError
 from gen_jax.evaluate.run import Run
+from gen_jax.train import sharding
 
 MAX_BATCH = 64
 SIDES = ("top", "bottom", "left", "right")
@@ -18,14 +27,23 @@ def sample(
 ) -> np.ndarray:
     """`num` draws; a conditional model without a label goes through its classes in turn."""
     labels = labels_for(run, num, label)
-    draw = jax.jit(run.model.sample, static_argnums=2)
+    draw = sampler(run.model, run.mesh)
     key = fold_in(jax.random.key(seed), "sample")
     parts = []
     for first in range(0, num, MAX_BATCH):
         count = min(MAX_BATCH, num - first)
-        cond = None if labels is None else jnp.asarray(labels[first : first + count])
-        parts.append(np.asarray(draw(run.variables, fold_in(key, first), count, cond, temperature)))
+        rows = sharding.filled(count, run.mesh)
+        cond = (
+            None if labels is None else sharding.put_rows(labels[first : first + count], run.mesh)
+        )
+        drawn = draw(run.variables, fold_in(key, first), rows, cond, temperature)
+        parts.append(np.asarray(drawn)[:count])
     return np.concatenate(parts)
+
+
+def sampler(model: Functional, mesh: Mesh) -> Any:
+    """`model.sample` compiled with its rows split over the mesh, which must divide their number."""
+    return jax.jit(model.sample, static_argnums=2, out_shardings=NamedSharding(mesh, P("data")))
 
 
 def complete(
@@ -51,18 +69,20 @@ def complete(
             "the model is class-conditional: say of which class the images are, --label K"
         )
 
-    @jax.jit
-    def draw(variables, key, x, cond, num_known):
+    def rest(variables, key, x, cond, num_known):
         return sampling.ancestral(
             model, variables, key, x.shape[0], cond, temperature, x, num_known
         )
 
+    draw = jax.jit(rest, out_shardings=NamedSharding(run.mesh, P("data")))
     key = fold_in(jax.random.key(seed), "complete")
     parts = []
     for first in range(0, len(x), MAX_BATCH):
-        part = jnp.asarray(x[first : first + MAX_BATCH], jnp.int32)
-        cond = None if labels is None else jnp.asarray(labels[first : first + MAX_BATCH])
-        parts.append(np.asarray(draw(run.variables, fold_in(key, first), part, cond, known)))
+        rows = slice(first, first + MAX_BATCH)
+        part = sharding.put_rows(x[rows].astype(np.int32), run.mesh)
+        cond = None if labels is None else sharding.put_rows(labels[rows], run.mesh)
+        drawn = draw(run.variables, fold_in(key, first), part, cond, known)
+        parts.append(np.asarray(drawn)[: len(x[rows])])
     return np.concatenate(parts)
 
 

@@ -67,7 +67,7 @@ class Likelihoods:
                 f"{type(model.model).__name__} has no likelihood: there is no bits/dim to evaluate"
             )
         self.model, self.mesh = model, mesh
-        self.batch_size = math.ceil(batch_size / mesh.size) * mesh.size
+        self.batch_size = batch_size
         self.key = None if model.model.value == "exact" else fold_in(key, "evaluate")
         self.log_prob = jax.jit(self._log_prob, out_shardings=NamedSharding(mesh, P()))
 
@@ -77,14 +77,15 @@ class Likelihoods:
             return self.model.log_prob(variables, batch["x"], key, cond=batch["cond"])
 
     def __call__(self, variables: Variables, split: Split, limit: int | None = None) -> Result:
-        """All examples, or the first `limit`; the last batch is filled up and the filling not counted."""
+        """All examples, or the first `limit`; what fills a batch up to split over the devices is not counted."""
         count = len(split) if limit is None else min(limit, len(split))
         conditional = bool(self.model.model.num_classes)
         values = []
         for index, first in enumerate(range(0, count, self.batch_size)):
-            rows = np.arange(first, first + self.batch_size)
-            batch = take(split, np.where(rows < count, rows, 0), conditional)
+            rows = np.arange(first, first + sharding.filled(self.batch_size, self.mesh))
+            counted = rows < min(first + self.batch_size, count)
+            batch = take(split, np.where(counted, rows, 0), conditional)
             batch = sharding.put(batch, self.mesh, P("data"))
             log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
-            values.append(-log_prob[rows < count])
+            values.append(-log_prob[counted])
         return Result(np.concatenate(values), split.event, self.model.model.value)

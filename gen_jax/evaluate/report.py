@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
 from gen_jax.density import bits_per_dim
 from gen_jax.evaluate import draw, pictures
 from gen_jax.evaluate.catalogue import summary
 from gen_jax.evaluate.results import versions
 from gen_jax.evaluate.run import Run, load_run
+from gen_jax.train import sharding
 from gen_jax.train.loop import load_split
 
 SAMPLES, COMPLETIONS, HEAT_MAPS = 64, 12, 12
@@ -130,16 +131,17 @@ def _completions(run: Run, test: Split) -> str:
 def _heat_maps(run: Run, test: Split) -> str:
     model, event = run.experiment.model, run.experiment.model.event
     chosen = _spread(test.x, HEAT_MAPS)
-    x = jnp.asarray(test.x[chosen], jnp.int32)
-    cond = jnp.asarray(test.labels[chosen]) if run.conditional and test.labels is not None else None
-    nats = -jax.jit(lambda v, x: model.apply(v, x, cond, method="log_prob_sites"))(run.variables, x)
+    x = test.x[chosen]
+    batch = sharding.put_rows(take(test, chosen, run.conditional), run.mesh)
+    sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
+    nats = -sites(run.variables, batch["x"], batch["cond"])[: len(x)]
     bits = np.asarray(nats) / np.log(2)
     planes = np.zeros((len(x), event.size))
     planes[:, model.sites[:, 0]] = bits
     planes = planes.reshape(len(x), *event.shape).sum(axis=-1)
     figure = Figure(figsize=(9, 2.1), layout="constrained")
     axes = figure.subplots(2, len(x))
-    shown = pictures.to_grey(np.asarray(x), event.levels)
+    shown = pictures.to_grey(x, event.levels)
     heat = ScalarMappable(Normalize(0, planes.max()), "magma")
     for i in range(len(x)):
         axes[0, i].imshow(shown[i].squeeze(), cmap="gray", vmin=0, vmax=255)

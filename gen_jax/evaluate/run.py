@@ -7,10 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from gen_jax.density import Functional, functional
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
+from gen_jax.train import sharding
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG
 from gen_jax.train.step import create_state
@@ -19,13 +22,14 @@ from gen_jax.train.workdir import WorkDir
 
 @dataclass(frozen=True)
 class Run:
-    """The best checkpoint by validation, with the averaged weights."""
+    """The best checkpoint by validation, with the averaged weights on every device of the mesh."""
 
     workdir: WorkDir
     experiment: Experiment
     model: Functional
     variables: dict[str, Any]
     step: int
+    mesh: Mesh
 
     @property
     def conditional(self) -> bool:
@@ -48,9 +52,11 @@ def load_run(path: Path) -> Run:
         partial(create_state, model, experiment.optimizer.build(), jax.random.key(experiment.seed)),
         batch,
     )
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+    mesh = sharding.data_mesh(jax.device_count())
+    everywhere = NamedSharding(mesh, P())
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
     checkpoints = Checkpoints(workdir.checkpoints, read_only=True)
     step, state = checkpoints.restore_best(like, LOG.warning)
     checkpoints.close()
-    return Run(workdir, experiment, model, {"params": state.ema, **state.collections}, step)
+    variables = {"params": state.ema, **state.collections}
+    return Run(workdir, experiment, model, variables, step, mesh)

@@ -1,16 +1,23 @@
 """One mesh with one axis, `data`: batches are split over it, the state is on every device.
 
-A collection named `carry` belongs to the rows of the batch (truncated back-propagation) and is split with them.
+What a loss updates itself goes over the devices by the name of its collection: `carry` belongs to the rows of the batch
+(truncated back-propagation) and is split with them, `counts` holds sums over all rows seen, any other means over the
+rows of a batch.
 """
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax.errors import InputError
+
+Parallel = Literal["jit", "pmap"]
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -40,3 +47,39 @@ def put(batch: Any, mesh: Mesh, spec: P) -> Any:
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     return jax.tree.map(place, batch)
+
+
+def filled(count: int, mesh: Mesh) -> int:
+    """The next number of rows that splits over the mesh."""
+    return math.ceil(count / mesh.size) * mesh.size
+
+
+def put_rows(batch: Any, mesh: Mesh) -> Any:
+    """Place any number of rows, filled up with copies of the first; what is computed of the filling is cut off."""
+
+    def fill(x: np.ndarray):
+        rows = np.arange(filled(len(x), mesh))
+        return x[np.where(rows < len(x), rows, 0)]
+
+    return put(jax.tree.map(fill, batch), mesh, P("data"))
+
+
+def merged(before: dict[str, Any], after: dict[str, Any], axis: str) -> dict[str, Any]:
+    """Under a mapped axis, the collections after the whole batch from those after each device's rows.
+
+    A carry stays with its device, increments of counts are summed, floats are averaged; integers and flags that are no
+    counts do not depend on the rows.
+    """
+
+    def average(x):
+        return lax.pmean(x, axis) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    def of(name: str):
+        if name == "carry":
+            return after[name]
+        if name == "counts":
+            add = lambda old, new: old + lax.psum(new - old, axis)  # noqa: E731
+            return jax.tree.map(add, before[name], after[name])
+        return jax.tree.map(average, after[name])
+
+    return {name: of(name) for name in after}
