@@ -109,6 +109,12 @@ def parser() -> Parser:
     train.add_argument(
         "--workdir", type=Path, help="where to keep the run (runs/NAME of the config)"
     )
+    train.add_argument(
+        "--parallel",
+        choices=("jit", "pmap"),
+        default="jit",
+        help="over devices: one program split by the compiler, or the same step mapped",
+    )
     data_dir(train)
 
     evaluate = add(

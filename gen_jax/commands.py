@@ -28,7 +28,7 @@ def _train(args: argparse.Namespace) -> None:
     experiment = load_config(args.config, args.set)
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
     workdir = WorkDir(args.workdir or Path("runs") / args.config.stem, origin)
-    train(experiment, workdir, args.data_dir)
+    train(experiment, workdir, args.data_dir, args.parallel)
     rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
     best = min(rows, key=lambda row: row["bits_per_dim"]) if rows else None
     if args.json:

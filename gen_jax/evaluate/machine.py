@@ -9,10 +9,15 @@ import jax
 
 
 def machine() -> dict[str, Any]:
-    """Kind of device, name of the processor and number of threads that this process may use."""
+    """Kind and number of devices, name of the processor and number of threads that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     threads = len(affinity(0)) if affinity else os.cpu_count()
-    return {"device": jax.devices()[0].device_kind, "cpu": cpu_name(), "threads": threads}
+    return {
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cpu": cpu_name(),
+        "threads": threads,
+    }
 
 
 def cpu_name() -> str:

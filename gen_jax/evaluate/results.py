@@ -34,6 +34,7 @@ def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
     experiment = run.experiment
     seconds = max((row.get("seconds", 0.0) for row in run.workdir.metrics_rows()), default=0.0)
     weights = jax.tree.leaves(run.variables)
+    trained_on = run.workdir.read().get("machine") or machine()
     return {
         "system": experiment.system,
         "dataset": split.dataset,
@@ -55,7 +56,7 @@ def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
         "seed": experiment.seed,
         "steps": experiment.steps,
         "seconds": round(seconds, 1),
-        **(run.workdir.read().get("machine") or machine()),
+        **{name: trained_on[name] for name in ("device", "cpu", "threads")},
         "versions": versions(),
         **revision(),
         "config": to_tree(experiment),

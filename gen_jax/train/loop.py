@@ -25,6 +25,7 @@ from gen_jax.experiment import Experiment
 from gen_jax.train import sharding
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG, RunLog
+from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import TrainState, create_state, train_step, train_steps, unrolled
 from gen_jax.train.workdir import WorkDir
 from gen_jax.typing import MetricRows
@@ -33,7 +34,12 @@ MAX_STEPS_PER_CALL = 10
 SIGTERM_STATUS = 143
 
 
-def train(experiment: Experiment, workdir: WorkDir, data_dir: Path | None = None) -> TrainState:
+def train(
+    experiment: Experiment,
+    workdir: WorkDir,
+    data_dir: Path | None = None,
+    parallel: sharding.Parallel = "jit",
+) -> TrainState:
     """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved."""
     model = functional(experiment.model)
     optimizer = experiment.optimizer.build()
@@ -55,7 +61,8 @@ def train(experiment: Experiment, workdir: WorkDir, data_dir: Path | None = None
     create = functools.partial(create_state, model, optimizer, key)
     first = sharding.put(batches.batch(0), mesh, P("data"))
     shapes = jax.eval_shape(create, first)
-    workdir.claim(experiment, machine())  # only now: what cannot be built leaves nothing behind
+    # Only now: what cannot be built leaves nothing behind.
+    workdir.claim(experiment, {**machine(), "parallel": parallel})
     placed = sharding.state_sharding(shapes, mesh)
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
@@ -69,11 +76,14 @@ def train(experiment: Experiment, workdir: WorkDir, data_dir: Path | None = None
         ema=experiment.ema,
         accumulate=experiment.optimizer.accumulate,
     )
-    step_many = jax.jit(
-        functools.partial(train_steps, step=one_step),
-        donate_argnums=0,
-        out_shardings=(placed, NamedSharding(mesh, P())),
-    )
+    if parallel == "pmap":
+        step_many = pmapped(one_step, mesh, placed)
+    else:
+        step_many = jax.jit(
+            functools.partial(train_steps, step=one_step),
+            donate_argnums=0,
+            out_shardings=(placed, NamedSharding(mesh, P())),
+        )
     likelihoods = None
     if experiment.model.kind != "none":
         likelihoods = Likelihoods(model, mesh, experiment.evaluate.batch_size, key)

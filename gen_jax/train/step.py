@@ -10,11 +10,15 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from gen_jax.density import Functional, fold_in
+from gen_jax.train import sharding
 from gen_jax.typing import Batch, MetricRows, Metrics, PRNGKey
 
 
 class TrainState(NamedTuple):
-    """All that training changes. `ema` is read by evaluation only; `collections` holds what a loss updates itself."""
+    """All that training changes. `ema` is read by evaluation only; `collections` holds what a loss updates itself.
+
+    How a collection goes over devices is decided by its name: see `sharding`.
+    """
 
     step: Int[Array, ""]
     params: Any
@@ -26,7 +30,10 @@ class TrainState(NamedTuple):
 def create_state(
     model: Functional, optimizer: optax.GradientTransformation, key: PRNGKey, batch: Batch
 ) -> TrainState:
-    """Initialise from one batch; the average starts at the (data-dependent) initialisation."""
+    """Initialise from one batch; the average starts at the (data-dependent) initialisation.
+
+    The batch is the whole global one, under `jax.jit` whatever maps the steps: every device starts from the same state.
+    """
     collections = dict(model.init(fold_in(key, "init"), batch["x"], cond=batch["cond"]))
     params = collections.pop("params", {})
     ema = jax.tree.map(jnp.copy, params)
@@ -42,9 +49,16 @@ def train_step(
     key: PRNGKey,
     ema: float,
     accumulate: int = 1,
+    axis: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t))."""
+    """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t)).
+
+    Under a mapped `axis` the batch is the rows of one device: noise is folded with the device's index as well,
+    gradients and metrics, which are means over rows, are averaged over the devices, collections merged by their names.
+    """
     step_key = fold_in(fold_in(key, "loss"), state.step)
+    if axis is not None:
+        step_key = fold_in(step_key, lax.axis_index(axis))
 
     def loss(params, collections, part, part_key):
         variables = {"params": params, **collections}
@@ -53,10 +67,12 @@ def train_step(
     def gradient(collections, inputs):
         part, index = inputs
         part_key = fold_in(step_key, index) if accumulate > 1 else step_key
-        (value, (metrics, collections)), grads = jax.value_and_grad(loss, has_aux=True)(
+        (value, (metrics, updated)), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, collections, part, part_key
         )
-        return collections, (grads, {"loss": value, **metrics})
+        if axis is not None:
+            updated = sharding.merged(collections, updated, axis)
+        return updated, (grads, {"loss": value, **metrics})
 
     if accumulate == 1:
         collections, (grads, metrics) = gradient(state.collections, (batch, 0))
@@ -64,6 +80,8 @@ def train_step(
         parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
         collections, stacked = scan(gradient, state.collections, (parts, jnp.arange(accumulate)))
         grads, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), stacked)
+    if axis is not None:
+        grads, metrics = lax.pmean((grads, metrics), axis)
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

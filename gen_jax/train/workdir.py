@@ -44,7 +44,10 @@ class WorkDir:
         return self.path / "result.json"
 
     def claim(self, experiment: Experiment, machine: dict[str, Any]) -> None:
-        """Write config.json, or check that the one there is the same; InputError shows the difference."""
+        """Write config.json, or check that the one there is the same; InputError shows the difference.
+
+        So it does where the noise of the run would change: `parallel` differs or, under pmap, the number of devices.
+        """
         tree = experiments.to_tree(experiment)
         experiments.from_tree(tree)  # refuse now what could not be read back after the training
         if self.config.exists():
@@ -53,6 +56,12 @@ class WorkDir:
                 raise InputError(
                     f"{self.path} holds another config; use another --workdir or the same config."
                     f" Differences (there -> asked): {'; '.join(lines)}"
+                )
+            there, asked = _noise(self.read().get("machine", {})), _noise(machine)
+            if there != asked:
+                raise InputError(
+                    f"{self.path} was begun with --parallel {there}, which draws other noise than {asked}; use another"
+                    " --workdir or go on as begun"
                 )
             return
         if self.path.exists() and (
@@ -107,6 +116,13 @@ class WorkDir:
         """Forget what was logged after the step from which training goes on."""
         kept = [json.dumps(row) + "\n" for row in self.metrics_rows() if row["step"] <= step]
         write_atomically(self.metrics, "".join(kept))
+
+
+def _noise(machine: dict[str, Any]) -> str:
+    """What noise depends on beside seed and step; runs from before it was recorded used jit."""
+    if machine.get("parallel", "jit") == "jit":
+        return "jit"
+    return f"{machine['parallel']} on {machine['devices']} devices"
 
 
 def write_atomically(path: Path, text: str) -> None:
