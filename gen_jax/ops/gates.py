@@ -18,5 +18,7 @@ def gated_linear(x: Float[Array, "*batch two_F"]) -> Float[Array, "*batch F"]:
 
 
 def concat_elu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch two_F"]:
-    """elu([x, -x]) (Salimans et al. 2017, 1701.05517; after Shang et al. 2016, 1603.05201)."""
-    return jax.nn.elu(jnp.concatenate([x, -x], axis=-1))
+    """[elu(x), elu(-x)] with one exponential for both (Salimans et al. 2017, after Shang et al. 2016, 1603.05201)."""
+    positive = x > 0
+    below = jnp.expm1(jnp.where(positive, -x, x))
+    return jnp.concatenate([jnp.where(positive, x, below), jnp.where(positive, below, -x)], axis=-1)
