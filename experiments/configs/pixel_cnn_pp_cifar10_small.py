@@ -10,7 +10,7 @@ from gen_jax import PixelCNNPP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.train.optimizer import Adam, WarmupCosine
 
-STEPS = 3600
+STEPS = 3800
 
 
 def experiment() -> Experiment:
