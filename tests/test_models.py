@@ -15,12 +15,16 @@ from gen_jax import (
     Independent,
     InputError,
     Markov,
+    PixelCNN,
+    PixelCNNPP,
     binary,
     functional,
     image,
     points,
 )
 from gen_jax.density import num_parameters
+from gen_jax.models.autoregressive import pixel_cnn_pp
+from gen_jax.nn import masked_conv
 from gen_jax.nn.causal_conv import HorizontalConv
 
 
@@ -46,6 +50,64 @@ def test_parameter_count_of_the_gated_pixel_cnn():
         functional(model).init, jax.random.key(0), jnp.zeros((1, 8, 8, 1), jnp.int32)
     )
     assert num_parameters(model, variables) == first + 2 * deep + 3 * shared + head
+
+
+def count(model):
+    x = jnp.zeros((2, *model.event.shape), jnp.int32)
+    return num_parameters(model, jax.eval_shape(functional(model).init, jax.random.key(0), x))
+
+
+def test_parameter_count_of_pixel_cnn_pp():
+    """The published network has 53,659,080; and a small one by hand, convolutions with gain and bias."""
+    assert count(PixelCNNPP(image(32, 32, 3))) == 53_659_080
+    F, K = 8, 3
+    conv = lambda taps, inputs, outputs: (taps * inputs + 2) * outputs  # noqa: E731
+    first = conv(6, 2, F) + conv(3, 2, F) + conv(2, 2, F)
+    u = conv(6, 2 * F, F) + conv(6, 2 * F, 2 * F)
+    v = conv(4, 2 * F, F) + conv(4, 2 * F, 2 * F)
+    skip = conv(1, 2 * F, F)
+    down, up = u + v + skip, u + skip + v + conv(1, 4 * F, F)
+    bridge = 2 * (conv(6, F, F) + conv(4, F, F))
+    total = first + down + 2 * up + bridge + down + up + conv(1, F, 3 * K)
+    small = PixelCNNPP(image(4, 4, levels=17), features=F, resnets=1, resolutions=2, mixtures=K)
+    assert count(small) == total
+
+
+def test_parameter_count_of_pixel_cnn():
+    """7x7 mask A, blocks of 1x1, 3x3 mask B and 1x1, three 1x1 of the head; weights only where a mask is open."""
+    F, hidden = 8, 12
+    first = (3 * 7 + 3) * 2 * F + 2 * F
+    block = 2 * F * F + F + 5 * F * F + F + F * 2 * F + 2 * F
+    head = 2 * F * hidden + hidden + hidden * hidden + hidden + hidden * 17 + 17
+    model = PixelCNN(image(8, 8, levels=17), depth=3, features=F, head_features=hidden)
+    assert count(model) == first + 3 * block + head
+
+
+def test_the_blind_spot():
+    """PixelCNN never sees the cone to the upper right that Gated PixelCNN and PixelCNN++ see."""
+    event = image(8, 12, levels=3)
+    site, corner = 5 * 12 + 2, 4 * 12 + 8  # (5, 2), and one row above it six columns to the right
+    small = {"depth": 6, "features": 4, "first_kernel": 3, "head_features": 8}
+    assert not PixelCNN(event, **small).context(site)[corner]
+    assert GatedPixelCNN(event, **small).context(site)[corner]
+    plus = PixelCNNPP(event, features=4, resnets=2, resolutions=2, mixtures=2)
+    assert plus.context(site)[corner]
+    assert not dataclasses.replace(plus, two_streams=False).context(site)[corner]
+    seen = PixelCNN(event, **small).context(site).reshape(8, 12)
+    assert [int(np.flatnonzero(row)[-1]) for row in seen[:5]] == [7, 6, 5, 4, 3]
+
+
+def test_the_published_size_sees_all_from_even_rows_only():
+    """What is coarser begins at even rows: odd ones see 22 columns far in their own row and to the right above."""
+    model, W = PixelCNNPP(image(28, 28)), 28
+    unseen = (
+        lambda row, column: np.flatnonzero(  # noqa: E731
+            ~model.context(row * W + column)[: row * W + column]
+        ).tolist()
+    )
+    assert all(unseen(row, column) == [] for row in (0, 2, 14, 26) for column in (0, 13, 27))
+    assert unseen(1, 2) == [25, 26, 27]
+    assert unseen(27, 27) == [27 * W + column for column in range(5)]
 
 
 def fitted(model, x, batch):
@@ -147,6 +209,33 @@ def test_a_leak_is_caught(monkeypatch):
     assert np.diag(influence(model, variables)).all()
 
 
+@pytest.mark.usefixtures("x64")
+def test_an_unshifted_first_layer_is_caught(monkeypatch):
+    """PixelCNN++ without the shift right reads its own pixel."""
+    from test_laws import influence
+
+    model = PixelCNNPP(image(2, 4, 1, 3), features=4, resnets=1, resolutions=2, mixtures=2)
+    monkeypatch.setattr(pixel_cnn_pp, "_shifted", lambda x, axis: x)
+    _, variables = build(model)
+    assert np.diag(influence(model, variables)).all()
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_leak_between_channels_is_caught(monkeypatch):
+    """Mask A of a colour PixelCNN replaced by mask B: every sub-pixel reads itself."""
+    from test_laws import influence
+
+    model = PixelCNN(image(2, 2, 3, 3), depth=1, features=12, first_kernel=3, head_features=12)
+    both = masked_conv.group_mask
+    monkeypatch.setattr(
+        masked_conv,
+        "group_mask",
+        lambda inputs, outputs, groups, strict: both(inputs, outputs, groups, False),
+    )
+    _, variables = build(model)
+    assert np.diag(influence(model, variables)).all()
+
+
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
@@ -156,6 +245,14 @@ def test_a_leak_is_caught(monkeypatch):
         (GatedPixelCNN(image(4, 4), depth=0), "depth >= 1"),
         (GatedPixelCNN(points()), "real values|model of images"),
         (FVSBN(image(4, 4, 1, 3)), "binary events"),
+        (PixelCNN(binary(8)), "model of images"),
+        (PixelCNN(image(4, 4, 3), features=64), "divisible by the 3 channels"),
+        (PixelCNN(image(4, 4), first_kernel=4), "odd first kernel"),
+        (PixelCNNPP(binary(8)), "model of images"),
+        (PixelCNNPP(image(30, 32, 3)), "sides that 4 divides, not 30x32"),
+        (PixelCNNPP(image(4, 4), resolutions=0), "resolutions >= 1"),
+        (PixelCNNPP(image(4, 4, 3), mixtures=None), "for one channel"),
+        (PixelCNNPP(image(4, 4), mixtures=0), "at least one mixture"),
         (FullTable(binary(30)), "does not fit"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 import gen_jax
-from gen_jax.heads import Bernoulli, Categorical, head_for
+from gen_jax.heads import Bernoulli, Categorical, LogisticMixture, head_for
 from gen_jax.ops import bernoulli, categorical, conv, gates, masks, scaling
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -122,11 +122,11 @@ def test_categorical_against_scipy():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-@pytest.mark.parametrize("head", [Bernoulli(), Categorical()])
+@pytest.mark.parametrize("head", [Bernoulli(), Categorical(5)])
 def test_heads_sample_their_conditional(head, temperature):
     """Frequencies of 100,000 draws against the tempered conditional, chi-square below its 1e-6 quantile."""
     levels, n = (2, 100_000) if head == Bernoulli() else (5, 100_000)
-    params = jnp.linspace(-0.5, 1.5, head.size(levels))
+    params = jnp.linspace(-0.5, 1.5, head.size)
     pmf = np.asarray(head.conditional(params / temperature, 0, jnp.zeros(0, jnp.int32)))
     np.testing.assert_allclose(pmf.sum(), 1.0, rtol=1e-12)
     drawn = head.sample(jnp.tile(params, (n, 1)), jax.random.key(0), temperature)
@@ -146,9 +146,9 @@ def test_categorical_never_draws_the_impossible():
 
 def test_head_choice():
     assert head_for(2) == Bernoulli()
-    assert head_for(3) == Categorical()
-    with pytest.raises(ValueError, match="2 levels"):
-        Bernoulli().size(3)
+    assert head_for(3) == Categorical(3)
+    assert [head.size for head in (Bernoulli(), Categorical(3))] == [1, 3]
+    assert [LogisticMixture(256, values, 10).size for values in (1, 3)] == [30, 100]
 
 
 def test_ops_know_nothing_of_flax():
@@ -159,4 +159,5 @@ def test_ops_know_nothing_of_flax():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             allowed = ("gen_jax.ops", "gen_jax.typing", "jax", "numpy", "jaxtyping")
+            allowed += ("typing", "collections")
             assert all(name.startswith(allowed) for name in names), (path, names)

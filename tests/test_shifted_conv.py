@@ -45,19 +45,21 @@ def test_rows_and_sites_are_the_image(height, width, left, stride):
     """The share of the rows above and the own row add up to the parallel form."""
     module = ShiftedConv(5, height=height, width=width, left=left, stride=stride)
     x = normal(0, 2, 4, 6, 3)
-    variables = module.init(jax.random.key(1), x)
+    variables = jax.jit(module.init)(jax.random.key(1), x)
     whole = module.apply(variables, x)
+    above_of = jax.jit(lambda *rows: module.apply(variables, *rows, method="above"))
+    site_of = jax.jit(lambda window: module.apply(variables, window, method="site"))
     rows = columns_first(x, left, width - 1 - left)
     zeros = jnp.zeros_like(rows[:1])
     rows = jnp.concatenate([zeros, rows])
     for r in range(4 // stride):
         window = rows[stride * r + 2 - height : stride * r + 2]
-        row = module.apply(variables, *window, method="above")
+        row = above_of(*window)
         np.testing.assert_allclose(jnp.swapaxes(row, 0, 1), whole[:, r], atol=1e-12)
-        above = module.apply(variables, *(*window[:-1], 0 * window[-1]), method="above")
+        above = above_of(*window[:-1], 0 * window[-1])
         for c in range(6 // stride):
             own = window[-1][stride * c : stride * c + width]
-            site = above[c] + module.apply(variables, own, method="site")
+            site = above[c] + site_of(own)
             np.testing.assert_allclose(site, whole[:, r, c], atol=1e-12)
 
 
@@ -123,13 +125,15 @@ def test_masked_convolution_is_masked_and_steps(groups, strict):
         group = output // 2 if groups == 3 else 0
         expected[2, 2] = own < group if strict else own <= group
         np.testing.assert_array_equal(inputs != 0, expected)
+    above_of = jax.jit(lambda row: module.apply(variables, row, method="above"))
+    site_of = jax.jit(lambda w, group: module.apply(variables, w, group, method="site"))
     rows = jnp.concatenate([jnp.zeros((1, 7, 2, 3)), columns_first(x, 1, 1)])
     for r in range(4):
-        above = module.apply(variables, rows[r], method="above")
+        above = above_of(rows[r])
         for c in range(5):
             window = jnp.swapaxes(rows[r + 1][c : c + module.columns], 0, 1)
             for group in range(groups):
-                own = module.apply(variables, window, jnp.array(group), method="site")
+                own = site_of(window, jnp.array(group))
                 part = slice(group * 6 // groups, (group + 1) * 6 // groups)
                 np.testing.assert_allclose(
                     above[c][:, part] + own, whole[:, r, c, part], atol=1e-12
