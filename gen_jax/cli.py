@@ -162,6 +162,15 @@ def parser() -> Parser:
     report.add_argument("--out", type=Path, required=True)
     data_dir(report)
 
+    export = add(
+        "export",
+        "The evaluated weights alone, as a small folder that samples and evaluates.",
+        "gen-jax export runs/gated_pixel_cnn_digits --out digits_model",
+        json=True,
+    )
+    export.add_argument("workdir", type=Path)
+    export.add_argument("--out", type=Path, required=True, help="a new folder")
+
     add("list", "Systems, configs, published and measured numbers.", "gen-jax list", json=True)
 
     data = add("data", "Prepare data sets.", "gen-jax data prepare digits")

@@ -126,6 +126,19 @@ def _report(args: argparse.Namespace) -> None:
     print(f"report in {args.out}")
 
 
+def _export(args: argparse.Namespace) -> None:
+    from gen_jax.evaluate import weights
+    from gen_jax.evaluate.run import load_run
+
+    run = load_run(args.workdir)
+    size = weights.export(run.workdir, run.variables, run.step, args.out)
+    _say(
+        args,
+        {"out": str(args.out), "step": run.step, "weights_bytes": size},
+        f"the weights of step {run.step} are in {args.out}, {size:,} bytes",
+    )
+
+
 def _list(args: argparse.Namespace) -> None:
     from gen_jax.evaluate import catalogue
 

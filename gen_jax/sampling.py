@@ -52,8 +52,9 @@ def naive(
     n: int,
     cond: Array | None = None,
     temperature: float | Scalar = 1.0,
+    upto: int | None = None,
 ) -> Int[Array, "n *event"]:
-    """The same draws by one full parallel pass a site: the oracle of `ancestral`."""
+    """The same draws by one full parallel pass a site: the oracle of `ancestral`; only the first `upto` where given."""
     sites = jnp.asarray(model.sites)
 
     def body(site, x):
@@ -61,7 +62,9 @@ def naive(
         drawn = model.head.sample(params, fold_in(key, site), temperature).astype(jnp.int32)
         return x.at[:, sites[site]].set(drawn)
 
-    x = lax.fori_loop(0, len(sites), body, jnp.zeros((n, model.event.size), jnp.int32))
+    x = lax.fori_loop(
+        0, len(sites) if upto is None else upto, body, jnp.zeros((n, model.event.size), jnp.int32)
+    )
     return x.reshape(n, *model.event.shape)
 
 

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from gen_jax import GatedPixelCNN, functional, image
 from gen_jax.density import fold_in
 from gen_jax.train import sharding, step
-from gen_jax.train.optimizer import Adam, Exponential, WarmupCosine
+from gen_jax.train.optimizer import Adam, Exponential, RMSProp, WarmupCosine
 from gen_jax.train.step import create_state, train_step, train_steps
 
 MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
@@ -130,6 +130,16 @@ def test_epsilon_inside_the_root():
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     g = np.array([1e-3, -2.0])
     np.testing.assert_allclose(updates["w"], -0.1 * g / np.sqrt(g**2 + 1e-4), rtol=1e-5)
+
+
+def test_rmsprop_by_hand():
+    """Two steps of update = -lr g / (sqrt(v) + eps), v = 0.9 v + 0.1 g^2 from zero."""
+    optimizer, params = RMSProp(0.1, eps=1e-3).build(), {"w": jnp.zeros(2)}
+    state, v = optimizer.init(params), np.zeros(2)
+    for g in (np.array([0.5, -2.0]), np.array([1.0, 0.1])):
+        updates, state = optimizer.update({"w": jnp.asarray(g)}, state, params)
+        v = 0.9 * v + 0.1 * g**2
+        np.testing.assert_allclose(updates["w"], -0.1 * g / (np.sqrt(v) + 1e-3), rtol=1e-5)
 
 
 def test_schedules():

@@ -12,11 +12,12 @@ from jax.sharding import PartitionSpec as P
 
 from gen_jax.density import Functional, functional
 from gen_jax.errors import InputError
+from gen_jax.evaluate import weights
 from gen_jax.experiment import Experiment
 from gen_jax.train import sharding
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG
-from gen_jax.train.step import create_state
+from gen_jax.train.step import TrainState, create_state
 from gen_jax.train.workdir import WorkDir
 
 
@@ -41,7 +42,7 @@ def load_run(path: Path) -> Run:
     """Read config and checkpoint; InputError where the folder is no work directory or holds no checkpoint."""
     workdir = WorkDir(path)
     experiment = workdir.experiment()
-    if not workdir.checkpoints.is_dir():
+    if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
         raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
     model = functional(experiment.model)
     event, batch_size = experiment.model.event, experiment.batch_size
@@ -54,9 +55,15 @@ def load_run(path: Path) -> Run:
     )
     mesh = sharding.data_mesh(jax.device_count())
     everywhere = NamedSharding(mesh, P())
+    if not workdir.checkpoints.is_dir():
+        step, variables = weights.load(workdir.weights, _variables(like))
+        return Run(workdir, experiment, model, jax.device_put(variables, everywhere), step, mesh)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
     checkpoints = Checkpoints(workdir.checkpoints, read_only=True)
     step, state = checkpoints.restore_best(like, LOG.warning)
     checkpoints.close()
-    variables = {"params": state.ema, **state.collections}
-    return Run(workdir, experiment, model, variables, step, mesh)
+    return Run(workdir, experiment, model, _variables(state), step, mesh)
+
+
+def _variables(state: TrainState) -> dict[str, Any]:
+    return {"params": state.ema, **state.collections}

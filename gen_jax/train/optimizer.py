@@ -56,16 +56,29 @@ class Adam:
 
     def build(self) -> optax.GradientTransformation:
         """The optax transformation."""
-        rate = (
-            self.learning_rate
-            if isinstance(self.learning_rate, int | float)
-            else self.learning_rate.build()
-        )
         return optax.chain(
             optax.identity()
             if self.clip_norm is None
             else optax.clip_by_global_norm(self.clip_norm),
             optax.scale_by_adam(self.b1, self.b2, self.eps, self.eps_root),
             optax.add_decayed_weights(self.weight_decay),
-            optax.scale_by_learning_rate(rate),
+            optax.scale_by_learning_rate(_schedule(self.learning_rate)),
         )
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """update = g / (sqrt(v) + eps), v a running mean of g^2 (Tieleman and Hinton 2012, lecture 6.5 of their course)."""
+
+    learning_rate: float | WarmupCosine | Exponential = 1e-3
+    decay: float = 0.9
+    eps: float = 1e-8
+    accumulate: int = 1
+
+    def build(self) -> optax.GradientTransformation:
+        """The optax transformation."""
+        return optax.rmsprop(_schedule(self.learning_rate), self.decay, self.eps, eps_in_sqrt=False)
+
+
+def _schedule(rate: float | WarmupCosine | Exponential) -> float | optax.Schedule:
+    return rate if isinstance(rate, int | float) else rate.build()

@@ -34,6 +34,11 @@ class WorkDir:
         return self.path / "checkpoints"
 
     @property
+    def weights(self) -> Path:
+        """The evaluated weights alone, in the folder of an exported model."""
+        return self.path / "weights.npz"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line: step, split and named scalars."""
         return self.path / "metrics.jsonl"
@@ -50,6 +55,10 @@ class WorkDir:
         """
         tree = experiments.to_tree(experiment)
         experiments.from_tree(tree)  # refuse now what could not be read back after the training
+        if self.weights.exists():
+            raise InputError(
+                f"{self.path} is an exported model, whose training cannot go on; use another --workdir"
+            )
         if self.config.exists():
             lines = experiments.differences(self.read()["experiment"], tree)
             if lines:

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax, nn
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.models.baseline.counts import Counting
@@ -23,7 +23,8 @@ class Independent(Counting):
 
     def increments(self, x: Integer[Array, "B *event"]) -> Float[Array, "sites levels"]:
         """Histogram of the batch at each site."""
-        return jnp.sum(nn.one_hot(x.reshape(x.shape[0], -1), self.levels), axis=0)
+        flat = x.reshape(x.shape[0], -1)
+        return jnp.zeros(self.table_shape).at[jnp.arange(self.event.size), flat].add(1.0)
 
     def __call__(
         self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
@@ -31,6 +32,12 @@ class Independent(Counting):
         """The same parameters for every example."""
         params = self.head_params(self.log_table())
         return jnp.broadcast_to(params, (x.shape[0], *params.shape))
+
+    def log_prob_sites(
+        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
+    ) -> Float[Array, "B sites"]:
+        """Read from the table: what the head gives, without its sum over all levels."""
+        return self.log_table()[jnp.arange(self.event.size), x.reshape(x.shape[0], -1)]
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
         """Nothing."""

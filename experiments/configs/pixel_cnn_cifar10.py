@@ -1,0 +1,25 @@
+"""PixelCNN on CIFAR-10 (32x32 colour, 256 levels), the paper's network with sizes that three channels divide.
+
+Command: gen-jax train experiments/configs/pixel_cnn_cifar10.py
+Hardware: one accelerator, days; the paper does not say how long
+Published: 3.14 bits/dim on test (van den Oord et al. 2016, 1601.06759, table 5)
+Expected: 3.14 bits/dim, exact; not run here
+"""
+
+from gen_jax import PixelCNN, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.train.optimizer import RMSProp
+
+EPOCH = 45_000 // 16
+
+
+def experiment() -> Experiment:
+    """15 blocks; 129 features and 1,023 in the head, where the paper has 128 and 1,024; RMSProp, batch 16."""
+    return Experiment(
+        model=PixelCNN(image(32, 32, channels=3), depth=15, features=129, head_features=1023),
+        data=Data("cifar10"),
+        optimizer=RMSProp(1e-4),
+        steps=200 * EPOCH,
+        batch_size=16,
+        evaluate=Evaluate(every=5 * EPOCH, batch_size=128),
+    )

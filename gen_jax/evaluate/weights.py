@@ -1,0 +1,55 @@
+"""A trained model as a small folder: config.json, metrics.jsonl, result.json and the evaluated weights as weights.npz.
+
+Arrays lie under their paths in the tree of variables, so any reader of .npz can take them; the archive's own checksums
+find damage. It samples and evaluates like a work directory and cannot be trained on.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax.errors import InputError
+from gen_jax.train.workdir import WorkDir
+
+STEP = "step"
+
+
+def export(workdir: WorkDir, variables: dict[str, Any], step: int, out: Path) -> int:
+    """Write the folder, which must not exist, and return the bytes of its weights."""
+    if out.exists():
+        raise InputError(f"{out} exists; export to a new folder")
+    beside = out.with_name(out.name + ".tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for path in (workdir.config, workdir.metrics, workdir.result):
+        if path.exists():
+            shutil.copy(path, beside)
+    arrays = {STEP: np.asarray(step), **_named(variables)}
+    np.savez_compressed(WorkDir(beside).weights, **arrays)
+    beside.rename(out)
+    return WorkDir(out).weights.stat().st_size
+
+
+def load(path: Path, like: Any) -> tuple[int, Any]:
+    """Step and variables of the shapes of `like`; InputError where the file is damaged or of another model."""
+    names = _named(like)
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if arrays.keys() != {STEP, *names} or any(
+        arrays[name].shape != leaf.shape for name, leaf in names.items()
+    ):
+        raise InputError(f"{path} holds the weights of another model than config.json beside it")
+    leaves = [arrays[name].astype(leaf.dtype) for name, leaf in names.items()]
+    return int(arrays[STEP]), jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """Leaves by path, such as params/layers_0/link/kernel, in the tree's order."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(str(entry.key) for entry in path): leaf for path, leaf in leaves}

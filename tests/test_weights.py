@@ -1,0 +1,88 @@
+"""Exported models: the same numbers as their work directory, refusals, no training on them."""
+
+import json
+import shutil
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from gen_jax import InputError, image
+from gen_jax.evaluate import draw, weights
+from gen_jax.evaluate.run import load_run
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.train.loop import train
+from gen_jax.train.workdir import WorkDir
+
+MODEL = GatedPixelCNN(
+    image(8, 8, 1, 17), depth=1, features=4, first_kernel=3, head_features=4, num_classes=10
+)
+EXPERIMENT = Experiment(
+    model=MODEL, data=Data("digits"), steps=2, batch_size=8, evaluate=Evaluate(2, 360)
+)
+
+
+@pytest.fixture(scope="module")
+def exported(data_dir, tmp_path_factory):
+    root = tmp_path_factory.mktemp("exported")
+    workdir = WorkDir(root / "run")
+    train(EXPERIMENT, workdir, data_dir)
+    run = load_run(workdir.path)
+    size = weights.export(run.workdir, run.variables, run.step, root / "model")
+    assert size == (root / "model" / "weights.npz").stat().st_size
+    return run, root / "model"
+
+
+def test_the_exported_model_draws_the_same(exported):
+    run, folder = exported
+    again = load_run(folder)
+    assert again.step == run.step == 2
+    assert again.experiment == run.experiment
+    np.testing.assert_array_equal(draw.sample(again, 12, seed=3), draw.sample(run, 12, seed=3))
+
+
+def test_arrays_lie_under_their_paths(exported):
+    run, folder = exported
+    with np.load(folder / "weights.npz") as archive:
+        kernel = archive["params/logits/kernel"]
+    np.testing.assert_array_equal(kernel, run.variables["params"]["logits"]["kernel"])
+
+
+def test_training_on_it_is_refused(exported, data_dir):
+    with pytest.raises(InputError, match="exported model, whose training cannot go on"):
+        train(EXPERIMENT, WorkDir(exported[1]), data_dir)
+
+
+def test_an_existing_folder_is_kept(exported):
+    run, folder = exported
+    with pytest.raises(InputError, match="exists; export to a new folder"):
+        weights.export(run.workdir, run.variables, run.step, folder)
+
+
+def test_damage_never_gives_other_weights(exported, tmp_path):
+    """A flipped bit anywhere, or a cut: refused, or in a byte that nothing reads."""
+    folder = shutil.copytree(exported[1], tmp_path / "model")
+    path, like = folder / "weights.npz", exported[0].variables
+    whole, refused = path.read_bytes(), 0
+    places = np.linspace(0, len(whole) - 1, 60).astype(int)
+    flipped = [whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :] for i in places]
+    for content in (*flipped, whole[: len(whole) // 2], b""):
+        path.write_bytes(content)
+        try:
+            _, found = weights.load(path, like)
+        except InputError as error:
+            refused += "weights.npz" in str(error)
+        else:
+            chex.assert_trees_all_equal(found, jax.device_get(like))
+    assert refused > 30
+
+
+def test_weights_of_another_model_are_refused(exported, tmp_path):
+    folder = shutil.copytree(exported[1], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["experiment"]["fields"]["model"]["fields"]["features"] = 8
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="weights of another model"):
+        load_run(folder)
