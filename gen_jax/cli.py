@@ -281,7 +281,9 @@ def main(argv: list[str] | None = None) -> int:
     except FloatingPointError as error:
         return _fail(str(error), FAILURE_STATUS)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command continues from the last checkpoint", 130)
+        goes_on = args.command == "train"
+        more = "; the same command continues from the last checkpoint" if goes_on else ""
+        return _fail(f"interrupted{more}", 130)
     return 0
 
 

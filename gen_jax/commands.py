@@ -159,7 +159,7 @@ def _list(args: argparse.Namespace) -> None:
 def _data_list(args: argparse.Namespace) -> None:
     from gen_jax.data import prepared
     from gen_jax.data.builders import BUILDERS
-    from gen_jax.data.importing import listing
+    from gen_jax.data.importing.writer import imported
 
     folder = args.data_dir or prepared.default_data_dir()
     there = prepared.prepared_names(args.data_dir)
@@ -168,7 +168,7 @@ def _data_list(args: argparse.Namespace) -> None:
         for name, builder in sorted(BUILDERS.items())
     ] + [
         {"name": name, "is": described, "prepared": True}
-        for name, described in listing.imported(args.data_dir).items()
+        for name, described in imported(args.data_dir).items()
         if name not in BUILDERS
     ]
     if args.json:
@@ -193,7 +193,9 @@ def _data_prepare(args: argparse.Namespace) -> None:
 
 def _data_import(args: argparse.Namespace) -> None:
     from gen_jax.data.importing.importer import Options, import_files
+    from gen_jax.train.logging import log_to_stderr
 
+    log_to_stderr()
     options = Options(args.levels, args.tiles, args.length, args.split)
     with contextlib.redirect_stdout(io.StringIO()):  # as above
         done = import_files(args.name, args.paths, options, args.data_dir)

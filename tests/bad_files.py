@@ -7,10 +7,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from originals import grey, idx, save_png
 from PIL import Image
-from test_import import grey, idx, save_png
 
-from gen_jax.data.importing import png
+from gen_jax.data.formats import PNG_SIGNATURE
 
 EYE = np.eye(3, dtype=np.uint8)
 
@@ -22,7 +22,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def raw_png(side: int, depth: int, colour: int, packed: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(packed))
-    return png.SIGNATURE + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+    return PNG_SIGNATURE + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
 def npz_files(folder: Path) -> None:

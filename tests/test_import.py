@@ -1,57 +1,31 @@
-"""Files of the user's own to prepared data sets: bit for bit, in every format, and as the real sets have it."""
+"""Files of the user's own to prepared data sets: bit for bit, in every format."""
 
 import contextlib
 import gzip
 import io
 import json
 import re
-import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
+from originals import RNG, grey, idx, records, same, save_png, text_of
 
 from gen_jax import image
-from gen_jax.cli import main, parser
+from gen_jax.cli import main
 from gen_jax.data import prepared
-from gen_jax.data.importing import importer, splits, writer
+from gen_jax.data.importing import rules, writer
 from gen_jax.data.importing.importer import Options, import_files
 from gen_jax.typing import binary, tokens
-
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "import.md"
-RNG = np.random.default_rng(0)
-
-
-def grey(count, height=4, width=5):
-    return RNG.integers(0, 256, (count, height, width), np.uint8)
 
 
 def colour(count, height=4, width=5):
     return RNG.integers(0, 256, (count, height, width, 3), np.uint8)
 
 
-def save_png(path: Path, pixels) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, format="PNG")
-    return path
-
-
-def idx(array, kind=8) -> bytes:
-    sides = struct.pack(f">{array.ndim}I", *array.shape)
-    return bytes([0, 0, kind, array.ndim]) + sides + array.astype(np.uint8).tobytes()
-
-
 def load(name, root, split="train"):
     return prepared.load(name, split, root)
-
-
-def same(got, expected):
-    """Equal values, shapes and types."""
-    np.testing.assert_array_equal(got, expected, strict=True)
 
 
 @pytest.fixture
@@ -144,12 +118,15 @@ def test_each_class_is_split_by_itself(tmp_path, root):
 
 
 def test_shares_are_exact():
-    assert splits.bounds(10, splits.parse("train=0.7,validation=0.2,test=0.1")) == {
+    assert rules.bounds(10, rules.parse_shares("train=0.7,validation=0.2,test=0.1")) == {
         "train": (0, 7),
         "validation": (7, 9),
         "test": (9, 10),
     }
-    assert list(splits.bounds(3, splits.parse("valid=1/3,train=2/3")).values()) == [(0, 2), (2, 3)]
+    assert list(rules.bounds(3, rules.parse_shares("valid=1/3,train=2/3")).values()) == [
+        (0, 2),
+        (2, 3),
+    ]
 
 
 def test_png_flat_folder(tmp_path, root):
@@ -249,10 +226,8 @@ def test_cifar(tmp_path, root, classes):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "batches.meta.txt").write_text("airplane\n")
     for name in names:
-        coarse = np.full((3, 1), 19)[:, : classes // 100]
-        planes = x[name].transpose(0, 3, 1, 2).reshape(3, 3072)
-        records = np.concatenate([coarse, y[name][:, None], planes], axis=1).astype(np.uint8)
-        (tmp_path / "in" / f"{name}.bin").write_bytes(records.tobytes())
+        coarse = [np.full(3, 19)] * (classes == 100)
+        (tmp_path / "in" / f"{name}.bin").write_bytes(records(x[name], *coarse, y[name]))
     import_files("mine", [tmp_path / "in"], data_dir=root)
     files = [tmp_path / "in" / f"{name}.bin" for name in reversed(names)]
     import_files("files", files, data_dir=root)
@@ -263,20 +238,15 @@ def test_cifar(tmp_path, root, classes):
         assert load(name, root).num_classes == classes
 
 
-def recovered(name, folder, root, split) -> bytes:
-    alphabet = np.array(json.loads((folder / "metadata.json").read_text())["alphabet"], np.uint8)
-    return alphabet[load(name, root, split).x].tobytes()
-
-
 def test_text(tmp_path, root):
     """Bytes, not characters; index order gives the text back; the ragged rest is told."""
     content = "zwölf Boxkämpfer jagen Viktor\n".encode() * 9  # 288 bytes
     (tmp_path / "a.txt").write_bytes(content)
     done = import_files("mine", [tmp_path / "a.txt"], Options(length=5), root)
     assert (len(content), load("mine", root).event) == (288, tokens(5, len(set(content))))
-    assert recovered("mine", done.folder, root, "train") == content[:255]
-    assert recovered("mine", done.folder, root, "validation") == content[259:269]
-    assert recovered("mine", done.folder, root, "test") == content[273:288]
+    assert text_of("mine", done.folder, "train") == content[:255]
+    assert text_of("mine", done.folder, "validation") == content[259:269]
+    assert text_of("mine", done.folder, "test") == content[273:288]
     assert done.notes[0] == "train: bytes 0 to 259 of the text, of which the last 4 are left out"
 
 
@@ -310,83 +280,3 @@ def test_the_command_prints_what_is_there(tmp_path, root):
     assert re.search(r"mine +prepared +Imported from a\.npz\.\n", out.getvalue())
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     assert [path.name for path in root.iterdir()] == ["mine"]
-
-
-def test_help_needs_no_jax():
-    program = """
-import sys
-from gen_jax.cli import main
-try:
-    main(["data", "import", "--help"])
-finally:
-    assert "jax" not in sys.modules and "numpy" not in sys.modules
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "\nexample:\n  gen-jax data import photos" in done.stdout
-
-
-@pytest.mark.parametrize("line", re.findall(r"^gen-jax (.*)$", DOCS.read_text(), re.MULTILINE))
-def test_the_commands_of_the_page_parse(line):
-    assert parser().parse_args(line.split("#")[0].split()).command == "data"
-
-
-DEBD = """
-    accidents adult bnetflix connect4 dna dna_made jester kdd msnbc mushrooms nips nltcs ocr_letters pumsb_star rcv1
-    tretail
-""".split()  # noqa: SIM905  a list to read
-
-
-@pytest.mark.parametrize("name", DEBD)
-def test_debd_is_read_as_it_is(shared, name):
-    path = shared / "debd" / f"{name}.npz"
-    content, notes = importer.read([path], Options())
-    with np.load(path) as arrays:
-        assert len(content.x) == len(arrays.files)
-        for key in arrays.files:
-            same(content.x["validation" if key == "valid" else key], arrays[key])
-    assert content.levels == 2
-    missing = [split for split in ("train", "validation", "test") if split not in content.x]
-    assert any(note.startswith("no ") for note in notes) == bool(missing)
-
-
-WRITTEN = [
-    name if name in ("adult", "nips") else pytest.param(name, marks=pytest.mark.slow)
-    for name in DEBD
-]
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_debd_is_written_as_it_is(shared, root, name):
-    path = shared / "debd" / f"{name}.npz"
-    import_files(name, [path], data_dir=root)
-    with np.load(path) as arrays:
-        for key in arrays.files:
-            same(load(name, root, "validation" if key == "valid" else key).x, arrays[key])
-
-
-def test_kodak_in_tiles(shared, root):
-    """Every pixel of every image: the sizes are multiples of 64."""
-    import_files("kodak", [shared / "kodak"], Options(tiles=64), root)
-    files = sorted((shared / "kodak").iterdir())
-    for split, mine in (("train", files[:16]), ("validation", files[16:17]), ("test", files[17:])):
-        tiles = iter(load("kodak", root, split).x)
-        for path in mine:
-            pixels = np.asarray(Image.open(path))
-            for row in range(0, pixels.shape[0], 64):
-                for column in range(0, pixels.shape[1], 64):
-                    same(next(tiles), pixels[row : row + 64, column : column + 64])
-        assert next(tiles, None) is None
-
-
-def test_tiny_shakespeare_comes_back(shared, root):
-    content = (shared / "tinyshakespeare.txt").read_bytes()
-    done = import_files("shakespeare", [shared / "tinyshakespeare.txt"], data_dir=root)
-    assert load("shakespeare", root).event == tokens(128, 65)
-    for split, start, stop in (
-        ("train", 0, 1_003_854),
-        ("validation", 1_003_854, 1_059_624),
-        ("test", 1_059_624, 1_115_394),
-    ):
-        end = stop - (stop - start) % 128
-        assert recovered("shakespeare", done.folder, root, split) == content[start:end]

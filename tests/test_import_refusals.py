@@ -1,39 +1,18 @@
 """What `gen-jax data import` refuses: one sentence, status 2, and a data folder that is as before."""
 
 import gzip
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import EYE, npz_files, other_files, png_files
+from bad_files import npz_files, other_files, png_files
+from originals import grey, idx, same, save_png
 from test_cli import call
-from test_import import grey, idx, same, save_png
 
 from gen_jax import InputError
-from gen_jax.data import prepared
-from gen_jax.data.importing import idx as idx_files
-from gen_jax.data.importing import importer, png, writer
+from gen_jax.data import formats
+from gen_jax.data.importing import importer
 from gen_jax.data.importing.importer import Options, import_files
-
-SCRIPT = """
-import os, resource, signal, sys
-from gen_jax.cli import main
-from gen_jax.data.importing import builder, writer
-
-def die(*args):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-if sys.argv[1] == "publish":
-    writer._publish = die
-if sys.argv[1] == "generate":
-    builder.Imported._generate_examples = die
-if sys.argv[1] == "full":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-sys.exit(main(sys.argv[2:]))
-"""
 
 
 def snapshot(root: Path) -> dict:
@@ -220,7 +199,7 @@ def test_every_damaged_byte_of_a_png_is_seen(tmp_path):
     for content in damaged:
         (tmp_path / "a.png").write_bytes(content)
         with pytest.raises(InputError, match=r"a\.png is (no PNG|a broken PNG: [^<]+)$"):
-            png.read_png(tmp_path / "a.png")
+            formats.read_png(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("kind", ["npz", "gz"])
@@ -233,7 +212,7 @@ def test_every_damaged_byte_is_seen_or_harmless(tmp_path, kind):
 
     def read():
         if kind == "gz":
-            return idx_files.read_idx(path)
+            return formats.read_idx(path)
         return importer.read([path], Options())[0].x["test"][..., 0]
 
     same(read(), x)
@@ -253,78 +232,6 @@ def test_every_damaged_byte_is_seen_or_harmless(tmp_path, kind):
     assert seen > len(good) / 2
 
 
-def import_in_a_process(trouble, data_dir, bad):
-    line = ["data", "import", "mine", bad / "good.npz", "--data-dir", data_dir]
-    command = [sys.executable, "-c", SCRIPT, trouble, *map(str, line)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-@pytest.mark.parametrize("trouble", ["publish", "generate"])
-def test_a_killed_import_leaves_nothing_that_counts(bad, tmp_path, trouble):
-    root = shutil.copytree(bad / "there", tmp_path / "data")
-    assert import_in_a_process(trouble, root, bad).returncode == -9
-    there = {path.name for path in (bad / "there").iterdir()}
-    assert {path.name for path in root.iterdir()} - there == {".importing-mine"}
-    assert "mine" not in call("data", "list", "--data-dir", root)[1]
-    assert "mine" not in prepared.prepared_names(root)
-    with pytest.raises(InputError, match="data set 'mine' is not in "):
-        prepared.load("mine", "train", root)
-    import_files("mine", [bad / "good.npz"], data_dir=root)
-    same(prepared.load("mine", "test", root).x, EYE)
-    assert {path.name for path in root.iterdir()} - there == {"mine"}
-    assert [path.name for path in (root / "mine").iterdir()] == ["1.0.0"]
-
-
-def test_a_full_disk_is_told_and_leaves_nothing(bad, tmp_path):
-    done = import_in_a_process("full", tmp_path / "a" / "b", bad)
-    assert (done.returncode, done.stdout) == (2, "")
-    sentence = f"gen-jax: cannot write data set 'mine' in {tmp_path}/a/b: "
-    assert done.stderr.startswith(sentence)
-    assert done.stderr.endswith("File too large; nothing is kept\n")
-    assert len(done.stderr.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_data_folder_that_is_a_file(bad, tmp_path):
-    (tmp_path / "file").write_text("text")
-    for place in ("file", "file/below"):
-        status, _, err = call(
-            "data", "import", "x", bad / "good.npz", "--data-dir", tmp_path / place
-        )
-        assert status == 2
-        assert f"cannot write data set 'x' in {tmp_path / place}: " in err
-    assert (tmp_path / "file").read_text() == "text"
-
-
-def test_what_reads_back_different_is_not_kept(bad, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        writer, "_read_back", lambda *args: importer.read([bad / "high.npz"], Options())[0]
-    )
-    with pytest.raises(InputError, match="what was written reads back different; nothing is kept"):
-        import_files("x", [bad / "good.npz"], data_dir=tmp_path / "data")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupted_import_cleans_up(bad, tmp_path, monkeypatch):
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(writer, "_check", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        import_files("x", [bad / "good.npz"], data_dir=tmp_path / "data")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_set_of_another_program_is_left_alone(bad, data_dir, tmp_path):
-    """Here digits under another name, without our metadata."""
-    shutil.copytree(data_dir / "digits", tmp_path / "x")
-    (tmp_path / "x" / "1.0.0" / "metadata.json").unlink()
-    before = snapshot(tmp_path)
-    with pytest.raises(InputError, match="data set 'x' is there already with other content"):
-        import_files("x", [bad / "good.npz"], data_dir=tmp_path)
-    assert snapshot(tmp_path) == before
-
-
 def test_an_unreadable_file_is_named(bad, tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -333,17 +240,3 @@ def test_an_unreadable_file_is_named(bad, tmp_path, monkeypatch):
     with pytest.raises(InputError) as refusal:
         import_files("x", [bad / "plain"], data_dir=tmp_path)
     assert str(refusal.value) == f"cannot read {bad}/plain/a.png: Permission denied"
-
-
-def test_two_imports_of_one_name_do_not_mix(bad, tmp_path):
-    """One that works holds the place beside; one that has come first is not overwritten."""
-    with writer._workplace(tmp_path, "x") as beside:
-        with pytest.raises(InputError, match="another process is importing 'x' in "):
-            import_files("x", [bad / "good.npz"], data_dir=tmp_path)
-        assert [path.name for path in beside.iterdir()] == ["lock"]
-    import_files("x", [bad / "good.npz"], data_dir=tmp_path)
-    before = snapshot(tmp_path)
-    content, _ = importer.read([bad / "high.npz"], Options())
-    with pytest.raises(InputError, match=r"cannot write data set 'x' in .*: Directory not empty"):
-        writer.write("x", content, "high.npz", tmp_path)
-    assert snapshot(tmp_path) == before

@@ -1,23 +1,20 @@
 """Sets as TFDS's own builders lay them out: encoded images and labels, no index, no metadata of ours."""
 
-import io
 import json
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
-from test_builders import MNIST, npz, small  # noqa: F401  a fixture for every test here
+from originals import MNIST, npz, png, small_mnist
 
 from gen_jax import InputError, image
 from gen_jax.data import official, prepared
 from gen_jax.data.batches import Batches
 
 
-def png(pixels) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze()).save(buffer, "png")
-    return buffer.getvalue()
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    small_mnist(monkeypatch)
 
 
 def official_set(
@@ -44,7 +41,11 @@ def official_set(
 
         def _generate_examples(self, images, labels=None):
             for i, pixels in enumerate(images):
-                yield i, {"image": png(pixels)} | ({"label": int(labels[i])} if classes else {})
+                yield (
+                    i,
+                    {"image": png(pixels.squeeze())}
+                    | ({"label": int(labels[i])} if classes else {}),
+                )
 
     builder = Official(data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare()

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import numpy as np
 
 from gen_jax.data import official
 from gen_jax.data.dynamic import FIXED_DRAW, draw
-from gen_jax.errors import InputError, near
+from gen_jax.errors import InputError, first_line, near
 from gen_jax.typing import Event
 
 CHUNK = 4096  # examples read at once
+
+
+class SplitError(InputError):
+    """The set has other splits than the one asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,12 @@ def default_data_dir() -> Path:
 
 
 def prepare(name: str, data_dir: Path | None = None, source: str | None = None) -> Path:
-    """Write a data set as ArrayRecord files, unless it is there; returns its folder. InputError on an unknown name."""
+    """Write a data set as ArrayRecord files, unless it is there; returns its folder. InputError on an unknown name.
+
+    One that is there without a test split is written again, and replaced where that gives one.
+    """
     from gen_jax.data.builders import BUILDERS
-    from gen_jax.data.writing import write
+    from gen_jax.data.writing import splits_of, write
 
     if name not in BUILDERS:
         raise InputError(
@@ -60,8 +68,12 @@ def prepare(name: str, data_dir: Path | None = None, source: str | None = None) 
     builder_class = BUILDERS[name]
     if source is not None and not builder_class.TAKES_SOURCE:
         raise InputError(f"data set {name!r} needs no --source")
+    root = data_dir or default_data_dir()
+    folder = root / name / str(builder_class.VERSION)
+    if "test" in splits_of(folder):
+        return folder
     options = {"source": source} if builder_class.TAKES_SOURCE else {}
-    return write(builder_class, data_dir or default_data_dir(), **options)
+    return write(name, partial(builder_class, **options), root, replace=True)
 
 
 def load(name: str, split: str, data_dir: Path | None = None) -> Split:
@@ -88,7 +100,7 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
         raise _damaged(folder, error) from error
     if split not in parts:
         known = sorted(parts)
-        raise InputError(
+        raise SplitError(
             f"unknown split {split!r}{near(split, known)}; {name} has {', '.join(known)}"
         )
     stored, rows = parts[split]
@@ -128,9 +140,9 @@ def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
 
 
 def _damaged(folder: Path, error: Exception) -> InputError:
-    what = (str(error).splitlines() or [type(error).__name__])[0]
     return InputError(
-        f"the prepared data set at {folder} is damaged ({what}); remove the folder and prepare it again"
+        f"the prepared data set at {folder} is damaged ({first_line(error)});"
+        " remove the folder and prepare it again"
     )
 
 
@@ -157,13 +169,13 @@ def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
 
 
 def prepared_names(data_dir: Path | None = None) -> list[str]:
-    """Names of the sets that are prepared in the folder."""
+    """Names of the sets that are prepared in the folder; what a killed process left in a hidden one is no set."""
     root = data_dir or default_data_dir()
-    folders = [path.parent for path in root.glob("*/*.*.*/dataset_info.json")]
+    folders = [path.parent for path in root.glob("[!.]*/*.*.*/dataset_info.json")]
     return sorted({folder.parent.name for folder in folders if _version(folder)})
 
 
 def _version(folder: Path) -> list[int]:
-    """The numbers of a version folder; none for one that is being written."""
+    """The numbers of a version folder; none for one that TFDS left `incomplete`."""
     parts = folder.name.split(".")
     return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []

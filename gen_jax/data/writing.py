@@ -1,39 +1,54 @@
-"""Run a builder so that the data folder holds the whole set afterwards, or what it held before."""
+"""The one way into the data folder: a set is written beside, checked, renamed. All of it is there or nothing."""
 
 import contextlib
+import fcntl
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from gen_jax.errors import InputError, first_line
+
+# The dot hides it; what lies in it is one level too deep to count as prepared.
+BESIDE = ".preparing-"
+DOWNLOADS = "downloads"
 
 
-def write(builder_class: Any, root: Path, **options: Any) -> Path:
-    """The folder of the set under `root`, written unless it is there.
+def write(
+    name: str,
+    make: Callable[..., Any],
+    root: Path,
+    check: Callable[[Path], object] | None = None,
+    replace: bool = False,
+) -> Path:
+    """The folder of the set that the builder `make(data_dir=..., file_format=...)` prepares and `check` finds good.
 
-    One that is there without a test split is written again, and replaced where that gives one. Complete downloads stay
-    in `root/downloads`, checked by SHA-256.
+    What lies there already is replaced only if asked, and not by a set that lacks a test split as it does. Complete
+    downloads stay in `root/downloads/NAME`. InputError where the disk refuses or another process writes that name.
     """
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    folder = root / builder_class.name / str(builder_class.VERSION)
-    if "test" in _splits_of(folder):
-        return folder
-    with _staging(root) as stage:
-        builder = builder_class(data_dir=stage, file_format="array_record", **options)
-        builder.download_and_prepare(download_dir=root / "downloads")
-        if _splits_of(folder) and "test" not in builder.info.splits:
-            return folder
-        folder.parent.mkdir(exist_ok=True)
-        if folder.exists():
-            folder.replace(stage / "replaced")
-        Path(builder.data_path).replace(folder)
-    return folder
+    try:
+        with _workplace(root, name) as beside:
+            builder = make(data_dir=beside, file_format="array_record")
+            builder.download_and_prepare(download_dir=root / DOWNLOADS / name)
+            if check:
+                check(beside)
+            finished = Path(builder.data_path)
+            place = root / name / finished.name
+            if not (replace and splits_of(place)) or "test" in builder.info.splits:
+                _publish(finished, place, replace)
+            return place
+    except (OSError, RuntimeError) as error:
+        what = getattr(error, "strerror", None) or first_line(error).partition(";")[0]
+        raise InputError(
+            f"cannot write data set {name!r} in {root}: {what}; nothing of it is kept"
+        ) from error
 
 
-def _splits_of(folder: Path) -> list[str]:
+def splits_of(folder: Path) -> list[str]:
     """Names of the splits that a prepared folder holds; none where nothing readable is there."""
     try:
         info = json.loads((folder / "dataset_info.json").read_text())
@@ -42,22 +57,47 @@ def _splits_of(folder: Path) -> list[str]:
         return []
 
 
+def _publish(finished: Path, place: Path, replace: bool) -> None:
+    """One rename; it fails where a data set that is not to be replaced has come to the place meanwhile."""
+    place.parent.mkdir(exist_ok=True)
+    if replace and place.exists():
+        place.rename(finished.with_name("replaced"))
+    finished.rename(place)
+
+
 @contextlib.contextmanager
-def _staging(root: Path) -> Iterator[Path]:
-    """A folder beside the sets; at the end it goes, and so does what else is new and empty or half downloaded."""
-    downloads = root / "downloads"
-    there = {
-        path for path in (root, *root.parents, downloads, *downloads.rglob("*")) if path.exists()
-    }
-    root.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=".preparing-", dir=root))
+def _workplace(root: Path, name: str) -> Iterator[Path]:
+    """A folder beside, held by one process; what a killed one left in it goes away.
+
+    At the end all of it goes, and so does what is half downloaded and every new folder that is empty.
+    """
+    made = [path for path in (root / name, root, *root.parents) if not path.exists()]
+    beside, downloads = root / f"{BESIDE}{name}", root / DOWNLOADS / name
     try:
-        yield stage
+        root.mkdir(parents=True, exist_ok=True)
+        beside.mkdir(exist_ok=True)
+        with (beside / "lock").open("w") as lock:
+            _hold(lock, f"another process is writing {name!r} in {root}")
+            for left in set(beside.iterdir()) - {beside / "lock"}:
+                shutil.rmtree(left, ignore_errors=True)
+            try:
+                yield beside
+            finally:
+                for path in [beside, *downloads.rglob("*.tmp.*")]:
+                    shutil.rmtree(path, ignore_errors=True)
+                _remove_empty([*downloads.rglob("*"), downloads, downloads.parent])
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        for path in set(downloads.rglob("*.tmp.*")) - there:
-            shutil.rmtree(path, ignore_errors=True)
-        folders = {root, *root.parents, downloads, *downloads.rglob("*")} - there
-        for path in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-            with contextlib.suppress(OSError):  # a file, or a folder that holds one
-                path.rmdir()
+        _remove_empty(made)
+
+
+def _hold(lock: IO[str], otherwise: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise InputError(otherwise) from error
+
+
+def _remove_empty(paths: list[Path]) -> None:
+    for path in sorted(paths, key=lambda path: len(path.parts), reverse=True):
+        with contextlib.suppress(OSError):  # a file, or a folder that holds one
+            path.rmdir()

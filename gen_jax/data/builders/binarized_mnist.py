@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from gen_jax.data.builders.common import Builder, info, numbered
-from gen_jax.data.builders.originals import Original, checked_npz, download, find, npz_of
+from gen_jax.data.builders.originals import Original, checked_npz, download, find, npz_of, reading
 from gen_jax.errors import InputError
 
 
@@ -63,6 +63,6 @@ class BinarizedMnist(Builder, skip_registration=True):
                 if self.source
                 else download(dl_manager, self.URL + file)
             )
-            # A value that is no number ends the reading and shows in the size.
-            checked[key] = original.check(np.fromfile(path, np.uint8, sep=" "), str(path))
+            with reading(path):  # a value that is no number ends the reading and shows in the size
+                checked[key] = original.check(np.fromfile(path, np.uint8, sep=" "), str(path))
         return checked

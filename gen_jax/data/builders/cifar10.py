@@ -9,15 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from gen_jax.data.builders.common import Builder, info, numbered
-from gen_jax.data.builders.originals import (
-    Original,
-    array_of,
-    download,
-    find,
-    npz_of,
-    read_npz,
-    reading,
-)
+from gen_jax.data.builders.originals import Original, array_of, download, find, npz_of, reading
+from gen_jax.data.formats import cifar_records, read_npz
 from gen_jax.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -103,10 +96,11 @@ class Cifar10(Builder, skip_registration=True):
         missing = [name for name in TRAIN_FILES if name not in files]
         if missing:
             raise InputError(f"{path} has no file {missing[0]}")
-        images, labels = _decode([files[name] for name in TRAIN_FILES], path)
-        arrays = {"train": images, "train_labels": labels}
-        if TEST_FILE in files:
-            arrays["test"], arrays["test_labels"] = _decode([files[TEST_FILE]], path)
+        read = {name: cifar_records(files[name], 10, f"{path}/{name}") for name in files}
+        images, labels = zip(*(read[name] for name in TRAIN_FILES), strict=True)
+        arrays = {"train": np.concatenate(images), "train_labels": np.concatenate(labels)}
+        if TEST_FILE in read:
+            arrays["test"], arrays["test_labels"] = read[TEST_FILE]
         return arrays, path
 
 
@@ -120,14 +114,3 @@ def _files(path: Path) -> dict[str, bytes]:
             members = {Path(member.name).name: member for member in archive if member.isfile()}
             found = {name: archive.extractfile(members[name]) for name in wanted if name in members}
             return {name: file.read() for name, file in found.items() if file}
-
-
-def _decode(contents: list[bytes], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Records of a label and 3 planes of 32x32 bytes to images (N, 32, 32, 3) and labels (N,)."""
-    for content in contents:
-        if len(content) % 3073:
-            raise InputError(
-                f"{path} is damaged: a batch of {len(content)} bytes is no number of records of 3,073"
-            )
-    records = np.frombuffer(b"".join(contents), np.uint8).reshape(-1, 3073)
-    return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]

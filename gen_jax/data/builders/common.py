@@ -1,6 +1,7 @@
-"""What every builder shares: the features, the metadata and `--source`."""
+"""What every builder shares: the features, the metadata, `--source` and a word about progress."""
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,9 +10,15 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 Example = tuple[int, Any, Any]
-HELD_OUT_EVERY = (
-    128  # of the two ImageNets' training images, whatever their order: a fair sample of all classes
-)
+LOG = logging.getLogger(__name__)
+TELL_EVERY = 10_000  # examples
+# Of the two ImageNets' training images, whatever their order: a fair sample of all classes.
+HELD_OUT_EVERY = 128
+
+
+def storage(levels: int) -> type[np.unsignedinteger]:
+    """The smallest unsigned type for 0..levels-1."""
+    return np.uint8 if levels <= 256 else np.uint16
 
 
 def info(
@@ -23,9 +30,9 @@ def info(
     citation: str = "",
     **metadata: object,
 ) -> tfds.core.DatasetInfo:
-    """Features `image` (uint8 of `shape`), `index` and, with classes, `label`; metadata `levels` and `num_classes`."""
+    """Features `image` (of `shape`), `index` and, with classes, `label`; metadata `levels`, `num_classes` and more."""
     features = {
-        "image": tfds.features.Tensor(shape=shape, dtype=np.uint8),
+        "image": tfds.features.Tensor(shape=shape, dtype=storage(levels)),
         "index": tfds.features.Scalar(np.int64),
     }
     if num_classes:
@@ -36,6 +43,7 @@ def info(
         features=tfds.features.FeaturesDict(features),
         metadata=tfds.core.MetadataDict(levels=levels, num_classes=num_classes, **metadata),
         citation=citation,
+        disable_shuffling=True,
     )
 
 
@@ -50,7 +58,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     TAKES_SOURCE = True
 
     def __init__(self, *, source: str | None = None, **kwargs):
-        self.source = source
+        self.source, self.done = source, 0
         super().__init__(**kwargs)
 
     def _published(self, url: str) -> Any:
@@ -59,6 +67,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, examples: Iterable[Example]) -> Iterator[tuple[int, dict]]:
         for index, image, label in examples:
+            self.done += 1
+            if self.done % TELL_EVERY == 0:
+                LOG.info("%s: %s examples", self.name, f"{self.done:,}")
             example = {"image": image, "index": int(index)}
             yield int(index), example if label is None else {**example, "label": int(label)}
 

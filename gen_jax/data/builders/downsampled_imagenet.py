@@ -1,6 +1,5 @@
 """ImageNet at 32x32 and 64x64 as released with PixelRNN: archives of PNG files, no labels."""
 
-import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from gen_jax.data.builders.common import Builder, Example, held_out, info
-from gen_jax.data.builders.originals import checked_archive, download, find, reading
+from gen_jax.data.builders.originals import checked_archive, decoded, download, find, reading
 from gen_jax.errors import InputError
 
 
@@ -60,15 +59,12 @@ class DownsampledImagenet32(Builder, skip_registration=True):
         position[order] = np.arange(len(files))
         for index, (name, path, offset, size) in zip(position.tolist(), files, strict=True):
             if part is None or held_out(index) == part:
-                with path.open("rb") as file:
-                    file.seek(offset)
-                    yield index, self._decode(file.read(size), f"{paths[key]}: {name}"), None
+                yield index, self._pixels(path, offset, size, f"{paths[key]}: {name}"), None
 
-    def _decode(self, content: bytes, where: str) -> np.ndarray:
-        from PIL import Image
-
-        with reading(Path(where)), Image.open(io.BytesIO(content)) as image:
-            pixels = np.asarray(image.convert("RGB"))
+    def _pixels(self, path: Path, offset: int, size: int, where: str) -> np.ndarray:
+        with reading(Path(where)), path.open("rb") as file:
+            file.seek(offset)
+            pixels = decoded(file.read(size), "RGB")
         if pixels.shape != (self.SIDE, self.SIDE, 3):
             raise InputError(f"{where} is of shape {pixels.shape}, not {self.SIDE}x{self.SIDE}")
         return pixels

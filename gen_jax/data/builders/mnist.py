@@ -6,15 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from gen_jax.data.builders.common import Builder, info, numbered
-from gen_jax.data.builders.originals import (
-    Original,
-    checked_npz,
-    download,
-    find,
-    npz_of,
-    read_idx,
-)
+from gen_jax.data.builders.originals import Original, checked_npz, download, find, npz_of, reading
 from gen_jax.data.dynamic import draw
+from gen_jax.data.formats import read_idx
 from gen_jax.errors import InputError
 
 FILES = {
@@ -77,7 +71,8 @@ class Mnist(Builder, skip_registration=True):
                 path = find(Path(self.source), FILES[name], f"{FILES[name]}.gz", f"{self.NPZ}.npz")
             else:
                 path = download(dl_manager, f"{self.URL}{FILES[name]}.gz")
-            checked[name] = original.check(read_idx(path), str(path))
+            with reading(path):
+                checked[name] = original.check(read_idx(path), str(path))
         return checked
 
 

@@ -1,6 +1,5 @@
 """Omniglot at its own size, from the two zip files, their folders, or one .npz."""
 
-import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,13 @@ from gen_jax.data.builders.common import Builder, info, numbered
 from gen_jax.data.builders.originals import (
     Original,
     array_of,
+    decoded,
     download,
     find,
     npz_of,
-    read_npz,
     reading,
 )
+from gen_jax.data.formats import read_npz
 from gen_jax.errors import InputError
 
 DRAWERS, HELD_OUT_DRAWERS = 20, 2
@@ -86,13 +86,10 @@ def _unpacked(arrays: dict[str, np.ndarray], key: str, path: Path) -> np.ndarray
 
 def _drawings(path: Path) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
     """((alphabet, character, drawer), drawing) for every ALPHABET/CHARACTER/IMAGE_DRAWER.png of a folder or zip."""
-    from PIL import Image
 
     def one(name: Path, content: bytes):
-        with Image.open(io.BytesIO(content)) as image:
-            ink = np.asarray(image.convert("L")) < 128
         key = (name.parts[-3], name.parts[-2], name.stem.partition("_")[2])
-        return key, ink.astype(np.uint8)
+        return key, (decoded(content, "L") < 128).astype(np.uint8)
 
     if path.is_dir():
         for file in path.rglob("[!.]*.png"):

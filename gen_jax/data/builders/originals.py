@@ -1,7 +1,7 @@
 """Original files: found in the user's folder or downloaded, read, and checked by the SHA-256 of what they hold."""
 
-import gzip
 import hashlib
+import io
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,10 @@ import numpy as np
 from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-from gen_jax.errors import InputError
+from gen_jax.data.formats import read_npz
+from gen_jax.errors import InputError, first_line
 
+LOG = logging.getLogger(__name__)
 RETRIES = 2  # TFDS's ten would let an unreachable host wait for minutes
 
 
@@ -44,9 +46,9 @@ class Original:
 def download(dl_manager: Any, url: str) -> Path:
     """The file at `url` in TFDS's download folder, checked by checksums.tsv; InputError where it cannot be had."""
     downloader.MAX_RETRIES = RETRIES
-    logging.getLogger("urllib3").setLevel(
-        logging.ERROR
-    )  # its retries: the sentence below says enough
+    # Its retries: the sentence below says enough.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    LOG.info("fetching %s", url)
     try:
         return Path(dl_manager.download(url))
     except Exception as error:
@@ -60,17 +62,12 @@ def download(dl_manager: Any, url: str) -> Path:
         ) from error
 
 
-def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def checked_archive(path: Path, published: Any) -> Path:
     """The path, once size and SHA-256 of the file are those of its line in checksums.tsv."""
     size = path.stat().st_size
     if size != published.size:
         raise InputError(f"{path} holds {size} bytes, the published file {published.size}")
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != published.checksum:
         raise InputError(
@@ -98,17 +95,6 @@ def npz_of(source: str | None, name: str) -> Path | None:
         path = path / f"{name}.npz"
         return path if path.is_file() else None
     return path if path.suffix == ".npz" else None
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of the file, without unpickling; InputError where it is no .npz."""
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    try:
-        with np.load(path) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except Exception as error:
-        raise InputError(f"{path} is no readable .npz file: {first_line(error)}") from error
 
 
 def array_of(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
@@ -139,18 +125,9 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The bytes of an idx file, gzipped or not, in the shape of its header; InputError where it is damaged."""
-    with reading(path):
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
-        raise InputError(f"{path} is no idx file of bytes: it begins with {content[:4].hex(' ')}")
-    start = 4 + 4 * content[3]
-    shape = np.frombuffer(content[4:start], ">u4").tolist()
-    if len(content) - start != math.prod(shape):
-        raise InputError(
-            f"{path} holds {len(content) - start} bytes, its header says {math.prod(shape)}"
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+def decoded(content: bytes, mode: str) -> np.ndarray:
+    """The pixels of a picture file in a mode of Pillow; what they are is checked afterwards."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture.convert(mode))

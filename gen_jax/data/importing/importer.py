@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from gen_jax.data import prepared
-from gen_jax.data.importing import cifar, idx, npz, png, splits, text, tiles, writer
-from gen_jax.data.importing import levels as level_rules
-from gen_jax.data.importing.found import ORDER, Content, Found, Part
+from gen_jax.data.builders.common import storage
+from gen_jax.data.importing import readers, rules, writer
+from gen_jax.data.importing.content import ORDER, Content, Found, Part
+from gen_jax.data.importing.folders import from_png
 from gen_jax.data.importing.kinds import WORDS, kind_and_files
 from gen_jax.errors import InputError
 
@@ -26,7 +27,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Imported:
+class Outcome:
     """What lies in the data folder now, and what was decided on the way."""
 
     name: str
@@ -61,7 +62,7 @@ class Imported:
 
 def import_files(
     name: str, paths: list[Path], options: Options = Options(), data_dir: Path | None = None
-) -> Imported:
+) -> Outcome:
     """Write a user's files as a prepared data set; InputError, and nothing written, where anything does not fit."""
     _check_name(name)
     root = data_dir or prepared.default_data_dir()
@@ -76,7 +77,7 @@ def import_files(
     else:
         source = paths[0].resolve().name + (f" and {len(paths) - 1} more" if paths[1:] else "")
         folder = writer.write(name, content, source, root)
-    return Imported(name, folder, content, notes)
+    return Outcome(name, folder, content, notes)
 
 
 def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
@@ -89,16 +90,16 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
     found = _found(kind, files, options)
     parts, notes = found.parts, list(found.notes)
     if kind != "text":
-        parts, said = splits.divide(parts, options.split)
+        parts, said = rules.divide(parts, options.split)
         notes += said
     parts = {name: parts[name] for name in ORDER if name in parts}
-    levels, said = level_rules.choose(parts, options.levels, found.levels)
+    levels, said = rules.choose_levels(parts, options.levels, found.levels)
     notes.append(said)
     if options.tiles is not None:
-        parts, said = tiles.tile(parts, options.tiles)
+        parts, said = rules.tile(parts, options.tiles)
         notes += said
     _check_alike(parts)
-    dtype = level_rules.storage(levels)
+    dtype = storage(levels)
     labels = {name: part.labels for name, part in parts.items() if part.labels is not None}
     seen = max((int(values.max()) + 1 for values in labels.values()), default=0)
     content = Content(
@@ -114,11 +115,13 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
 
 def _found(kind: str, files: list[Path], options: Options) -> Found:
     if kind == "png":
-        return png.read(files, any_size=options.tiles is not None)
+        return from_png(files, any_size=options.tiles is not None)
     if kind == "text":
-        shares = splits.parse(splits.DEFAULT if options.split is None else options.split)
-        return text.read(files, options.length or text.DEFAULT_LENGTH, shares)
-    return {"npz": npz.read, "idx": idx.read, "cifar": cifar.read}[kind](files)
+        rule = rules.DEFAULT_SHARES if options.split is None else options.split
+        shares = rules.parse_shares(rule)
+        return readers.from_text(files, options.length or readers.DEFAULT_LENGTH, shares)
+    read = {"npz": readers.from_npz, "idx": readers.from_idx, "cifar": readers.from_cifar}
+    return read[kind](files)
 
 
 def _check_name(name: str) -> None:

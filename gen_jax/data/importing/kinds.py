@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gen_jax.data.importing.idx import starts_like_idx
+from gen_jax.data.formats import starts_like_idx
 from gen_jax.errors import InputError
 
 ENDINGS = {".npz": "npz", ".png": "png", ".txt": "text", ".bin": "cifar"}
@@ -43,15 +43,15 @@ def _kind(path: Path) -> str:
 
 
 def _kind_of_folder(folder: Path) -> str:
-    inside = _inside(folder)
-    if any(path.is_dir() or path.suffix.lower() == ".png" for path in inside):
+    held = inside(folder)
+    if any(path.is_dir() or path.suffix.lower() == ".png" for path in held):
         return "png"
-    if any(path.suffix == ".bin" for path in inside):
+    if any(path.suffix == ".bin" for path in held):
         return "cifar"
-    if any(starts_like_idx(path) for path in inside):
+    if any(starts_like_idx(path) for path in held):
         return "idx"
     raise InputError(
-        f"{folder} holds no PNG, CIFAR binary or idx files, but {inside[0].name}; give an .npz or .txt file itself"
+        f"{folder} holds no PNG, CIFAR binary or idx files, but {held[0].name}; give an .npz or .txt file itself"
     )
 
 
@@ -59,17 +59,18 @@ def _expanded(path: Path, kind: str) -> list[Path]:
     """The data files of a CIFAR or idx folder; the notes that CIFAR comes with are passed over."""
     if kind == "png" or not path.is_dir():
         return [path]
-    inside = _inside(path)
+    held = inside(path)
     if kind == "cifar":
-        return [file for file in inside if file.suffix == ".bin"]
-    for file in inside:
+        return [file for file in held if file.suffix == ".bin"]
+    for file in held:
         if not starts_like_idx(file):
             raise InputError(f"{file} is no idx file, others in the folder are")
-    return inside
+    return held
 
 
-def _inside(folder: Path) -> list[Path]:
-    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    if not inside:
+def inside(folder: Path) -> list[Path]:
+    """What a folder holds and does not hide, by name; InputError where that is nothing."""
+    held = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if not held:
         raise InputError(f"{folder} is empty")
-    return inside
+    return held

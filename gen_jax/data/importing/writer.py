@@ -1,20 +1,46 @@
-"""Write a data set beside and rename: the data folder holds all of it or nothing, and nothing is overwritten."""
+"""Imported sets in the data folder: their builder and checksum; nothing is overwritten."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gen_jax.data import prepared
-from gen_jax.data.importing.found import Content
+from gen_jax.data import prepared, writing
+from gen_jax.data.builders.common import Builder, info, numbered
+from gen_jax.data.importing.content import Content
 from gen_jax.errors import InputError
 
-# The dot hides it; what lies in it is one level too deep to count as prepared.
-TEMPORARY = ".importing-"
+
+class Imported(Builder, skip_registration=True):
+    """A data set of the user's own files, from arrays in memory."""
+
+    def __init__(self, *, name: str, content: Content, **kwargs):
+        self.name = name  # pyright: ignore[reportAttributeAccessIssue]  as TFDS's own AdhocBuilder does
+        self.content = content
+        super().__init__(**kwargs)
+
+    def _info(self):
+        content = self.content
+        return info(
+            self,
+            f"Imported by gen-jax from {self.source}.",
+            content.shape,
+            content.levels,
+            content.num_classes,
+            class_names=content.class_names,
+            alphabet=content.alphabet,
+            checksum=checksum(content),
+            source=self.source,
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # the files are the user's own
+        return {
+            split: self._generate_examples(numbered(x, self.content.labels.get(split)))
+            for split, x in self.content.x.items()
+        }
 
 
 def checksum(content: Content) -> str:
@@ -55,58 +81,20 @@ def there_already(name: str, content: Content, root: Path) -> Path | None:
 
 
 def write(name: str, content: Content, source: str, root: Path) -> Path:
-    """The folder of the new data set; InputError, and the data folder as it was, where the disk refuses."""
-    made = [path for path in (root, *root.parents) if not path.exists()]
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _workplace(root, name) as beside:
-            _prepare(name, content, source, beside)
-            _check(name, content, beside)
-            _publish(beside / name, root / name)
-    except BaseException as error:
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        if isinstance(error, (OSError, RuntimeError)):
-            what = getattr(error, "strerror", None) or str(error).partition(";")[0]
-            raise InputError(
-                f"cannot write data set {name!r} in {root}: {what}; nothing is kept"
-            ) from error
-        raise
-    return prepared.prepared_folder(name, root)
+    """The folder of the new data set, read back and found the same; InputError where the disk refuses."""
+    make = partial(Imported, name=name, content=content, source=source)
+    return writing.write(name, make, root, check=lambda beside: _check(name, content, beside))
 
 
-@contextlib.contextmanager
-def _workplace(root: Path, name: str) -> Iterator[Path]:
-    """A folder beside, held by one process; what a killed one left in it goes away."""
-    beside = root / f"{TEMPORARY}{name}"
-    beside.mkdir(exist_ok=True)
-    with (beside / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"another process is importing {name!r} in {root}") from error
-        shutil.rmtree(beside / name, ignore_errors=True)
-        try:
-            yield beside
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-def _prepare(name: str, content: Content, source: str, beside: Path) -> None:
-    import tensorflow_datasets as tfds
-
-    from gen_jax.data.importing.builder import Imported
-
-    tfds.disable_progress_bar()
-    builder = Imported(
-        name=name,
-        content=content,
-        metadata={"checksum": checksum(content), "source": source},
-        data_dir=beside,
-        file_format="array_record",
-    )
-    builder.download_and_prepare()
+def imported(data_dir: Path | None = None) -> dict[str, str]:
+    """Names of the imported sets in the folder, each with what it came from; one that is damaged is left out."""
+    found = {}
+    for name in prepared.prepared_names(data_dir):
+        with contextlib.suppress(InputError, KeyError):
+            metadata = _metadata(prepared.prepared_folder(name, data_dir))
+            if "checksum" in metadata:
+                found[name] = f"Imported from {metadata['source']}."
+    return found
 
 
 def _check(name: str, content: Content, beside: Path) -> None:
@@ -117,11 +105,6 @@ def _check(name: str, content: Content, beside: Path) -> None:
         raise OSError(0, "what was written cannot be read back") from error
     if not good:
         raise OSError(0, "what was written reads back different")
-
-
-def _publish(finished: Path, place: Path) -> None:
-    """One rename; it fails where a data set has come to the place meanwhile."""
-    finished.rename(place)
 
 
 def _read_back(name: str, splits: list[str], root: Path) -> Content:

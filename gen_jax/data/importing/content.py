@@ -1,9 +1,10 @@
-"""What the readers hand over: examples of each split, as the files hold them."""
+"""What the readers hand over, examples of each split as the files hold them, and the checks that make them examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Int32, Integer, Shaped
 
 from gen_jax.errors import InputError
 
@@ -14,6 +15,7 @@ SPLIT_NAMES = {
     "test": "test",
 }
 ORDER = ("train", "validation", "test")
+MAX_CLASSES = 2**16
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,35 @@ class Content:
         return next(iter(self.x.values())).shape[1:]
 
 
-def one_file(paths: Sequence[object], what: str) -> None:
-    """InputError where a format that fits in one file comes in several."""
-    if len(paths) > 1:
-        raise InputError(f"one {what} makes a data set, not {len(paths)}: {paths[0]}, {paths[1]}")
+def examples(array: Shaped[np.ndarray, "..."], origin: str) -> Integer[np.ndarray, "N ..."]:
+    """Integers (N, D) or (N, H, W, C), a grey image getting its channel; InputError for anything else."""
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if not np.issubdtype(array.dtype, np.integer):
+        floating = np.issubdtype(array.dtype, np.floating)
+        nan = " and holds NaN" if floating and np.isnan(array).any() else ""
+        raise InputError(
+            f"{origin} is {array.dtype}{nan}; only integers are imported, as levels 0, 1, 2, ..."
+        )
+    if array.ndim not in (2, 3, 4):
+        raise InputError(
+            f"{origin} has shape {array.shape}; it should be (N, D), (N, H, W) or (N, H, W, C)"
+        )
+    if not array.size:
+        raise InputError(f"{origin} has shape {array.shape}: it holds no examples")
+    return array[..., None] if array.ndim == 3 else array
+
+
+def class_labels(
+    array: Shaped[np.ndarray, "..."], origin: str, count: int
+) -> Int32[np.ndarray, " N"]:
+    """One class an example; InputError where they are no integers, of another length or out of range."""
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{origin} is {array.dtype}; labels are integers 0, 1, 2, ...")
+    if array.shape != (count,):
+        raise InputError(f"{origin} has shape {array.shape}, there are {count} examples to label")
+    if array.min() < 0 or array.max() >= MAX_CLASSES:
+        raise InputError(
+            f"{origin}: labels run from {array.min()} to {array.max()}, they should lie in 0..{MAX_CLASSES - 1}"
+        )
+    return array.astype(np.int32)

@@ -1,33 +1,21 @@
-"""Folders of PNG files: splits and classes by sub-folder; grey of 1 or 8 bits or colour of 8 bits, as stored."""
+"""Folders of PNG files: splits and classes by sub-folder."""
 
-import io
-import warnings
+import logging
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
-from gen_jax.data.importing.found import SPLIT_NAMES, Found, Part
+from gen_jax.data.formats import read_png
+from gen_jax.data.importing.content import SPLIT_NAMES, Found, Part
+from gen_jax.data.importing.kinds import inside
 from gen_jax.errors import InputError
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-END = b"\0\0\0\0IEND\xaeB`\x82"
-KINDS = {"1": "1-bit grey", "L": "8-bit grey", "RGB": "8-bit colour"}
-OTHERS = {
-    "I;16B": "16-bit grey",
-    "RGB;16B": "16-bit colour",
-    "L;2": "2-bit grey",
-    "L;4": "4-bit grey",
-    "LA": "grey with alpha",
-    "LA;16B": "16-bit grey with alpha",
-    "RGBA": "colour with alpha",
-    "RGBA;16B": "16-bit colour with alpha",
-}
+LOG = logging.getLogger(__name__)
+TELL_EVERY = 10_000  # files
 Files = list[tuple[Path, str | None]]  # each with the name of its class
 
 
-def read(paths: list[Path], any_size: bool) -> Found:
+def from_png(paths: list[Path], any_size: bool) -> Found:
     """Images by split, of one size unless `any_size`; InputError that names the file where one does not fit."""
     if any(path.is_dir() for path in paths):
         if len(paths) > 1:
@@ -58,43 +46,12 @@ def read(paths: list[Path], any_size: bool) -> Found:
                     " images of several sizes need --tiles SIDE"
                 )
             images.append(pixels)
+            if len(images) % TELL_EVERY == 0:
+                LOG.info("%s: %s of %s images read", split, f"{len(images):,}", f"{len(files):,}")
         labels = np.array([names.index(name) for _, name in files if name is not None], np.int32)
         x = images if any_size else np.stack(images)
         parts[split] = Part(x, [str(path) for path, _ in files], labels if names else None)
     return Found(parts, num_classes=len(names), class_names=names)
-
-
-def read_png(path: Path) -> tuple[UInt8[np.ndarray, "H W C"], str]:
-    """The integers of one file and its kind; InputError where it is broken, too large or of another kind."""
-    content = path.read_bytes()
-    if not content.startswith(SIGNATURE):
-        raise InputError(f"{path} is no PNG")
-    if END not in content:
-        raise InputError(f"{path} is a broken PNG: it is cut short")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-                raw = str(picture.tile[0].args)
-                clear = "transparency" in picture.info
-                frames = getattr(picture, "n_frames", 1)
-                picture.verify()  # the checksum of every chunk, which load() passes over
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-                picture.load()
-                pixels = np.asarray(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path} is too large to read safely: {error}") from error
-    except Exception as error:
-        damaged = isinstance(error, Image.UnidentifiedImageError) or not str(error)
-        what = "its header is damaged" if damaged else str(error).splitlines()[0]
-        raise InputError(f"{path} is a broken PNG: {what}") from error
-    if raw not in KINDS or clear or frames > 1:
-        what = "palette" if raw.startswith("P") else OTHERS.get(raw, "transparent")
-        what = "animated" if frames > 1 else what
-        raise InputError(
-            f"{path} is a PNG of kind {what}; only {', '.join(KINDS.values())} keep their integers"
-        )
-    return pixels.astype(np.uint8).reshape(*pixels.shape[:2], -1), KINDS[raw]
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -130,10 +87,6 @@ def _classes(folder: Path) -> Files:
 
 
 def _listing(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and files that are not hidden, by name; InputError where there are none."""
-    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    if not inside:
-        raise InputError(f"{folder} is empty")
-    return [path for path in inside if path.is_dir()], [
-        path for path in inside if not path.is_dir()
-    ]
+    """Folders and files, by name."""
+    held = inside(folder)
+    return [p for p in held if p.is_dir()], [p for p in held if not p.is_dir()]

@@ -1,0 +1,158 @@
+"""Files that hold arrays, records or text to splits with labels: `.npz`, idx, CIFAR binary, `.txt`."""
+
+import itertools
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from gen_jax.data.formats import cifar_records, read_idx, read_npz
+from gen_jax.data.importing.content import SPLIT_NAMES, Found, Part, class_labels, examples
+from gen_jax.data.importing.rules import bounds
+from gen_jax.errors import InputError, near
+
+LABELS = "_labels"
+IDX_SPLITS = {"train": "train", "t10k": "test", "test": "test", "valid": "validation"}
+CIFAR_NAMES = {
+    r"data_batch_(\d+)\.bin": (10, "train"),
+    r"test_batch\.bin": (10, "test"),
+    r"train\.bin": (100, "train"),
+    r"test\.bin": (100, "test"),
+}
+DEFAULT_LENGTH = 128
+
+
+def from_npz(paths: list[Path]) -> Found:
+    """Arrays train, valid or validation, test, each with optional `*_labels`."""
+    path = _only(paths, ".npz file")
+    arrays = read_npz(path)
+    _check_names(path, list(arrays))
+    parts = {}
+    for name in (name for name in arrays if name in SPLIT_NAMES):
+        origin = f"{path}: array {name!r}"
+        x = examples(arrays[name], origin)
+        labels = None
+        for key in arrays:
+            if key != name and _split(key) == SPLIT_NAMES[name]:
+                labels = class_labels(arrays[key], f"{path}: array {key!r}", len(x))
+        parts[SPLIT_NAMES[name]] = Part(x, [origin] * len(x), labels)
+    return Found(parts)
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    images = [name for name in names if name in SPLIT_NAMES]
+    if not images:
+        raise InputError(
+            f"{path} should hold arrays train, valid (or validation), test, at least one of them;"
+            f" it holds {', '.join(names) or 'none'}"
+        )
+    known = [*SPLIT_NAMES, *(name + LABELS for name in SPLIT_NAMES)]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"{path}: array {name!r} is no split and no labels of one{near(name, known)}"
+            )
+        if name not in images and not any(SPLIT_NAMES[image] == _split(name) for image in images):
+            raise InputError(f"{path}: array {name!r} labels a split that is not there")
+    for kind in (images, [name for name in names if name not in images]):
+        if len({_split(name) for name in kind}) < len(kind):
+            raise InputError(f"{path} holds a split twice: {', '.join(sorted(kind))}")
+
+
+def _split(key: str) -> str | None:
+    """The split that an array of images or of labels belongs to."""
+    return SPLIT_NAMES.get(key.removesuffix(LABELS))
+
+
+def from_idx(paths: list[Path]) -> Found:
+    """Images and labels by split, the split told by the file's name, the rest by its magic number."""
+    images: dict[str, tuple[Path, np.ndarray]] = {}
+    labels: dict[str, tuple[Path, np.ndarray]] = {}
+    for path in paths:
+        array = read_idx(path)
+        split = next((name for word, name in IDX_SPLITS.items() if word in path.name), "train")
+        what, there = ("labels", labels) if array.ndim == 1 else ("images", images)
+        for word in {"images", "labels"} - {what}:
+            if word in path.name:
+                raise InputError(f"{path} is named {word}, its magic number says {array.ndim} axes")
+        if split in there:
+            raise InputError(f"{there[split][0]} and {path} are both {what} of split {split}")
+        there[split] = (path, array)
+    for split in labels:
+        if split not in images:
+            raise InputError(
+                f"{labels[split][0]} labels split {split}, of which there are no images"
+            )
+    parts = {}
+    for split, (path, array) in images.items():
+        x = examples(array, str(path))
+        there = labels.get(split)
+        label = class_labels(there[1], str(there[0]), len(x)) if there else None
+        parts[split] = Part(x, [str(path)] * len(x), label)
+    return Found(parts)
+
+
+def from_cifar(paths: list[Path]) -> Found:
+    """Batches in the order of their number; CIFAR-100 by its 100 fine labels."""
+    batches = sorted(_batch(path) for path in paths)
+    classes = batches[0][3]
+    for one, other in itertools.pairwise(batches):
+        if other[3] != classes:
+            raise InputError(f"{one[2]} is of CIFAR-{classes}, {other[2]} of CIFAR-{other[3]}")
+        if one[:2] == other[:2]:
+            raise InputError(f"{one[2]} and {other[2]} are the same batch")
+    parts = {}
+    for split in ("train", "test"):
+        mine = [path for where, _, path, _ in batches if where == split]
+        if mine:
+            read = [cifar_records(path.read_bytes(), classes, path) for path in mine]
+            images, labels = zip(*read, strict=True)
+            origins = [str(path) for path, x in zip(mine, images, strict=True) for _ in x]
+            parts[split] = Part(np.concatenate(images), origins, np.concatenate(labels))
+    notes = ["labels are the 100 fine ones, the 20 coarse ones are left out"] * (classes == 100)
+    return Found(parts, num_classes=classes, notes=notes)
+
+
+def _batch(path: Path) -> tuple[str, int, Path, int]:
+    """(split, number, path, classes) by the name of the file."""
+    for pattern, (classes, split) in CIFAR_NAMES.items():
+        if match := re.fullmatch(pattern, path.name):
+            return split, int(match[1]) if match.groups() else 0, path, classes
+    raise InputError(
+        f"{path} has no name of a CIFAR file: data_batch_1.bin, ..., test_batch.bin, train.bin, test.bin"
+    )
+
+
+def from_text(paths: list[Path], length: int, shares: dict[str, Fraction]) -> Found:
+    """Windows (N, L) of each contiguous split; symbol k is the k-th smallest byte of the file."""
+    path = _only(paths, "text file")
+    content = np.fromfile(path, np.uint8)
+    alphabet, symbols = np.unique(content, return_inverse=True)
+    if len(alphabet) < 2:
+        raise InputError(f"{path} holds {len(alphabet)} distinct bytes, a text needs at least 2")
+    parts, notes = {}, []
+    for split, (start, stop) in bounds(len(symbols), shares).items():
+        rows = windows(symbols[start:stop].astype(np.uint8), length)
+        if not len(rows):
+            raise InputError(
+                f"{path}: split {split} has {stop - start} bytes, fewer than a window of {length}"
+            )
+        parts[split] = Part(rows, [str(path)] * len(rows))
+        notes.append(
+            f"{split}: bytes {start} to {stop} of the text, of which the last {stop - start - rows.size} are left out"
+        )
+    return Found(parts, levels=len(alphabet), alphabet=alphabet.tolist(), notes=notes)
+
+
+def windows(symbols: UInt8[np.ndarray, " N"], length: int) -> UInt8[np.ndarray, "n L"]:
+    """Windows that do not overlap, in order; the ragged rest is left out."""
+    count = len(symbols) // length
+    return symbols[: count * length].reshape(count, length)
+
+
+def _only(paths: list[Path], what: str) -> Path:
+    if len(paths) > 1:
+        raise InputError(f"one {what} makes a data set, not {len(paths)}: {paths[0]}, {paths[1]}")
+    return paths[0]

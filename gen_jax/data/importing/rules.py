@@ -1,0 +1,162 @@
+"""The rules between files and content: what becomes train, validation and test; how many levels; tiles."""
+
+import re
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Integer
+
+from gen_jax.data.importing.content import ORDER, SPLIT_NAMES, Part
+from gen_jax.errors import InputError, near
+
+DEFAULT_SHARES = "train=0.9,validation=0.05,test=0.05"
+MAX_LEVELS = 2**16
+SHARE = re.compile(r"1|0?\.\d{1,9}|\d{1,9}/[1-9]\d{0,8}")
+
+
+def parse_shares(rule: str) -> dict[str, Fraction]:
+    """`train=0.8,validation=0.1,test=0.1` as exact shares that add up to one, in that order of splits."""
+    shares = {}
+    for item in rule.split(","):
+        name, _, share = (word.strip() for word in item.partition("="))
+        if name not in SPLIT_NAMES:
+            raise InputError(
+                f"--split: {name!r} is none of train, validation, test{near(name, SPLIT_NAMES)}"
+            )
+        if not SHARE.fullmatch(share) or not 0 < Fraction(share) <= 1:
+            raise InputError(
+                f"--split: the share of {name} should be such as 0.8 or 4/5, not {share!r}"
+            )
+        if SPLIT_NAMES[name] in shares:
+            raise InputError(f"--split names {SPLIT_NAMES[name]} twice")
+        shares[SPLIT_NAMES[name]] = Fraction(share)
+    if sum(shares.values()) != 1:
+        raise InputError(
+            f"--split: the shares of {rule!r} add up to {float(sum(shares.values()))}, not 1"
+        )
+    return {name: shares[name] for name in ORDER if name in shares}
+
+
+def bounds(count: int, shares: dict[str, Fraction]) -> dict[str, tuple[int, int]]:
+    """Contiguous ranges of 0..count, each bound rounded down."""
+    ends = [int(count * sum(list(shares.values())[: i + 1])) for i in range(len(shares))]
+    return dict(zip(shares, zip([0, *ends], ends, strict=False), strict=True))
+
+
+def divide(parts: dict[str, Part], rule: str | None) -> tuple[dict[str, Part], list[str]]:
+    """Cut train by the rule, by `DEFAULT_SHARES` where train is all there is; else leave the splits as they are.
+
+    Examples stay in order. Where they have labels each class is cut by itself, so that a set sorted by class
+    has all classes in every split.
+    """
+    if rule is None and set(parts) != {"train"}:
+        missing = [name for name in ORDER if name not in parts]
+        return parts, [f"no {' and no '.join(missing)} split: the files hold none"] * bool(missing)
+    shares = parse_shares(DEFAULT_SHARES if rule is None else rule)
+    if "train" not in parts:
+        raise InputError(
+            f"--split cuts the training examples, the files hold only {', '.join(parts)}"
+        )
+    twice = [name for name in shares if name != "train" and name in parts]
+    if twice:
+        raise InputError(f"--split names {twice[0]}, which the files hold already")
+    cut = _cut(parts["train"], shares)
+    counts = ", ".join(f"{name} {len(part)}" for name, part in cut.items())
+    how = "each class by itself, in order" if parts["train"].labels is not None else "in order"
+    why = "by --split" if rule else f"by default ({DEFAULT_SHARES})"
+    rest = {name: part for name, part in parts.items() if name != "train"}
+    return cut | rest, [f"{len(parts['train'])} examples are split {why}, {how}: {counts}"]
+
+
+def _cut(part: Part, shares: dict[str, Fraction]) -> dict[str, Part]:
+    labels = np.zeros(len(part), np.int32) if part.labels is None else part.labels
+    chosen: dict[str, list[np.ndarray]] = {name: [] for name in shares}
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        for name, (start, stop) in bounds(len(members), shares).items():
+            chosen[name].append(members[start:stop])
+    cut = {name: part.take(np.sort(np.concatenate(groups))) for name, groups in chosen.items()}
+    for name in cut:
+        if not len(cut[name]):
+            raise InputError(
+                f"{part.origins[0]}: {len(part)} examples are too few, split {name} would be empty;"
+                " give other shares with --split"
+            )
+    return cut
+
+
+def choose_levels(parts: dict[str, Part], asked: int | None, own: int | None) -> tuple[int, str]:
+    """As asked, else what the format says, else 2 where all values are 0 or 1, else 256; and why, in words.
+
+    InputError that names file and array where a value is negative or too high.
+    """
+    if asked is not None and not 2 <= asked <= MAX_LEVELS:
+        raise InputError(f"--levels should be 2 to {MAX_LEVELS}, not {asked}")
+    extremes = {name: _extremes(part) for name, part in parts.items()}
+    low = min(low for low, _ in extremes.values())
+    high = max(high for _, high in extremes.values())
+    values = f"values run from {low} to {high}"
+    levels = asked or own or (2 if high <= 1 else 256)
+    for name, part in parts.items():
+        if extremes[name][0] < 0:
+            raise InputError(f"{_origin(part, low=0)}: {values}, levels count from 0")
+        if extremes[name][1] >= levels:
+            most = (
+                f"--levels {asked} allows 0 to {asked - 1}" if asked else "above 255 give --levels"
+            )
+            raise InputError(f"{_origin(part, high=levels - 1)}: {values}, {most}")
+    if asked:
+        return levels, f"{levels} levels as asked; {values}"
+    if own:
+        return levels, f"{levels} levels, one for each distinct byte of the text"
+    return levels, f"{levels} levels by default; {'all values are 0 or 1' if high <= 1 else values}"
+
+
+def _extremes(part: Part) -> tuple[int, int]:
+    arrays = part.x if isinstance(part.x, list) else [part.x]
+    return min(int(x.min()) for x in arrays), max(int(x.max()) for x in arrays)
+
+
+def _origin(part: Part, low: int | None = None, high: int | None = None) -> str:
+    """Where the first example with a value below `low` or above `high` comes from."""
+    for x, origin in zip(part.x, part.origins, strict=True):
+        if (low is not None and x.min() < low) or (high is not None and x.max() > high):
+            return origin
+    raise AssertionError("no value is out of range")
+
+
+def tiles_of(image: Integer[np.ndarray, "H W C"], side: int) -> Integer[np.ndarray, "n S S C"]:
+    """Tiles (S, S, C) from the upper left corner, row by row; what is left at the borders is dropped."""
+    height, width, channels = image.shape
+    rows, columns = height // side, width // side
+    inside = image[: rows * side, : columns * side]
+    grid = inside.reshape(rows, side, columns, side, channels).swapaxes(1, 2)
+    return grid.reshape(rows * columns, side, side, channels)
+
+
+def tile(parts: dict[str, Part], side: int) -> tuple[dict[str, Part], list[str]]:
+    """All images as tiles, the tiles of one image side by side in its split; InputError where one is too small."""
+    tiled, before, after, images = {}, 0, 0, 0
+    for name, part in parts.items():
+        cuts = []
+        for image, origin in zip(part.x, part.origins, strict=True):
+            if image.ndim != 3:
+                raise InputError(f"{origin} holds no images; --tiles is for images")
+            if min(image.shape[:2]) < side:
+                raise InputError(
+                    f"{origin} is {image.shape[0]}x{image.shape[1]}, too small for --tiles {side}"
+                )
+            cuts.append(tiles_of(image, side))
+            before += image.shape[0] * image.shape[1]
+        counts = [len(tiles) for tiles in cuts]
+        labels = None if part.labels is None else part.labels.repeat(counts)
+        origins = [
+            origin for origin, count in zip(part.origins, counts, strict=True) for _ in range(count)
+        ]
+        tiled[name] = Part(np.concatenate(cuts), origins, labels)
+        after, images = after + len(origins) * side**2, images + len(part)
+    share = (before - after) / before
+    return tiled, [
+        f"{images} images are cut into {after // side**2} tiles of {side}x{side};"
+        f" {before - after} of {before} pixels ({share:.1%}) at the borders are left out"
+    ]

@@ -1,0 +1,72 @@
+"""Imports of published sets, value by value against their files."""
+
+import numpy as np
+import pytest
+from originals import same, text_of
+from PIL import Image
+
+from gen_jax.data import prepared
+from gen_jax.data.importing import importer
+from gen_jax.data.importing.importer import Options, import_files
+from gen_jax.typing import tokens
+
+DEBD = """
+    accidents adult bnetflix connect4 dna dna_made jester kdd msnbc mushrooms nips nltcs ocr_letters pumsb_star rcv1
+    tretail
+""".split()  # noqa: SIM905  a list to read
+
+
+@pytest.mark.parametrize("name", DEBD)
+def test_debd_is_read_as_it_is(shared, name):
+    path = shared / "debd" / f"{name}.npz"
+    content, notes = importer.read([path], Options())
+    with np.load(path) as arrays:
+        assert len(content.x) == len(arrays.files)
+        for key in arrays.files:
+            same(content.x["validation" if key == "valid" else key], arrays[key])
+    assert content.levels == 2
+    missing = [split for split in ("train", "validation", "test") if split not in content.x]
+    assert any(note.startswith("no ") for note in notes) == bool(missing)
+
+
+WRITTEN = [
+    name if name in ("adult", "nips") else pytest.param(name, marks=pytest.mark.slow)
+    for name in DEBD
+]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_debd_is_written_as_it_is(shared, tmp_path, name):
+    path = shared / "debd" / f"{name}.npz"
+    import_files(name, [path], data_dir=tmp_path)
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            split = "validation" if key == "valid" else key
+            same(prepared.load(name, split, tmp_path).x, arrays[key])
+
+
+def test_kodak_in_tiles(shared, tmp_path):
+    """Every pixel of every image: the sizes are multiples of 64."""
+    import_files("kodak", [shared / "kodak"], Options(tiles=64), tmp_path)
+    files = sorted((shared / "kodak").iterdir())
+    for split, mine in (("train", files[:16]), ("validation", files[16:17]), ("test", files[17:])):
+        tiles = iter(prepared.load("kodak", split, tmp_path).x)
+        for path in mine:
+            pixels = np.asarray(Image.open(path))
+            for row in range(0, pixels.shape[0], 64):
+                for column in range(0, pixels.shape[1], 64):
+                    same(next(tiles), pixels[row : row + 64, column : column + 64])
+        assert next(tiles, None) is None
+
+
+def test_tiny_shakespeare_comes_back(shared, tmp_path):
+    content = (shared / "tinyshakespeare.txt").read_bytes()
+    done = import_files("shakespeare", [shared / "tinyshakespeare.txt"], data_dir=tmp_path)
+    assert prepared.load("shakespeare", "train", tmp_path).event == tokens(128, 65)
+    for split, start, stop in (
+        ("train", 0, 1_003_854),
+        ("validation", 1_003_854, 1_059_624),
+        ("test", 1_059_624, 1_115_394),
+    ):
+        end = stop - (stop - start) % 128
+        assert text_of("shakespeare", done.folder, split) == content[start:end]
