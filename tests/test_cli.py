@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from test_readme import FIELDS
 
 from gen_jax.cli import main
 from gen_jax.evaluate import pictures
@@ -30,12 +31,7 @@ TINY = (
 )
 COMMANDS = (
     "train, evaluate, sample, complete, report, list, data, data list, data prepare, data export,"
-    " bench, bench sampling"
-)
-FIELDS = (
-    "system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws"
-    " protocol certified file_bytes weights_bytes parameters forward_passes seed steps seconds"
-    " device cpu threads versions git dirty config"
+    " data import, bench, bench sampling"
 )
 
 
@@ -177,23 +173,13 @@ def test_list_names_systems_and_configs_without_jax(helps):
     assert mnist["is"] == "Gated PixelCNN on fixed-binarised MNIST (28x28, 2 levels)."
 
 
-def test_data_list_says_what_is_prepared(data_dir, tmp_path):
-    found = json.loads(succeed("data", "list", "--data-dir", data_dir, "--json"))
-    assert found["data_dir"] == str(data_dir)
-    prepared = {row["name"]: row["prepared"] for row in found["datasets"]}
-    assert (prepared["digits"], prepared["binarized_mnist"]) == (True, False)
-    assert re.search(
-        r"digits +not prepared +Scikit", succeed("data", "list", "--data-dir", tmp_path)
-    )
-
-
 def test_data_export_writes_the_first_images(digits):
     flat, _ = load_digits(return_X_y=True)
     np.testing.assert_array_equal(array(digits), flat[4:25:5].reshape(5, 8, 8, 1))
 
 
 def test_evaluate_reports_every_field(run, result):
-    assert list(result) == FIELDS.split()
+    assert list(result) == FIELDS
     assert (result["num_examples"], result["dataset"], result["split"]) == (359, "digits", "test")
     assert math.isclose(result["bits_per_dim"], result["nats"] / (64 * math.log(2)))
     assert (result["system"], result["kind"]) == ("gated_pixel_cnn", "mass")
@@ -288,6 +274,17 @@ def test_the_report_is_one_file(run, result, data_dir, tmp_path):
     assert not re.search(r"@import|url\(|<script|<link|<iframe", page)
     assert f"{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim" in page
     assert "WarmupCosine" in page
+
+
+def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, tmp_path):
+    folder = shutil.copytree(data_dir / "digits", tmp_path / "digits") / "1.0.0"
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["splits"] = [split for split in info["splits"] if split["name"] != "test"]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path)
+    page = (tmp_path / "x.html").read_text()
+    assert "<p>Validation images, because digits has no test split here: first row" in page
+    assert "on validation images; these 12 cost" in page
 
 
 def test_training_again_does_nothing(run, data_dir):

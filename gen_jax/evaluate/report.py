@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from gen_jax.data.batches import take
-from gen_jax.data.prepared import Split
+from gen_jax.data.prepared import Split, SplitError
 from gen_jax.density import bits_per_dim
 from gen_jax.evaluate import draw, pictures
 from gen_jax.evaluate.catalogue import summary
@@ -49,7 +49,7 @@ def _section(run: Run, data_dir: Path | None) -> str:
     parts = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run)]
     parts += ["<h2>Training</h2>", _curves(run)]
     if len(event.shape) == 3 and event.levels is not None:
-        test = load_split(run.experiment, "test", data_dir)
+        given, images = _given(run, data_dir)
         parts += [
             "<h2>Samples</h2>",
             f"<p>{SAMPLES} draws, seed 0, temperature 1.</p>",
@@ -59,12 +59,21 @@ def _section(run: Run, data_dir: Path | None) -> str:
             rows = "first row the image, second the kept upper half, below it two completions"
             parts += [
                 "<h2>Completions</h2>",
-                f"<p>Test images: {rows}.</p>",
-                _completions(run, test),
+                f"<p>{images}: {rows}.</p>",
+                _completions(run, given),
             ]
-            parts += ["<h2>Bits of each pixel</h2>", _heat_maps(run, test)]
+            parts += ["<h2>Bits of each pixel</h2>", _heat_maps(run, given)]
     parts += ["<h2>Run</h2>", _run(run)]
     return "".join(parts)
+
+
+def _given(run: Run, data_dir: Path | None) -> tuple[Split, str]:
+    """The split whose images are shown, and what to call them: test, else validation."""
+    try:
+        return load_split(run.experiment, "test", data_dir), "Test images"
+    except SplitError:
+        split = load_split(run.experiment, "validation", data_dir)
+        return split, f"Validation images, because {split.dataset} has no test split here"
 
 
 def _number(run: Run) -> str:
@@ -119,20 +128,20 @@ def _samples(run: Run) -> str:
     return _sheet(x, run.experiment.model.event.levels, columns=16)
 
 
-def _completions(run: Run, test: Split) -> str:
-    event, chosen = run.experiment.model.event, _spread(test.x, COMPLETIONS)
-    keep, shown = draw.kept_region("top:0.5", event.shape), test.x[chosen]
-    labels = test.labels[chosen] if run.conditional and test.labels is not None else None
+def _completions(run: Run, given: Split) -> str:
+    event, chosen = run.experiment.model.event, _spread(given.x, COMPLETIONS)
+    keep, shown = draw.kept_region("top:0.5", event.shape), given.x[chosen]
+    labels = given.labels[chosen] if run.conditional and given.labels is not None else None
     drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
     rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
     return _sheet(rows, event.levels, columns=len(shown))
 
 
-def _heat_maps(run: Run, test: Split) -> str:
+def _heat_maps(run: Run, given: Split) -> str:
     model, event = run.experiment.model, run.experiment.model.event
-    chosen = _spread(test.x, HEAT_MAPS)
-    x = test.x[chosen]
-    batch = sharding.put_rows(take(test, chosen, run.conditional), run.mesh)
+    chosen = _spread(given.x, HEAT_MAPS)
+    x = given.x[chosen]
+    batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
     sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
     nats = -sites(run.variables, batch["x"], batch["cond"])[: len(x)]
     bits = np.asarray(nats) / np.log(2)
@@ -151,7 +160,7 @@ def _heat_maps(run: Run, test: Split) -> str:
     figure.colorbar(heat, ax=axes[1], label="bits", aspect=8)
     mean = float(np.mean(bits_per_dim(nats.sum(axis=-1), event)))
     return (
-        f"<p>-log2 p(x_i | x_&lt;i) on test images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
+        f"<p>-log2 p(x_i | x_&lt;i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
         + _figure(figure)
     )
 
