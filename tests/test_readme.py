@@ -1,7 +1,8 @@
-"""The README is true: its Python runs, its table is what the result files say, its commands exist."""
+"""README and docs are true: Python runs, tables are what the code and the result files say, commands exist."""
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from gen_jax.cli import parser
+from gen_jax.data.builders import BUILDERS
 from gen_jax.evaluate import catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 FIELDS = """
     system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws protocol certified
@@ -33,10 +36,29 @@ def test_the_tables_are_generated():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("line", re.findall(r"^gen-jax (.*)$", README, re.MULTILINE))
-def test_the_commands_parse(line):
-    args = parser().parse_args(line.split("#")[0].split())
-    assert args.command == line.split()[0]
+def commands_of(page: str) -> list[str]:
+    return re.findall(r"^(?:\.venv/bin/)?gen-jax (.*)$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
+def test_the_commands_parse(page):
+    lines = commands_of((ROOT / page).read_text())
+    assert len(lines) > 3
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert parser().parse_args(words).command == words[0]
+
+
+def test_the_page_about_data_names_every_set():
+    page = (ROOT / "docs" / "data.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\S+) \|", page, re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(BUILDERS)
+    for name, levels, shape in rows:
+        info = BUILDERS[name](data_dir="/nowhere").info
+        assert info.metadata["levels"] == int(levels)
+        assert "x".join(map(str, info.features["image"].shape)) == shape
+    prepared = [line.split() for line in commands_of(page)]
+    assert {words[2] for words in prepared if words[1] == "prepare"} <= BUILDERS.keys()
 
 
 def test_result_files_hold_every_field():
