@@ -5,13 +5,15 @@ dataclass as `module:qualname` with its fields, and rebuilt from there without t
 """
 
 import ast
+import contextlib
 import dataclasses
 import importlib
 import json
 import runpy
+import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,21 +75,43 @@ class Experiment:
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Run a config file and apply `--set` overrides; InputError where the file or an override is no good."""
+    """Run a config file and apply `--set` overrides; InputError where the file or an override is no good.
+
+    As a program does, a config may import what lies in its own folder.
+    """
     if not path.is_file():
         raise InputError(f"config not found: {path}")
     try:
-        namespace = runpy.run_path(str(path), run_name=path.stem)
+        with _neighbours(path.resolve().parent):
+            namespace = runpy.run_path(str(path), run_name=path.stem)
+            if not callable(namespace.get("experiment")):
+                raise InputError(f"{path} defines no experiment()")
+            experiment = namespace["experiment"]()
     except SyntaxError as error:
-        raise InputError(f"{path} is no Python file: {error}") from error
-    if not callable(namespace.get("experiment")):
-        raise InputError(f"{path} defines no experiment()")
-    experiment = namespace["experiment"]()
+        raise InputError(f"{error.filename or path} is no Python file: {error}") from error
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment() of {path} returns no Experiment but {experiment!r}")
     for override in overrides:
         experiment = replace(experiment, override)
     return experiment
+
+
+@contextlib.contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Modules of the folder can be imported, after all others, and are forgotten again: the next folder has its own."""
+    path, modules = sys.path, set(sys.modules)
+    if str(folder) in path:
+        yield
+        return
+    sys.path = [*path, str(folder)]
+    try:
+        yield
+    finally:
+        sys.path = path
+        for name in set(sys.modules) - modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if "." not in name and file and Path(file).parent == folder:
+                del sys.modules[name]
 
 
 def replace(experiment: Experiment, override: str) -> Experiment:

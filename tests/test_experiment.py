@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 
 import jax
@@ -58,6 +59,24 @@ def test_a_config_does_not_run_as_a_program(tmp_path):
         + "\nassert __name__ == 'mine'\nif __name__ == '__main__':\n    raise RuntimeError\n"
     )
     assert load_config(path) == load_config(DIGITS)
+
+
+def test_a_config_imports_its_neighbours(tmp_path):
+    """Each its own, also inside experiment(), and nothing stays behind."""
+    path = list(sys.path)
+    for steps in (3, 4):
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        (folder / "neighbour.py").write_text(f"STEPS = {steps}\n")
+        text = DIGITS.read_text().replace("STEPS = 1800", "")
+        text = text.replace("    return", "    from neighbour import STEPS\n    return")
+        (folder / "config.py").write_text(text.replace("50, STEPS", "1, STEPS"))
+        assert load_config(folder / "config.py").steps == steps
+        assert "neighbour" not in sys.modules
+    assert sys.path == path
+    (folder / "neighbour.py").write_text("STEPS = (\n")
+    with pytest.raises(InputError, match=r"neighbour\.py is no Python file"):
+        load_config(folder / "config.py")
 
 
 def test_the_system_is_the_file_of_the_model():
