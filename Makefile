@@ -7,7 +7,7 @@ RUN := runs/demo
 FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$p && exit; done
 
-.PHONY: demo test test-slow format tables clean
+.PHONY: demo test test-slow format tables ablations clean
 
 demo: $(VENV)/installed
 	@$(BIN)/gen-jax data prepare digits >/dev/null
@@ -35,6 +35,10 @@ format: $(VENV)/installed-test
 
 tables: $(VENV)/installed
 	$(BIN)/python experiments/tables.py
+
+ablations: $(VENV)/installed
+	@$(BIN)/gen-jax data prepare digits >/dev/null
+	$(BIN)/python experiments/ablations/run.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

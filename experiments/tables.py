@@ -67,6 +67,41 @@ def sampling() -> str:
     return "\n".join(lines)
 
 
+def ablations() -> str:
+    """One row a variant of the PixelCNN story, with what was measured on each data set."""
+    names = ("digits", "mnist")
+    files = {name: RESULTS / f"ablations_{name}.json" for name in names}
+    found = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+    if not found:
+        return "not measured yet"
+    rows = {name: {row["variant"]: row for row in found[name]["rows"]} for name in found}
+    first = next(iter(rows.values()))
+    columns = ["variant", "change"]
+    for name in names:
+        columns += [f"{name} bits/dim", "train", "parameters", "seconds"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for variant, row in first.items():
+        cells = [f"`{variant}`", f"`{row['change']}`"]
+        for name in names:
+            cells += ablation_cells(rows.get(name, {}).get(variant))
+        lines.append("| " + " | ".join(cells) + " |")
+    notes = [
+        f"{name}: {one['test_examples']:,} test examples, {one['train_examples']:,} of training, {one['steps']:,} steps"
+        f" of {one['batch_size']} examples, {hardware(one)}."
+        for name, one in found.items()
+    ]
+    return "\n".join([*lines, "", *notes])
+
+
+def ablation_cells(row: dict[str, Any] | None) -> list[str]:
+    """What one data set says of one variant; dashes where it was not run."""
+    if row is None:
+        return ["-"] * 4
+    mean = f"{row['mean']:.4f} ± {row['seed_deviation']:.4f}"
+    train, seconds = f"{row['train_bits_per_dim']:.4f}", f"{row['seconds']:.0f}"
+    return [mean, train, f"{row['parameters']:,}", seconds]
+
+
 def results_page() -> str:
     """RESULTS.md."""
     return f"""# Results
@@ -79,6 +114,13 @@ once; ± is the standard error of the mean over the examples.
 Cost of a sample in parallel forward passes of the same batch:
 
 {sampling()}
+
+Ablations: PixelCNN, Gated PixelCNN and PixelCNN++ at small size, and PixelCNN++ with one change each
+(`experiments/ablations/`, `make ablations`). Here bits/dim is the mean over three seeds and ± the deviation of one
+seed; differences of that size say nothing. The networks are small and the budgets short, the same for all variants of
+a data set: read the order, not the size, and only down a column. `train` is the same number on training images.
+
+{ablations()}
 """
 
 

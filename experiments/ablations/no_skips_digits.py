@@ -1,0 +1,13 @@
+"""PixelCNN++ on digits, nothing passed from the way down to the way up.
+
+Change: model.skips=False
+"""
+
+from pixel_cnn_story import digits, pixel_cnn_pp
+
+from gen_jax.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """The full network of pixel_cnn_story.py with one change."""
+    return digits(pixel_cnn_pp, skips=False)

@@ -1,0 +1,13 @@
+"""PixelCNN++ on digits, without the upper stream, so that what lies above to the right is not seen.
+
+Change: model.two_streams=False
+"""
+
+from pixel_cnn_story import digits, pixel_cnn_pp
+
+from gen_jax.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """The full network of pixel_cnn_story.py with one change."""
+    return digits(pixel_cnn_pp, two_streams=False)

@@ -1,0 +1,13 @@
+"""PixelCNN++ on MNIST: two streams, strides, skips, dropout, mixture of logistics.
+
+Change: none
+"""
+
+from pixel_cnn_story import mnist, pixel_cnn_pp
+
+from gen_jax.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """The network of pixel_cnn_story.py at this size."""
+    return mnist(pixel_cnn_pp)

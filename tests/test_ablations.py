@@ -1,0 +1,128 @@
+"""The ablations: every config says exactly what it changes, and the runner trains each run once."""
+
+import json
+import runpy
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gen_jax import InputError, functional
+from gen_jax.density import num_parameters
+from gen_jax.evaluate.catalogue import SOURCE
+from gen_jax.experiment import differences, from_tree, load_config, replace, to_tree
+from gen_jax.train.workdir import WorkDir
+
+FOLDER = SOURCE / "experiments" / "ablations"
+PROGRAM = runpy.run_path(str(FOLDER / "run.py"), run_name="run")
+TABLES = runpy.run_path(str(SOURCE / "experiments" / "tables.py"), run_name="tables")
+VARIANTS, DATASETS = PROGRAM["VARIANTS"], PROGRAM["DATASETS"]
+CASES = [(variant, dataset) for variant in VARIANTS for dataset in DATASETS]
+TINY = ("steps=4", "batch_size=8", "evaluate.every=2", "evaluate.batch_size=64")
+TINY += ("evaluate.examples=64", "optimizer.learning_rate.warmup=1")
+
+
+def test_there_are_no_other_configs():
+    others = {"run", "pixel_cnn_story"}
+    files = {path.stem for path in FOLDER.glob("*.py")}
+    assert files == others | {f"{variant}_{dataset}" for variant, dataset in CASES}
+
+
+@pytest.mark.parametrize(("variant", "dataset"), CASES)
+def test_a_config_is_its_base_with_the_stated_change(variant, dataset):
+    """It also initialises at its data's size, survives JSON and takes a seed."""
+    path = PROGRAM["config_path"](variant, dataset)
+    experiment = load_config(path, ["seed=1"])
+    assert (experiment.data.name, experiment.seed) == (dataset, 1)
+    assert from_tree(json.loads(json.dumps(to_tree(experiment)))) == experiment
+    x = jnp.zeros((2, *experiment.model.event.shape), jnp.int32)
+    shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x)
+    assert num_parameters(experiment.model, shapes) > 0
+
+    base = load_config(PROGRAM["config_path"]("pixel_cnn_pp", dataset), ["seed=1"])
+    stated = PROGRAM["change"](path)
+    if stated == "model":
+        [line] = differences(to_tree(base), to_tree(experiment))
+        assert line.startswith("model: ")
+        assert experiment.system == variant
+        return
+    for override in stated.split() if stated != "none" else ():
+        assert replace(base, override) != base
+        base = replace(base, override)
+    assert experiment == base
+
+
+def blocks(model) -> int:
+    """Residual networks on the way down and up."""
+    return (2 * model.resnets + 1) * model.resolutions - 1
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_without_strides_there_are_as_many_residual_networks(dataset):
+    full, flat = (
+        load_config(PROGRAM["config_path"](variant, dataset)).model
+        for variant in ("pixel_cnn_pp", "no_strides")
+    )
+    assert blocks(full) == blocks(flat)
+
+
+def test_the_runner_trains_each_run_once(tmp_path, data_dir, monkeypatch):
+    runs, variants = tmp_path / "runs", ("pixel_cnn", "gated_pixel_cnn")
+    out = tmp_path / "results"
+    out.mkdir()
+    small = [*TINY, "model.depth=1", "model.features=2", "model.head_features=2"]
+    monkeypatch.setitem(PROGRAM["ablate"].__globals__, "SEEDS", (0, 1))
+
+    def ablate(overrides):
+        return PROGRAM["ablate"]("digits", runs, out, variants, overrides, data_dir)
+
+    path = ablate(small)
+    assert path == out / "ablations_digits.json"
+    found = json.loads(path.read_text())
+    assert (found["ablation"], found["steps"], found["batch_size"]) == ("digits", 4, 8)
+    assert (found["test_examples"], found["train_examples"]) == (359, 1000)
+    assert {"device", "cpu", "threads", "git", "dirty"} <= found.keys()
+    assert [row["variant"] for row in found["rows"]] == list(variants)
+    for row in found["rows"]:
+        values = row["bits_per_dim"]
+        assert len(set(values)) == 2
+        assert row["mean"] == pytest.approx(sum(values) / 2)
+        assert 0 < row["seed_deviation"] < max(values) - min(values)
+        assert 0 < row["stderr"] < row["train_bits_per_dim"]
+        assert row["parameters"] > 0
+        assert row["seconds"] > 0
+
+    def untouched(*args):
+        raise AssertionError("trained again")
+
+    before = path.read_text()
+    with monkeypatch.context() as patch:
+        patch.setitem(PROGRAM["finished"].__globals__, "train", untouched)
+        assert ablate(small) == path
+    assert path.read_text() == before
+
+    with pytest.raises(InputError, match=r"steps: 4 -> 6"):
+        ablate([*small, "steps=6"])
+    assert path.read_text() == before
+    assert len(list(runs.iterdir())) == 4
+    assert WorkDir(runs / "gated_pixel_cnn_digits_1").experiment().seed == 1
+
+    monkeypatch.setitem(TABLES["ablations"].__globals__, "RESULTS", out)
+    row = found["rows"][1]
+    table = TABLES["ablations"]().splitlines()
+    assert len(table) == 6
+    cell = f"{row['mean']:.4f} ± {row['seed_deviation']:.4f}"
+    assert table[3].startswith(f"| `gated_pixel_cnn` | `model` | {cell} |")
+    assert table[3].endswith("| - | - | - | - |")
+    assert TABLES["table"]().count("\n") == 1  # no result file among them
+
+
+def test_a_set_that_is_not_prepared_costs_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["run.py", "mnist", "--runs", str(tmp_path / "runs")])
+    monkeypatch.setattr("gen_jax.runtime.set_up", lambda: None)
+    assert PROGRAM["main"]() == 0
+    done = capsys.readouterr()
+    assert done.out == ""
+    assert done.err.startswith("no ablations on mnist: data set 'mnist' is not prepared in ")
+    assert not (tmp_path / "runs").exists()
