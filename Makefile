@@ -1,4 +1,5 @@
-# make demo: from a fresh clone to a bits/dim with a report. make test: everything that CI checks.
+# make sample: digits from the trained model that comes along. make demo: train it, with bits/dim and a report.
+# make test: everything that CI checks.
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
@@ -7,7 +8,10 @@ RUN := runs/demo
 FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$p && exit; done
 
-.PHONY: demo test test-slow format tables ablations clean
+.PHONY: sample demo test test-slow format tables ablations clean
+
+sample: $(VENV)/installed
+	$(BIN)/gen-jax sample experiments/models/gated_pixel_cnn_digits --num 64 --out samples.png
 
 demo: $(VENV)/installed
 	@$(BIN)/gen-jax data prepare digits >/dev/null
