@@ -118,7 +118,8 @@ Cost of a sample in parallel forward passes of the same batch:
 Ablations: PixelCNN, Gated PixelCNN and PixelCNN++ at small size, and PixelCNN++ with one change each
 (`experiments/ablations/`, `make ablations`). Here bits/dim is the mean over three seeds and ± the deviation of one
 seed; differences of that size say nothing. The networks are small and the budgets short, the same for all variants of
-a data set: read the order, not the size, and only down a column. `train` is the same number on training images.
+a data set: read the order, not the size, and only down a column. `train` is the same number on training images;
+seconds are of training, validation included, and compilation where it was not cached.
 
 {ablations()}
 """

@@ -11,11 +11,11 @@ from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.train.optimizer import Adam, WarmupCosine
 
 DROPOUT = 0.3
-DIGITS_STEPS, MNIST_STEPS = 1200, 500
+DIGITS_STEPS, MNIST_STEPS = 1000, 300
 
 
 def digits(network: Callable[..., Any], **changes: Any) -> Experiment:
-    """1,079 training images: about 18 epochs, so that overfitting shows; validation on all of its 359."""
+    """1,079 training images: about 15 epochs, so that overfitting shows; validation on all of its 359."""
     return Experiment(
         model=network(image(8, 8, levels=17), **changes),
         data=Data("digits"),
