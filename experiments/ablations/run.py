@@ -36,8 +36,8 @@ VARIANTS = (
     "no_dropout",
 )
 SEEDS = (0, 1, 2)
-TEST_EXAMPLES = {"mnist": 2000}  # the first so many, else all
-TRAIN_EXAMPLES = 1000  # of the training split, to see how far its number lies below the test's
+TEST_EXAMPLES = {"mnist": 1000}  # the first so many, else all
+TRAIN_EXAMPLES = 500  # of the training split, to see how far its number lies below the test's
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
 """PixelCNN++ on CIFAR-10 (32x32 colour, 256 levels), small enough for a quarter of an hour on two cores.
 
 Command: gen-jax train experiments/configs/pixel_cnn_pp_cifar10_small.py
-Hardware: 2 CPU cores, about 15 minutes
+Hardware: 2 CPU cores, about 15 minutes alone (34 minutes beside other work)
 Published: 2.92 bits/dim on test (Salimans et al. 2017, 1701.05517), with 165 times the parameters and 5 days
-Expected: <= 4.3 bits/dim on validation (the last 5,000 training images), exact
+Expected: <= 4.3 bits/dim on validation (the last 5,000 training images), exact; measured 3.717
 """
 
 from gen_jax import PixelCNNPP, image

@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/pixel_cnn_pp_digits.py
 Hardware: 2 CPU cores, about a minute
-Expected: <= 1.85 bits/dim on test, exact; independent pixels need 2.41
+Expected: <= 1.80 bits/dim on test, exact; measured 1.766, independent pixels need 2.41
 """
 
 from gen_jax import PixelCNNPP, image

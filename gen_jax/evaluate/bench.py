@@ -21,7 +21,7 @@ from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.typing import image
 
-REPEATS = 9
+REPEATS = 5
 NAIVE_SITES = 8
 GREY, COLOUR = image(28, 28), image(32, 32, channels=3)
 MODELS = {
