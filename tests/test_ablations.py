@@ -80,7 +80,7 @@ def test_the_runner_trains_each_run_once(tmp_path, data_dir, monkeypatch):
     assert path == out / "ablations_digits.json"
     found = json.loads(path.read_text())
     assert (found["ablation"], found["steps"], found["batch_size"]) == ("digits", 4, 8)
-    assert (found["test_examples"], found["train_examples"]) == (359, 1000)
+    assert (found["test_examples"], found["train_examples"]) == (359, 500)
     assert {"device", "cpu", "threads", "git", "dirty"} <= found.keys()
     assert [row["variant"] for row in found["rows"]] == list(variants)
     for row in found["rows"]:
