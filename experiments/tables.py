@@ -106,8 +106,8 @@ def results_page() -> str:
     """RESULTS.md."""
     return f"""# Results
 
-Generated from the JSON files of this folder by `make tables`. Test data, averaged weights, every example
-once; ± is the standard error of the mean over the examples.
+Generated from the JSON files of this folder by `make tables`. Averaged weights, every example of the
+named split once; ± is the standard error of the mean over the examples.
 
 {table()}
 

@@ -5,7 +5,7 @@ JAX is compiled, PyTorch eager, channels last, under inference_mode. Its kernels
 the clock runs, as its users do; JAX does that within every pass. After a warm-up the two take turns; times are medians,
 `ratio` is the median of JAX's time over PyTorch's turn by turn: above 1 PyTorch is faster.
 
-PyTorch is no dependency of gen_jax: pip install torch --index-url https://download.pytorch.org/whl/cpu
+PyTorch is no dependency of gen_jax: `pip install torch` brings it.
 """
 
 import argparse

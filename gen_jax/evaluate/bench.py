@@ -2,7 +2,7 @@
 
 Method: every program is compiled and run once before it is timed, and waited for to the end. Forward pass and sample
 take turns, so that a change of the machine's speed meets both; `forward_passes` is the median of the ratios turn by
-turn, the times are medians. The naive loop (one full pass a site) is timed over its first eight sites, each of which
+turn, the times are medians. The naive loop (one full pass a site) is timed over its first four sites, each of which
 costs the same, and its time for all of them is that times their number.
 """
 
@@ -22,7 +22,7 @@ from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.typing import image
 
 REPEATS = 5
-NAIVE_SITES = 8
+NAIVE_SITES = 4
 GREY, COLOUR = image(28, 28), image(32, 32, channels=3)
 MODELS = {
     "gated_pixel_cnn 28x28 grey, 2 levels": GatedPixelCNN(image(28, 28, levels=2), depth=5),
