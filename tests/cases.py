@@ -67,7 +67,7 @@ CASES = {
         PixelCNN(image(4, 4, 3, 4), depth=1, features=6, first_kernel=3, head_features=12),
     ),
     "pixel_cnn_pp": Case(
-        PixelCNNPP(image(4, 4, 1, 2), resolutions=3, **TINY),
+        PixelCNNPP(image(2, 4, 1, 2), resolutions=2, **TINY),
         PixelCNNPP(image(8, 4, 1, 5), resolutions=3, **TINY),
     ),
     "pixel_cnn_pp_colour": Case(
@@ -79,7 +79,7 @@ CASES = {
         PixelCNNPP(image(2, 4, 3, 2), num_classes=3, resolutions=2, **TINY),
     ),
     "pixel_cnn_pp_softmax": Case(
-        PixelCNNPP(image(2, 4, 1, 2), resolutions=2, **{**TINY, "mixtures": None}),
+        PixelCNNPP(image(2, 2, 1, 3), resolutions=2, **{**TINY, "mixtures": None}),
         PixelCNNPP(image(4, 6, 1, 3), resolutions=2, skips=False, **{**TINY, "mixtures": None}),
     ),
     "pixel_cnn_pp_one_stream": Case(
