@@ -128,6 +128,18 @@ def parser() -> Parser:
     evaluate.add_argument("--limit", type=positive, help="only the first N examples")
     data_dir(evaluate)
 
+    certify = add(
+        "certify",
+        "Check the laws on the trained weights: causal, normalised, step = parallel, samples follow p, finite.",
+        "gen-jax certify runs/gated_pixel_cnn_digits",
+        json=True,
+    )
+    certify.add_argument("workdir", type=Path)
+    certify.add_argument("--split", default="validation")
+    certify.add_argument("--examples", type=positive, default=12, help="real images to try (12)")
+    certify.add_argument("--seed", type=natural, default=0)
+    data_dir(certify)
+
     sample = add(
         "sample",
         "Draw new examples.",
@@ -259,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from gen_jax import commands
 
-        commands.run(args)
+        return commands.run(args)
     except SaveError as error:
         _leave(str(error))
     except InputError as error:
@@ -284,7 +296,6 @@ def main(argv: list[str] | None = None) -> int:
         goes_on = args.command == "train"
         more = "; the same command continues from the last checkpoint" if goes_on else ""
         return _fail(f"interrupted{more}", 130)
-    return 0
 
 
 def _fail(sentence: str, status: int) -> int:

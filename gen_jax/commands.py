@@ -10,12 +10,12 @@ from typing import Any
 from gen_jax.errors import InputError
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command that was parsed."""
+def run(args: argparse.Namespace) -> int:
+    """Run the command that was parsed; its exit status."""
     name = "_".join(
         filter(None, (args.command, getattr(args, "action", None), getattr(args, "subject", None)))
     )
-    globals()[f"_{name}"](args)
+    return globals()[f"_{name}"](args) or 0
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -43,7 +43,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     import jax
 
     from gen_jax import runtime
-    from gen_jax.evaluate import results
+    from gen_jax.evaluate import certificate, results
     from gen_jax.evaluate.likelihood import Likelihoods
     from gen_jax.evaluate.run import load_run
     from gen_jax.train.loop import load_split
@@ -67,7 +67,29 @@ def _evaluate(args: argparse.Namespace) -> None:
     else:
         what = f"{record['system']} on {split.dataset} {split.split}"
         count = len(result.per_example)
-        print(f"{what}: {result}, {count} examples, trained in {record['seconds']:.0f} s")
+        certified = certificate.standing(run.workdir, run.variables).sentence
+        print(
+            f"{what}: {result}, {count} examples, trained in {record['seconds']:.0f} s, {certified}"
+        )
+
+
+def _certify(args: argparse.Namespace) -> int:
+    from gen_jax import runtime
+    from gen_jax.evaluate import certificate, results
+    from gen_jax.evaluate.certify import certify
+    from gen_jax.evaluate.run import load_run
+    from gen_jax.train.loop import load_split
+    from gen_jax.train.workdir import write_atomically
+
+    runtime.set_up()
+    run = load_run(args.workdir)
+    split = load_split(run.experiment, args.split, args.data_dir)
+    record = certify(run, split, args.examples, args.seed)
+    write_atomically(run.workdir.certificate, results.dumps(record))
+    where = "the laws hold" if record["passed"] else "NOT certified: a law fails"
+    what = f"{record['system']} of step {run.step}, {where}, {record['seconds']:.0f} s"
+    _say(args, record, f"{certificate.table(record)}\n{what}; in {run.workdir.certificate}")
+    return 0 if record["passed"] else 1
 
 
 def _sample(args: argparse.Namespace) -> None:

@@ -30,8 +30,8 @@ TINY = (
     " optimizer.learning_rate.warmup=1"
 )
 COMMANDS = (
-    "train, evaluate, sample, complete, report, list, data, data list, data prepare, data export,"
-    " data import, bench, bench sampling"
+    "train, evaluate, certify, sample, complete, report, list, data, data list,"
+    " data prepare, data export, data import, bench, bench sampling"
 )
 
 

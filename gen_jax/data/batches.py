@@ -45,6 +45,11 @@ class Batches:
         return batch
 
 
+def spread(total: int, count: int) -> np.ndarray:
+    """At most `count` indices spread evenly over a split: some sets are sorted by class."""
+    return np.linspace(0, total - 1, min(count, total)).astype(int)
+
+
 def take(split: Split, indices: np.ndarray, conditional: bool) -> Batch:
     """The examples at `indices`, with labels for a conditional model."""
     return {

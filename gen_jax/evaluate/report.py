@@ -13,12 +13,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from gen_jax.data.batches import take
+from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split, SplitError
 from gen_jax.density import bits_per_dim
-from gen_jax.evaluate import draw, pictures
+from gen_jax.evaluate import certificate, draw, pictures
 from gen_jax.evaluate.catalogue import summary
-from gen_jax.evaluate.results import versions
+from gen_jax.evaluate.results import protocol, versions
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.train import sharding
 from gen_jax.train.loop import load_split
@@ -83,8 +83,20 @@ def _number(run: Run) -> str:
     facts = f"{result['parameters']:,} parameters, {result['seconds']:.0f} s of training on {result['cpu']}"
     return (
         f"<p class='number'>{markup.escape(summary(result))}</p><p>{markup.escape(result['protocol'])}.<br>"
-        f"{markup.escape(facts)}. {'Certified.' if result['certified'] else 'Not certified.'}</p>"
+        f"{markup.escape(facts)}.</p>{_certificate(run, result)}"
     )
+
+
+def _certificate(run: Run, result: dict[str, Any]) -> str:
+    """Whether the weights are certified, and the number too; the table of laws where the certificate is theirs."""
+    found = certificate.standing(run.workdir, run.variables)
+    words = found.sentence
+    if found.state == "certified" and not (
+        result["certified"] and result["protocol"] == protocol(run)
+    ):
+        words = "the weights are certified, the number was written before: evaluate them again"
+    table = f"<pre>{markup.escape(certificate.table(found.record))}</pre>" if found.record else ""
+    return f"<p>{markup.escape(words[0].upper() + words[1:])}.</p>{table}"
 
 
 def _curves(run: Run) -> str:
@@ -129,7 +141,7 @@ def _samples(run: Run) -> str:
 
 
 def _completions(run: Run, given: Split) -> str:
-    event, chosen = run.experiment.model.event, _spread(given.x, COMPLETIONS)
+    event, chosen = run.experiment.model.event, spread(len(given), COMPLETIONS)
     keep, shown = draw.kept_region("top:0.5", event.shape), given.x[chosen]
     labels = given.labels[chosen] if run.conditional and given.labels is not None else None
     drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
@@ -139,7 +151,7 @@ def _completions(run: Run, given: Split) -> str:
 
 def _heat_maps(run: Run, given: Split) -> str:
     model, event = run.experiment.model, run.experiment.model.event
-    chosen = _spread(given.x, HEAT_MAPS)
+    chosen = spread(len(given), HEAT_MAPS)
     x = given.x[chosen]
     batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
     sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
@@ -163,11 +175,6 @@ def _heat_maps(run: Run, given: Split) -> str:
         f"<p>-log2 p(x_i | x_&lt;i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
         + _figure(figure)
     )
-
-
-def _spread(images: np.ndarray, count: int) -> np.ndarray:
-    """Indices spread evenly over the split: some sets are sorted by class."""
-    return np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
 
 
 def _run(run: Run) -> str:

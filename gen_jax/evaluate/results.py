@@ -12,6 +12,7 @@ import jax
 
 from gen_jax.data.prepared import Split
 from gen_jax.density import num_parameters
+from gen_jax.evaluate import certificate
 from gen_jax.evaluate.likelihood import Result
 from gen_jax.evaluate.machine import machine
 from gen_jax.evaluate.run import Run
@@ -48,7 +49,7 @@ def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
         "value": experiment.model.value,
         "draws": None if experiment.model.value == "exact" else 1,
         "protocol": protocol(run),
-        "certified": False,
+        "certified": certificate.standing(run.workdir, run.variables).state == "certified",
         "file_bytes": None,
         "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in weights),
         "parameters": num_parameters(experiment.model, run.variables),

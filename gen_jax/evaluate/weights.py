@@ -1,7 +1,8 @@
 """A trained model as a small folder: config.json, metrics.jsonl, result.json and the evaluated weights as weights.npz.
 
-Arrays lie under their paths in the tree of variables, so any reader of .npz can take them; the archive's own checksums
-find damage. It samples and evaluates like a work directory and cannot be trained on.
+The certificate goes along where it is of these weights. Arrays lie under their paths in the tree of variables, so any
+reader of .npz can take them; the archive's own checksums find damage. It samples and evaluates like a work directory
+and cannot be trained on.
 """
 
 import shutil
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 
 from gen_jax.errors import InputError
+from gen_jax.evaluate import certificate
 from gen_jax.train.workdir import WorkDir
 
 STEP = "step"
@@ -27,6 +29,8 @@ def export(workdir: WorkDir, variables: dict[str, Any], step: int, out: Path) ->
     for path in (workdir.config, workdir.metrics, workdir.result):
         if path.exists():
             shutil.copy(path, beside)
+    if certificate.standing(workdir, variables).fits:
+        shutil.copy(workdir.certificate, beside)
     arrays = {STEP: np.asarray(step), **_named(variables)}
     np.savez_compressed(WorkDir(beside).weights, **arrays)
     beside.rename(out)

@@ -1,4 +1,4 @@
-"""A work directory: config.json, checkpoints/, metrics.jsonl, result.json, report.html."""
+"""A work directory: config.json, checkpoints/, metrics.jsonl, result.json, certificate.json, report.html."""
 
 import contextlib
 import fcntl
@@ -47,6 +47,11 @@ class WorkDir:
     def result(self) -> Path:
         """What `evaluate` found."""
         return self.path / "result.json"
+
+    @property
+    def certificate(self) -> Path:
+        """What `certify` found, on which weights."""
+        return self.path / "certificate.json"
 
     def claim(self, experiment: Experiment, machine: dict[str, Any]) -> None:
         """Write config.json, or check that the one there is the same; InputError shows the difference.

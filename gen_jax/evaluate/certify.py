@@ -1,0 +1,91 @@
+"""The laws on the trained weights, at highest matmul precision, and the certificate that they make.
+
+Which laws: those of what the model's `log_prob` is. A bound's are stated and refused until they are built.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax.data.batches import spread, take
+from gen_jax.data.prepared import Split
+from gen_jax.errors import InputError
+from gen_jax.evaluate import certificate, laws
+from gen_jax.evaluate.machine import machine
+from gen_jax.evaluate.results import revision, versions
+from gen_jax.evaluate.run import Run
+
+Law = Callable[[laws.Subject], Iterator[laws.Row]]
+
+# An exact autoregressive mass. The size of a compressed file against the model's own bits joins here with the codec.
+AUTOREGRESSIVE: tuple[Law, ...] = (
+    laws.causal,
+    laws.normalised,
+    laws.steps,
+    laws.martingale,
+    laws.finite,
+)
+
+
+def laws_of(model: Any) -> tuple[Law, ...]:
+    """What a certificate of this model checks; InputError where there is nothing to check or it is not built."""
+    name = type(model).__name__
+    if model.kind == "none":
+        raise InputError(f"{name} has no likelihood: there is nothing to certify")
+    if model.value == "bound":
+        raise InputError(
+            f"the log_prob of {name} is a bound, whose certificate is not built yet; it will state draws and standard"
+            " error, IWAE-k against k, both sides of bidirectional Monte Carlo on simulated pairs, and the unit sum of"
+            " a tiny clone"
+        )
+    if model.value != "exact" or not hasattr(model, "sites"):
+        raise InputError(
+            f"{name} does not generate site by site; only certificates of exact autoregressive masses are built yet"
+        )
+    return AUTOREGRESSIVE
+
+
+def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, Any]:
+    """The certificate of a run: its laws on `examples` images spread over the split, extreme images and samples."""
+    begin, chosen = time.perf_counter(), laws_of(run.experiment.model)
+    rows = spread(len(split), examples)
+    real = take(split, rows, run.conditional)
+    variables = jax.device_put(run.variables, jax.local_devices()[0])
+    x = real["x"].astype(np.int32)
+    subject = laws.Subject(run.model, variables, x, real["cond"], seed)
+    with jax.default_matmul_precision("highest"):
+        found = [row for law in chosen for row in law(subject)]
+    return {
+        "system": run.experiment.system,
+        "passed": all(row.passed for row in found),
+        "step": run.step,
+        "parameters": certificate.parameter_hash(run.variables),
+        "config": certificate.config_hash(run.workdir),
+        "dataset": split.dataset,
+        "dataset_version": split.version,
+        "split": split.split,
+        "num_examples": len(rows),
+        "seed": seed,
+        "precision": f"compute {getattr(run.experiment.model, 'dtype', None) or 'float32'}, matmul precision highest",
+        "rows": [_record(row) for row in found],
+        "seconds": round(time.perf_counter() - begin, 1),
+        **machine(),
+        "versions": versions(),
+        **revision(),
+    }
+
+
+def _record(row: laws.Row) -> dict[str, Any]:
+    measured = row.measured if math.isfinite(row.measured) else None
+    return {
+        "law": row.law,
+        "measured": measured,
+        "limit": row.limit,
+        "unit": row.unit,
+        "passed": bool(row.passed),
+        "note": row.note,
+    }

@@ -1,0 +1,123 @@
+"""What laws are measured on: a model, its weights, real and extreme images, seeded choices.
+
+One device, one compiled forward pass of a few images at a time, so that equal inputs in equal places give equal bits
+and memory stays bounded.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Integer
+
+from gen_jax.density import Functional
+from gen_jax.typing import Variables
+
+CHUNK, RANDOM_SITES = 16, 16
+NUMBERS = 2**24  # of one array of parameters: 64 MiB in float32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, its weights on one device, real images with their classes, and the seed of all choices."""
+
+    pure: Functional
+    variables: Variables
+    x: np.ndarray
+    labels: np.ndarray | None
+    seed: int
+
+    @property
+    def model(self) -> Any:
+        """The module."""
+        return self.pure.model
+
+    @cached_property
+    def extremes(self) -> np.ndarray:
+        """All lowest, all highest, a checkerboard of both, noise."""
+        shape, levels = self.model.event.shape, self.model.levels
+        board = (levels - 1) * (sum(np.indices(shape)[: min(2, len(shape))]) % 2)
+        noise = np.random.default_rng(self.seed).integers(0, levels, shape)
+        images = [np.zeros(shape), np.full(shape, levels - 1), board, noise]
+        return np.stack(images).astype(self.x.dtype)
+
+    @cached_property
+    def every(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Real and extreme images, the extreme ones in different classes."""
+        both = np.concatenate([self.x, self.extremes])
+        if self.labels is None:
+            return both, None
+        return both, np.concatenate(
+            [self.labels, np.arange(len(self.extremes)) % self.model.num_classes]
+        )
+
+    def classes(self, n: int) -> np.ndarray | None:
+        """All classes in turn, for a conditional model."""
+        classes = self.model.num_classes
+        return np.arange(n, dtype=np.int32) % classes if classes else None
+
+    def chunks(
+        self, x: np.ndarray, labels: np.ndarray | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None, int]]:
+        """Equal chunks of images and classes, the last filled up with its first row; how many count."""
+        size = min(CHUNK, len(x), max(1, NUMBERS // (self.model.num_sites * self.model.head.size)))
+        for first in range(0, len(x), size):
+            rows = np.arange(first, first + size)
+            count = min(size, len(x) - first)
+            rows = np.where(rows < len(x), rows, first)
+            yield x[rows], None if labels is None else labels[rows], count
+
+    @cached_property
+    def params(self) -> Any:
+        """(x, classes) to the parameters of all sites: the parallel pass, compiled once."""
+        program = jax.jit(lambda variables, x, cond: self.model.apply(variables, x, cond))
+        return lambda x, cond: program(self.variables, x, cond)
+
+    @cached_property
+    def conditionals(self) -> Any:
+        """(params, x) to what the head says about the values of x, one image at a time."""
+
+        def one(model, pair):
+            params, values = pair
+            return _conditionals(model, params, values)
+
+        program = jax.jit(
+            lambda params, x: lax.map(
+                functools.partial(one, self.model), (params, self.model.site_values(x))
+            )
+        )
+        return lambda params, x: tuple(np.asarray(part) for part in program(params, x))
+
+    @cached_property
+    def chosen_sites(self) -> np.ndarray:
+        """Sites at corners, edges and the middle, and seeded others."""
+        event = self.model.event
+        sides = [{0, side // 2, side - 1} for side in event.shape[:2]]
+        rest = [range(side) for side in event.shape[2:]]
+        places = [np.ravel_multi_index(p, event.shape) for p in itertools.product(*sides, *rest)]
+        owner = np.empty(event.size, np.int64)
+        owner[self.model.sites] = np.arange(self.model.num_sites)[:, None]
+        rng, count = np.random.default_rng((self.seed, 0)), min(RANDOM_SITES, self.model.num_sites)
+        return np.union1d(owner[places], rng.choice(self.model.num_sites, count, replace=False))
+
+
+def _conditionals(
+    model: Any, params: Float[Array, "sites P"], values: Integer[Array, "sites V"]
+) -> tuple[Float[Array, " sites"], Float[Array, "sites V"], Float[Array, " sites"]]:
+    """How far each site's conditionals are from non-negative with sum 1, the values' own probabilities, entropy."""
+    own, entropy, wrong = [], jnp.zeros(len(values)), jnp.zeros(len(values))
+    for value in range(values.shape[-1]):
+        pmf = model.head.conditional(params, value, values)
+        off = jnp.maximum(jnp.abs(jnp.sum(pmf, axis=-1) - 1), -jnp.min(pmf, axis=-1))
+        wrong = jnp.maximum(wrong, off)
+        index = values[:, value, None].astype(jnp.int32)
+        own.append(jnp.take_along_axis(pmf, index, axis=-1)[:, 0])
+        entropy = entropy - jnp.sum(pmf * jnp.log(jnp.where(pmf > 0, pmf, 1)), axis=-1)
+    return wrong, jnp.stack(own, axis=-1), entropy
