@@ -40,6 +40,14 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def place(text: str) -> tuple[int, int]:
+    """ROW,COLUMN."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no ROW,COLUMN such as 4,4")
+    return int(parts[0]), int(parts[1])
+
+
 def temperature(text: str) -> float:
     """A positive finite number."""
     try:
@@ -164,6 +172,23 @@ def parser() -> Parser:
         "--keep", required=True, metavar="SIDE:FRACTION", help="what stays, such as top:0.5"
     )
     drawing(complete)
+
+    receptive = add(
+        "receptive-field",
+        "Draw the pixels that a pixel's distribution really depends on, for several models side by side.",
+        "gen-jax receptive-field runs/pixel_cnn_digits runs/gated_pixel_cnn_digits --site 5,2 --out field.png",
+        json=True,
+    )
+    receptive.add_argument("workdirs", type=Path, nargs="+", metavar="workdir")
+    receptive.add_argument("--site", type=place, required=True, metavar="ROW,COLUMN")
+    receptive.add_argument("--out", type=Path, required=True, help=".png")
+    receptive.add_argument("--split", default="validation")
+    receptive.add_argument("--examples", type=positive, default=8, help="images to average (8)")
+    receptive.add_argument(
+        "--noise", action="store_true", help="random images instead of the data set's"
+    )
+    receptive.add_argument("--seed", type=natural, default=0)
+    data_dir(receptive)
 
     report = add(
         "report",

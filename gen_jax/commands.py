@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     name = "_".join(
         filter(None, (args.command, getattr(args, "action", None), getattr(args, "subject", None)))
     )
-    return globals()[f"_{name}"](args) or 0
+    return globals()[f"_{name.replace('-', '_')}"](args) or 0
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -146,6 +146,32 @@ def _report(args: argparse.Namespace) -> None:
     runtime.set_up()
     write_atomically(args.out, report.html(args.workdirs, args.data_dir))
     print(f"report in {args.out}")
+
+
+def _receptive_field(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.evaluate import receptive_field
+    from gen_jax.evaluate.run import load_run
+
+    _check_out(args.out, (".png",))
+    runtime.set_up()
+    fields = []
+    for path in args.workdirs:
+        run = load_run(path)
+        name = path.resolve().name
+        receptive_field.site_of(run.experiment.model, args.site, name)  # before data are read
+        data = (run, args.examples, None if args.noise else args.split, args.data_dir, args.seed)
+        x, labels = receptive_field.images(*data)
+        model = (run.experiment.model, run.variables)
+        fields.append(receptive_field.field(*model, args.site, x, labels, name, args.seed))
+    receptive_field.picture(fields).savefig(args.out, dpi=150)
+    rows = [{"model": one.name, **one.counts()} for one in fields]
+    lines = [
+        f"{row['model']}: depends on {row['depends_on']} of {row['earlier']} earlier pixels, declares"
+        f" {row['declared']}, {row['undeclared']} undeclared"
+        for row in rows
+    ]
+    _say(args, {"out": str(args.out), "site": args.site, "models": rows}, "\n".join(lines))
 
 
 def _export(args: argparse.Namespace) -> None:

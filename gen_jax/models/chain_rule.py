@@ -32,6 +32,9 @@ class Autoregressive(nn.Module):
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "direct"
+    takes_reals: ClassVar[bool] = (
+        False  # `__call__` takes levels as reals too: it has gradients in x
+    )
 
     @property
     def levels(self) -> int:

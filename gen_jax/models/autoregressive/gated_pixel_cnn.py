@@ -5,14 +5,14 @@ and skip connections in the horizontal stack, class-conditional (van den Oord, K
 and Kavukcuoglu 2016, 1606.05328).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.errors import InputError
 from gen_jax.models.chain_rule import Autoregressive
@@ -39,6 +39,8 @@ class Cache(NamedTuple):
 
 class GatedPixelCNN(Autoregressive):
     """Images (H, W, C) of any number of levels; the features split into C groups, so C must divide them."""
+
+    takes_reals: ClassVar[bool] = True
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     depth: int = 5
@@ -94,7 +96,7 @@ class GatedPixelCNN(Autoregressive):
 
     def __call__(
         self,
-        x: Integer[Array, "B H W C"],
+        x: Num[Array, "B H W C"],
         cond: Int[Array, " B"] | None = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:

@@ -5,13 +5,13 @@ each sub-pixel; it does not see a cone to the upper right (van den Oord, Kalchbr
 section 3 and table 1).
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.errors import InputError
 from gen_jax.models.chain_rule import Autoregressive
@@ -92,6 +92,8 @@ class Cache(NamedTuple):
 class PixelCNN(Autoregressive):
     """Images (H, W, C) of any number of levels; features (h of the paper) split into C groups, so C divides them."""
 
+    takes_reals: ClassVar[bool] = True
+
     depth: int = 15
     features: int = 128
     first_kernel: int = 7
@@ -122,7 +124,7 @@ class PixelCNN(Autoregressive):
 
     def __call__(
         self,
-        x: Integer[Array, "B H W C"],
+        x: Num[Array, "B H W C"],
         cond: Int[Array, " B"] | None = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:

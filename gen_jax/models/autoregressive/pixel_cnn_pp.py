@@ -6,13 +6,13 @@ Karpathy, Chen and Kingma 2017, 1701.05517; layers as in their code).
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, LogisticMixture, head_for
@@ -39,6 +39,8 @@ class PixelCNNPP(Autoregressive):
     `mixtures` None is a softmax head, for one channel. Without `two_streams` the upper stream is missing and with it
     what lies above to the right; without `skips` the tensors passed from the way down to the way up.
     """
+
+    takes_reals: ClassVar[bool] = True
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     features: int = 160
@@ -104,7 +106,7 @@ class PixelCNNPP(Autoregressive):
 
     def __call__(
         self,
-        x: Integer[Array, "B H W C"],
+        x: Num[Array, "B H W C"],
         cond: Int[Array, " B"] | None = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:
