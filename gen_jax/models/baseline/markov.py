@@ -24,7 +24,7 @@ class Markov(Counting):
         """(levels - 1) (1 + (n - 1) levels): 2n - 1 for two levels."""
         return (self.levels - 1) * (1 + (self.event.size - 1) * self.levels)
 
-    def previous(self, x: Integer[Array, "B *event"]) -> Int[Array, "B sites"]:
+    def previous(self, x: Integer[Array, "B *event"]) -> Integer[Array, "B sites"]:
         """The value before each site, 0 before the first."""
         return jnp.pad(x.reshape(x.shape[0], -1)[:, :-1], ((0, 0), (1, 0)))
 

@@ -1,0 +1,233 @@
+"""A trained model as a lossless compressor: arrays of levels to the bytes of a file and back."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import islice
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax.coding import container, tiles
+from gen_jax.coding.container import LANES, Entry, Header, Kind
+from gen_jax.coding.frequencies import MAX_LEVELS
+from gen_jax.coding.tiles import Block
+from gen_jax.coding.transcoder import Transcoder, transcoder_for
+from gen_jax.errors import InputError
+from gen_jax.experiment import to_tree
+from gen_jax.train.logging import LOG
+from gen_jax.typing import Event, Variables
+
+SLACK, SLACK_BYTES = 0.005, 64  # law 10: how far a file may lie above the model's own bits
+
+
+@dataclass(frozen=True)
+class Content:
+    """What goes in and comes out: integers by name, first axis examples, and the class of each example.
+
+    `kept` is the dtype of the array of labels, "" where they were only told and do not come out again.
+    """
+
+    kind: Kind
+    arrays: dict[str, np.ndarray]
+    labels: np.ndarray | None = None
+    kept: str | None = None
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Names, dtypes and shapes."""
+        return tuple(Entry(name, x.dtype.str, x.shape) for name, x in self.arrays.items())
+
+    def checksum(self) -> bytes:
+        """8 bytes over everything."""
+        digest = hashlib.blake2b(
+            container.described(self.kind, self.kept, self.entries), digest_size=8
+        )
+        for x in self.arrays.values():
+            digest.update(np.ascontiguousarray(x).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i4").tobytes())
+        return digest.digest()
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a file costs, in bytes, and what the model says that it should, in bits; labels count in both."""
+
+    bytes: int
+    dims: int
+    model_bits: float
+    weights_bytes: int
+
+    def record(self) -> dict[str, Any]:
+        """`overhead` is the file against the model's bits, 0.01 for 1 %; the weights are never part of the file."""
+        real = 8 * self.bytes / self.dims
+        finite = math.isfinite(self.model_bits) and self.model_bits > 0
+        return {
+            "bytes": self.bytes,
+            "bits_per_dim": real,
+            "bits_per_dim_model": self.model_bits / self.dims if finite else None,
+            "overhead": 8 * self.bytes / self.model_bits - 1 if finite else None,
+            "weights_bytes": self.weights_bytes,
+        }
+
+    def __str__(self) -> str:
+        real, model = 8 * self.bytes / self.dims, self.model_bits / self.dims
+        return (
+            f"{self.bytes:,} bytes, {real:.4f} bits/dim (the model's own {model:.4f}, weights of"
+            f" {self.weights_bytes:,} bytes not included)"
+        )
+
+
+class Codec:
+    """The compressor of one model; programs are compiled once for each number of lanes."""
+
+    def __init__(self, model: Any, variables: Variables):
+        self.model, self.variables = model, variables
+        self.event: Event = model.event
+        self.transcoder = lru_cache(None)(self._transcoder)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """8 bytes over the model's config and every bit of its variables."""
+        digest = hashlib.blake2b(json.dumps(to_tree(self.model)).encode(), digest_size=8)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
+            x = np.asarray(leaf)
+            digest.update(f"{jax.tree_util.keystr(path)} {x.dtype.str} {x.shape}".encode())
+            digest.update(np.ascontiguousarray(x).tobytes())
+        return digest.digest()
+
+    def compress(self, content: Content) -> tuple[bytes, Size]:
+        """The bytes of a file; InputError where the content does not fit the model.
+
+        FloatingPointError where the file is larger than the model's own bits allow: then the probabilities that it
+        steps through are not those of its parallel pass.
+        """
+        levels = self.levels
+        container.checked(content.entries)
+        blocks = _Blocks([*content.arrays.values()], self.event, self._lanes(content.entries))
+        labels = self._labels(content, blocks.num_examples)
+        coded = self.transcoder(blocks.lanes).encode(blocks, labels)
+        header = Header(
+            self.fingerprint, content.checksum(), environment(), blocks.lanes, levels, content.kind,
+            content.kept, content.entries,
+        )  # fmt: skip
+        data = container.pack(header, coded.words)
+        stream = 4 * len(coded.words)
+        if 8 * (stream - SLACK_BYTES) > (1 + SLACK) * coded.model_bits:
+            raise FloatingPointError(
+                f"the coded images take {stream:,} bytes where the model's own log p says"
+                f" {coded.model_bits / 8:,.0f}: its steps do not agree with its parallel pass"
+            )
+        weights_bytes = sum(
+            leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.variables)
+        )
+        dims = sum(x.size for x in content.arrays.values())
+        return data, Size(len(data), dims, coded.model_bits, weights_bytes)
+
+    def decompress(self, data: bytes) -> Content:
+        """The content of a file; InputError where it is damaged or another model's."""
+        header, words = container.unpack(data)
+        if header.model != self.fingerprint:
+            raise InputError("it was compressed with another model, or other weights of this one")
+        fits = header.levels == self.levels and (header.labels is None) == (
+            not self.model.num_classes
+        )
+        if not fits:
+            raise InputError("it is damaged: its header does not fit the model")
+        here = environment()
+        if header.environment != here:
+            LOG.warning(
+                "compressed on %s, this is %s: should the probabilities differ in one bit, the checksum will say so",
+                header.environment, here,
+            )  # fmt: skip
+        small = np.min_scalar_type(
+            header.levels - 1
+        )  # pages that nothing is written to cost nothing
+        found = [np.zeros(entry.shape, small) for entry in header.entries]
+        try:
+            blocks = _Blocks(found, self.event, header.lanes)
+            labels = self.transcoder(header.lanes).decode(words, blocks, blocks.num_examples)
+        except (InputError, FloatingPointError) as error:
+            raise InputError(f"it is damaged or from another machine: {error}") from error
+        pairs = zip(header.entries, found, strict=True)
+        arrays = {entry.name: x.astype(entry.dtype) for entry, x in pairs}
+        content = Content(header.kind, arrays, labels, header.labels)
+        if content.checksum() != header.content:
+            raise InputError(
+                "it is damaged or from another machine: the checksum of the images does not agree"
+            )
+        return content
+
+    @property
+    def levels(self) -> int:
+        """Levels of the model's values; InputError where the codec cannot count them."""
+        if self.event.levels is None or self.event.levels > MAX_LEVELS:
+            raise InputError(f"the codec is for integers of at most {MAX_LEVELS} levels")
+        return self.event.levels
+
+    def _labels(self, content: Content, count: int) -> np.ndarray | None:
+        classes, labels = self.model.num_classes, content.labels
+        if labels is None:
+            if classes:
+                raise InputError(
+                    "the model is class-conditional: put an array `labels` beside the images or say --label K"
+                )
+            return None
+        if not classes:
+            raise InputError("the model has no classes: it takes no labels")
+        if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+            raise InputError(f"labels should be {count} integers, one for each example")
+        if labels.min() < 0 or labels.max() >= classes:
+            raise InputError(
+                f"labels run from {labels.min()} to {labels.max()}, the model has classes 0 to {classes - 1}"
+            )
+        return labels.astype(np.int32)
+
+    def _lanes(self, entries: tuple[Entry, ...]) -> int:
+        shapes = [tiles.as_events(entry.shape, self.event) for entry in entries]
+        count = tiles.count(shapes, self.event)
+        return next((lanes for lanes in LANES if lanes >= count), LANES[-1])
+
+    def _transcoder(self, lanes: int) -> Transcoder:
+        return transcoder_for(self.model, self.variables, lanes)
+
+
+def environment() -> str:
+    """What decides the bits of a float beside the program: backend and version of jax."""
+    return f"{jax.default_backend()} {jax.__version__}"
+
+
+class _Blocks:
+    """Arrays as blocks of `lanes` tiles."""
+
+    def __init__(self, arrays: list[np.ndarray], event: Event, lanes: int):
+        self._arrays = [x.reshape(tiles.as_events(x.shape, event)) for x in arrays]  # views
+        self._shapes = [x.shape for x in self._arrays]
+        self._event, self.lanes = event, lanes
+
+    @property
+    def num_examples(self) -> int:
+        return sum(shape[0] for shape in self._shapes)
+
+    def read(self, labels: np.ndarray | None) -> Iterator[Block]:
+        """Checked values, tile by tile."""
+        arrays = [tiles.values_of(x, self._event) for x in self._arrays]
+        for group, block in self._empty(labels):
+            tiles.cut(block, group, arrays, self._event)
+            yield block
+
+    def fill(self, labels: np.ndarray | None) -> Iterator[Block]:
+        """Empty blocks, whose values are put into the arrays."""
+        for group, block in self._empty(labels):
+            yield block
+            tiles.paste(block, group, self._arrays, self._event)
+
+    def _empty(self, labels: np.ndarray | None) -> Iterator[tuple[list[tiles.Tile], Block]]:
+        every = tiles.tiles(self._shapes, self._event)
+        while group := list(islice(every, self.lanes)):
+            yield group, tiles.empty(group, self._shapes, self._event, self.lanes, labels)

@@ -1,0 +1,161 @@
+"""The file: a header of what must be known before the first symbol, the coder's words, a checksum.
+
+    magic 4 | version 1 | model 8 | content 8 | environment text | lanes | levels | kind 1 | labels 1 |
+    number of arrays | each: name text, type 1, number of axes, axes | number of words | words 4 each | crc32 4
+
+Numbers are LEB128, text is its length and UTF-8, words and crc32 are little-endian. `model` is the fingerprint of
+config and parameters, `content` the checksum of what must come out, crc32 that of all bytes before it. There is exactly
+one container for a header and its words: `unpack` packs again and compares.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gen_jax.coding.frequencies import Words
+from gen_jax.errors import InputError
+
+MAGIC, VERSION = b"\x89GJX", 1
+KINDS = ("npz", "png")
+Kind = Literal["npz", "png"]
+TYPES = (
+    "|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", ">u2", ">i2", ">u4", ">i4", ">u8", ">i8",
+)  # fmt: skip
+MAX_AXES, MAX_VALUES = 8, 2**30
+LANES = tuple(2**k for k in range(7))
+UNLABELLED, NOT_KEPT = 254, 255  # of the byte `labels`; otherwise the type of the array `labels`
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An array of the file: its name, its dtype as numpy writes it, its shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything but the words. `labels` is the dtype of the array of labels, "" where none comes out again."""
+
+    model: bytes
+    content: bytes
+    environment: str
+    lanes: int
+    levels: int
+    kind: Kind
+    labels: str | None
+    entries: tuple[Entry, ...]
+
+
+def checked(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries; InputError where one file may not hold so much."""
+    if sum(math.prod(entry.shape) for entry in entries) > MAX_VALUES:
+        raise InputError(f"one file holds at most {MAX_VALUES:,} values; compress in several")
+    return entries
+
+
+def pack(header: Header, words: Words) -> bytes:
+    """The bytes of a file."""
+    body = MAGIC + bytes([VERSION]) + header.model + header.content
+    body += _text(header.environment) + _number(header.lanes) + _number(header.levels)
+    body += described(header.kind, header.labels, header.entries)
+    body += _number(len(words)) + words.astype("<u4").tobytes()
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def described(kind: Kind, labels: str | None, entries: tuple[Entry, ...]) -> bytes:
+    """What comes out, without its values; the content checksum covers it too."""
+    label = UNLABELLED if labels is None else TYPES.index(labels) if labels else NOT_KEPT
+    out = bytes([KINDS.index(kind), label]) + _number(len(entries))
+    for entry in entries:
+        out += _text(entry.name) + bytes([TYPES.index(entry.dtype)])
+        out += _number(len(entry.shape)) + b"".join(_number(side) for side in entry.shape)
+    return out
+
+
+def unpack(data: bytes) -> tuple[Header, Words]:
+    """Header and words; InputError where the bytes are no whole, undamaged container."""
+    if data[:4] != MAGIC:
+        raise InputError("it is no file of gen-jax compress")
+    if data[4:5] != bytes([VERSION]):
+        raise InputError(f"it is of another version of the format than {VERSION}, or cut off")
+    if len(data) < 9 or zlib.crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
+        raise InputError("it is damaged: its checksum does not agree")
+    try:
+        header, words = _parse(_Reader(data[5:-4]))
+        if pack(header, words) != data:
+            raise InputError("another spelling")
+    except (InputError, IndexError, ValueError) as error:
+        raise InputError("it is damaged: its header makes no sense") from error
+    checked(header.entries)
+    return header, words
+
+
+class _Reader:
+    """Takes bytes off the front; InputError where there are too few."""
+
+    def __init__(self, data: bytes):
+        self._data, self._at = data, 0
+
+    def take(self, count: int) -> bytes:
+        part = self._data[self._at : self._at + count]
+        if len(part) != count:
+            raise InputError("it ends too early")
+        self._at += count
+        return part
+
+    def number(self, highest: int = 2**63) -> int:
+        value, shift = 0, 0
+        while shift < 64:
+            byte = self.take(1)[0]
+            value |= (byte & 127) << shift
+            if byte < 128:
+                break
+            shift += 7
+        if value > highest:
+            raise InputError("a number is too large")
+        return value
+
+    def text(self) -> str:
+        return self.take(self.number(2**16)).decode("utf-8")
+
+
+def _parse(reader: _Reader) -> tuple[Header, Words]:
+    model, content, environment = reader.take(8), reader.take(8), reader.text()
+    lanes, levels = reader.number(), reader.number(2**32)
+    kind, label = KINDS[reader.take(1)[0]], reader.take(1)[0]
+    labels = None if label == UNLABELLED else "" if label == NOT_KEPT else TYPES[label]
+    entries = []
+    for _ in range(reader.number()):
+        name, dtype = reader.text(), TYPES[reader.take(1)[0]]
+        axes = reader.number(MAX_AXES)
+        entries.append(Entry(name, dtype, tuple(reader.number() for _ in range(axes))))
+    words = np.frombuffer(reader.take(4 * reader.number()), "<u4").astype(np.uint32)
+    names = [entry.name for entry in entries] + (["labels"] if labels else [])
+    sides = [side for entry in entries for side in entry.shape]
+    if (
+        lanes not in LANES
+        or not entries
+        or len(set(names)) != len(names)
+        or min(sides, default=0) < 1
+    ):
+        raise InputError("it has no lanes, holds nothing, or one name twice")
+    return Header(model, content, environment, lanes, levels, kind, labels, tuple(entries)), words
+
+
+def _number(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8")
+    return _number(len(data)) + data
