@@ -208,6 +208,37 @@ def parser() -> Parser:
     export.add_argument("workdir", type=Path)
     export.add_argument("--out", type=Path, required=True, help="a new folder")
 
+    compress = add(
+        "compress",
+        "Compress images without loss: a file of the model's own number of bits.",
+        "gen-jax compress runs/gated_pixel_cnn_digits digits.npz -o digits.gjx",
+        json=True,
+    )
+    compress.add_argument("workdir", type=Path)
+    compress.add_argument(
+        "images", type=Path, nargs="+", help="one .npz file of arrays, or PNG files"
+    )
+    compress.add_argument("-o", "--out", type=Path, required=True, help="a name in .gjx")
+    compress.add_argument(
+        "--label", type=int, help="class of all images, where the model has classes"
+    )
+
+    decompress = add(
+        "decompress",
+        "Give back what was compressed, bit for bit.",
+        "gen-jax decompress runs/gated_pixel_cnn_digits digits.gjx -o digits.npz",
+        json=True,
+    )
+    decompress.add_argument("workdir", type=Path)
+    decompress.add_argument("file", type=Path)
+    decompress.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="the .npz or .png file, or a new folder for several pictures",
+    )
+
     add("list", "Systems, configs, published and measured numbers.", "gen-jax list", json=True)
 
     data = add("data", "Prepare data sets.", "gen-jax data prepare digits")

@@ -187,6 +187,53 @@ def _export(args: argparse.Namespace) -> None:
     )
 
 
+def _compress(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.coding import files
+    from gen_jax.coding.codec import Codec
+    from gen_jax.evaluate.run import load_run
+    from gen_jax.train.workdir import write_bytes_atomically
+
+    _check_out(args.out, (".gjx",))
+    runtime.set_up()
+    run = load_run(args.workdir)
+    codec = Codec(run.experiment.model, run.variables)
+    content = files.read(args.images, codec.event, args.label)
+    data, size = codec.compress(content)
+    write_bytes_atomically(args.out, data)
+    found = {"out": str(args.out), "step": run.step, **size.record()}
+    _say(args, found, f"{size} in {args.out}")
+
+
+def _decompress(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.coding import container, files
+    from gen_jax.coding.codec import Codec
+    from gen_jax.evaluate.run import load_run
+
+    if not args.file.is_file():
+        raise InputError(f"no such file: {args.file}")
+    if not args.out.absolute().parent.is_dir():
+        raise InputError(f"-o: there is no folder {args.out.absolute().parent}")
+    runtime.set_up()
+    run = load_run(args.workdir)
+    codec = Codec(run.experiment.model, run.variables)
+    try:
+        data = args.file.read_bytes()
+        header, _ = container.unpack(data)
+        files.check_out(header.kind, len(header.entries), args.out)
+        content = codec.decompress(data)
+        files.write(content, args.out, codec.levels)
+    except InputError as error:
+        raise InputError(f"{args.file}: {error}") from error
+    count = sum(len(x) for x in content.arrays.values())
+    _say(
+        args,
+        {"out": str(args.out), "num": count, "arrays": list(content.arrays)},
+        f"{count} images in {args.out}",
+    )
+
+
 def _list(args: argparse.Namespace) -> None:
     from gen_jax.evaluate import catalogue
 

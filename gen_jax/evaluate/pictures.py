@@ -76,25 +76,33 @@ def _read_npz(path: Path, event: Event) -> np.ndarray:
 
 def _read_png(path: Path, event: Event) -> np.ndarray:
     assert event.levels is not None  # the caller has checked
+    return read_png(path, event.shape[2], event.levels, event.shape[:2])[0]
+
+
+def read_png(
+    path: Path, channels: int, levels: int, size: tuple[int, ...] | None = None
+) -> tuple[np.ndarray, str]:
+    """The levels (H, W, C) of a PNG, what `to_grey` made of them, and its mode; any size where none is said.
+
+    InputError where it is not of this size, of another mode, or holds bytes that no level gives.
+    """
     if not path.is_file():
         raise InputError(f"no such file: {path}")
     try:
         with Image.open(path) as picture:
             picture.load()
-            mode, size = picture.mode, (picture.height, picture.width)
-            pixels = np.asarray(picture.convert("RGB" if event.shape[2] == 3 else "L"))
+            mode, found = picture.mode, (picture.height, picture.width)
+            pixels = np.asarray(picture.convert("RGB" if channels == 3 else "L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is no readable PNG: {error}") from error
-    if mode not in (("RGB",) if event.shape[2] == 3 else ("L", "1")):
+    if mode not in (("RGB",) if channels == 3 else ("L", "1")):
         raise InputError(
-            f"{path} is a PNG of mode {mode}, the model is of {event.shape[2]} channel(s) of 8 bits"
+            f"{path} is a PNG of mode {mode}, the model is of {channels} channel(s) of 8 bits"
         )
-    if size != event.shape[:2]:
-        raise InputError(
-            f"{path} is {size[0]}x{size[1]}, the model is of {event.shape[0]}x{event.shape[1]}"
-        )
-    levels = event.levels
-    x = np.round(pixels.reshape(event.shape) * ((levels - 1) / 255)).astype(np.uint8)
-    if not np.array_equal(to_grey(x, levels), pixels.reshape(event.shape)):
+    if size not in (None, found):
+        raise InputError(f"{path} is {found[0]}x{found[1]}, the model is of {size[0]}x{size[1]}")
+    pixels = pixels.reshape(*found, channels)
+    x = np.round(pixels * ((levels - 1) / 255)).astype(np.uint8)
+    if not np.array_equal(to_grey(x, levels), pixels):
         raise InputError(f"{path} has values that are none of the model's {levels} grey levels")
-    return x
+    return x, mode

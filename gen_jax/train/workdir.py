@@ -141,10 +141,15 @@ def _noise(machine: dict[str, Any]) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write beside the file and rename: a reader sees the old text or the new one, a full disk keeps the old."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> None:
+    """The same for bytes."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
