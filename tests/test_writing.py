@@ -119,7 +119,7 @@ def test_an_interrupt_cleans_up_and_promises_nothing(root, good, monkeypatch, li
 
 
 def test_an_interrupted_training_continues(monkeypatch):
-    monkeypatch.setattr("gen_jax.commands.run", interrupt)
+    monkeypatch.setattr("gen_jax.commands.training._train", interrupt)
     status, _, err = call("train", "config.py")
     assert (status, err.count("the same command continues from the last checkpoint")) == (130, 1)
 

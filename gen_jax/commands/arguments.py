@@ -1,0 +1,111 @@
+"""What commands share: how one is declared, types of arguments, and how results are said."""
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gen_jax.errors import InputError
+
+INPUT_STATUS = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(INPUT_STATUS, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+Subparsers = argparse._SubParsersAction
+Run = Callable[[argparse.Namespace], int | None]
+
+
+def command(
+    of: Subparsers, name: str, summary: str, example: str, run: Run
+) -> argparse.ArgumentParser:
+    """Declare a command; `run` does it and returns its exit status, None for 0."""
+    parser = _declare(of, name, summary, example)
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return parser
+
+
+def group(of: Subparsers, name: str, summary: str, example: str) -> Subparsers:
+    """Declare a command that only has commands of its own."""
+    parser = _declare(of, name, summary, example)
+    return parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+
+def data_dir(parser: argparse.ArgumentParser) -> None:
+    """--data-dir."""
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="folder of prepared data sets ($TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+    )
+
+
+def check_out(path: Path, endings: tuple[str, ...] = (".png", ".npz")) -> None:
+    """InputError where no such file can be written, before anything long runs."""
+    if path.suffix not in endings:
+        raise InputError(f"--out needs a name that ends in {' or '.join(endings)}, not {path}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--out: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise InputError(f"--out: {path} is a folder")
+
+
+def say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:
+    """The result: an object under --json, else a sentence."""
+    print(json.dumps(record, indent=1) if args.json else sentence)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0, below 2^32."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
+    return int(text)
+
+
+def place(text: str) -> tuple[int, int]:
+    """ROW,COLUMN."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no ROW,COLUMN such as 4,4")
+    return int(parts[0]), int(parts[1])
+
+
+def temperature(text: str) -> float:
+    """A positive finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (0 < value < math.inf):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
+def _declare(of: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    return of.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )

@@ -1,0 +1,113 @@
+"""Cash a model in: compressed files and exported weights."""
+
+import argparse
+from pathlib import Path
+
+from gen_jax.commands.arguments import Subparsers, check_out, command, say
+from gen_jax.errors import InputError
+
+
+def add(commands: Subparsers) -> None:
+    """Commands that write a model's bytes."""
+    compress = command(
+        commands,
+        "compress",
+        "Compress images without loss: a file of the model's own number of bits.",
+        "gen-jax compress runs/gated_pixel_cnn_digits digits.npz -o digits.gjx",
+        run=_compress,
+    )
+    compress.add_argument("workdir", type=Path)
+    compress.add_argument(
+        "images", type=Path, nargs="+", help="one .npz file of arrays, or PNG files"
+    )
+    compress.add_argument("-o", "--out", type=Path, required=True, help="a name in .gjx")
+    compress.add_argument(
+        "--label", type=int, help="class of all images, where the model has classes"
+    )
+
+    decompress = command(
+        commands,
+        "decompress",
+        "Give back what was compressed, bit for bit.",
+        "gen-jax decompress runs/gated_pixel_cnn_digits digits.gjx -o digits.npz",
+        run=_decompress,
+    )
+    decompress.add_argument("workdir", type=Path)
+    decompress.add_argument("file", type=Path)
+    decompress.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="the .npz or .png file, or a new folder for several pictures",
+    )
+
+    export = command(
+        commands,
+        "export",
+        "The evaluated weights alone, as a small folder that samples and evaluates.",
+        "gen-jax export runs/gated_pixel_cnn_digits --out digits_model",
+        run=_export,
+    )
+    export.add_argument("workdir", type=Path)
+    export.add_argument("--out", type=Path, required=True, help="a new folder")
+
+
+def _compress(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.coding import files
+    from gen_jax.coding.codec import Codec
+    from gen_jax.evaluate.run import load_run
+    from gen_jax.train.workdir import write_bytes_atomically
+
+    check_out(args.out, (".gjx",))
+    runtime.set_up()
+    run = load_run(args.workdir)
+    codec = Codec(run.experiment.model, run.variables)
+    content = files.read(args.images, codec.event, args.label)
+    data, size = codec.compress(content)
+    write_bytes_atomically(args.out, data)
+    found = {"out": str(args.out), "step": run.step, **size.record()}
+    say(args, found, f"{size} in {args.out}")
+
+
+def _decompress(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.coding import container, files
+    from gen_jax.coding.codec import Codec
+    from gen_jax.evaluate.run import load_run
+
+    if not args.file.is_file():
+        raise InputError(f"no such file: {args.file}")
+    if not args.out.absolute().parent.is_dir():
+        raise InputError(f"-o: there is no folder {args.out.absolute().parent}")
+    runtime.set_up()
+    run = load_run(args.workdir)
+    codec = Codec(run.experiment.model, run.variables)
+    try:
+        data = args.file.read_bytes()
+        header, _ = container.unpack(data)
+        files.check_out(header.kind, len(header.entries), args.out)
+        content = codec.decompress(data)
+        files.write(content, args.out, codec.levels)
+    except InputError as error:
+        raise InputError(f"{args.file}: {error}") from error
+    count = sum(len(x) for x in content.arrays.values())
+    say(
+        args,
+        {"out": str(args.out), "num": count, "arrays": list(content.arrays)},
+        f"{count} images in {args.out}",
+    )
+
+
+def _export(args: argparse.Namespace) -> None:
+    from gen_jax.evaluate import weights
+    from gen_jax.evaluate.run import load_run
+
+    run = load_run(args.workdir)
+    size = weights.export(run.workdir, run.variables, run.step, args.out)
+    say(
+        args,
+        {"out": str(args.out), "step": run.step, "weights_bytes": size},
+        f"the weights of step {run.step} are in {args.out}, {size:,} bytes",
+    )

@@ -1,0 +1,134 @@
+"""Data sets: list, prepare, import, export."""
+
+import argparse
+import contextlib
+import io
+from pathlib import Path
+
+from gen_jax.commands.arguments import (
+    Subparsers,
+    check_out,
+    command,
+    data_dir,
+    group,
+    positive,
+    say,
+)
+
+
+def add(commands: Subparsers) -> None:
+    """`data` and its actions."""
+    actions = group(commands, "data", "Prepare data sets.", "gen-jax data prepare digits")
+    listing = command(
+        actions,
+        "list",
+        "Data sets and whether they are prepared.",
+        "gen-jax data list",
+        run=_list,
+    )
+    data_dir(listing)
+    prepare = command(
+        actions,
+        "prepare",
+        "Write a data set as ArrayRecord files.",
+        "gen-jax data prepare binarized_mnist --source binarized_mnist.npz",
+        run=_prepare,
+    )
+    prepare.add_argument("name")
+    prepare.add_argument(
+        "--source", help="file or folder with the original data; without it, they are downloaded"
+    )
+    data_dir(prepare)
+
+    importing = command(
+        actions,
+        "import",
+        "Turn your own files into a prepared data set: .npz, PNG, idx, CIFAR binary or text.",
+        "gen-jax data import photos my_photos/ --tiles 32",
+        run=_import,
+    )
+    importing.add_argument("name", help="lower-case letters, digits and _")
+    importing.add_argument("paths", type=Path, nargs="+", metavar="path")
+    importing.add_argument(
+        "--levels", type=positive, help="values are 0..LEVELS-1 (2 where all are 0 or 1, else 256)"
+    )
+    importing.add_argument(
+        "--tiles", type=positive, metavar="SIDE", help="cut images into SIDE x SIDE"
+    )
+    importing.add_argument("--length", type=positive, help="symbols of a text window (128)")
+    importing.add_argument(
+        "--split",
+        metavar="SHARES",
+        help="how to cut train (train=0.9,validation=0.05,test=0.05 where it is all there is)",
+    )
+    data_dir(importing)
+
+    export = command(
+        actions,
+        "export",
+        "Write examples of a prepared set as .npz.",
+        "gen-jax data export digits --split test --limit 12 --out digits.npz",
+        run=_export,
+    )
+    export.add_argument("name")
+    export.add_argument("--split", default="test")
+    export.add_argument("--limit", type=positive, help="only the first N examples")
+    export.add_argument("--out", type=Path, required=True)
+    data_dir(export)
+
+
+def _list(args: argparse.Namespace) -> None:
+    from gen_jax.data import prepared
+    from gen_jax.data.builders import BUILDERS
+    from gen_jax.data.importing.writer import imported
+
+    folder = args.data_dir or prepared.default_data_dir()
+    there = prepared.prepared_names(args.data_dir)
+    rows = [
+        {"name": name, "is": (builder.__doc__ or "").splitlines()[0], "prepared": name in there}
+        for name, builder in sorted(BUILDERS.items())
+    ] + [
+        {"name": name, "is": described, "prepared": True}
+        for name, described in imported(args.data_dir).items()
+        if name not in BUILDERS
+    ]
+    lines = [
+        f"  {row['name']:<23} {'prepared' if row['prepared'] else 'not prepared':<13} {row['is']}"
+        for row in rows
+    ]
+    found = {"data_dir": str(folder), "datasets": rows}
+    say(args, found, "\n".join([f"in {folder}:", *lines]))
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from gen_jax.data import prepared
+    from gen_jax.train.logging import log_to_stderr
+
+    log_to_stderr()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own talk
+        folder = prepared.prepare(args.name, args.data_dir, args.source)
+    say(args, {"name": args.name, "out": str(folder)}, f"{args.name} is in {folder}")
+
+
+def _import(args: argparse.Namespace) -> None:
+    from gen_jax.data.importing.importer import Options, import_files
+    from gen_jax.train.logging import log_to_stderr
+
+    log_to_stderr()
+    options = Options(args.levels, args.tiles, args.length, args.split)
+    with contextlib.redirect_stdout(io.StringIO()):  # as above
+        done = import_files(args.name, args.paths, options, args.data_dir)
+    say(args, done.record(), "\n".join(done.sentences()))
+
+
+def _export(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from gen_jax.data import prepared
+
+    check_out(args.out, (".npz",))
+    split = prepared.load(args.name, args.split, args.data_dir)
+    np.savez_compressed(args.out, images=split.x[: args.limit])
+    num = len(split.x[: args.limit])
+    record = {"name": args.name, "split": args.split, "num": num, "out": str(args.out)}
+    say(args, record, f"{num} examples of {args.name} {args.split} in {args.out}")

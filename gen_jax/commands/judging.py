@@ -1,0 +1,157 @@
+"""Judge a trained model: its number, its laws, its receptive field, a page about it."""
+
+import argparse
+from pathlib import Path
+
+from gen_jax.commands.arguments import (
+    Subparsers,
+    check_out,
+    command,
+    data_dir,
+    natural,
+    place,
+    positive,
+    say,
+)
+
+
+def add(commands: Subparsers) -> None:
+    """Commands that judge a run."""
+    evaluate = command(
+        commands,
+        "evaluate",
+        "bits/dim of the best checkpoint over a whole split.",
+        "gen-jax evaluate runs/gated_pixel_cnn_digits --split test",
+        run=_evaluate,
+    )
+    evaluate.add_argument("workdir", type=Path)
+    evaluate.add_argument("--split", default="test")
+    evaluate.add_argument("--limit", type=positive, help="only the first N examples")
+    data_dir(evaluate)
+
+    certify = command(
+        commands,
+        "certify",
+        "Check the laws on the trained weights: causal, normalised, step = parallel, samples follow p, finite.",
+        "gen-jax certify runs/gated_pixel_cnn_digits",
+        run=_certify,
+    )
+    certify.add_argument("workdir", type=Path)
+    certify.add_argument("--split", default="validation")
+    certify.add_argument("--examples", type=positive, default=12, help="real images to try (12)")
+    certify.add_argument("--seed", type=natural, default=0)
+    data_dir(certify)
+
+    receptive = command(
+        commands,
+        "receptive-field",
+        "Draw the pixels that a pixel's distribution really depends on, for several models side by side.",
+        "gen-jax receptive-field runs/pixel_cnn_digits runs/gated_pixel_cnn_digits --site 5,2 --out field.png",
+        run=_receptive_field,
+    )
+    receptive.add_argument("workdirs", type=Path, nargs="+", metavar="workdir")
+    receptive.add_argument("--site", type=place, required=True, metavar="ROW,COLUMN")
+    receptive.add_argument("--out", type=Path, required=True, help=".png")
+    receptive.add_argument("--split", default="validation")
+    receptive.add_argument("--examples", type=positive, default=8, help="images to average (8)")
+    receptive.add_argument(
+        "--noise", action="store_true", help="random images instead of the data set's"
+    )
+    receptive.add_argument("--seed", type=natural, default=0)
+    data_dir(receptive)
+
+    report = command(
+        commands,
+        "report",
+        "One HTML file that opens offline: curves, samples, completions, bits of each pixel, config.",
+        "gen-jax report runs/gated_pixel_cnn_digits --out report.html",
+        run=_report,
+    )
+    report.add_argument("workdirs", type=Path, nargs="+", metavar="workdir")
+    report.add_argument("--out", type=Path, required=True)
+    data_dir(report)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    import jax
+
+    from gen_jax import runtime
+    from gen_jax.evaluate import certificate, results
+    from gen_jax.evaluate.likelihood import Likelihoods
+    from gen_jax.evaluate.run import load_run
+    from gen_jax.train.loop import load_split
+    from gen_jax.train.workdir import write_atomically
+
+    runtime.set_up()
+    run = load_run(args.workdir)
+    split = load_split(run.experiment, args.split, args.data_dir)
+    likelihoods = Likelihoods(
+        run.model,
+        run.mesh,
+        run.experiment.evaluate.batch_size,
+        jax.random.key(run.experiment.seed),
+    )
+    result = likelihoods(run.variables, split, args.limit)
+    record = results.record(run, split, result)
+    if args.limit is None and args.split == "test":
+        write_atomically(run.workdir.result, results.dumps(record))
+    certified = certificate.standing(run.workdir, run.variables).sentence
+    what = f"{record['system']} on {split.dataset} {split.split}: {result}"
+    count, seconds = len(result.per_example), record["seconds"]
+    say(args, record, f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}")
+
+
+def _certify(args: argparse.Namespace) -> int:
+    from gen_jax import runtime
+    from gen_jax.evaluate import certificate, results
+    from gen_jax.evaluate.certify import certify
+    from gen_jax.evaluate.run import load_run
+    from gen_jax.train.loop import load_split
+    from gen_jax.train.workdir import write_atomically
+
+    runtime.set_up()
+    run = load_run(args.workdir)
+    split = load_split(run.experiment, args.split, args.data_dir)
+    record = certify(run, split, args.examples, args.seed)
+    write_atomically(run.workdir.certificate, results.dumps(record))
+    where = "the laws hold" if record["passed"] else "NOT certified: a law fails"
+    what = f"{record['system']} of step {run.step}, {where}, {record['seconds']:.0f} s"
+    say(args, record, f"{certificate.table(record)}\n{what}; in {run.workdir.certificate}")
+    return 0 if record["passed"] else 1
+
+
+def _receptive_field(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.evaluate import receptive_field
+    from gen_jax.evaluate.run import load_run
+
+    check_out(args.out, (".png",))
+    runtime.set_up()
+    fields = []
+    for path in args.workdirs:
+        run = load_run(path)
+        name = path.resolve().name
+        receptive_field.site_of(run.experiment.model, args.site, name)  # before data are read
+        data = (run, args.examples, None if args.noise else args.split, args.data_dir, args.seed)
+        x, labels = receptive_field.images(*data)
+        model = (run.experiment.model, run.variables)
+        fields.append(receptive_field.field(*model, args.site, x, labels, name, args.seed))
+    receptive_field.picture(fields).savefig(args.out, dpi=150)
+    rows = [{"model": one.name, **one.counts()} for one in fields]
+    lines = [
+        f"{row['model']}: depends on {row['depends_on']} of {row['earlier']} earlier pixels, declares"
+        f" {row['declared']}, {row['undeclared']} undeclared"
+        for row in rows
+    ]
+    say(args, {"out": str(args.out), "site": args.site, "models": rows}, "\n".join(lines))
+
+
+def _report(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.evaluate import report
+    from gen_jax.train.workdir import write_atomically
+
+    check_out(args.out, (".html",))
+    runtime.set_up()
+    write_atomically(args.out, report.html(args.workdirs, args.data_dir))
+    say(args, {"out": str(args.out)}, f"report in {args.out}")
