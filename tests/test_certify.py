@@ -12,7 +12,17 @@ from cases import build, labels, random_events
 from test_cli import call, own_cache, succeed  # noqa: F401
 from test_probes import GAN, VAE, Coupling
 
-from gen_jax import GatedPixelCNN, InputError, Markov, PixelCNN, PixelCNNPP, binary, image, points
+from gen_jax import (
+    GatedPixelCNN,
+    InputError,
+    Markov,
+    PixelCNN,
+    PixelCNNPP,
+    binary,
+    fingerprint,
+    image,
+    points,
+)
 from gen_jax.evaluate import certificate, laws
 from gen_jax.evaluate.certify import laws_of
 from gen_jax.evaluate.run import load_run
@@ -54,11 +64,11 @@ def copy(model, tmp_path):
     return shutil.copytree(model[0], tmp_path / "model")
 
 
-def subject(model, seed=0, variables=None, scale=0.4):
+def subject(model, seed=0, variables=None, scale=0.4, images=3):
     pure, built = build(model, seed, scale)
-    classes = labels(model, 3)
+    classes = labels(model, images)
     classes = None if classes is None else np.asarray(classes)
-    x = np.asarray(random_events(model, 3))
+    x = np.asarray(random_events(model, images))
     return Subject(pure, variables or built, x, classes, seed)
 
 
@@ -68,12 +78,12 @@ def failing(law, model, **options):
 
 def test_a_trained_model_certifies(model, data_dir):
     folder, printed, evaluated = model
-    assert printed.count("pass") == 7
+    assert printed.count("pass") == 9
     assert "the laws hold" in printed
     assert evaluated.endswith(", certified\n")
     record = json.loads((folder / "certificate.json").read_text())
     run = load_run(folder)
-    assert record["parameters"] == certificate.parameter_hash(run.variables)
+    assert record["parameters"] == fingerprint.of_variables(run.variables)
     assert record["step"] == run.step
     assert record["passed"] is True
     assert all(row["measured"] <= row["limit"] for row in record["rows"])
@@ -160,6 +170,18 @@ def test_a_cache_one_site_late_is_caught(monkeypatch):
     )
     assert failing(laws.steps, GREY) == {"step = parallel"}
     assert failing(laws.martingale, GREY, scale=1.5) == {"samples follow p"}
+    assert failing(laws.code_length, GREY, scale=1.5, images=400) == {"code length"}
+
+
+def test_bits_that_no_file_has_are_caught(monkeypatch):
+    """log p of one site left out: the file is larger than the number promises."""
+    right = GatedPixelCNN.log_prob_sites
+    monkeypatch.setattr(
+        GatedPixelCNN,
+        "log_prob_sites",
+        lambda self, *args, **kw: right(self, *args, **kw).at[:, 3].set(0.0),
+    )
+    assert failing(laws.code_length, GREY, images=400) == {"code length"}
 
 
 def test_a_sampler_at_another_temperature_is_caught(monkeypatch):

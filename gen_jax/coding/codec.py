@@ -1,7 +1,6 @@
 """A trained model as a lossless compressor: arrays of levels to the bytes of a file and back."""
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax import fingerprint
 from gen_jax.coding import container, tiles
 from gen_jax.coding.container import LANES, Entry, Header, Kind
 from gen_jax.coding.frequencies import MAX_LEVELS
@@ -35,17 +35,22 @@ class Content:
     kind: Kind
     arrays: dict[str, np.ndarray]
     labels: np.ndarray | None = None
-    kept: str | None = None
+    kept: str = ""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """Names, dtypes and shapes."""
         return tuple(Entry(name, x.dtype.str, x.shape) for name, x in self.arrays.items())
 
+    @property
+    def label_type(self) -> str | None:
+        """`kept`, None where there are no labels at all."""
+        return None if self.labels is None else self.kept
+
     def checksum(self) -> bytes:
         """8 bytes over everything."""
         digest = hashlib.blake2b(
-            container.described(self.kind, self.kept, self.entries), digest_size=8
+            container.described(self.kind, self.label_type, self.entries), digest_size=8
         )
         for x in self.arrays.values():
             digest.update(np.ascontiguousarray(x).data)
@@ -94,12 +99,8 @@ class Codec:
     @cached_property
     def fingerprint(self) -> bytes:
         """8 bytes over the model's config and every bit of its variables."""
-        digest = hashlib.blake2b(json.dumps(to_tree(self.model)).encode(), digest_size=8)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.variables):
-            x = np.asarray(leaf)
-            digest.update(f"{jax.tree_util.keystr(path)} {x.dtype.str} {x.shape}".encode())
-            digest.update(np.ascontiguousarray(x).tobytes())
-        return digest.digest()
+        both = fingerprint.of_tree(to_tree(self.model)) + fingerprint.of_variables(self.variables)
+        return hashlib.sha256(both.encode()).digest()[:8]
 
     def compress(self, content: Content) -> tuple[bytes, Size]:
         """The bytes of a file; InputError where the content does not fit the model.
@@ -114,7 +115,7 @@ class Codec:
         coded = self.transcoder(blocks.lanes).encode(blocks, labels)
         header = Header(
             self.fingerprint, content.checksum(), environment(), blocks.lanes, levels, content.kind,
-            content.kept, content.entries,
+            content.label_type, content.entries,
         )  # fmt: skip
         data = container.pack(header, coded.words)
         stream = 4 * len(coded.words)
@@ -156,7 +157,7 @@ class Codec:
             raise InputError(f"it is damaged or from another machine: {error}") from error
         pairs = zip(header.entries, found, strict=True)
         arrays = {entry.name: x.astype(entry.dtype) for entry, x in pairs}
-        content = Content(header.kind, arrays, labels, header.labels)
+        content = Content(header.kind, arrays, labels, header.labels or "")
         if content.checksum() != header.content:
             raise InputError(
                 "it is damaged or from another machine: the checksum of the images does not agree"

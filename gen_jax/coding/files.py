@@ -35,7 +35,7 @@ def read(paths: list[Path], model_event: Event, label: int | None = None) -> Con
     if content.labels is not None:
         raise InputError(f"--label: {paths[0]} has its own labels")
     count = sum(len(x) for x in content.arrays.values())
-    return Content(content.kind, content.arrays, np.full(count, label, np.int64), "")
+    return Content(content.kind, content.arrays, np.full(count, label, np.int64))
 
 
 def check_out(kind: Kind, count: int, out: Path) -> None:

@@ -27,6 +27,9 @@ def add(commands: Subparsers) -> None:
     evaluate.add_argument("workdir", type=Path)
     evaluate.add_argument("--split", default="test")
     evaluate.add_argument("--limit", type=positive, help="only the first N examples")
+    evaluate.add_argument(
+        "--compress", type=positive, metavar="N", help="also note what the first N take as a file"
+    )
     data_dir(evaluate)
 
     certify = command(
@@ -76,7 +79,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     import jax
 
     from gen_jax import runtime
-    from gen_jax.evaluate import certificate, results
+    from gen_jax.evaluate import certificate, file_size, results
     from gen_jax.evaluate.likelihood import Likelihoods
     from gen_jax.evaluate.run import load_run
     from gen_jax.train.loop import load_split
@@ -92,13 +95,15 @@ def _evaluate(args: argparse.Namespace) -> None:
         jax.random.key(run.experiment.seed),
     )
     result = likelihoods(run.variables, split, args.limit)
-    record = results.record(run, split, result)
+    file = file_size.measure(run, split, args.compress) if args.compress else None
+    record = results.record(run, split, result, file)
     if args.limit is None and args.split == "test":
         write_atomically(run.workdir.result, results.dumps(record))
     certified = certificate.standing(run.workdir, run.variables).sentence
     what = f"{record['system']} on {split.dataset} {split.split}: {result}"
     count, seconds = len(result.per_example), record["seconds"]
-    say(args, record, f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}")
+    lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}"]
+    say(args, record, "\n".join(lines + ([file_size.sentence(file)] if file else [])))
 
 
 def _certify(args: argparse.Namespace) -> int:

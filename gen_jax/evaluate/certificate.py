@@ -1,12 +1,9 @@
 """certificate.json: which laws held on which weights. It counts only for the same parameters under the same config."""
 
-import hashlib
 import json
 from typing import Any, Literal, NamedTuple
 
-import jax
-import numpy as np
-
+from gen_jax import fingerprint
 from gen_jax.train.workdir import WorkDir
 from gen_jax.typing import Variables
 
@@ -24,20 +21,9 @@ class Standing(NamedTuple):
         return self.state in ("certified", "failed")
 
 
-def parameter_hash(variables: Variables) -> str:
-    """SHA-256 over paths, types, shapes and bytes of all leaves."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(variables)):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
 def config_hash(workdir: WorkDir) -> str:
     """SHA-256 of the experiment in config.json."""
-    tree = workdir.read()["experiment"]
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    return fingerprint.of_tree(workdir.read()["experiment"])
 
 
 def standing(workdir: WorkDir, variables: Variables) -> Standing:
@@ -50,7 +36,7 @@ def standing(workdir: WorkDir, variables: Variables) -> Standing:
         step, laws = record["step"], {row["law"]: row["passed"] is True for row in record["rows"]}
     except (ValueError, KeyError, TypeError):
         return Standing("damaged", "not certified: certificate.json is damaged")
-    if of != (parameter_hash(variables), config_hash(workdir)):
+    if of != (fingerprint.of_variables(variables), config_hash(workdir)):
         return Standing(
             "stale",
             f"not certified: the certificate is stale, it is of other weights or another config (step {step})",

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax import fingerprint
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
@@ -21,12 +22,12 @@ from gen_jax.evaluate.run import Run
 
 Law = Callable[[laws.Subject], Iterator[laws.Row]]
 
-# An exact autoregressive mass. The size of a compressed file against the model's own bits joins here with the codec.
-AUTOREGRESSIVE: tuple[Law, ...] = (
+AUTOREGRESSIVE: tuple[Law, ...] = (  # an exact mass, site by site
     laws.causal,
     laws.normalised,
     laws.steps,
     laws.martingale,
+    laws.code_length,
     laws.finite,
 )
 
@@ -63,7 +64,7 @@ def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, A
         "system": run.experiment.system,
         "passed": all(row.passed for row in found),
         "step": run.step,
-        "parameters": certificate.parameter_hash(run.variables),
+        "parameters": fingerprint.of_variables(run.variables),
         "config": certificate.config_hash(run.workdir),
         "dataset": split.dataset,
         "dataset_version": split.version,

@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax import sampling
+from gen_jax.coding.codec import SLACK, SLACK_BYTES, Codec, Content
 from gen_jax.density import bits_per_dim, fold_in
+from gen_jax.errors import InputError
 from gen_jax.evaluate.subject import Subject
 
 DRAWS, DRAWN_AT_ONCE = 128, 64
@@ -49,7 +51,8 @@ def causal(s: Subject) -> Iterator[Row]:
     """
     model, sites = s.model, s.chosen_sites
     declared = np.stack([model.context(j)[sites] for j in range(model.num_sites)], axis=1)
-    compared = jax.jit(functools.partial(_compared, model), static_argnums=5)
+    own = jax.jit(functools.partial(_own, model), static_argnums=3)
+    moved_by = jax.jit(lambda one, two: jnp.max(jnp.abs(two - one), axis=(0, 2)))
     rng = np.random.default_rng((s.seed, 1))
     moves, leak, scale, changes = np.zeros(declared.shape, np.float32), 0.0, 0.0, 0
     for x, cond, _ in s.chunks(s.x, s.labels):
@@ -61,9 +64,11 @@ def causal(s: Subject) -> Iterator[Row]:
                 step = rng.integers(1, model.levels, len(x))
                 other[:, place] = (other[:, place].astype(np.int64) + step) % model.levels
                 other = other.reshape(x.shape)
-                own, all_sites = compared(before, s.params(other, cond), x, other, site, value)
-                leak = np.maximum(leak, np.asarray(own))
-                moves[k] = np.maximum(moves[k], np.asarray(all_sites))
+                after = s.params(other, cond)
+                # one program, called twice: equal inputs then give equal bits
+                pair = [np.asarray(own(*one, site, value)) for one in ((before, x), (after, other))]
+                leak = np.maximum(leak, np.max(np.abs(pair[0] - pair[1])))
+                moves[k] = np.maximum(moves[k], np.asarray(moved_by(before, after)))
                 changes += len(x)
     rounding = 0.0 if jax.devices()[0].platform == "cpu" else ACCELERATOR * float(scale)
     earlier = np.arange(model.num_sites) <= sites[:, None]
@@ -130,6 +135,23 @@ def martingale(s: Subject) -> Iterator[Row]:
     yield Row("samples follow p", abs(mean) / error, ERRORS, "errors", note)
 
 
+def code_length(s: Subject) -> Iterator[Row]:
+    """A file of the images gives them back, bit for bit, at the bits of `log_prob`, header and all."""
+    codec = Codec(s.model, s.variables)
+    given = s.x.astype(np.min_scalar_type(s.model.levels - 1))
+    try:
+        data, size = codec.compress(Content("npz", {"x": given}, s.labels))
+        wrong = float(np.sum(codec.decompress(data).arrays["x"] != given))
+    except (FloatingPointError, InputError) as error:
+        yield Row("code length", math.nan, SLACK, "relative", str(error))
+        return
+    promised = size.model_bits / 8
+    note = f"{size.bytes:,} bytes for {len(given)} real images, the model's own bits are {promised:,.0f}"
+    excess = abs(size.bytes - promised) / promised
+    yield Row("code length", excess, SLACK + SLACK_BYTES / promised, "relative", note)
+    yield Row("lossless", wrong, 0.0, "values", "that come back changed")
+
+
 def finite(s: Subject) -> Iterator[Row]:
     """Neither parameters, nor conditionals, nor log p of an extreme image are NaN or infinite."""
     total, bad = jax.jit(s.pure.log_prob), 0
@@ -140,21 +162,17 @@ def finite(s: Subject) -> Iterator[Row]:
     yield Row("finite", float(bad), 0.0, "numbers", "all lowest, all highest, checkerboard, noise")
 
 
-def _compared(
+def _own(
     model: Any,
-    before: Float[Array, "B sites P"],
-    after: Float[Array, "B sites P"],
+    params: Float[Array, "B sites P"],
     x: Integer[Array, "B *event"],
-    other: Integer[Array, "B *event"],
     site: Int[Array, ""],
     last: int,
-) -> tuple[Float[Array, ""], Float[Array, " sites"]]:
-    """Largest change of a conditional of the site's values up to the changed one, and of each site's parameters."""
-    pairs = ((before, model.site_values(x)), (after, model.site_values(other)))
-    one, two = ((params[:, site], values[:, site]) for params, values in pairs)
-    pmf = lambda pair, v: model.head.conditional(pair[0], v, pair[1])  # noqa: E731
-    own = [jnp.max(jnp.abs(pmf(one, v) - pmf(two, v))) for v in range(last + 1)]
-    return jnp.max(jnp.stack(own)), jnp.max(jnp.abs(after - before), axis=(0, 2))
+) -> Float[Array, "B V levels"]:
+    """The conditionals of the site's values up to the last one that counts."""
+    params, values = params[:, site], model.site_values(x)[:, site]
+    pmfs = [model.head.conditional(params, v, values) for v in range(last + 1)]
+    return jnp.stack(pmfs, axis=1)
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""One HTML file that opens offline: number, curves, samples, completions, bits of each pixel, config, versions."""
+"""One HTML file that opens offline: number, curves, samples, completions, bits, file size, receptive field, config."""
 
 import base64
 import html as markup
@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split, SplitError
 from gen_jax.density import bits_per_dim
-from gen_jax.evaluate import certificate, draw, pictures
+from gen_jax.evaluate import certificate, draw, file_size, pictures, receptive_field
 from gen_jax.evaluate.catalogue import summary
 from gen_jax.evaluate.results import protocol, versions
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.train import sharding
 from gen_jax.train.loop import load_split
 
-SAMPLES, COMPLETIONS, HEAT_MAPS = 64, 12, 12
+SAMPLES, COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED = 64, 12, 12, 64, 4
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -63,6 +63,8 @@ def _section(run: Run, data_dir: Path | None) -> str:
                 _completions(run, given),
             ]
             parts += ["<h2>Bits of each pixel</h2>", _heat_maps(run, given)]
+            parts += ["<h2>As a file</h2>", _file(run, given)] if model.codec == "direct" else []
+            parts += ["<h2>Receptive field</h2>", _receptive_field(run, given)]
     parts += ["<h2>Run</h2>", _run(run)]
     return "".join(parts)
 
@@ -174,6 +176,31 @@ def _heat_maps(run: Run, given: Split) -> str:
     return (
         f"<p>-log2 p(x_i | x_&lt;i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
         + _figure(figure)
+    )
+
+
+def _file(run: Run, given: Split) -> str:
+    found = file_size.measure(run, given, COMPRESSED)
+    weights = f"weights of {found['weights_bytes']:,} bytes not included"
+    return (
+        f"<p>On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found)};"
+        f" {weights}. PNG and the others have them tiled into one image.</p>"
+    )
+
+
+def _receptive_field(run: Run, given: Split) -> str:
+    height, width, _ = run.experiment.model.event.shape
+    batch = take(given, spread(len(given), AVERAGED), run.conditional)
+    places = ((height // 4, width // 2), (height // 2, width // 2), (3 * height // 4, width // 4))
+    fields = [
+        receptive_field.field(
+            run.experiment.model, run.variables, place, batch["x"], batch["cond"], f"pixel {place}"
+        )
+        for place in places
+    ]
+    return (
+        "<p>What p(x_i | x_&lt;i) of the red pixel depends on, by gradient or by changed pixels; grey: not at all;"
+        f" outlined: what the model declares.</p>{_figure(receptive_field.picture(fields))}"
     )
 
 

@@ -30,8 +30,13 @@ PACKAGES = (
 )
 
 
-def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
-    """All fields of a result file: nats an example, bits_per_dim and its stderr; seconds and machine of training."""
+def record(
+    run: Run, split: Split, result: Result, file: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """All fields of a result file: nats an example, bits_per_dim and its stderr; seconds and machine of training.
+
+    `file` is what `file_size.measure` found for the first examples of the split.
+    """
     experiment = run.experiment
     seconds = max((row.get("seconds", 0.0) for row in run.workdir.metrics_rows()), default=0.0)
     weights = jax.tree.leaves(run.variables)
@@ -50,7 +55,8 @@ def record(run: Run, split: Split, result: Result) -> dict[str, Any]:
         "draws": None if experiment.model.value == "exact" else 1,
         "protocol": protocol(run),
         "certified": certificate.standing(run.workdir, run.variables).state == "certified",
-        "file_bytes": None,
+        "file_bytes": file and file["bytes"],
+        "file": file,
         "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in weights),
         "parameters": num_parameters(experiment.model, run.variables),
         "forward_passes": None,

@@ -1,0 +1,66 @@
+"""What a split really takes as a file, beside what everybody's lossless formats take for the same images."""
+
+import importlib.util
+import io
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gen_jax.coding.codec import Codec, Content
+from gen_jax.data.batches import take
+from gen_jax.data.prepared import Split
+from gen_jax.evaluate import pictures
+from gen_jax.evaluate.run import Run
+
+FORMATS = {
+    "png": {"format": "PNG", "optimize": True},
+    "webp": {"format": "WEBP", "lossless": True, "quality": 100, "method": 6},
+}
+PLUGIN = "pillow_jxl"
+
+
+def measure(run: Run, split: Split, count: int) -> dict[str, Any]:
+    """Compress the first `count` examples and give them back; bytes of our file and of the others'.
+
+    InputError where the model has no codec, FloatingPointError where what came back is not what went in.
+    """
+    count = min(count, len(split))
+    batch = take(split, np.arange(count), run.conditional)
+    codec = Codec(run.experiment.model, run.variables)
+    content = Content("npz", {"images": batch["x"]}, batch["cond"])
+    data, size = codec.compress(content)
+    if not np.array_equal(codec.decompress(data).arrays["images"], batch["x"]):
+        raise FloatingPointError("what was decompressed is not what was compressed")
+    return {"examples": count, **size.record(), **others(batch["x"], run.experiment.model.levels)}
+
+
+def sentence(file: dict[str, Any]) -> str:
+    """Bytes of our file, how far they are from the model's own bits, and bytes of the others."""
+    names = {"png_bytes": "PNG", "webp_bytes": "WebP", "jpeg_xl_bytes": "JPEG XL"}
+    beside = [f"{name} {file[key]:,}" for key, name in names.items() if key in file]
+    bits = f"{file['bits_per_dim']:.4f} bits/dim, {file['overhead']:+.2%} of the model's own"
+    words = f"the first {file['examples']:,} as a file: {file['bytes']:,} bytes ({bits}"
+    return f"{words}); lossless {', '.join(beside)}" if beside else f"{words})"
+
+
+def others(x: np.ndarray, levels: int) -> dict[str, int]:
+    """Bytes of the images tiled into one, lossless, as PNG and WebP, and JPEG XL where its plugin is installed."""
+    if x.ndim != 4 or x.shape[-1] not in (1, 3) or levels > 256:
+        return {}
+    sheet = pictures.grid(
+        pictures.to_grey(x, levels), math.ceil(math.sqrt(len(x))), gap=0, background=0
+    )
+    picture = Image.fromarray(sheet if x.shape[-1] == 3 else sheet[..., 0])
+    picture = picture.convert("1") if levels == 2 else picture
+    formats = dict(FORMATS)
+    if importlib.util.find_spec(PLUGIN):
+        importlib.import_module(PLUGIN)
+        formats["jpeg_xl"] = {"format": "JXL", "lossless": True, "effort": 7}
+    found = {}
+    for name, options in formats.items():
+        buffer = io.BytesIO()
+        (picture if name == "png" else picture.convert("RGB")).save(buffer, **options)
+        found[f"{name}_bytes"] = buffer.tell()
+    return found

@@ -1,0 +1,25 @@
+"""SHA-256 of weights and of configs: what certificates and compressed files are bound to."""
+
+import hashlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax.typing import Variables
+
+
+def of_variables(variables: Variables) -> str:
+    """Over paths, types, shapes and bytes of all leaves."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(variables)):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def of_tree(tree: dict[str, Any]) -> str:
+    """Over a config as `to_tree` writes it."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
