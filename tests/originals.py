@@ -114,7 +114,7 @@ def tree(folder: Path) -> dict:
     }
 
 
-def same(got, expected):
+def assert_same(got, expected):
     """Equal values, shapes and types."""
     np.testing.assert_array_equal(got, expected, strict=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from originals import RNG, grey, idx, records, same, save_png, text_of
+from originals import RNG, assert_same, grey, idx, records, save_png, text_of
 
 from gen_jax import image
 from gen_jax.cli import main
@@ -42,8 +42,8 @@ def test_npz_images_and_labels(tmp_path, root):
     done = import_files("mine", [tmp_path / "a.npz"], data_dir=root)
     for array, split in (("train", "train"), ("valid", "validation"), ("test", "test")):
         read = load("mine", root, split)
-        same(read.x, x[array][..., None])
-        same(read.labels, y[array].astype(np.int32))
+        assert_same(read.x, x[array][..., None])
+        assert_same(read.labels, y[array].astype(np.int32))
         assert (read.event, read.num_classes, read.version) == (image(4, 5), 5, "1.0.0")
     assert done.folder == root / "mine" / "1.0.0"
     source = tfds.builder_from_directory(done.folder).as_data_source("train")
@@ -68,7 +68,7 @@ def test_npz_levels_and_types(tmp_path, root, array, levels, event, dtype):
     np.savez_compressed(tmp_path / "a.npz", test=array)
     import_files("mine", [tmp_path / "a.npz"], Options(levels=levels), root)
     read = load("mine", root, "test")
-    same(read.x, array.astype(dtype))
+    assert_same(read.x, array.astype(dtype))
     assert (read.event, read.labels, read.num_classes) == (event, None, 0)
 
 
@@ -83,15 +83,15 @@ def test_train_alone_is_split_in_order(tmp_path, root):
     np.savez(tmp_path / "a.npz", train=x)
     done = import_files("mine", [tmp_path / "a.npz"], data_dir=root)
     for split, rows in (("train", x[:36]), ("validation", x[36:38]), ("test", x[38:])):
-        same(load("mine", root, split).x, rows)
+        assert_same(load("mine", root, split).x, rows)
     assert done.notes[0] == (
         "40 examples are split by default (train=0.9,validation=0.05,test=0.05), in order:"
         " train 36, validation 2, test 2"
     )
     import_files("other", [tmp_path / "a.npz"], Options(split="test=1/4,train=.75"), root)
-    same(load("other", root, "test").x, x[30:])
+    assert_same(load("other", root, "test").x, x[30:])
     import_files("all", [tmp_path / "a.npz"], Options(split="train=1"), root)
-    same(load("all", root).x, x)
+    assert_same(load("all", root).x, x)
 
 
 def test_a_missing_split_is_cut_out_of_train(tmp_path, root):
@@ -102,7 +102,7 @@ def test_a_missing_split_is_cut_out_of_train(tmp_path, root):
     assert done.record()["splits"] == {"train": 10, "validation": 3}
     import_files("cut", [tmp_path / "a.npz"], Options(split="train=0.8,test=0.2"), root)
     for split, rows in (("train", x[:8]), ("test", x[8:]), ("validation", valid)):
-        same(load("cut", root, split).x, rows)
+        assert_same(load("cut", root, split).x, rows)
 
 
 def test_each_class_is_split_by_itself(tmp_path, root):
@@ -110,11 +110,11 @@ def test_each_class_is_split_by_itself(tmp_path, root):
     x, y = np.arange(20, dtype=np.uint8)[:, None], np.repeat([0, 1], 10)
     np.savez(tmp_path / "a.npz", train=x, train_labels=y)
     import_files("mine", [tmp_path / "a.npz"], Options(split="train=0.7,test=0.3"), root)
-    same(load("mine", root, "test").x[:, 0], np.array([7, 8, 9, 17, 18, 19], np.uint8))
-    same(load("mine", root, "test").labels, np.array([0, 0, 0, 1, 1, 1], np.int32))
+    assert_same(load("mine", root, "test").x[:, 0], np.array([7, 8, 9, 17, 18, 19], np.uint8))
+    assert_same(load("mine", root, "test").labels, np.array([0, 0, 0, 1, 1, 1], np.int32))
     np.savez(tmp_path / "b.npz", train=x, train_labels=np.tile([0, 1], 10))
     import_files("mixed", [tmp_path / "b.npz"], Options(split="train=0.7,test=0.3"), root)
-    same(load("mixed", root, "test").x, x[14:])
+    assert_same(load("mixed", root, "test").x, x[14:])
 
 
 def test_shares_are_exact():
@@ -136,7 +136,7 @@ def test_png_flat_folder(tmp_path, root):
     (tmp_path / "in" / ".hidden").write_text("passed over")
     import_files("mine", [tmp_path / "in"], data_dir=root)
     for split, rows in (("train", x[:18]), ("validation", x[18:19]), ("test", x[19:])):
-        same(load("mine", root, split).x, rows)
+        assert_same(load("mine", root, split).x, rows)
     np.savez(tmp_path / "a.npz", train=x)
     files = sorted((tmp_path / "in").glob("[0-9]*"))
     done = import_files("files", files, data_dir=root)
@@ -157,8 +157,8 @@ def test_png_splits_and_classes(tmp_path, root):
         ("test", [5, 4], [0, 1]),
     ):
         read = load("mine", root, split)
-        same(read.x, x[order][..., None])
-        same(read.labels, np.array(labels, np.int32))
+        assert_same(read.x, x[order][..., None])
+        assert_same(read.labels, np.array(labels, np.int32))
         assert read.num_classes == 3
     metadata = json.loads((done.folder / "metadata.json").read_text())
     assert metadata["class_names"] == ["a", "b", "c"]
@@ -170,7 +170,7 @@ def test_png_of_one_bit_has_two_levels(tmp_path, root):
     for split, pixels in zip(("train", "test"), x, strict=True):
         save_png(tmp_path / "in" / split / "0.png", pixels)
     import_files("mine", [tmp_path / "in"], data_dir=root)
-    same(load("mine", root, "test").x, x[1:, ..., None].astype(np.uint8))
+    assert_same(load("mine", root, "test").x, x[1:, ..., None].astype(np.uint8))
     assert load("mine", root).event == image(3, 11, levels=2)
 
 
@@ -181,8 +181,8 @@ def test_tiles_rebuild_their_image(tmp_path, root):
     save_png(tmp_path / "in" / "b.png", wide)
     options = Options(tiles=4, split="train=0.5,test=0.5")
     done = import_files("mine", [tmp_path / "in"], options, root)
-    same(load("mine", root).x, np.stack([tall[:4], tall[4:8]]))
-    same(load("mine", root, "test").x, np.stack([wide[:4, :4], wide[:4, 4:]]))
+    assert_same(load("mine", root).x, np.stack([tall[:4], tall[4:8]]))
+    assert_same(load("mine", root, "test").x, np.stack([wide[:4, :4], wide[:4, 4:]]))
     assert done.notes[2] == (
         "2 images are cut into 4 tiles of 4x4; 12 of 76 pixels (15.8%) at the borders are left out"
     )
@@ -191,8 +191,8 @@ def test_tiles_rebuild_their_image(tmp_path, root):
     import_files("npz", [tmp_path / "a.npz"], Options(tiles=2), root)
     read = load("npz", root, "test")
     rebuilt = read.x.reshape(2, 2, 3, 2, 2).swapaxes(2, 3).reshape(x.shape)
-    same(rebuilt, x)
-    same(read.labels, np.repeat([1, 0], 6).astype(np.int32))
+    assert_same(rebuilt, x)
+    assert_same(read.labels, np.repeat([1, 0], 6).astype(np.int32))
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -206,15 +206,15 @@ def test_idx(tmp_path, root, ending):
         (tmp_path / "in" / f"{name}-labels-idx1-ubyte{ending}").write_bytes(pack(idx(y[name])))
     import_files("mine", [tmp_path / "in"], data_dir=root)
     for name, split in (("train", "train"), ("t10k", "test")):
-        same(load("mine", root, split).x, x[name][..., None])
-        same(load("mine", root, split).labels, y[name].astype(np.int32))
+        assert_same(load("mine", root, split).x, x[name][..., None])
+        assert_same(load("mine", root, split).labels, y[name].astype(np.int32))
     assert load("mine", root).num_classes == 10
     pair = [tmp_path / "one", tmp_path / "two"]
     pair[0].write_bytes(pack(idx(y["train"])))
     pair[1].write_bytes(pack(idx(x["train"])))
     import_files("pair", pair, Options(split="train=1"), root)
-    same(load("pair", root).x, x["train"][..., None])
-    same(load("pair", root).labels, y["train"].astype(np.int32))
+    assert_same(load("pair", root).x, x["train"][..., None])
+    assert_same(load("pair", root).labels, y["train"].astype(np.int32))
 
 
 @pytest.mark.parametrize("classes", [10, 100])
@@ -232,9 +232,9 @@ def test_cifar(tmp_path, root, classes):
     files = [tmp_path / "in" / f"{name}.bin" for name in reversed(names)]
     import_files("files", files, data_dir=root)
     for name in ("mine", "files"):
-        same(load(name, root).x, np.concatenate([x[key] for key in names[:-1]]))
-        same(load(name, root, "test").x, x[names[-1]])
-        same(load(name, root, "test").labels, y[names[-1]].astype(np.int32))
+        assert_same(load(name, root).x, np.concatenate([x[key] for key in names[:-1]]))
+        assert_same(load(name, root, "test").x, x[names[-1]])
+        assert_same(load(name, root, "test").labels, y[names[-1]].astype(np.int32))
         assert load(name, root).num_classes == classes
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from originals import same, text_of
+from originals import assert_same, text_of
 from PIL import Image
 
 from gen_jax.data import prepared
@@ -23,7 +23,7 @@ def test_debd_is_read_as_it_is(shared, name):
     with np.load(path) as arrays:
         assert len(content.x) == len(arrays.files)
         for key in arrays.files:
-            same(content.x["validation" if key == "valid" else key], arrays[key])
+            assert_same(content.x["validation" if key == "valid" else key], arrays[key])
     assert content.levels == 2
     missing = [split for split in ("train", "validation", "test") if split not in content.x]
     assert any(note.startswith("no ") for note in notes) == bool(missing)
@@ -42,7 +42,7 @@ def test_debd_is_written_as_it_is(shared, tmp_path, name):
     with np.load(path) as arrays:
         for key in arrays.files:
             split = "validation" if key == "valid" else key
-            same(prepared.load(name, split, tmp_path).x, arrays[key])
+            assert_same(prepared.load(name, split, tmp_path).x, arrays[key])
 
 
 def test_kodak_in_tiles(shared, tmp_path):
@@ -55,7 +55,7 @@ def test_kodak_in_tiles(shared, tmp_path):
             pixels = np.asarray(Image.open(path))
             for row in range(0, pixels.shape[0], 64):
                 for column in range(0, pixels.shape[1], 64):
-                    same(next(tiles), pixels[row : row + 64, column : column + 64])
+                    assert_same(next(tiles), pixels[row : row + 64, column : column + 64])
         assert next(tiles, None) is None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_files import npz_files, other_files, png_files
-from originals import grey, idx, same, save_png
+from originals import assert_same, grey, idx, save_png
 from test_cli import call
 
 from gen_jax import InputError
@@ -215,7 +215,7 @@ def test_every_damaged_byte_is_seen_or_harmless(tmp_path, kind):
             return formats.read_idx(path)
         return importer.read([path], Options())[0].x["test"][..., 0]
 
-    same(read(), x)
+    assert_same(read(), x)
     for end in range(len(good)):
         path.write_bytes(good[:end])
         with pytest.raises(InputError, match=rf"a\.{kind}"):
@@ -228,7 +228,7 @@ def test_every_damaged_byte_is_seen_or_harmless(tmp_path, kind):
         except InputError:
             seen += 1
         else:
-            same(array, x)
+            assert_same(array, x)
     assert seen > len(good) / 2
 
 
