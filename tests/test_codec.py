@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cases import CASES, build, random_events
 from constriction import stream
+from PIL import Image
 
 from gen_jax import GatedPixelCNN, InputError, image
 from gen_jax.coding import container, frequencies, tiles
@@ -24,7 +25,7 @@ def labels_of(model, n):
 
 
 def content(x, labels=None, name="x"):
-    return Content("npz", {name: x}, labels, None if labels is None else labels.dtype.str)
+    return Content("npz", {name: x}, labels, "" if labels is None else labels.dtype.str)
 
 
 def same(one: Content, other: Content) -> bool:
@@ -148,6 +149,31 @@ def test_tiles_cover_every_pixel_once():
     tiles.paste(block, every, again, event)
     for x, y in zip(arrays, again, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_a_real_omniglot_image_in_ragged_tiles(shared):
+    """105 = 3 28 + 21: the last tiles hang over two edges."""
+    with np.load(shared / "omniglot.npz") as archive:
+        rows = np.unpackbits(archive["evaluation_packed"][:2], axis=1)
+    given = content(rows[:, : 105 * 105].reshape(2, 105, 105, 1))
+    model = Markov(image(28, 28, 1, 2))
+    counts = jnp.full((784, 2, 2), 1.0).at[:, 0, 0].set(30.0).at[:, 1, 1].set(3.0)
+    codec = Codec(model, {"counts": {"table": counts}})
+    data, size = codec.compress(given)
+    assert same(codec.decompress(data), given)
+    assert size.dims == 2 * 105 * 105
+    assert 8 * len(data) < min(1.005 * size.model_bits + 512, 0.5 * size.dims)
+
+
+def test_a_cropped_kodak_image_in_ragged_tiles(shared):
+    with Image.open(shared / "kodak" / "kodim03.png") as picture:
+        crop = np.asarray(picture)[100:121, 200:230]
+    model = GatedPixelCNN(image(8, 8, 3), depth=1, features=6, first_kernel=3, head_features=6)
+    codec, given = Codec(model, build(model)[1]), content(crop[None])
+    data, size = codec.compress(given)
+    assert same(codec.decompress(data), given)
+    assert size.dims == 21 * 30 * 3
+    assert 8 * len(data) < 1.005 * size.model_bits + 512
 
 
 def test_only_exact_masses_compress():
