@@ -36,6 +36,10 @@ class Evaluate:
     examples: int | None = None
 
 
+# What the class of an experiment's open fields needs, to be built from a stored config.
+OPEN = {"model": ("loss", "log_prob", "sample"), "optimizer": ("build", "accumulate")}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Everything that decides the numbers of a run. Budgets are steps; `ema` is the decay of the averaged weights."""
@@ -127,7 +131,7 @@ def replace(experiment: Experiment, override: str) -> Experiment:
 
 
 def _replace(node: Any, names: list[str], value: Any, path: str) -> Any:
-    fields = _fields(node) if dataclasses.is_dataclass(node) else {}
+    fields = _hints(type(node)) if dataclasses.is_dataclass(node) else {}
     name, *rest = names
     if name not in fields:
         owner = type(node).__name__
@@ -142,14 +146,16 @@ def _replace(node: Any, names: list[str], value: Any, path: str) -> Any:
 def _checked(value: Any, hint: Any, path: str) -> Any:
     if hint is Any:
         raise InputError(f"--set {path}: set one of its fields, not the whole of it")
-    if type(value) is int and not _fits(value, hint) and _fits(0.0, hint):
-        value = float(value)
+    value = _as_float(value, hint)
     if not _fits(value, hint):
-        name = getattr(hint, "__name__", None) or str(hint)
         raise InputError(
-            f"--set {path}: {value!r} is a {type(value).__name__}, the field is {name}"
+            f"--set {path}: {value!r} is a {type(value).__name__}, the field is {_named(hint)}"
         )
     return value
+
+
+def _named(hint: Any) -> str:
+    return getattr(hint, "__name__", None) or str(hint)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -162,9 +168,16 @@ def _fits(value: Any, hint: Any) -> bool:
     return is_bearable(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
-def _fields(node: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(type(node))
-    names = [field.name for field in dataclasses.fields(node) if field.init]
+def _as_float(value: Any, hint: Any) -> Any:
+    """A whole number as a float, exactly, where the field is one; anything else as it is."""
+    whole = type(value) is int and value.bit_length() <= sys.float_info.mant_dig
+    return float(value) if whole and not _fits(value, hint) and _fits(0.0, hint) else value
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    """The fields of a config class and their types."""
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
     if "parent" in names:  # a Linen module: what follows is the library's own
         names = [name for name in names if name not in ("parent", "name")]
     return {name: hints[name] for name in names}
@@ -174,7 +187,7 @@ def to_tree(value: Any) -> Any:
     """A JSON tree that `from_tree` turns into an equal value."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         cls = type(value)
-        fields = {name: to_tree(getattr(value, name)) for name in _fields(value)}
+        fields = {name: to_tree(getattr(value, name)) for name in _hints(cls)}
         return {"type": f"{cls.__module__}:{cls.__qualname__}", "fields": fields}
     if isinstance(value, tuple | list):
         return [to_tree(item) for item in value]
@@ -185,28 +198,75 @@ def to_tree(value: Any) -> Any:
     )
 
 
-def from_tree(tree: Any) -> Any:
-    """The value that `to_tree` wrote; InputError where a class cannot be found."""
+def read(tree: Any) -> Experiment:
+    """The experiment of a stored tree; InputError where it is damaged or a field is of another kind than declared.
+
+    Importing the modules that it names runs them; built is only what the fields of an Experiment may hold.
+    """
+    if not isinstance(tree, dict) or _class(tree) is not Experiment:
+        raise InputError("what is stored is no gen_jax.experiment:Experiment")
+    for name, methods in OPEN.items():
+        node = tree["fields"].get(name)
+        kind = _class(node) if isinstance(node, dict) else type(node)
+        lacking = [method for method in methods if not hasattr(kind, method)]
+        if lacking:
+            raise InputError(f"{name}: {kind.__qualname__} has no {' and no '.join(lacking)}")
+    try:
+        return from_tree(tree, Experiment)
+    except RecursionError as error:
+        raise InputError("the stored experiment is nested too deeply") from error
+
+
+def from_tree(tree: Any, hint: Any = Any) -> Any:
+    """The value that `to_tree` wrote; InputError where a class cannot be found or is none that the hint names."""
     if isinstance(tree, list):
-        return tuple(from_tree(item) for item in tree)
+        return tuple(from_tree(item, hint) for item in tree)
     if not isinstance(tree, dict):
         return tree
-    module, _, qualname = tree["type"].partition(":")
-    try:
-        cls = importlib.import_module(module)
-        for name in qualname.split("."):
-            cls = getattr(cls, name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"{tree['type']} is not importable: put the class into an installed module"
-        ) from error
-    if not dataclasses.is_dataclass(cls):
-        raise InputError(f"{tree['type']} is no dataclass")
-    fields = {name: from_tree(value) for name, value in tree["fields"].items()}
+    cls = _class(tree)
+    if hint is not Any and not issubclass(cls, tuple(_classes(hint))):
+        raise InputError(f"{tree['type']} stands where {_named(hint)} belongs")
+    hints = _hints(cls)
+    unknown = tree["fields"].keys() - hints.keys()
+    if unknown:
+        raise InputError(f"{tree['type']} has no field {', '.join(sorted(unknown))}")
+    fields = {}
+    for name, node in tree["fields"].items():
+        value = fields[name] = _as_float(from_tree(node, hints[name]), hints[name])
+        if hints[name] is not Any and not _fits(value, hints[name]):
+            raise InputError(
+                f"{tree['type']}: {name} is {value!r:.80}, the field is {_named(hints[name])}"
+            )
     try:
         return typing.cast(Any, cls)(**fields)
     except TypeError as error:
         raise InputError(f"{tree['type']} was written by another version: {error}") from error
+
+
+def _class(node: dict[str, Any]) -> type:
+    """The dataclass that a node of a tree names."""
+    name = node.get("type")
+    if not isinstance(name, str) or not isinstance(node.get("fields"), dict):
+        raise InputError(f"a stored config has no class and fields in {json.dumps(node):.80}")
+    module, _, qualname = name.partition(":")
+    try:
+        cls: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            cls = getattr(cls, part)
+    except Exception as error:  # whatever the module raises
+        raise InputError(
+            f"{name} is not importable: put the class into an installed module"
+        ) from error
+    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
+        raise InputError(f"{name} is no dataclass")
+    return cls
+
+
+def _classes(hint: Any) -> list[type]:
+    """All classes in a hint."""
+    if isinstance(hint, type):
+        return [hint]
+    return [cls for inner in typing.get_args(hint) for cls in _classes(inner)]
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from gen_jax.experiment import (
     differences,
     from_tree,
     load_config,
+    read,
     replace,
     to_tree,
 )
@@ -270,6 +272,72 @@ def test_a_tree_builds_dataclasses_only(name, words):
     with pytest.raises(InputError) as refusal:
         from_tree({"type": name, "fields": {}})
     assert words in str(refusal.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """Nothing that an experiment holds; it counts how often it is built."""
+
+    name: str = "digits"
+    built: ClassVar[list] = []
+
+    def __post_init__(self):
+        self.built.append(self)
+
+
+FOREIGN = {"type": f"{__name__}:Foreign", "fields": {"name": "digits"}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("data", FOREIGN, "Foreign stands where Data belongs"),
+        ("model", FOREIGN, "model: Foreign has no loss and no log_prob and no sample"),
+        ("optimizer", FOREIGN, "optimizer: Foreign has no build and no accumulate"),
+        ("optimizer", to_tree(WarmupCosine(1e-3, 1, 2)), "WarmupCosine has no accumulate"),
+        ("model", "text", "model: str has no loss"),
+        ("model.event", FOREIGN, "Foreign stands where Event belongs"),
+        ("model.depth", FOREIGN, "Foreign stands where int belongs"),
+        ("model.event.shape", [8, FOREIGN], "Foreign stands where tuple"),
+        ("optimizer.learning_rate", FOREIGN, "Foreign stands where float | "),
+        ("model.event.shape", [8, "8"], "shape is (8, '8'), the field is tuple"),
+        ("model.depth", True, "depth is True, the field is int"),
+        ("steps", "4", "steps is '4', the field is int"),
+        ("name", "x", "Experiment has no field name"),
+        ("model.parent", None, "GatedPixelCNN has no field parent"),
+        ("data", {"type": 3}, "has no class and fields in"),
+    ],
+)
+def test_only_what_an_experiment_may_hold_is_built(field, value, words):
+    tree = json.loads(json.dumps(to_tree(make())))
+    assert read(tree) == make()
+    *outer, last = field.split(".")
+    node = tree
+    for name in outer:
+        node = node["fields"][name]
+    node["fields"][last] = value
+    with pytest.raises(InputError) as refusal:
+        read(tree)
+    assert words in str(refusal.value)
+    assert Foreign.built == []
+
+
+def test_a_tree_of_another_class_is_no_experiment():
+    for tree in (FOREIGN, to_tree(Adam()), [], "text", None):
+        with pytest.raises(InputError, match="what is stored is no"):
+            read(tree)
+    assert Foreign.built == []
+
+
+def test_a_whole_number_may_stand_for_a_float():
+    tree = to_tree(make(optimizer=Adam(clip_norm=1.0)))
+    tree["fields"]["optimizer"]["fields"] |= {"learning_rate": 1, "clip_norm": 2}
+    optimizer = read(tree).optimizer
+    assert optimizer == Adam(1.0, clip_norm=2.0)
+    assert type(optimizer.learning_rate) is float
+    tree["fields"]["optimizer"]["fields"]["clip_norm"] = 10**400
+    with pytest.raises(InputError, match="clip_norm is 1000"):
+        read(tree)
 
 
 def test_differences_name_path_and_both_values():

@@ -59,7 +59,7 @@ class WorkDir:
         So it does where the noise of the run would change: `parallel` differs or, under pmap, the number of devices.
         """
         tree = experiments.to_tree(experiment)
-        experiments.from_tree(tree)  # refuse now what could not be read back after the training
+        experiments.read(tree)  # refuse now what could not be read back after the training
         if self.weights.exists():
             raise InputError(
                 f"{self.path} is an exported model, whose training cannot go on; use another --workdir"
@@ -114,7 +114,7 @@ class WorkDir:
 
     def experiment(self) -> Experiment:
         """The experiment that this folder holds."""
-        return experiments.from_tree(self.read()["experiment"])
+        return experiments.read(self.read()["experiment"])
 
     def metrics_rows(self) -> list[dict[str, Any]]:
         """All complete lines of metrics.jsonl; a line cut short by a kill is left out."""
