@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except FloatingPointError as error:
         return _fail(str(error), FAILURE_STATUS)
     except KeyboardInterrupt:
-        goes_on = args.command == "train"
+        goes_on = args.command in ("train", "reproduce")
         more = "; the same command continues from the last checkpoint" if goes_on else ""
         return _fail(f"interrupted{more}", 130)
 

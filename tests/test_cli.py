@@ -30,8 +30,8 @@ TINY = (
     " optimizer.learning_rate.warmup=1"
 )
 COMMANDS = (
-    "train, evaluate, certify, sample, complete, receptive-field, report, compress, decompress, list, data, data list,"
-    " data prepare, data export, data import, bench, bench sampling"
+    "train, reproduce, evaluate, certify, sample, complete, receptive-field, report, compress, decompress, list, data,"
+    " data list, data prepare, data export, data import, bench, bench sampling"
 )
 
 

@@ -18,8 +18,10 @@ PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 FIELDS = """
     system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws protocol certified
-    file_bytes weights_bytes parameters forward_passes seed steps seconds device cpu threads versions git dirty config
+    file_bytes file weights_bytes parameters forward_passes seed steps seconds device cpu threads devices parallel
+    versions git dirty config
 """.split()  # noqa: SIM905  a list to read
+LATER = ("file", "devices", "parallel")  # older files are of one device under jit
 
 
 def test_the_python_runs(capsys):
@@ -71,7 +73,9 @@ def test_result_files_hold_every_field():
     assert results
     for path in results:
         result = json.loads(path.read_text())
-        assert list(result) == FIELDS, path
+        assert [name for name in FIELDS if name in result or name not in LATER] == list(result), (
+            path
+        )
         assert (catalogue.CONFIGS / f"{path.stem}.py").exists(), path
         assert result["split"] == ("validation" if result["dataset"] == "cifar10" else "test"), path
         assert result["dirty"] is False, path

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from gen_jax import InputError, runtime
 from gen_jax.data.prepared import prepared_folder
 from gen_jax.evaluate import results
 from gen_jax.evaluate.catalogue import RESULTS, SOURCE, docstring
-from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.evaluate.run import load_run
 from gen_jax.experiment import Experiment, differences, load_config, to_tree
 from gen_jax.train.loop import load_split, train
@@ -108,8 +106,7 @@ def finished(experiment: Experiment, folder: Path, data_dir: Path | None) -> dic
         return json.loads(kept.read_text())
     train(experiment, workdir, data_dir)
     run = load_run(folder)
-    key = jax.random.key(experiment.seed)
-    likelihoods = Likelihoods(run.model, run.mesh, experiment.evaluate.batch_size, key)
+    likelihoods = run.likelihoods()
     test, training = (load_split(experiment, name, data_dir) for name in ("test", "train"))
     on_test = likelihoods(run.variables, test, TEST_EXAMPLES.get(test.dataset))
     on_train = likelihoods(run.variables, training, TRAIN_EXAMPLES)

@@ -76,11 +76,8 @@ def add(commands: Subparsers) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    import jax
-
     from gen_jax import runtime
     from gen_jax.evaluate import certificate, file_size, results
-    from gen_jax.evaluate.likelihood import Likelihoods
     from gen_jax.evaluate.run import load_run
     from gen_jax.train.loop import load_split
     from gen_jax.train.workdir import write_atomically
@@ -88,13 +85,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     runtime.set_up()
     run = load_run(args.workdir)
     split = load_split(run.experiment, args.split, args.data_dir)
-    likelihoods = Likelihoods(
-        run.model,
-        run.mesh,
-        run.experiment.evaluate.batch_size,
-        jax.random.key(run.experiment.seed),
-    )
-    result = likelihoods(run.variables, split, args.limit)
+    result = run.likelihoods()(run.variables, split, args.limit)
     file = file_size.measure(run, split, args.compress) if args.compress else None
     record = results.record(run, split, result, file)
     if args.limit is None and args.split == "test":

@@ -1,4 +1,4 @@
-"""Train."""
+"""Train, and train again what is recorded."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from gen_jax.commands.arguments import Subparsers, command, data_dir, say
 
 
 def add(commands: Subparsers) -> None:
-    """The command that trains."""
+    """Commands that train."""
     train = command(
         commands,
         "train",
@@ -34,6 +34,19 @@ def add(commands: Subparsers) -> None:
     )
     data_dir(train)
 
+    reproduce = command(
+        commands,
+        "reproduce",
+        "Train and evaluate a recorded result again; status 1 where a field is different.",
+        "gen-jax reproduce experiments/results/gated_pixel_cnn_digits.json",
+        run=_reproduce,
+    )
+    reproduce.add_argument("result", type=Path, help="a result.json")
+    reproduce.add_argument(
+        "--workdir", type=Path, help="where to keep the run (a folder of its own in runs/)"
+    )
+    data_dir(reproduce)
+
 
 def _train(args: argparse.Namespace) -> None:
     from gen_jax import runtime
@@ -50,3 +63,13 @@ def _train(args: argparse.Namespace) -> None:
     best = min(rows, key=lambda row: row["bits_per_dim"]) if rows else None
     record = {"workdir": str(workdir.path), "steps": experiment.steps, "best_validation": best}
     say(args, record, f"trained {experiment.steps} steps in {workdir.path}")
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from gen_jax import runtime
+    from gen_jax.evaluate import reproduce
+
+    runtime.set_up()
+    record = reproduce.reproduce(args.result, args.workdir, args.data_dir, args.typed)
+    say(args, record, reproduce.text(record))
+    return 0 if record["reproduced"] else 1

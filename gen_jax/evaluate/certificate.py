@@ -4,6 +4,7 @@ import json
 from typing import Any, Literal, NamedTuple
 
 from gen_jax import fingerprint
+from gen_jax.evaluate.table import aligned
 from gen_jax.train.workdir import WorkDir
 from gen_jax.typing import Variables
 
@@ -55,9 +56,4 @@ def table(record: dict[str, Any]) -> str:
         verdict = "pass" if row["passed"] else "FAIL"
         limit = f"{row['limit']:.2g} {row['unit']}"
         lines.append((row["law"], measured, limit, verdict, row["note"]))
-    widths = [max(len(line[i]) for line in lines) for i in range(4)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]])
-        .rstrip()
-        for line in lines
-    )  # fmt: skip
+    return aligned(lines)

@@ -15,9 +15,8 @@ from gen_jax import fingerprint
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
-from gen_jax.evaluate import certificate, laws
+from gen_jax.evaluate import certificate, laws, source
 from gen_jax.evaluate.machine import machine
-from gen_jax.evaluate.results import revision, versions
 from gen_jax.evaluate.run import Run
 
 Law = Callable[[laws.Subject], Iterator[laws.Row]]
@@ -75,8 +74,8 @@ def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, A
         "rows": [_record(row) for row in found],
         "seconds": round(time.perf_counter() - begin, 1),
         **machine(),
-        "versions": versions(),
-        **revision(),
+        "versions": source.versions(),
+        **source.revision(),
     }
 
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split, SplitError
 from gen_jax.density import bits_per_dim
-from gen_jax.evaluate import certificate, draw, file_size, pictures, receptive_field
+from gen_jax.evaluate import certificate, draw, file_size, pictures, receptive_field, source
 from gen_jax.evaluate.catalogue import summary
-from gen_jax.evaluate.results import protocol, versions
+from gen_jax.evaluate.results import protocol
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.train import sharding
 from gen_jax.train.loop import load_split
@@ -94,7 +94,7 @@ def _certificate(run: Run, result: dict[str, Any]) -> str:
     found = certificate.standing(run.workdir, run.variables)
     words = found.sentence
     if found.state == "certified" and not (
-        result["certified"] and result["protocol"] == protocol(run)
+        result["certified"] and result["protocol"] == protocol(run.experiment, run.step)
     ):
         words = "the weights are certified, the number was written before: evaluate them again"
     table = f"<pre>{markup.escape(certificate.table(found.record))}</pre>" if found.record else ""
@@ -206,7 +206,7 @@ def _receptive_field(run: Run, given: Split) -> str:
 
 def _run(run: Run) -> str:
     config = run.workdir.read()
-    named = " ".join(f"{name} {version}" for name, version in versions().items())
+    named = " ".join(f"{name} {version}" for name, version in source.versions().items())
     result = json.loads(run.workdir.result.read_text()) if run.workdir.result.exists() else {}
     rows = {
         "command": config.get("command", "none: made from Python"),

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from gen_jax.density import Functional, functional
 from gen_jax.errors import InputError
 from gen_jax.evaluate import weights
+from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.experiment import Experiment
 from gen_jax.train import sharding
 from gen_jax.train.checkpoint import Checkpoints
@@ -37,6 +38,11 @@ class Run:
         """The model takes a class."""
         return bool(self.experiment.model.num_classes)
 
+    def likelihoods(self) -> Likelihoods:
+        """The evaluation of a split under the run's protocol."""
+        key = jax.random.key(self.experiment.seed)
+        return Likelihoods(self.model, self.mesh, self.experiment.evaluate.batch_size, key)
+
 
 def load_run(path: Path) -> Run:
     """Read config and checkpoint; InputError where the folder is no work directory or holds no checkpoint."""
@@ -44,15 +50,7 @@ def load_run(path: Path) -> Run:
     experiment = workdir.experiment()
     if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
         raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
-    model = functional(experiment.model)
-    event, batch_size = experiment.model.event, experiment.batch_size
-    dtype = jnp.float32 if event.levels is None else jnp.uint8
-    cond = jnp.zeros(batch_size, jnp.int32) if experiment.model.num_classes else None
-    batch = {"x": jnp.zeros((batch_size, *event.shape), dtype), "cond": cond}
-    like = jax.eval_shape(
-        partial(create_state, model, experiment.optimizer.build(), jax.random.key(experiment.seed)),
-        batch,
-    )
+    model, like = functional(experiment.model), _shapes(experiment)
     mesh = sharding.data_mesh(jax.device_count())
     everywhere = NamedSharding(mesh, P())
     if not workdir.checkpoints.is_dir():
@@ -63,6 +61,21 @@ def load_run(path: Path) -> Run:
     step, state = checkpoints.restore_best(like, LOG.warning)
     checkpoints.close()
     return Run(workdir, experiment, model, _variables(state), step, mesh)
+
+
+def variable_shapes(experiment: Experiment) -> dict[str, Any]:
+    """Shapes and types of the evaluated variables, without computing any."""
+    return _variables(_shapes(experiment))
+
+
+def _shapes(experiment: Experiment) -> TrainState:
+    event, batch_size = experiment.model.event, experiment.batch_size
+    dtype = jnp.float32 if event.levels is None else jnp.uint8
+    cond = jnp.zeros(batch_size, jnp.int32) if experiment.model.num_classes else None
+    batch = {"x": jnp.zeros((batch_size, *event.shape), dtype), "cond": cond}
+    model, optimizer = functional(experiment.model), experiment.optimizer.build()
+    key = jax.random.key(experiment.seed)
+    return jax.eval_shape(partial(create_state, model, optimizer, key), batch)
 
 
 def _variables(state: TrainState) -> dict[str, Any]:

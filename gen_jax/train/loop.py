@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from gen_jax.data import prepared
 from gen_jax.data.batches import Batches
 from gen_jax.density import functional
 from gen_jax.errors import InputError
+from gen_jax.evaluate import source
 from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.evaluate.machine import machine
 from gen_jax.experiment import Experiment
@@ -62,7 +64,7 @@ def train(
     first = sharding.put(batches.batch(0), mesh, P("data"))
     shapes = jax.eval_shape(create, first)
     # Only now: what cannot be built leaves nothing behind.
-    workdir.claim(experiment, {**machine(), "parallel": parallel})
+    workdir.claim(experiment, conditions(parallel))
     placed = sharding.state_sharding(shapes, mesh)
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
@@ -132,6 +134,11 @@ def train(
                     LOG.warning("SIGTERM: saved step %d of %d", done, experiment.steps)
                     raise SystemExit(SIGTERM_STATUS)
     return state
+
+
+def conditions(parallel: sharding.Parallel) -> dict[str, Any]:
+    """What decides the bits of a run beside config and data."""
+    return {**machine(), "parallel": parallel, "source": source.digest()}
 
 
 def load_split(experiment: Experiment, name: str, data_dir: Path | None) -> prepared.Split:

@@ -1,0 +1,161 @@
+"""A recorded result made again: train its config, evaluate its split, compare every field that this gives.
+
+The same bits are asked for (nats, bits_per_dim and stderr equal as floats, from the checkpoint of the same step) where
+everything that decides them is as recorded: `gen_jax/` by git, the versions of the packages, the kind and number of
+devices, the processor and its threads. Otherwise they have to lie within a tolerance (`comparison.TOLERANCE`), and the
+reasons are said. All other fields are equal always.
+
+A result that contradicts itself, its config or the data is different before any training, which could not mend it.
+"""
+
+import json
+import math
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gen_jax import fingerprint
+from gen_jax.errors import InputError, first_line
+from gen_jax.evaluate import comparison, results, source
+from gen_jax.evaluate.machine import machine
+from gen_jax.evaluate.run import load_run, variable_shapes
+from gen_jax.experiment import Experiment, read
+from gen_jax.train import sharding
+from gen_jax.train.loop import conditions, load_split, train
+from gen_jax.train.workdir import WorkDir
+
+ORIGIN = "reproduces"  # in the config.json of a folder begun here
+
+
+def reproduce(
+    path: Path, folder: Path | None, data_dir: Path | None, command: str
+) -> dict[str, Any]:
+    """Compare what needs no training, then train and compare the rest; InputError where that cannot begin.
+
+    `folder` goes on where it was killed. By default there is one for each config, source, set of packages and machine.
+    """
+    recorded = load(path)
+    experiment = _experiment(path, recorded)
+    why, now = reasons(recorded), conditions(recorded["parallel"])
+    split = load_split(experiment, recorded["split"], data_dir)
+    try:
+        stated = results.stated(experiment, split, variable_shapes(experiment))
+    except Exception as error:  # whatever a model of impossible sizes raises
+        raise InputError(f"{path}: its model cannot be built: {first_line(error)}") from error
+    rows = list(comparison.stated(recorded, experiment, stated))
+    workdir = None
+    if all(row.passed for row in rows):
+        origin = {"command": command, ORIGIN: str(path)}
+        workdir = WorkDir(folder or _folder(path, recorded, now), origin)
+        _check_begun_here(workdir, now)
+        train(experiment, workdir, data_dir, recorded["parallel"])
+        run = load_run(workdir.path)
+        found = results.record(run, split, run.likelihoods()(run.variables, split))
+        rows += comparison.measured(recorded, found, same_bits=not why)
+    return {
+        "result": str(path),
+        "reproduced": all(row.passed for row in rows),
+        "same_bits": workdir is not None and all(row.recorded == row.found for row in rows),
+        "workdir": str(workdir.path) if workdir else None,
+        "rule": "tolerance" if why else "same bits",
+        "because": why,
+        "tolerance": comparison.TOLERANCE if why else None,
+        "rows": [row._asdict() for row in rows],
+    }
+
+
+def text(record: dict[str, Any]) -> str:
+    """The table, the rule with its reasons, and the verdict."""
+    rule = "the same bits, as source, packages, machine and threads are those recorded"
+    if record["because"]:
+        shares = [f"{name} within {share:.0%}" for name, share in record["tolerance"].items()]
+        rule = f"{', '.join(shares)}; not the same bits, because {'; '.join(record['because'])}"
+    verdict = "reproduced" if record["reproduced"] else "DIFFERENT"
+    verdict += " to the last bit" if record["same_bits"] else ""
+    trained = "not trained, which could not mend it"
+    if record["workdir"]:
+        trained = f"trained in {record['workdir']}"
+    table = comparison.text([comparison.Row(**row) for row in record["rows"]])
+    return f"{table}\nrule: {rule}\n{record['result']}: {verdict}, {trained}"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A result file, with the fields that older ones lack; InputError where it is none."""
+
+    def finite(number: str) -> float:
+        value = float(number)
+        if not math.isfinite(value):
+            raise ValueError(f"{number} is no finite number")
+        return value
+
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
+    try:
+        recorded = json.loads(path.read_bytes(), parse_float=finite, parse_constant=finite)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {first_line(error)}") from error
+    recorded = {**results.BEFORE_RECORDED, **(recorded if isinstance(recorded, dict) else {})}
+    lacking = [name for name in results.FIELDS if name not in recorded]
+    if lacking:
+        raise InputError(f"{path} is no result file: it has no {', '.join(lacking[:3])}")
+    return recorded
+
+
+def _experiment(path: Path, recorded: dict[str, Any]) -> Experiment:
+    if recorded["parallel"] not in typing.get_args(sharding.Parallel):
+        raise InputError(f"{path}: parallel is {recorded['parallel']!r:.80}")
+    if not isinstance(recorded["split"], str):
+        raise InputError(f"{path}: split is {recorded['split']!r:.80}")
+    try:
+        return read(recorded["config"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def reasons(recorded: dict[str, Any]) -> list[str]:
+    """Why the same bits cannot be asked for; none where they can."""
+    why = []
+    changed = source.changed_since(recorded["git"])
+    if changed:
+        why.append(changed)
+    elif recorded["dirty"] is not False:
+        why.append("the recorded source had changes")
+    foreign = {name for name in _classes(recorded["config"]) if not name.startswith("gen_jax.")}
+    why += [f"{name} is no part of gen_jax" for name in sorted(foreign)]
+    here, there = source.versions(), recorded["versions"]
+    there = there if isinstance(there, dict) else {}
+    pairs = [(name, here.get(name), there.get(name)) for name in {**here, **there}]
+    pairs += [(name, value, recorded[name]) for name, value in machine().items()]
+    return why + [f"{name} is {now}, not {was!s:.40}" for name, now, was in pairs if now != was]
+
+
+def _classes(tree: Any) -> Iterator[str]:
+    """All classes that a config names."""
+    if isinstance(tree, dict):
+        yield tree["type"]
+        tree = list(tree["fields"].values())
+    for item in tree if isinstance(tree, list) else ():
+        yield from _classes(item)
+
+
+def _folder(path: Path, recorded: dict[str, Any], now: dict[str, Any]) -> Path:
+    """What decides the bits names the folder: what was killed goes on, what has changed starts anew."""
+    name = path.resolve().parent.name if path.name == "result.json" else path.stem
+    digest = fingerprint.of_tree({"experiment": recorded["config"], "machine": now})
+    return Path("runs") / f"reproduce_{name}" / digest[:12]
+
+
+def _check_begun_here(workdir: WorkDir, now: dict[str, Any]) -> None:
+    """The recorded run itself is no reproduction, nor is what another source or machine began."""
+    if not workdir.config.exists():
+        return
+    there = workdir.read()
+    if ORIGIN not in there:
+        raise InputError(
+            f"{workdir.path} was not begun by `gen-jax reproduce`; use a new --workdir"
+        )
+    if there.get("machine") != now:
+        raise InputError(
+            f"{workdir.path} was begun with other source, packages or machine; use a new --workdir"
+        )

@@ -1,0 +1,74 @@
+"""The source that runs: its git revision, what it changed since another one, and a digest of all that decides bits."""
+
+import hashlib
+import importlib.metadata
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "numpy",
+)
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide a number."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def digest() -> str:
+    """SHA-256 over the package's Python files and the versions: with config, data and machine it decides the bits."""
+    sha = hashlib.sha256(repr(versions()).encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_bytes()
+        sha.update(f"{path.relative_to(PACKAGE).as_posix()} {len(text)}\n".encode())
+        sha.update(text)
+    return sha.hexdigest()
+
+
+def revision() -> dict[str, Any]:
+    """git revision of the source checkout and whether it had changes; null where the package is no checkout."""
+    head = _git("rev-parse", "HEAD")
+    return {"git": head, "dirty": bool(_git("status", "--porcelain")) if head else None}
+
+
+def changed_since(commit: Any) -> str | None:
+    """Why the package in the working tree is not that of a recorded commit, by git; None where it is."""
+    if commit is None:
+        return "no git revision is recorded"
+    if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        return f"the recorded git revision {commit!r:.80} is none"
+    if _git("rev-parse", "HEAD") is None:
+        return "the gen_jax that runs is no git checkout"
+    if _git("cat-file", "-e", f"{commit}^{{commit}}") is None:
+        return f"revision {commit[:12]} is not known here"
+    changed = _git("diff", "--no-ext-diff", "--name-only", commit, "--", PACKAGE.name)
+    new = _git("ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
+    if changed is None or new is None:
+        return f"git cannot compare with revision {commit[:12]}"
+    count = len({*changed.splitlines(), *new.splitlines()})
+    return f"{count} files of {PACKAGE.name}/ differ from revision {commit[:12]}" if count else None
+
+
+def _git(*args: str) -> str | None:
+    """What git says in the checkout; None where it fails or there is no checkout."""
+    if not (PACKAGE.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(PACKAGE.parent), *args]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
