@@ -301,12 +301,12 @@ def test_the_source_is_compared_by_git(checkout, tmp_path, monkeypatch):
     git(checkout, "commit", "--quiet", "--all", "--message", "text only")
     assert source.changed_since(first) is None
     (checkout / "gen_jax" / "new.py").write_text("")
-    assert source.changed_since(first) == f"1 files of gen_jax/ differ from revision {first[:12]}"
+    assert source.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 1)"
     (checkout / "gen_jax" / "model.py").write_text("depth = 3\n")
-    assert source.changed_since(first) == f"2 files of gen_jax/ differ from revision {first[:12]}"
+    assert source.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 2)"
     (checkout / "gen_jax" / "new.py").unlink()
     git(checkout, "commit", "--quiet", "--all", "--message", "code")
-    assert source.changed_since(first) == f"1 files of gen_jax/ differ from revision {first[:12]}"
+    assert source.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 1)"
     git(checkout, "reset", "--quiet", "--hard", first)
     assert source.changed_since(first) is None
     assert source.changed_since("0" * 40) == "revision 000000000000 is not known here"

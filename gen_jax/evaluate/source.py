@@ -60,7 +60,9 @@ def changed_since(commit: Any) -> str | None:
     if changed is None or new is None:
         return f"git cannot compare with revision {commit[:12]}"
     count = len({*changed.splitlines(), *new.splitlines()})
-    return f"{count} files of {PACKAGE.name}/ differ from revision {commit[:12]}" if count else None
+    return (
+        f"{PACKAGE.name}/ differs from revision {commit[:12]} (files: {count})" if count else None
+    )
 
 
 def _git(*args: str) -> str | None:
