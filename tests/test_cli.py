@@ -155,7 +155,7 @@ def test_help_names_every_command(helps):
     status, text, jax_imported = helps["--help"]
     assert (status, jax_imported) == (0, False)
     for command in COMMANDS.split(", "):
-        assert re.search(rf"^ +{command.split()[0]} ", text, re.MULTILINE)
+        assert re.search(rf"^ +{command.split()[0]}\s", text, re.MULTILINE)
 
 
 def test_list_names_systems_and_configs_without_jax(helps):
@@ -265,7 +265,7 @@ def test_the_report_is_one_file(run, result, data_dir, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     page = out.read_text()
     sources = re.findall(r"""\b(?:src|href)\s*=\s*["']?([^"'\s>]*)""", page)
-    assert len(sources) == 4  # curves, samples, completions, bits of each pixel
+    assert len(sources) == 5  # curves, samples, completions, bits of each pixel, receptive field
     for source in sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/png;base64"
@@ -274,6 +274,9 @@ def test_the_report_is_one_file(run, result, data_dir, tmp_path):
     assert not re.search(r"@import|url\(|<script|<link|<iframe", page)
     assert f"{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim" in page
     assert "WarmupCosine" in page
+    assert re.search(
+        r"the first 64 as a file: [\d,]+ bytes .* lossless PNG [\d,]+, WebP [\d,]+;", page
+    )
 
 
 def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, tmp_path):
@@ -371,7 +374,7 @@ REFUSED = [
     ("data export digits --out {new}/x.npz --data-dir {bad}", "is not prepared in {bad}"),
     ("data export digits --out {new}/x.png --data-dir {data}", "ends in .npz, not"),
     ("tarin {config}", "invalid choice: 'tarin'"),
-    ("data", "the following arguments are required: ACTION"),
+    ("data", "the following arguments are required: COMMAND"),
 ]
 
 
