@@ -60,6 +60,24 @@ def test_masses_sum_to_one(levels, log_scale):
         np.testing.assert_allclose(np.exp(every).sum(), 1.0, rtol=1e-10)
 
 
+@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("log_scale", [*LOG_SCALES, 8.0, 50.0, 120.0])
+def test_all_masses_at_once(levels, log_scale):
+    """The same numbers to the last digits, relatively, down to what a float holds."""
+    m = jnp.array([-3.0, -0.3, 0.0, 0.9999, 40.0])
+    expected = mixture.log_mass(jnp.arange(levels), m[:, None], jnp.array(log_scale), levels)
+    found = mixture.masses(m, jnp.full(5, log_scale), levels)
+    seen = expected > -600
+    np.testing.assert_allclose(
+        np.log(np.asarray(found)[seen]), np.asarray(expected)[seen], rtol=1e-10, atol=1e-12
+    )
+    assert np.all(np.asarray(found)[~seen] < 1e-250)
+    with jax.enable_x64(False):
+        single = mixture.masses(jnp.array(np.float32(m)), jnp.full(5, log_scale), levels)
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single.sum(axis=-1), 1.0, rtol=1e-6)
+
+
 def test_the_published_guard_agrees_where_the_mass_is_large():
     """log(max(cdf difference, 1e-12)) at 256 levels, edges at +-0.999, is the same above 1e-5 and is not below."""
     x = np.arange(256)

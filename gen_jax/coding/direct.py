@@ -1,23 +1,34 @@
 """Exact autoregressive models as transcoders: -log2 p(x_i | x_<i) bits a value, many tiles side by side.
 
 Encoder and decoder make the same walk with the same compiled programs on the same shapes, so both see bit-identical
-probabilities; the only difference is whether a symbol is written or read. Values outside an image take the most
-probable level and are not coded. Everything runs on one device, at highest matmul precision.
+probabilities; the only difference is whether a symbol is written or read. So the encoder, though it knows all values,
+steps as well: a parallel pass or a scan is another program, whose floats may differ in the last bit. Values outside an
+image take the most probable level and are not coded. Everything runs on one device, at highest matmul precision.
 """
 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from gen_jax.coding.frequencies import Decoder, Encoder, Symbols, Weights, Words, uniform, weights
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import Blocks, Coded
 from gen_jax.typing import Variables
+
+
+class Programs(NamedTuple):
+    """What runs on the device: once a block, once a site, once for each later channel of a site, once a block."""
+
+    empty: Callable
+    visit: Callable
+    later: Callable
+    bits: Callable
 
 
 class Direct:
@@ -26,14 +37,12 @@ class Direct:
     def __init__(self, model: Any, variables: Variables, lanes: int):
         self.model, self.lanes = model, lanes
         self.variables = jax.device_put(variables, jax.devices()[0])
-        self._empty = jax.jit(self._init_cache)
-        self._step = jax.jit(self._stepped, donate_argnums=1)
-        self._write = jax.jit(self._written, donate_argnums=1)
-        self._later = [
-            jax.jit(partial(self._conditional, channel=channel))
-            for channel in range(1, model.sites.shape[1])
-        ]
-        self._bits = jax.jit(self._model_bits)
+        self.programs = Programs(
+            jax.jit(self._init_cache),
+            jax.jit(self._visited, donate_argnums=1),
+            jax.jit(self._conditional, static_argnames="channel"),
+            jax.jit(self._model_bits),
+        )
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
         """Labels, then the values of the blocks; labels cost log2 of the number of classes."""
@@ -49,7 +58,7 @@ class Direct:
                 return given
 
             self._walk(block, choose)
-            bits += float(self._bits(self.variables, *block))
+            bits += float(self.programs.bits(self.variables, *block))
         return Coded(encoder.words(), bits)
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
@@ -72,32 +81,37 @@ class Direct:
         sites = self.model.sites
         needed = np.flatnonzero(block.coded[:, sites].any(axis=(0, 2)))
         values = np.zeros((self.lanes, sites.shape[1]), np.int32)
-        cache = self._empty(self.variables, block.cond)
+        cache = self.programs.empty(self.variables, block.cond)
         for site in range(int(needed[-1]) + 1):
-            if site:
-                cache = self._write(self.variables, cache, site - 1, values)
-            cache, params, pmf = self._step(self.variables, cache, site)
+            cache, params, pmf = self.programs.visit(self.variables, cache, site, values)
             values = np.zeros_like(values)
             for channel, where in enumerate(sites[site]):
                 if channel:
-                    pmf = self._later[channel - 1](params, values)
-                probabilities = np.asarray(pmf)
-                coded = block.coded[:, where]
-                chosen = probabilities.argmax(axis=-1).astype(np.int32)
-                if coded.any():
-                    rows = weights(probabilities[coded])
-                    chosen[coded] = choose(rows, block.values[coded, where])
+                    pmf = self.programs.later(params, values, channel=channel)
+                probabilities, coded = np.asarray(pmf), block.coded[:, where]
+                if coded.all():
+                    chosen = choose(weights(probabilities), block.values[:, where])
+                else:
+                    chosen = probabilities.argmax(axis=-1).astype(np.int32)
+                    if coded.any():
+                        rows = weights(probabilities[coded])
+                        chosen[coded] = choose(rows, block.values[coded, where])
                 block.values[:, where] = values[:, channel] = chosen
 
     def _init_cache(self, variables, cond):
         return self._apply(variables, self.lanes, cond, method="init_cache")
 
-    def _written(self, variables, cache, site, values):
-        return self._apply(variables, cache, site, values, method="write")
-
-    def _stepped(self, variables, cache, site):
+    def _visited(self, variables, cache, site, before):
+        """Write what the site before took, then step: one call a site, as each costs the host its arguments."""
+        write = partial(self._apply, variables, method="write")
+        cache = lax.cond(
+            site > 0,
+            lambda cache: write(cache, site - 1, before),
+            lambda cache: cache,
+            cache,
+        )
         cache, params = self._apply(variables, cache, site, method="step")
-        nothing = jnp.zeros((self.lanes, self.model.sites.shape[1]), jnp.int32)
+        nothing = jnp.zeros_like(before)
         return cache, params, self._conditional(params, nothing, channel=0)
 
     def _conditional(self, params, values, channel):

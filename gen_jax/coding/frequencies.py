@@ -28,12 +28,18 @@ _FAMILY = stream.model.Categorical(perfect=False)
 
 def weights(pmf: Float[np.ndarray, "count levels"]) -> Weights:
     """f_k - 1 of each row, exact in float32; FloatingPointError where a row is no distribution."""
-    sums = np.cumsum(pmf, axis=-1, dtype=np.float64)
-    whole = sums[:, -1:]
-    if not (np.all(pmf >= 0) and np.all(whole > 0) and np.all(np.isfinite(whole))):
+    levels = pmf.shape[-1]
+    cumulative = np.cumsum(pmf, axis=-1, dtype=np.float64)
+    whole = cumulative[:, -1:].copy()
+    if not (pmf.min(initial=0.0) >= 0 and np.all(whole > 0) and np.all(np.isfinite(whole))):
         raise FloatingPointError("the model's probabilities are not finite: nothing can be coded")
-    cumulative = np.floor(sums / whole * (TOTAL - pmf.shape[-1]))
-    return np.diff(cumulative, axis=-1, prepend=0.0).astype(np.float32)
+    cumulative /= whole
+    cumulative *= TOTAL - levels
+    np.floor(cumulative, out=cumulative)
+    found = np.empty(pmf.shape, np.float32)
+    found[:, 0] = cumulative[:, 0]
+    np.subtract(cumulative[:, 1:], cumulative[:, :-1], out=found[:, 1:], casting="same_kind")
+    return found
 
 
 def uniform(count: int, levels: int) -> Weights:

@@ -74,6 +74,23 @@ def log_mass(
     return below + above + jnp.where(first | last, 0.0, between)
 
 
+def masses(
+    m: Float[Array, "*batch"], log_scale: Float[Array, "*batch"], levels: int
+) -> Float[Array, "*batch levels"]:
+    """exp(log_mass) of all levels at once: sigma(a) sigma(-b) (1 - exp(b - a)), whose last factor all inner bins share.
+
+    Two sigmoids an edge between levels instead of all logarithms of every level.
+    """
+    half = 1.0 / (levels - 1)
+    edges = to_symmetric(jnp.arange(levels - 1), levels) + half
+    scaled = (edges - m[..., None]) * jnp.exp(-log_scale)[..., None]
+    one, inner = jnp.ones_like(scaled[..., :1]), jnp.ones_like(scaled[..., 1:])
+    width = -jnp.expm1(-jnp.exp(jnp.log(2 * half) - log_scale))[..., None]
+    below = jnp.concatenate([jax.nn.sigmoid(scaled), one], axis=-1)
+    above = jnp.concatenate([one, jax.nn.sigmoid(-scaled)], axis=-1)
+    return below * above * jnp.concatenate([one, width * inner, one], axis=-1)
+
+
 def log_prob(
     params: Float[Array, "*batch P"], x: Integer[Array, "*batch V"], levels: int, mixtures: int
 ) -> Float[Array, "*batch"]:
@@ -101,10 +118,9 @@ def conditional(
         weights = weights + log_mass(
             previous[..., c, None], m, mixture.log_scales[..., c, :], levels
         )
-    every = jnp.arange(levels)[:, None]
-    m = mean(mixture, value, previous, levels)[..., None, :]
-    mass = log_mass(every, m, mixture.log_scales[..., value, None, :], levels)
-    return jnp.exp(jax.nn.logsumexp(jax.nn.log_softmax(weights)[..., None, :] + mass, axis=-1))
+    m = mean(mixture, value, previous, levels)
+    mass = masses(m, mixture.log_scales[..., value, :], levels)
+    return jnp.sum(jax.nn.softmax(weights)[..., None] * mass, axis=-2)
 
 
 def sample(
