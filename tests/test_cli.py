@@ -284,6 +284,9 @@ def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, t
     info = json.loads((folder / "dataset_info.json").read_text())
     info["splits"] = [split for split in info["splits"] if split["name"] != "test"]
     (folder / "dataset_info.json").write_text(json.dumps(info))
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert "on digits validation: " in succeed("evaluate", copy, "--data-dir", tmp_path)
+    assert json.loads((copy / "result.json").read_text())["split"] == "validation"
     succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path)
     page = (tmp_path / "x.html").read_text()
     assert "<p>Validation images, because digits has no test split here: first row" in page

@@ -25,7 +25,9 @@ def add(commands: Subparsers) -> None:
         run=_evaluate,
     )
     evaluate.add_argument("workdir", type=Path)
-    evaluate.add_argument("--split", default="test")
+    evaluate.add_argument(
+        "--split", help="test, or validation where the data set has no test split"
+    )
     evaluate.add_argument("--limit", type=positive, help="only the first N examples")
     evaluate.add_argument(
         "--compress", type=positive, metavar="N", help="also note what the first N take as a file"
@@ -79,16 +81,19 @@ def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import certificate, file_size, results
     from gen_jax.evaluate.run import load_run
-    from gen_jax.train.loop import load_split
+    from gen_jax.train.loop import judged_split, load_split
     from gen_jax.train.workdir import write_atomically
 
     runtime.set_up()
     run = load_run(args.workdir)
-    split = load_split(run.experiment, args.split, args.data_dir)
+    if args.split:
+        split = load_split(run.experiment, args.split, args.data_dir)
+    else:
+        split = judged_split(run.experiment, args.data_dir)
     result = run.likelihoods()(run.variables, split, args.limit)
     file = file_size.measure(run, split, args.compress) if args.compress else None
     record = results.record(run, split, result, file)
-    if args.limit is None and args.split == "test":
+    if args.limit is None and args.split in (None, "test"):
         write_atomically(run.workdir.result, results.dumps(record))
     certified = certificate.standing(run.workdir, run.variables).sentence
     what = f"{record['system']} on {split.dataset} {split.split}: {result}"

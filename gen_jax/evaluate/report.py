@@ -14,14 +14,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from gen_jax.data.batches import spread, take
-from gen_jax.data.prepared import Split, SplitError
+from gen_jax.data.prepared import Split
 from gen_jax.density import bits_per_dim
 from gen_jax.evaluate import certificate, draw, file_size, pictures, receptive_field, source
 from gen_jax.evaluate.catalogue import summary
 from gen_jax.evaluate.results import protocol
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.train import sharding
-from gen_jax.train.loop import load_split
+from gen_jax.train.loop import judged_split
 
 SAMPLES, COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED = 64, 12, 12, 64, 4
 
@@ -71,11 +71,10 @@ def _section(run: Run, data_dir: Path | None) -> str:
 
 def _given(run: Run, data_dir: Path | None) -> tuple[Split, str]:
     """The split whose images are shown, and what to call them: test, else validation."""
-    try:
-        return load_split(run.experiment, "test", data_dir), "Test images"
-    except SplitError:
-        split = load_split(run.experiment, "validation", data_dir)
-        return split, f"Validation images, because {split.dataset} has no test split here"
+    split = judged_split(run.experiment, data_dir)
+    if split.split == "test":
+        return split, "Test images"
+    return split, f"Validation images, because {split.dataset} has no test split here"
 
 
 def _number(run: Run) -> str:

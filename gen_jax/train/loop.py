@@ -156,6 +156,14 @@ def load_split(experiment: Experiment, name: str, data_dir: Path | None) -> prep
     return split
 
 
+def judged_split(experiment: Experiment, data_dir: Path | None) -> prepared.Split:
+    """The split that the reported number is of: test, or validation where the data set has no test split."""
+    try:
+        return load_split(experiment, "test", data_dir)
+    except prepared.SplitError:
+        return load_split(experiment, "validation", data_dir)
+
+
 def steps_per_call(experiment: Experiment) -> int:
     """Largest number, at most ten, that divides the budget and the distance between evaluations; one where unrolled."""
     if unrolled():
