@@ -100,8 +100,8 @@ def prefix_length(model: Any, keep: Bool[np.ndarray, "*event"]) -> int:
         first = int(np.flatnonzero(~whole)[0])
         where = np.unravel_index(model.sites[first][0], model.event.shape)
         raise InputError(
-            "only a prefix of the model's order can be kept: it generates in raster order, and the kept region has a"
-            f" gap at {tuple(int(i) for i in where)}, whose distribution would have to be conditioned on later pixels"
+            "only a prefix of the model's order of generation can be kept, and the kept region has a gap at"
+            f" {tuple(int(i) for i in where)}, whose distribution would have to be conditioned on later pixels"
         )
     return length
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from gen_jax import (
     FVSBN,
+    MADE,
+    NADE,
     FullTable,
     GatedPixelCNN,
     Independent,
@@ -40,6 +42,15 @@ CASES = {
     "markov": Case(Markov(binary(4)), Markov(image(3, 3, 1, 3))),
     "full_table": Case(FullTable(binary(4)), FullTable(image(2, 3, 1, 3))),
     "fvsbn": Case(FVSBN(binary(6)), FVSBN(image(4, 4, 1, 2))),
+    "nade": Case(NADE(binary(6), hidden=5), NADE(image(4, 4, 1, 2), hidden=7, order_seed=0)),
+    "nade_levels": Case(NADE(image(1, 2, 2, 3), hidden=4), NADE(image(2, 3, 2, 5), hidden=6)),
+    "made": Case(
+        MADE(binary(6), hidden=(9, 8)), MADE(image(3, 4, 1, 2), hidden=(20, 30), order_seed=1)
+    ),
+    "made_indirect": Case(
+        MADE(image(1, 2, 2, 3), hidden=(12,), direct=False),
+        MADE(image(2, 5, 1, 3), hidden=(8, 30), direct=False, order_seed=0, mask_seed=3),
+    ),
     "gated_pixel_cnn": Case(
         GatedPixelCNN(image(4, 4, 1, 2), features=6, **SMALL),
         GatedPixelCNN(image(6, 7, 1, 3), features=6, depth=2, first_kernel=5, head_features=4),

@@ -364,7 +364,10 @@ REFUSED = [
     ("{complete} top:0.5 {bad}/high.npz", "values run from 17 to 17"),
     ("{complete} top:0.5 {bad}/broken.png", "{bad}/broken.png is no readable PNG"),
     ("{complete} top:0.5 {images} --label 3", "is not class-conditional"),
-    ("{complete} bottom:0.5 {images}", "only a prefix of the model's order can be kept"),
+    (
+        "{complete} bottom:0.5 {images}",
+        "only a prefix of the model's order of generation can be kept",
+    ),
     ("{complete} left:0.5 {images}", "gap at (0, 4, 0)"),
     ("{complete} right {images}", "SIDE:FRACTION such as top:0.5, with a side of top, bottom"),
     ("{complete} top:1.5 {images}", "not 'top:1.5'"),

@@ -17,6 +17,8 @@ from gen_jax import sampling
 from gen_jax.density import functional
 from gen_jax.evaluate.machine import cpu_name
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.autoregressive.made import MADE
+from gen_jax.models.autoregressive.nade import NADE
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.typing import image
@@ -30,9 +32,11 @@ MODELS = {
     "gated_pixel_cnn 32x32 colour": GatedPixelCNN(COLOUR, features=66, head_features=66, depth=5),
     "pixel_cnn 28x28 grey": PixelCNN(GREY, features=64, head_features=64, depth=5),
     "pixel_cnn 32x32 colour": PixelCNN(COLOUR, features=66, head_features=66, depth=5),
+    "nade 28x28 grey, 2 levels": NADE(image(28, 28, levels=2), order_seed=0),
+    "made 28x28 grey, 2 levels": MADE(image(28, 28, levels=2), hidden=(8000,), order_seed=0),
     "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
-}  # 64 features, 66 where three channels share them; 256 levels where nothing is said
+}  # 64 features, 66 where three channels share them, NADE 500, MADE 8,000; 256 levels where nothing is said
 
 
 def sampling_costs(batch: int, naive: bool = True) -> dict[str, Any]:

@@ -1,8 +1,13 @@
-"""Masks over features: which group of features may feed which (van den Oord et al. 2016, 1601.06759, section 3.4)."""
+"""Masks over features: which may feed which, by degree or by group.
+
+Degrees: Germain et al. 2015, 1502.03509, section 3; groups: van den Oord et al. 2016, 1601.06759, section 3.4.
+"""
 
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+AnyArray = Array | np.ndarray
 
 
 def group_of(features: int, groups: int) -> np.ndarray:
@@ -12,9 +17,16 @@ def group_of(features: int, groups: int) -> np.ndarray:
     return np.arange(features) // (features // groups)
 
 
-def group_mask(inputs: int, outputs: int, groups: int, strict: bool) -> Bool[np.ndarray, "I O"]:
+def group_mask(inputs: int, outputs: int, groups: int, strict: bool) -> Bool[AnyArray, "I O"]:
     """mask[i, o] = group(i) < group(o) if strict ("mask A") else group(i) <= group(o) ("mask B")."""
-    source, target = group_of(inputs, groups)[:, None], group_of(outputs, groups)[None, :]
+    return degree_mask(group_of(inputs, groups), group_of(outputs, groups), strict)
+
+
+def degree_mask(
+    source: Integer[AnyArray, " I"], target: Integer[AnyArray, " O"], strict: bool
+) -> Bool[AnyArray, "I O"]:
+    """mask[i, o] = source_i < target_o if strict else source_i <= target_o; of NumPy arrays a NumPy array."""
+    source, target = source[:, None], target[None, :]
     return source < target if strict else source <= target
 
 

@@ -1,9 +1,22 @@
 """The one place where integers become reals."""
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Integer, Num
 
 
 def to_symmetric(x: Num[Array, "*shape"], levels: int) -> Float[Array, "*shape"]:
     """2 x / (levels - 1) - 1: the levels 0..levels-1 spread evenly over [-1, 1], reals between them alike."""
     return x.astype(jnp.result_type(float)) * (2.0 / (levels - 1)) - 1.0
+
+
+def num_indicators(levels: int) -> int:
+    """Numbers by which a symbol enters a dense network: one for two levels, else one a level."""
+    return 1 if levels == 2 else levels
+
+
+def to_indicators(
+    x: Integer[Array, "*shape"], numbers: int, dtype: jnp.dtype
+) -> Float[Array, "*shape I"]:
+    """The value itself as one number, else one-hot."""
+    return x[..., None].astype(dtype) if numbers == 1 else jax.nn.one_hot(x, numbers, dtype=dtype)
