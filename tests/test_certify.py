@@ -29,7 +29,7 @@ from gen_jax.evaluate.run import load_run
 from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.heads import Categorical, LogisticMixture
-from gen_jax.models.autoregressive import pixel_cnn_pp
+from gen_jax.models import pixelwise
 from gen_jax.nn import masked_conv
 from gen_jax.nn.causal_conv import HorizontalConv
 from gen_jax.train.loop import train
@@ -124,7 +124,7 @@ def test_a_leak_between_sub_pixels_is_caught(monkeypatch):
 
 
 def test_an_unshifted_first_layer_is_caught(monkeypatch):
-    monkeypatch.setattr(pixel_cnn_pp, "_shifted", lambda x, axis: x)
+    monkeypatch.setattr(pixelwise, "shifted", lambda x, axis: x)
     assert "causal" in failing(laws.causal, COLOUR)
 
 

@@ -6,23 +6,20 @@ Karpathy, Chen and Kingma 2017, 1701.05517; layers as in their code).
 """
 
 import functools
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.errors import InputError
-from gen_jax.heads import Head, LogisticMixture, head_for
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.pixelwise import Pixelwise, shifted
 from gen_jax.nn.once import once
 from gen_jax.nn.resolutions import Resolution, ResolutionCache
 from gen_jax.nn.shifted_conv import Project, ShiftedConv
 from gen_jax.ops import reach
 from gen_jax.ops.scaling import to_symmetric
-from gen_jax.typing import Dtype
 
 
 class Cache(NamedTuple):
@@ -33,31 +30,23 @@ class Cache(NamedTuple):
     cond: Any
 
 
-class PixelCNNPP(Autoregressive):
+class PixelCNNPP(Pixelwise):
     """Images (H, W, C) of any number of levels, H and W divisible by 2^(resolutions - 1).
 
     `mixtures` None is a softmax head, for one channel. Without `two_streams` the upper stream is missing and with it
     what lies above to the right; without `skips` the tensors passed from the way down to the way up.
     """
 
-    takes_reals: ClassVar[bool] = True
-
-    num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
-    features: int = 160
     resnets: int = 5
     resolutions: int = 3
-    mixtures: int | None = 10
     two_streams: bool = True
     skips: bool = True
-    dropout: float = 0.5
-    dtype: Dtype = None
 
     def setup(self):
         """Declare first layers, resolutions and output; InputError on sizes that cannot work."""
+        super().setup()
         self._check()
         F, dtype = self.features, self.dtype
-        self.first_above = ShiftedConv(F, height=1, width=3, left=1, dtype=dtype)
-        self.first_left = ShiftedConv(F, height=2, width=1, dtype=dtype)
         if self.two_streams:
             self.first_u = ShiftedConv(F, height=2, width=3, left=1, dtype=dtype)
         self.finest = Resolution(
@@ -74,35 +63,13 @@ class PixelCNNPP(Autoregressive):
 
     def _check(self):
         shape, side = self.event.shape, 2 ** max(self.resolutions - 1, 0)
-        if len(shape) != 3:
-            raise InputError(f"pixel_cnn_pp is a model of images (H, W, C), not of {shape}")
-        if min(self.features, self.resnets, self.resolutions) < 1 or not 0 <= self.dropout < 1:
-            raise InputError(
-                "pixel_cnn_pp needs features, resnets and resolutions >= 1 and dropout in [0, 1)"
-            )
+        if min(self.features, self.resnets, self.resolutions) < 1:
+            raise InputError("pixel_cnn_pp needs features, resnets and resolutions >= 1")
         if shape[0] % side or shape[1] % side:
             raise InputError(
                 f"pixel_cnn_pp of {self.resolutions} resolutions needs sides that {side} divides, not"
                 f" {shape[0]}x{shape[1]}; pad the images or take fewer resolutions"
             )
-        if self.mixtures is None and shape[2] > 1:
-            raise InputError(
-                "pixel_cnn_pp without mixtures has a softmax, which is for one channel; colour needs mixtures"
-            )
-        if self.mixtures is not None and self.mixtures < 1:
-            raise InputError(f"pixel_cnn_pp needs at least one mixture, not {self.mixtures}")
-
-    @property
-    def head(self) -> Head:
-        """K logistics for all channels of a pixel, or a softmax."""
-        if self.mixtures is None:
-            return head_for(self.levels)
-        return LogisticMixture(self.levels, self.event.shape[-1], self.mixtures)
-
-    @property
-    def sites(self) -> Int[np.ndarray, "sites V"]:
-        """A site is a pixel with all its channels."""
-        return np.arange(self.event.size).reshape(-1, self.event.shape[-1])
 
     def __call__(
         self,
@@ -111,11 +78,9 @@ class PixelCNNPP(Autoregressive):
         train: bool = False,
     ) -> Float[Array, "B sites P"]:
         """Parameters of every pixel's distribution, all at once."""
-        scaled = to_symmetric(x, self.levels)
-        image = jnp.concatenate([scaled, jnp.ones_like(scaled[..., :1])], axis=-1)
-        v = _shifted(self.first_above(image), axis=1) + _shifted(self.first_left(image), axis=2)
-        u = _shifted(self.first_u(image), axis=1) if self.two_streams else None
-        _, v = self.finest(u, v, cond, train)
+        image = self.with_ones(x)
+        u = shifted(self.first_u(image), axis=1) if self.two_streams else None
+        _, v = self.finest(u, self.first(image), cond, train)
         return self.out(nn.elu(v)).reshape(x.shape[0], self.num_sites, -1)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
@@ -126,14 +91,12 @@ class PixelCNNPP(Autoregressive):
 
     def init_cache(self, n: int, cond: Int[Array, " B"] | None = None) -> Cache:
         """Zeros: what the parallel form pads with; ones in the last channel of the image."""
-        H, W, C = self.event.shape
-        dtype = jnp.dtype(self.dtype) if self.dtype is not None else jnp.result_type(float)
-        image = jnp.zeros((H + 2, W + 2, n, C + 1)).at[2:, 1:-1, :, C].set(1)
-        return Cache(image, self.finest.init_cache(W, n, dtype), cond)
+        resolutions = self.finest.init_cache(self.event.shape[1], n, self.cache_dtype)
+        return Cache(self.empty_image(n), resolutions, cond)
 
     def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
         """One pixel; at the first of a row also what the row's sites owe to the rows above."""
-        row, column = site // self.event.shape[1], site % self.event.shape[1]
+        row, column = self.place(site)
 
         def turn(model: PixelCNNPP, kept: ResolutionCache) -> ResolutionCache:
             above = lax.dynamic_slice_in_dim(cache.image, row, 2)
@@ -141,26 +104,14 @@ class PixelCNNPP(Autoregressive):
             return model.finest.begin_row(kept, u, row, cache.cond)[0]
 
         kept = once(turn, self, column == 0, cache.resolutions)
-        start = (row + 1, column, 0, 0)
-        above, own = lax.dynamic_slice(cache.image, start, (2, 3, *cache.image.shape[2:]))
-        v = (row > 0) * self.first_above.above(above)[0]
-        v = v + (column > 0) * self.first_left.above(above[:1], own[:1])[0]
+        v = self.first_site(cache.image, row, column)
         kept, v = self.finest.site(kept, v, row, column)
         return cache._replace(resolutions=kept), self.out(nn.elu(v))
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B C"]) -> Cache:
         """Put the scaled values into the padded image."""
-        row, column = site // self.event.shape[1], site % self.event.shape[1]
-        scaled = to_symmetric(value, self.levels).astype(cache.image.dtype)[None, None]
-        start = (row + 2, column + 1, 0, 0)
-        return cache._replace(image=lax.dynamic_update_slice(cache.image, scaled, start))
-
-
-def _shifted(x, axis):
-    """One row down or one column right: the only "mask A" of the network."""
-    ahead = [(0, 0)] * x.ndim
-    ahead[axis] = (1, 0)
-    return lax.slice_in_dim(jnp.pad(x, ahead), 0, x.shape[axis], axis=axis)
+        scaled = to_symmetric(value, self.levels)
+        return cache._replace(image=self.put_pixel(cache.image, site, scaled))
 
 
 @functools.cache
