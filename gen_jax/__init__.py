@@ -23,6 +23,7 @@ _NAMES = {
     "NADE": "gen_jax.models.autoregressive.nade",
     "PixelCNN": "gen_jax.models.autoregressive.pixel_cnn",
     "PixelCNNPP": "gen_jax.models.autoregressive.pixel_cnn_pp",
+    "PixelSNAIL": "gen_jax.models.autoregressive.pixel_snail",
     "binary": "gen_jax.typing",
     "bits_per_dim": "gen_jax.density",
     "functional": "gen_jax.density",

@@ -18,12 +18,14 @@ from gen_jax import (
     Markov,
     PixelCNN,
     PixelCNNPP,
+    PixelSNAIL,
     binary,
     image,
 )
 from gen_jax.density import Functional, functional
 
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
+TINY_SNAIL = {"features": 4, "blocks": 2, "resnets": 1, "key_size": 3, "mixtures": 2}
 SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 
 
@@ -96,6 +98,14 @@ CASES = {
     "pixel_cnn_pp_one_stream": Case(
         PixelCNNPP(image(4, 2, 1, 3), resolutions=2, two_streams=False, **TINY),
         PixelCNNPP(image(6, 6, 1, 3), resolutions=2, two_streams=False, **TINY),
+    ),
+    "pixel_snail": Case(
+        PixelSNAIL(image(3, 4, 1, 2), **TINY_SNAIL),
+        PixelSNAIL(image(5, 7, 1, 5), **TINY_SNAIL),
+    ),
+    "pixel_snail_colour": Case(
+        PixelSNAIL(image(1, 2, 3, 3), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
+        PixelSNAIL(image(4, 3, 3, 4), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
     ),
 }
 

@@ -17,6 +17,7 @@ from gen_jax import (
     Markov,
     PixelCNN,
     PixelCNNPP,
+    PixelSNAIL,
     binary,
     functional,
     image,
@@ -71,6 +72,23 @@ def test_parameter_count_of_pixel_cnn_pp():
     total = first + down + 2 * up + bridge + down + up + conv(1, F, 3 * K)
     small = PixelCNNPP(image(4, 4, levels=17), features=F, resnets=1, resolutions=2, mixtures=K)
     assert count(small) == total
+
+
+def test_parameter_count_of_pixel_snail():
+    """The published network has 46.0M; and a small one by hand, all maps with gain and bias."""
+    assert count(PixelSNAIL(image(32, 32, 3))) == 46_021_908
+    F, K, key = 8, 3, 5
+    linear = lambda inputs, outputs: (inputs + 2) * outputs  # noqa: E731
+    resnet = lambda x, taps=1: linear(taps * x, x) + linear(taps * x, 2 * x)  # noqa: E731
+    first = linear(3 * 2, F) + linear(2 * 2, F)
+    content = resnet(1 + F + 2) + linear(1 + F + 2, key + F // 2)
+    question = resnet(F + 2) + linear(F + 2, key)
+    merge = resnet(F) + linear(F // 2, F)
+    block = 2 * resnet(F, taps=4) + content + question + merge
+    small = PixelSNAIL(
+        image(4, 5, levels=17), features=F, blocks=3, resnets=2, key_size=key, mixtures=K
+    )
+    assert count(small) == first + 3 * block + linear(F, 3 * K)
 
 
 def test_parameter_count_of_pixel_cnn():
@@ -253,6 +271,10 @@ def test_a_leak_between_channels_is_caught(monkeypatch):
         (PixelCNNPP(image(4, 4), resolutions=0), "resolutions >= 1"),
         (PixelCNNPP(image(4, 4, 3), mixtures=None), "for one channel"),
         (PixelCNNPP(image(4, 4), mixtures=0), "at least one mixture"),
+        (PixelSNAIL(binary(8)), "pixel_snail is a model of images"),
+        (PixelSNAIL(image(4, 4, 3), mixtures=None), "for one channel"),
+        (PixelSNAIL(image(4, 4), blocks=0), "needs blocks"),
+        (PixelSNAIL(image(4, 4), dropout=1.0), "dropout in"),
         (FullTable(binary(30)), "does not fit"),
     ],
 )

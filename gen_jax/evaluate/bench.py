@@ -21,6 +21,7 @@ from gen_jax.models.autoregressive.made import MADE
 from gen_jax.models.autoregressive.nade import NADE
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
+from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.typing import image
 
 REPEATS = 5
@@ -36,6 +37,7 @@ MODELS = {
     "made 28x28 grey, 2 levels": MADE(image(28, 28, levels=2), hidden=(8000,), order_seed=0),
     "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
+    "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
 }  # 64 features, 66 where three channels share them, NADE 500, MADE 8,000; 256 levels where nothing is said
 
 

@@ -1,10 +1,11 @@
 """The block of PixelCNN++: a gated residual network in each of two streams.
 
-y = x + a . sigma(b), [a, b] = conv(drop(concat_elu(conv(concat_elu(x)) + W concat_elu(aux)))) + V h (Salimans et al.
-2017, 1701.05517, section 2.4; the layer order of their code). The upper stream u has seen the rows above, the left
-stream v also the own row up to the left; u feeds v, never the other way round.
+y = x + a . sigma(b), [a, b] = conv(drop(f(conv(f(x)) + W f(aux)))) + V h with f = concat_elu (Salimans et al. 2017,
+1701.05517, section 2.4; the layer order of their code), or f = elu in PixelSNAIL. The upper stream u has seen the rows
+above, the left stream v also the own row up to the left; u feeds v, never the other way round.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,6 +17,27 @@ from gen_jax.nn.shifted_conv import Project, ShiftedConv
 from gen_jax.ops.gates import concat_elu, gated_linear
 from gen_jax.typing import Dtype
 
+Activation = Callable[[Array], Array]
+
+
+class PointwiseResnet(nn.Module):
+    """A residual network of 1x1 maps with f = elu, one form for a site and for all; as many features as its input."""
+
+    dropout: float = 0.0
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*batch F"], *aux: Float[Array, "*batch _A"], train: bool = False
+    ) -> Float[Array, "*batch F"]:
+        """Any leading axes."""
+        F = x.shape[-1]
+        hidden = Project(F, dtype=self.dtype, name="first")(nn.elu(x))
+        if aux:
+            hidden = hidden + Project(F, dtype=self.dtype, name="project")(*map(nn.elu, aux))
+        hidden = nn.Dropout(self.dropout)(nn.elu(hidden), deterministic=not train)
+        return x + gated_linear(Project(2 * F, 0.1, self.dtype, name="second")(hidden))
+
 
 class GatedResnet(nn.Module):
     """One stream's residual network; `width` 3 is centred (u), `width` 2 ends in the own column (v)."""
@@ -26,6 +48,7 @@ class GatedResnet(nn.Module):
     num_classes: int = 0
     dropout: float = 0.0
     dtype: Dtype = None
+    activation: Activation = concat_elu
 
     def setup(self):
         """Two convolutions, the 1x1 of the auxiliary inputs and the class term."""
@@ -51,10 +74,10 @@ class GatedResnet(nn.Module):
         train: bool = False,
     ) -> Float[Array, "B H W F"]:
         """All sites at once."""
-        hidden = self.first(concat_elu(x))
+        hidden = self.first(self.activation(x))
         if aux:
-            hidden = hidden + self.project(*(concat_elu(one) for one in aux))
-        hidden = self.drop(concat_elu(hidden), deterministic=not train)
+            hidden = hidden + self.project(*(self.activation(one) for one in aux))
+        hidden = self.drop(self.activation(hidden), deterministic=not train)
         out = self.second(hidden)
         if self.num_classes:
             out = out + self.classes(cond)[:, None, None]
@@ -68,8 +91,8 @@ class GatedResnet(nn.Module):
 class BlockCache(NamedTuple):
     """Activations that enter the convolutions, for u the row above, for v the row so far; v's tables of the row."""
 
-    u: tuple[Float[Array, "W_u B two_F"], ...]
-    v: tuple[Float[Array, "W_v B two_F"], Float[Array, "W_v B two_F"]]
+    u: tuple[Float[Array, "W_u B I"], ...]
+    v: tuple[Float[Array, "W_v B I"], Float[Array, "W_v B I"]]
     tables: tuple[Float[Array, "W B F"], Float[Array, "W B two_F"]]
 
 
@@ -85,10 +108,21 @@ class GatedBlock(nn.Module):
     num_classes: int = 0
     dropout: float = 0.0
     dtype: Dtype = None
+    activation: Activation = concat_elu
+
+    @property
+    def inputs(self) -> int:
+        """Number of features that enter a convolution."""
+        return self.activation(jnp.zeros(self.features)).size
 
     def setup(self):
         """The residual network of each stream."""
-        options = {"num_classes": self.num_classes, "dropout": self.dropout, "dtype": self.dtype}
+        options = {
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+            "activation": self.activation,
+        }
         if self.upper:
             self.u = GatedResnet(self.features, 3, aux=self.skips, **options)
         self.v = GatedResnet(self.features, 2, aux=self.upper or self.skips, **options)
@@ -110,9 +144,9 @@ class GatedBlock(nn.Module):
 
     def init_cache(self, width: int, n: int, dtype: jnp.dtype) -> BlockCache:
         """Zeros: what the parallel form pads with, and columns not yet written."""
-        F = self.features
-        above = [jnp.zeros((width + 2, n, 2 * F), dtype) for _ in range(2 * self.upper)]
-        so_far = [jnp.zeros((width + 1, n, 2 * F), dtype) for _ in range(2)]
+        F, inputs = self.features, self.inputs
+        above = [jnp.zeros((width + 2, n, inputs), dtype) for _ in range(2 * self.upper)]
+        so_far = [jnp.zeros((width + 1, n, inputs), dtype) for _ in range(2)]
         tables = (jnp.zeros((width, n, F), dtype), jnp.zeros((width, n, 2 * F), dtype))
         return BlockCache(tuple(above), (so_far[0], so_far[1]), tables)
 
@@ -124,20 +158,19 @@ class GatedBlock(nn.Module):
         cond: Int[Array, " B"] | None,
     ) -> tuple[BlockCache, Float[Array, "W B F"] | None]:
         """The row of u, and what the row above and u give to every site of v."""
-        v, F = self.v, self.features
-        inputs = 2 * F * (self.upper + self.skips)
+        v, inputs = self.v, self.inputs * (self.upper + self.skips)
         if u is not None:
-            first = pad_row(concat_elu(u), cache.u[0])
+            first = pad_row(self.activation(u), cache.u[0])
             hidden = self.u.first.above(cache.u[0], first)
             if skip is not None:
-                hidden = hidden + self.u.project(concat_elu(skip))
-            second = pad_row(concat_elu(hidden), cache.u[1])
+                hidden = hidden + self.u.project(self.activation(skip))
+            second = pad_row(self.activation(hidden), cache.u[1])
             out = self.u.second.above(cache.u[1], second) + self.u.class_term(cond)
             u = u + gated_linear(out)
             cache = cache._replace(u=(first, second))
         table = v.first.above(cache.v[0])
         if v.aux:
-            aux = concat_elu(u) if u is not None else jnp.zeros((1, 1, 0), table.dtype)
+            aux = self.activation(u) if u is not None else jnp.zeros((1, 1, 0), table.dtype)
             table = table + v.project.part(aux, 0, inputs)
         gate = v.second.above(cache.v[1]) + v.class_term(cond)
         like = cache.tables
@@ -152,15 +185,13 @@ class GatedBlock(nn.Module):
         column: Int[Array, ""],
     ) -> tuple[BlockCache, Float[Array, "B F"]]:
         """v' at one column."""
-        F = self.features
-        first, left = put_column(cache.v[0], concat_elu(v), column)
+        first, left = put_column(cache.v[0], self.activation(v), column)
         hidden = take_column(cache.tables[0], column) + self.v.first.site(left)
         if skip is not None:
-            inputs = 2 * F * (self.upper + 1)
-            hidden = hidden + self.v.project.part(
-                concat_elu(skip), 2 * F * self.upper, inputs, bias=False
-            )
-        second, left = put_column(cache.v[1], concat_elu(hidden), column)
+            start = self.inputs * self.upper
+            skip = self.activation(skip)
+            hidden = hidden + self.v.project.part(skip, start, start + self.inputs, bias=False)
+        second, left = put_column(cache.v[1], self.activation(hidden), column)
         out = take_column(cache.tables[1], column) + self.v.second.site(left)
         return cache._replace(v=(first, second)), v + gated_linear(out)
 
