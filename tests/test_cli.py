@@ -31,7 +31,8 @@ TINY = (
 )
 COMMANDS = (
     "train, reproduce, evaluate, certify, sample, complete, receptive-field, report, compress, decompress, list, data,"
-    " data list, data prepare, data export, data import, bench, bench sampling"
+    " data list, data prepare, data export, data import, bench, bench sampling, bench codec, bench training,"
+    " bench scaling"
 )
 
 

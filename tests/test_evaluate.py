@@ -9,7 +9,7 @@ from cases import build, random_events
 
 from gen_jax import GatedPixelCNN, image
 from gen_jax.data.prepared import Split
-from gen_jax.evaluate import bench, catalogue
+from gen_jax.evaluate import catalogue
 from gen_jax.evaluate.likelihood import Likelihoods, Result
 from gen_jax.train import sharding
 
@@ -53,24 +53,6 @@ def test_conditional_models_get_their_labels():
     assert np.any(
         np.abs(expected + np.asarray(pure.log_prob(variables, x, cond=(labels + 1) % 3))) > 1e-3
     )
-
-
-def test_bench_reports_ratios_of_its_own_times(monkeypatch):
-    tiny = {
-        "tiny": GatedPixelCNN(
-            image(4, 4, 1, 2), depth=1, features=4, first_kernel=3, head_features=4
-        )
-    }
-    monkeypatch.setattr(bench, "MODELS", tiny)
-    found = bench.sampling_costs(batch=2)
-    row = found["rows"][0]
-    low, high = row["forward_passes_range"]
-    assert low <= row["forward_passes"] <= high
-    assert low - 1e-3 <= row["sample_seconds"] / row["forward_seconds"] <= high + 1e-3
-    assert row["naive_factor"] == pytest.approx(
-        row["naive_seconds"] / row["sample_seconds"], abs=0.05
-    )
-    assert "forward passes" in bench.table(found)
 
 
 def test_catalogue_reads_docstrings():

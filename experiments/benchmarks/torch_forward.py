@@ -19,9 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax.bench.systems import MODELS
+from gen_jax.bench.timing import seconds
 from gen_jax.density import functional
 from gen_jax.evaluate import results
-from gen_jax.evaluate.bench import MODELS, seconds
 from gen_jax.evaluate.machine import machine
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN

@@ -1,8 +1,9 @@
 """Costs, and what there is."""
 
 import argparse
+from typing import Any
 
-from gen_jax.commands.arguments import Subparsers, command, group, positive, say
+from gen_jax.commands.arguments import Run, Subparsers, command, group, positive, say
 
 
 def add(commands: Subparsers) -> None:
@@ -10,19 +11,15 @@ def add(commands: Subparsers) -> None:
     subjects = group(
         commands, "bench", "Measure cost as ratios within one run.", "gen-jax bench sampling --json"
     )
-    cost = command(
-        subjects,
-        "sampling",
-        "Cost of a sample in forward passes.",
-        "gen-jax bench sampling --json",
-        run=_sampling,
-    )
-    cost.add_argument("--batch", type=positive, default=64)
-    cost.add_argument(
+    sampling = _subject(subjects, "sampling", "Cost of a sample in forward passes.", _sampling, 64)
+    sampling.add_argument(
         "--no-naive",
         action="store_true",
         help="leave out the loop of full passes (minutes on a CPU)",
     )
+    _subject(subjects, "codec", "Cost of the lossless codec beside sampling.", _codec, 32)
+    _subject(subjects, "training", "Cost of a train step in forward passes.", _training, 16)
+    _subject(subjects, "scaling", "Time and memory against side, depth and batch.", _scaling)
 
     command(
         commands,
@@ -33,13 +30,46 @@ def add(commands: Subparsers) -> None:
     )
 
 
+def _subject(
+    subjects: Subparsers, name: str, summary: str, run: Run, batch: int | None = None
+) -> argparse.ArgumentParser:
+    subject = command(subjects, name, summary, f"gen-jax bench {name} --json", run=run)
+    if batch is not None:
+        subject.add_argument("--batch", type=positive, default=batch, help=f"images ({batch})")
+    return subject
+
+
 def _sampling(args: argparse.Namespace) -> None:
+    from gen_jax.bench import sampling
+
+    _measure(args, sampling, args.batch, naive=not args.no_naive)
+
+
+def _codec(args: argparse.Namespace) -> None:
+    from gen_jax.bench import codec
+
+    _measure(args, codec, args.batch)
+
+
+def _training(args: argparse.Namespace) -> None:
+    from gen_jax.bench import training
+
+    _measure(args, training, args.batch)
+
+
+def _scaling(args: argparse.Namespace) -> None:
+    from gen_jax.bench import scaling
+
+    _measure(args, scaling)
+
+
+def _measure(args: argparse.Namespace, subject: Any, *settings: int, **options: bool) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import bench
+    from gen_jax.bench import record
 
     runtime.set_up()
-    found = bench.sampling_costs(args.batch, naive=not args.no_naive)
-    say(args, found, bench.table(found))
+    found = subject.measure(*settings, **options)
+    say(args, found, record.page(found, record.table(subject.COLUMNS, found["rows"])))
 
 
 def _list(args: argparse.Namespace) -> None:

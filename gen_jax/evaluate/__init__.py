@@ -1,1 +1,1 @@
-"""bits/dim under one protocol, certificates, results, reports and benchmarks."""
+"""bits/dim under one protocol, certificates, results and reports."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax.data import prepared
@@ -28,7 +27,7 @@ from gen_jax.train import sharding
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG, RunLog
 from gen_jax.train.pmap import pmapped
-from gen_jax.train.step import TrainState, create_state, train_step, train_steps, unrolled
+from gen_jax.train.step import TrainState, create_state, jitted, train_step, unrolled
 from gen_jax.train.workdir import WorkDir
 from gen_jax.typing import MetricRows
 
@@ -78,14 +77,8 @@ def train(
         ema=experiment.ema,
         accumulate=experiment.optimizer.accumulate,
     )
-    if parallel == "pmap":
-        step_many = pmapped(one_step, mesh, placed)
-    else:
-        step_many = jax.jit(
-            functools.partial(train_steps, step=one_step),
-            donate_argnums=0,
-            out_shardings=(placed, NamedSharding(mesh, P())),
-        )
+    over_devices = pmapped if parallel == "pmap" else jitted
+    step_many = over_devices(one_step, mesh, placed)
     likelihoods = None
     if experiment.model.kind != "none":
         likelihoods = Likelihoods(model, mesh, experiment.evaluate.batch_size, key)

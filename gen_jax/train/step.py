@@ -1,5 +1,6 @@
 """The train step: a pure function of (state, batch), the same for every system and every number of devices."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
 from gen_jax.density import Functional, fold_in
@@ -104,6 +107,15 @@ def train_steps(
 ) -> tuple[TrainState, MetricRows]:
     """Several steps in one program; metrics come back stacked, one row a step."""
     return scan(step, state, batches)
+
+
+def jitted(step: Callable[..., Any], mesh: Mesh, placed: TrainState) -> Any:
+    """`train_steps` as one program that the compiler splits over the mesh; the state, placed so, is donated."""
+    return jax.jit(
+        functools.partial(train_steps, step=step),
+        donate_argnums=0,
+        out_shardings=(placed, NamedSharding(mesh, P())),
+    )
 
 
 def unrolled() -> bool:

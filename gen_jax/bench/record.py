@@ -1,0 +1,49 @@
+"""What every benchmark writes: what was measured, how, on which machine, by which code; and its table."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from gen_jax.bench import timing
+from gen_jax.evaluate.machine import machine
+from gen_jax.evaluate.source import revision, versions
+
+Row = dict[str, Any]
+Columns = Mapping[str, Callable[[Row], str]]
+
+
+def record(subject: str, method: str, rows: list[Row]) -> dict[str, Any]:
+    """The JSON object; `method` is what the subject adds to what is said of all timings."""
+    return {
+        "bench": subject,
+        "method": f"{method} {timing.METHOD}",
+        **machine(),
+        "versions": versions(),
+        **revision(),
+        "rows": rows,
+    }
+
+
+def table(columns: Columns, rows: list[Row]) -> str:
+    """Rows as Markdown."""
+    lines = [list(columns), ["---"] * len(columns)]
+    lines += [[cell(row) for cell in columns.values()] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def page(bench: dict[str, Any], rendered: str) -> str:
+    """What is printed: device, method, table."""
+    where = f"{bench['bench']} on {bench['devices']} x {bench['device']}"
+    return f"{where} ({bench['cpu']}, {bench['threads']} threads)\n{bench['method']}\n\n{rendered}"
+
+
+def temporary_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """Memory that a compiled program takes beside its arguments and results, where the compiler says so."""
+    analysis = compiled.memory_analysis()
+    return None if analysis is None else int(analysis.temp_size_in_bytes)
+
+
+def megabytes(count: int | None) -> str:
+    """A cell; a dash where the compiler does not say."""
+    return "-" if count is None else f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,59 @@
+"""What a sample costs in parallel forward passes of the same batch, beside the naive loop of one full pass a site."""
+
+from typing import Any
+
+import jax
+
+from gen_jax import sampling
+from gen_jax.bench import record, systems
+from gen_jax.bench.timing import ratios, seconds, summary, turns
+
+NAIVE_SITES = 4
+METHOD = (
+    "Forward pass and sample of one batch by the same random weights. The naive loop (one full pass a site) is timed"
+    f" once, over its first {NAIVE_SITES} sites, each of which costs the same; its time for all sites is that times"
+    " their number."
+)
+COLUMNS: record.Columns = {
+    "system": lambda row: row["system"],
+    "batch": lambda row: str(row["batch"]),
+    "forward passes": lambda row: f"{row['forward_passes']:.2f}",
+    "sample": lambda row: f"{row['sample_seconds']:.3f} s",
+    "forward": lambda row: f"{row['forward_seconds']:.3f} s",
+    "naive loop": lambda row: (
+        f"{row['naive_seconds']:.0f} s, {row['naive_factor']:.0f} times the sample"
+        if row["naive_seconds"]
+        else "left out"
+    ),
+}
+
+
+def measure(batch: int, naive: bool = True) -> dict[str, Any]:
+    """One row a model: forward, sampling and naive sampling, seconds for the whole batch."""
+    rows = [_row(name, model, batch, naive) for name, model in systems.MODELS.items()]
+    return record.record("sampling", METHOD, rows)
+
+
+def _row(name: str, model: Any, batch: int, naive: bool) -> record.Row:
+    key, x, variables = jax.random.key(0), systems.drawn(model, batch), systems.initial(model)
+    forward = jax.jit(model.apply)
+    draw = jax.jit(lambda v, k: sampling.ancestral(model, v, k, batch))
+    found = turns(
+        {"forward": lambda: forward(variables, x), "sample": lambda: draw(variables, key)}
+    )
+    sample = summary("sample_seconds", found["sample"])
+    loop = None
+    if naive:
+        some = jax.jit(lambda v, k: sampling.naive(model, v, k, batch, upto=NAIVE_SITES))
+        some = some.lower(variables, key).compile()
+        loop = seconds(some, variables, key) * model.num_sites / NAIVE_SITES
+    return {
+        "system": name,
+        "batch": batch,
+        "parameters": systems.size(variables),
+        **summary("forward_passes", ratios(found["sample"], found["forward"])),
+        **summary("forward_seconds", found["forward"]),
+        **sample,
+        "naive_seconds": loop,
+        "naive_factor": None if loop is None else round(loop / sample["sample_seconds"], 1),
+    }

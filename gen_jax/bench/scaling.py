@@ -1,0 +1,121 @@
+"""How time and memory grow with image side, depth and batch: exponents of power laws."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax import sampling
+from gen_jax.bench import record
+from gen_jax.bench.timing import rounded, turns
+from gen_jax.bench.training import repeated, training
+from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
+from gen_jax.train.step import jitted
+from gen_jax.typing import image
+
+METHOD = (
+    "Forward pass, train step and sample at small size (grey, 16 levels, 32 features), one of side, depth and batch"
+    " changed at a time; all sizes of an axis take turns. `step` is the time of a sample divided by its sites; its"
+    " memory is that of the whole loop. Memory is what the compiled program takes beside arguments and results. The"
+    " exponent b is that of size^b fitted by least squares on logarithms, `miss` the largest factor by which the fit is"
+    " off: 2 in the side is linear in the pixels, and what a size does not touch pulls an exponent to 0."
+)
+BASE = {"side": 16, "depth": 2, "batch": 8}
+AXES = {"side": (8, 16, 32, 64), "depth": (1, 2, 4), "batch": (4, 8, 16, 32)}
+SYSTEMS: dict[str, Callable[[int, int], Any]] = {
+    "gated_pixel_cnn": lambda side, depth: GatedPixelCNN(
+        image(side, side, levels=16), features=32, head_features=32, depth=depth
+    ),
+    "pixel_cnn_pp": lambda side, depth: PixelCNNPP(
+        image(side, side, levels=16), features=32, resnets=depth
+    ),
+}
+Number = int | float | None  # None where it is not known
+COLUMNS: record.Columns = {
+    "system": lambda row: row["system"],
+    "program": lambda row: row["program"],
+    "axis": lambda row: f"{row['axis']} {', '.join(map(str, row['sizes']))}",
+    "time": lambda row: ", ".join(f"{1e3 * t:.3g}" for t in row["seconds"]) + " ms",
+    "exponent": lambda row: _fit(row, "seconds"),
+    "memory": lambda row: ", ".join(map(record.megabytes, row["bytes"])),
+    "exponent of memory": lambda row: _fit(row, "bytes"),
+}
+
+
+def measure() -> dict[str, Any]:
+    """One row for each system, axis and program."""
+    rows = [row for system in SYSTEMS for axis in AXES for row in _rows(system, axis)]
+    return record.record("scaling", METHOD, rows)
+
+
+def exponent(sizes: Sequence[int], values: Sequence[Number]) -> tuple[float, float] | None:
+    """b of the least-squares line log v = a + b log s, and the largest factor by which it misses a value.
+
+    None where a value is not known.
+    """
+    known = [value for value in values if value]
+    if len(known) < len(sizes):
+        return None
+    x, y = np.log(sizes), np.log(known)
+    line = np.polyfit(x, y, 1)
+    return float(line[0]), float(np.exp(np.abs(y - np.polyval(line, x)).max()))
+
+
+def _rows(system: str, axis: str) -> list[record.Row]:
+    programs, memory, sites = {}, {}, {}
+    for size in AXES[axis]:
+        at = {**BASE, axis: size}
+        model = SYSTEMS[system](at["side"], at["depth"])
+        sites[size] = model.num_sites
+        for program, (run, compiled) in _programs(model, at["batch"]).items():
+            programs[program, size] = run
+            memory[program, size] = record.temporary_bytes(compiled)
+    found = turns(programs)
+    rows = []
+    for program in ("forward", "train step", "step"):
+        times = {size: float(np.median(found[program, size])) for size in AXES[axis]}
+        if program == "step":
+            times = {size: seconds / sites[size] for size, seconds in times.items()}
+        used = [memory[program, size] for size in AXES[axis]]
+        rows.append(
+            {
+                "system": system,
+                "axis": axis,
+                "sizes": list(AXES[axis]),
+                "fixed": {name: size for name, size in BASE.items() if name != axis},
+                "program": program,
+                **_fitted("seconds", AXES[axis], [rounded(t) for t in times.values()]),
+                **_fitted("bytes", AXES[axis], used),
+            }
+        )
+    return rows
+
+
+def _programs(model: Any, batch: int) -> dict[str, tuple[Callable[[], Any], jax.stages.Compiled]]:
+    """What runs, and the compiled program that it runs."""
+    of = training(model, batch)
+    state, key = of.create(), jax.random.key(0)
+    variables = {"params": state.params, **state.collections}
+    draw = jax.jit(lambda variables: sampling.ancestral(model, variables, key, batch))
+    forward = jax.jit(of.loss).lower(state, of.batch).compile()
+    step = jitted(of.step, of.mesh, of.placed).lower(state, of.batches).compile()
+    sample = draw.lower(variables).compile()
+    return {
+        "forward": (lambda: forward(state, of.batch), forward),
+        "train step": (repeated(step, of), step),
+        "step": (lambda: sample(variables), sample),
+    }
+
+
+def _fitted(name: str, sizes: Sequence[int], values: Sequence[Number]) -> dict[str, Any]:
+    fit = exponent(sizes, values)
+    power, miss = (None, None) if fit is None else map(rounded, fit)
+    return {name: list(values), f"{name}_exponent": power, f"{name}_miss": miss}
+
+
+def _fit(row: record.Row, name: str) -> str:
+    if row[f"{name}_exponent"] is None:
+        return "-"
+    return f"{row[f'{name}_exponent']:.2f} (miss {row[f'{name}_miss']:.2f})"

@@ -1,0 +1,44 @@
+"""The networks that the benchmarks measure: 64 features, 66 where three channels share them, NADE 500, MADE 8,000."""
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Int
+
+from gen_jax.density import functional
+from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.autoregressive.made import MADE
+from gen_jax.models.autoregressive.nade import NADE
+from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
+from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
+from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
+from gen_jax.typing import Variables, image
+
+GREY, COLOUR = image(28, 28), image(32, 32, channels=3)
+MODELS = {
+    "gated_pixel_cnn 28x28 grey, 2 levels": GatedPixelCNN(image(28, 28, levels=2), depth=5),
+    "gated_pixel_cnn 28x28 grey": GatedPixelCNN(GREY, depth=5),
+    "gated_pixel_cnn 32x32 colour": GatedPixelCNN(COLOUR, features=66, head_features=66, depth=5),
+    "pixel_cnn 28x28 grey": PixelCNN(GREY, features=64, head_features=64, depth=5),
+    "pixel_cnn 32x32 colour": PixelCNN(COLOUR, features=66, head_features=66, depth=5),
+    "nade 28x28 grey, 2 levels": NADE(image(28, 28, levels=2), order_seed=0),
+    "made 28x28 grey, 2 levels": MADE(image(28, 28, levels=2), hidden=(8000,), order_seed=0),
+    "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
+    "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
+    "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
+}  # 256 levels where nothing is said
+
+
+def drawn(model: Any, batch: int) -> Int[Array, "batch *event"]:
+    """Uniform noise."""
+    return jax.random.randint(jax.random.key(0), (batch, *model.event.shape), 0, model.event.levels)
+
+
+def initial(model: Any) -> Variables:
+    """Variables as they are before training."""
+    return jax.jit(functional(model).init)(jax.random.key(0), drawn(model, 2))
+
+
+def size(variables: Variables) -> int:
+    """Number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(variables))
