@@ -1,4 +1,4 @@
-"""MADE's network: dense layers whose masks follow from degrees (Germain et al. 2015, 1502.03509, equations 8 to 14).
+"""MADE's network: dense layers whose masks follow from degrees (Germain et al. 2015, 1502.03509, section 3).
 
 Several masks share the weights; `mask` is the index of the one in use. Stepping computes at each site only the hidden
 units that its predecessor completed, so that a whole event costs about as much as a parallel pass.

@@ -1,8 +1,8 @@
 """MADE: log p(x) = sum_d log p(x_d | x_<d), all conditionals by one masked autoencoder.
 
 h = relu(b + (W . M) x), z = c + (V . M_V) h (+ (A . M_A) x), M[i, j] = degree_i <= degree_j, strict at the outputs
-(Germain, Gregor, Murray and Larochelle 2015, 1502.03509, equations 8 to 14). `MADEEnsemble` trains one network under
-many masks, each with its own order, and averages their joint probabilities (section 4).
+(Germain, Gregor, Murray and Larochelle 2015, 1502.03509, section 3). `MADEEnsemble` trains one network under many
+masks, each with its own order, and averages their joint probabilities (section 4).
 """
 
 from typing import ClassVar

@@ -1,0 +1,25 @@
+"""NADE on fixed-binarised MNIST (28x28, 2 levels), a fixed random order.
+
+Command: gen-jax train experiments/configs/nade_binarized_mnist.py
+Hardware: 2 CPU cores, TIME
+Published: 88.33 nats, NADE with 500 hidden units (Larochelle and Murray 2011; table of Uria et al. 2016, 1605.02226)
+Expected: not yet
+"""
+
+from gen_jax import NADE, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.train.optimizer import Adam, WarmupCosine
+
+STEPS = 20_000
+
+
+def experiment() -> Experiment:
+    """500 hidden units; 40 epochs."""
+    return Experiment(
+        model=NADE(image(28, 28, levels=2), hidden=500, order_seed=0),
+        data=Data("binarized_mnist"),
+        optimizer=Adam(WarmupCosine(1e-3, 100, STEPS)),
+        steps=STEPS,
+        batch_size=100,
+        evaluate=Evaluate(every=1000, batch_size=500, examples=2000),
+    )
