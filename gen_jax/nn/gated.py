@@ -17,14 +17,14 @@ from gen_jax.typing import Dtype
 class GatedLayer(nn.Module):
     """Input (v, h), output (v', h', skip). The first layer reads the image strictly and has no residual.
 
-    `num_classes` > 0 adds a class term V y to every gate, without bias.
+    `conditional` adds a term V y of the vector y, a class in one-hot form for example, to every gate, without bias.
     """
 
     features: int
     kernel: int
     groups: int
     first: bool = False
-    num_classes: int = 0
+    conditional: bool = False
     dropout: float = 0.0
     dtype: Dtype = None
 
@@ -39,7 +39,7 @@ class GatedLayer(nn.Module):
         return self.kernel // 2 + (not (self.first and self.groups == 1))
 
     def setup(self):
-        """Declare the four convolutions and the class term."""
+        """Declare the four convolutions and the term of the condition."""
         F, dtype = self.features, self.dtype
         self.vertical = VerticalConv(2 * F, self.rows, self.kernel, self.first, dtype)
         self.link = nn.Dense(2 * F, dtype=dtype)
@@ -48,15 +48,14 @@ class GatedLayer(nn.Module):
         )
         self.out = HorizontalConv(F, 1, self.groups, splits=2, dtype=dtype)
         self.drop = nn.Dropout(self.dropout)
-        if self.num_classes:
+        if self.conditional:
             self.condition = nn.Dense(4 * F, use_bias=False, dtype=dtype)
 
     def _linked(self, a, cond):
-        """Vertical pre-activation and the term it gives the horizontal gate, each with its class term."""
+        """Vertical pre-activation and the term it gives the horizontal gate, each with its term of the condition."""
         b = self.link(a)
-        if self.num_classes:
-            one_hot = nn.one_hot(cond, self.num_classes, dtype=a.dtype)
-            term = self.condition(one_hot)
+        if self.conditional:
+            term = self.condition(cond.astype(a.dtype))
             term = term.reshape(term.shape[0], *(1,) * (a.ndim - 2), -1)
             to_vertical, to_horizontal = jnp.split(term, 2, axis=-1)
             a, b = a + to_vertical, b + to_horizontal
@@ -66,7 +65,7 @@ class GatedLayer(nn.Module):
         self,
         v: Float[Array, "B H W I"],
         h: Float[Array, "B H W I"],
-        cond: Int[Array, " B"] | None = None,
+        cond: Float[Array, "B K"] | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, "B H W F"], Float[Array, "B H W F"], Float[Array, "B H W F"]]:
         """All sites at once."""
@@ -76,7 +75,7 @@ class GatedLayer(nn.Module):
         return gated_tanh(a), residual if self.first else h + residual, skip
 
     def row(
-        self, window: Float[Array, "B rows W I"], cond: Int[Array, " B"] | None = None
+        self, window: Float[Array, "B rows W I"], cond: Float[Array, "B K"] | None = None
     ) -> tuple[Float[Array, "B W F"], Float[Array, "W B two_F"]]:
         """The vertical stack of one row: v' and the table of terms for the horizontal gates, column axis first."""
         a, b = self._linked(self.vertical.row(window), cond)

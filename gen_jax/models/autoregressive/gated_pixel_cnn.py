@@ -1,8 +1,8 @@
 """Gated PixelCNN: log p(x) = sum_i log p(x_i | x_<i) over pixels in raster order, R then G then B in a pixel.
 
 Two stacks of masked convolutions without a blind spot, y = tanh(W_f * x + V_f y) . sigma(W_g * x + V_g y), residual
-and skip connections in the horizontal stack, class-conditional (van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves
-and Kavukcuoglu 2016, 1606.05328).
+and skip connections in the horizontal stack, conditioned on a class or a vector (van den Oord, Kalchbrenner, Vinyals,
+Espeholt, Graves and Kavukcuoglu 2016, 1606.05328).
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -38,11 +38,15 @@ class Cache(NamedTuple):
 
 
 class GatedPixelCNN(Autoregressive):
-    """Images (H, W, C) of any number of levels; the features split into C groups, so C must divide them."""
+    """Images (H, W, C) of any number of levels; the features split into C groups, so C must divide them.
+
+    Where `vector` > 0 the condition of an example is a vector of so many numbers instead of a class.
+    """
 
     takes_reals: ClassVar[bool] = True
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    vector: int = 0
     depth: int = 5
     features: int = 64
     first_kernel: int = 7
@@ -68,6 +72,8 @@ class GatedPixelCNN(Autoregressive):
             raise InputError(
                 "gated_pixel_cnn needs features >= 1, head_features >= 1 and dropout in [0, 1)"
             )
+        if self.num_classes and self.vector:
+            raise InputError("gated_pixel_cnn is conditioned on a class or a vector, not on both")
         if self.features % self.groups or self.head_features % self.groups:
             raise InputError(
                 f"gated_pixel_cnn needs features ({self.features}) and head_features ({self.head_features}) divisible"
@@ -79,7 +85,7 @@ class GatedPixelCNN(Autoregressive):
                 self.kernel if i else self.first_kernel,
                 self.groups,
                 first=i == 0,
-                num_classes=self.num_classes,
+                conditional=bool(self.num_classes or self.vector),
                 dropout=self.dropout,
                 dtype=self.dtype,
             )
@@ -97,10 +103,11 @@ class GatedPixelCNN(Autoregressive):
     def __call__(
         self,
         x: Num[Array, "B H W C"],
-        cond: Int[Array, " B"] | None = None,
+        cond: Num[Array, "B *K"] | None = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:
         """Parameters of every sub-pixel's distribution, all at once."""
+        cond = self._condition(cond)
         v = h = to_symmetric(x, self.levels)
         first, *deep = self.layers
         v, h, skips = first(v, h, cond, train)
@@ -121,7 +128,7 @@ class GatedPixelCNN(Autoregressive):
         own = (r == row) & (c == column) & (g < channel)
         return (above | left | own).reshape(-1)
 
-    def init_cache(self, n: int, cond: Int[Array, " B"] | None = None) -> Cache:
+    def init_cache(self, n: int, cond: Num[Array, "n *K"] | None = None) -> Cache:
         """Zeros: what the parallel form pads with."""
         H, W, C = self.event.shape
         F, first = self.features, self.layers[0]
@@ -135,7 +142,7 @@ class GatedPixelCNN(Autoregressive):
             gates=tuple(jnp.zeros((n, F), dtype) for _ in self.layers),
             skip=jnp.zeros((n, F), dtype),
             hidden=jnp.zeros((n, self.head_features), dtype),
-            cond=cond,
+            cond=self._condition(cond),
         )
 
     def begin_row(self, cache: Cache, row: Int[Array, ""], above: Any) -> tuple[tuple, tuple]:
@@ -188,6 +195,9 @@ class GatedPixelCNN(Autoregressive):
         scaled = to_symmetric(value, self.levels).astype(cache.image.dtype)[:, None, None]
         start = (0, row + self.layers[0].rows, column + self.first_kernel // 2, group)
         return cache._replace(image=lax.dynamic_update_slice(cache.image, scaled, start))
+
+    def _condition(self, cond):
+        return nn.one_hot(cond, self.num_classes) if self.num_classes else cond
 
     def _place(self, site):
         _, W, C = self.event.shape
