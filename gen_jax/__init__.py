@@ -7,6 +7,7 @@ exact, a bound or an estimate. The public names are imported when they are first
 import importlib
 
 _NAMES = {
+    "Autoencoder": "gen_jax.models.latent.autoencoder",
     "Bernoulli": "gen_jax.heads",
     "Categorical": "gen_jax.heads",
     "Density": "gen_jax.density",
@@ -14,6 +15,7 @@ _NAMES = {
     "FVSBN": "gen_jax.models.baseline.fvsbn",
     "FullTable": "gen_jax.models.baseline.full_table",
     "GatedPixelCNN": "gen_jax.models.autoregressive.gated_pixel_cnn",
+    "IWAE": "gen_jax.models.latent.iwae",
     "Independent": "gen_jax.models.baseline.independent",
     "InputError": "gen_jax.errors",
     "LogisticMixture": "gen_jax.heads",
@@ -24,6 +26,8 @@ _NAMES = {
     "PixelCNN": "gen_jax.models.autoregressive.pixel_cnn",
     "PixelCNNPP": "gen_jax.models.autoregressive.pixel_cnn_pp",
     "PixelSNAIL": "gen_jax.models.autoregressive.pixel_snail",
+    "PixelVAE": "gen_jax.models.latent.pixel_vae",
+    "VAE": "gen_jax.models.latent.vae",
     "binary": "gen_jax.typing",
     "bits_per_dim": "gen_jax.density",
     "functional": "gen_jax.density",

@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
@@ -38,18 +40,35 @@ class Density(Protocol):
         """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
 
         A collection's name says how it goes over devices: `carry` has a row for each example, `counts` holds sums over
-        examples, any other means over a batch (`train/sharding.py`).
+        examples, any other means over a batch (`train/sharding.py`). `schedule` is not the loss's to update: each of
+        its integers is the number of steps done, written by the train step.
         """
         ...
 
     def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Array | None = None) -> Nats:
-        """log p(x) in nats, summed over the event; `key` only where the value is not exact."""
+        """log p(x) in nats, summed over the event; `key` only where the value is not exact.
+
+        A model whose value is not exact takes `draws` too, the random draws an example that the number is made of.
+        """
         ...
 
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float = 1.0
     ) -> Array:
         """n draws in the data's own type."""
+        ...
+
+
+@runtime_checkable
+class Diagnosed(Protocol):
+    """What a model may have beside: numbers of validation other than its likelihood, and what to warn of."""
+
+    def measure(self, x: Array, key: PRNGKey, cond: Array | None = None) -> dict[str, Array]:
+        """Named numbers, a row for each example."""
+        ...
+
+    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
+        """Scalars of a whole split to log, and findings: a name and a sentence each."""
         ...
 
 
@@ -66,7 +85,7 @@ class Functional(NamedTuple):
 def functional(model: Any) -> Functional:
     """Wrap a module once: init(key, x), loss(variables, x, key), log_prob(variables, x), sample(variables, key, n).
 
-    `loss` returns (loss, (metrics, updated collections)); `cond` is a keyword of each.
+    `loss` returns (loss, (metrics, updated collections)); `cond` is a keyword of each. An exact log_prob has no draws.
     """
 
     def labels(cond: ArrayLike | None) -> Array | None:
@@ -90,8 +109,12 @@ def functional(model: Any) -> Functional:
         x: ArrayLike,
         key: PRNGKey | None = None,
         cond: ArrayLike | None = None,
+        draws: int = 1,
     ):
-        return model.apply(variables, jnp.asarray(x), key, labels(cond), method="log_prob")
+        options = {} if model.value == "exact" else {"draws": draws}
+        return model.apply(
+            variables, jnp.asarray(x), key, labels(cond), method="log_prob", **options
+        )
 
     def sample(
         variables: Variables,
@@ -118,6 +141,24 @@ def bits_per_dim(nats: Float[Array, "*batch"], event: Event) -> Float[Array, "*b
 def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Nats:
     """log (1/K sum_k w_k), a lower bound of log p that grows with K (Burda et al. 2015, 1509.00519, eq. 8)."""
     return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(log_weights.shape[0])
+
+
+def importance_weighted_bound_in_chunks(
+    log_weights: Callable[[Int[Array, " k"]], Float[Array, "k B"]], draws: int, chunk: int
+) -> Nats:
+    """`importance_weighted_bound` of the draws numbered 0 to `draws` - 1, `chunk` at a time.
+
+    `log_weights` gives those of the draws with these numbers, so that the noise does not depend on the chunks.
+    """
+    chunk = min(chunk, draws)
+
+    def total(first: Int[Array, ""]) -> Nats:
+        number = first + jnp.arange(chunk)
+        counted = jnp.where((number < draws)[:, None], log_weights(number), -jnp.inf)
+        return jax.nn.logsumexp(counted, axis=0)
+
+    totals = lax.map(total, jnp.arange(0, draws, chunk))
+    return jax.nn.logsumexp(totals, axis=0) - math.log(draws)
 
 
 def num_parameters(model: Any, variables: Variables) -> int:

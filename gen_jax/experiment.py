@@ -29,11 +29,16 @@ class Evaluate:
     """Validation and checkpoint every so many steps; the batch size is part of the protocol where there is noise.
 
     `examples` limits the validation while training to the first so many; the final evaluation takes all of a split.
+    The final one is on `data`, where it is not the training's set. A bound or an estimate takes so many random `draws`
+    for each example, `validation_draws` while training.
     """
 
     every: int = 500
     batch_size: int = 128
     examples: int | None = None
+    data: Data | None = None
+    draws: int = 1
+    validation_draws: int = 1
 
 
 # What the class of an experiment's open fields needs, to be built from a stored config.
@@ -63,6 +68,8 @@ class Experiment:
             raise InputError(f"ema must lie in [0, 1), not {self.ema}")
         if self.evaluate.every < 1 or self.evaluate.batch_size < 1:
             raise InputError("evaluate.every and evaluate.batch_size must be at least 1")
+        if min(self.evaluate.draws, self.evaluate.validation_draws) < 1:
+            raise InputError("evaluate.draws and evaluate.validation_draws must be at least 1")
         if self.evaluate.examples is not None and self.evaluate.examples < 1:
             raise InputError("evaluate.examples must be at least 1")
         if self.optimizer.accumulate < 1:

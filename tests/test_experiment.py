@@ -389,6 +389,7 @@ def test_differences_name_a_field_that_one_tree_lacks():
         ({"evaluate": Evaluate(every=0)}, "evaluate.every and evaluate.batch_size"),
         ({"evaluate": Evaluate(batch_size=0)}, "evaluate.every and evaluate.batch_size"),
         ({"evaluate": Evaluate(examples=0)}, "evaluate.examples must be at least 1"),
+        ({"evaluate": Evaluate(draws=0)}, "evaluate.draws and evaluate.validation_draws"),
         ({"optimizer": Adam(accumulate=0)}, "optimizer.accumulate must be at least 1"),
         ({"optimizer": Adam(accumulate=3)}, "batch_size 8 does not split into 3 parts"),
     ],

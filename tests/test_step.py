@@ -10,10 +10,10 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import GatedPixelCNN, functional, image
+from gen_jax import GatedPixelCNN, InputError, functional, image
 from gen_jax.density import fold_in
 from gen_jax.train import sharding, step
-from gen_jax.train.optimizer import Adam, Exponential, RMSProp, WarmupCosine
+from gen_jax.train.optimizer import Adam, Exponential, RMSProp, Stages, WarmupCosine
 from gen_jax.train.step import create_state, train_step, train_steps
 
 MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
@@ -150,5 +150,12 @@ def test_schedules():
         rtol=1e-6,
     )
     np.testing.assert_allclose([decay(0), decay(1), decay(3)], [2.0, 1.0, 0.25], rtol=1e-6)
+    stages = Stages((0.3, 0.2, 0.1), (1, 3, 9))
+    found = [stages.build()(step) for step in (0, 1, 3, 4, 12, 99)]
+    np.testing.assert_allclose(found, [0.3, 0.2, 0.2, 0.1, 0.1, 0.1], rtol=1e-6)
+    assert stages.steps == 13
+    for wrong in (Stages((0.1,), (1, 2)), Stages((), ()), Stages((0.1,), (0,))):
+        with pytest.raises(InputError, match="as many lengths"):
+            wrong.build()
     clipped = Adam(1.0, b1=0.0, clip_norm=1.0).build()
     assert clipped.init({"w": jnp.zeros(2)}) is not None

@@ -28,6 +28,13 @@ def add(commands: Subparsers) -> None:
     evaluate.add_argument(
         "--split", help="test, or validation where the data set has no test split"
     )
+    evaluate.add_argument("--data", metavar="NAME", help="another data set than the config's")
+    evaluate.add_argument(
+        "--draws",
+        type=positive,
+        metavar="K",
+        help="draws for each example of a bound or estimate, instead of the config's",
+    )
     evaluate.add_argument("--limit", type=positive, help="only the first N examples")
     evaluate.add_argument(
         "--compress", type=positive, metavar="N", help="also note what the first N take as a file"
@@ -81,15 +88,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import certificate, file_size, results
     from gen_jax.evaluate.run import load_run
-    from gen_jax.train.loop import judged_split, load_split
+    from gen_jax.train.loop import judged_split
     from gen_jax.train.workdir import write_atomically
 
     runtime.set_up()
-    run = load_run(args.workdir)
-    if args.split:
-        split = load_split(run.experiment, args.split, args.data_dir)
-    else:
-        split = judged_split(run.experiment, args.data_dir)
+    run = load_run(args.workdir).under(args.data, args.draws)
+    split = judged_split(run.experiment, args.data_dir, args.split)
     result = run.likelihoods()(run.variables, split, args.limit)
     file = file_size.measure(run, split, args.compress) if args.compress else None
     record = results.record(run, split, result, file)

@@ -5,6 +5,7 @@ that splits, and the filling is cut off. What is split is the result; the compil
 over sites, which `tests/test_devices.py` reads in the compiled program of every model.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -44,6 +45,14 @@ def sample(
 def sampler(model: Functional, mesh: Mesh) -> Any:
     """`model.sample` compiled with its rows split over the mesh, which must divide their number."""
     return jax.jit(model.sample, static_argnums=2, out_shardings=NamedSharding(mesh, P("data")))
+
+
+def reconstruct(run: Run, x: np.ndarray, seed: int = 0) -> np.ndarray:
+    """What the model makes of given examples after its bottleneck: only for models that have one."""
+    again = jax.jit(functools.partial(run.experiment.model.apply, method="reconstruct"))
+    key = fold_in(jax.random.key(seed), "reconstruct")
+    rows = sharding.put_rows(x.astype(np.int32), run.mesh)
+    return np.asarray(again(run.variables, rows, key))[: len(x)]
 
 
 def complete(

@@ -16,14 +16,16 @@ from matplotlib.figure import Figure
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import bits_per_dim
+from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate, draw, file_size, pictures, receptive_field, source
 from gen_jax.evaluate.catalogue import summary
 from gen_jax.evaluate.results import protocol
 from gen_jax.evaluate.run import Run, load_run
+from gen_jax.experiment import read
 from gen_jax.train import sharding
 from gen_jax.train.loop import judged_split
 
-SAMPLES, COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED = 64, 12, 12, 64, 4
+SAMPLES, COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED, RECONSTRUCTIONS = 64, 12, 12, 64, 4, 16
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -50,11 +52,7 @@ def _section(run: Run, data_dir: Path | None) -> str:
     parts += ["<h2>Training</h2>", _curves(run)]
     if len(event.shape) == 3 and event.levels is not None:
         given, images = _given(run, data_dir)
-        parts += [
-            "<h2>Samples</h2>",
-            f"<p>{SAMPLES} draws, seed 0, temperature 1.</p>",
-            _samples(run),
-        ]
+        parts += ["<h2>Samples</h2>", _samples(run)]
         if hasattr(model, "sites"):
             rows = "first row the image, second the kept upper half, below it two completions"
             parts += [
@@ -65,6 +63,9 @@ def _section(run: Run, data_dir: Path | None) -> str:
             parts += ["<h2>Bits of each pixel</h2>", _heat_maps(run, given)]
             parts += ["<h2>As a file</h2>", _file(run, given)] if model.codec == "direct" else []
             parts += ["<h2>Receptive field</h2>", _receptive_field(run, given)]
+        if hasattr(model, "reconstruct"):
+            what = f"{images} above, their reconstructions below"
+            parts += ["<h2>Reconstructions</h2>", f"<p>{what}.</p>", _reconstructions(run, given)]
     parts += ["<h2>Run</h2>", _run(run)]
     return "".join(parts)
 
@@ -93,7 +94,7 @@ def _certificate(run: Run, result: dict[str, Any]) -> str:
     found = certificate.standing(run.workdir, run.variables)
     words = found.sentence
     if found.state == "certified" and not (
-        result["certified"] and result["protocol"] == protocol(run.experiment, run.step)
+        result["certified"] and result["protocol"] == protocol(read(result["config"]), run.step)
     ):
         words = "the weights are certified, the number was written before: evaluate them again"
     table = f"<pre>{markup.escape(certificate.table(found.record))}</pre>" if found.record else ""
@@ -115,9 +116,10 @@ def _curves(run: Run) -> str:
         ]
         if points:
             left.plot(*zip(*points, strict=True), label=split, **style)
+    if left.lines:
+        left.legend()
     _fit_to_the_end(left, rows)
     left.set(xlabel="step", ylabel="bits/dim")
-    left.legend()
     for name in ("grad_norm", "update_norm"):
         points = [(row["step"], row[name]) for row in rows if row.get(name)]
         if points:
@@ -137,8 +139,18 @@ def _fit_to_the_end(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def _samples(run: Run) -> str:
-    x = draw.sample(run, SAMPLES)
-    return _sheet(x, run.experiment.model.event.levels, columns=16)
+    try:
+        x = draw.sample(run, SAMPLES)
+    except InputError as error:
+        return f"<p>None: {markup.escape(str(error))}.</p>"
+    sheet = _sheet(x, run.experiment.model.event.levels, columns=16)
+    return f"<p>{SAMPLES} draws, seed 0, temperature 1.</p>{sheet}"
+
+
+def _reconstructions(run: Run, given: Split) -> str:
+    x = given.x[spread(len(given), RECONSTRUCTIONS)]
+    again = draw.reconstruct(run, x)
+    return _sheet(np.concatenate([x, again]), run.experiment.model.event.levels, columns=len(x))
 
 
 def _completions(run: Run, given: Split) -> str:

@@ -22,7 +22,7 @@ from gen_jax.evaluate.machine import machine
 from gen_jax.evaluate.run import load_run, variable_shapes
 from gen_jax.experiment import Experiment, read
 from gen_jax.train import sharding
-from gen_jax.train.loop import conditions, load_split, train
+from gen_jax.train.loop import conditions, judged_split, train
 from gen_jax.train.workdir import WorkDir
 
 ORIGIN = "reproduces"  # in the config.json of a folder begun here
@@ -38,7 +38,7 @@ def reproduce(
     recorded = load(path)
     experiment = _experiment(path, recorded)
     why, now = reasons(recorded), conditions(recorded["parallel"])
-    split = load_split(experiment, recorded["split"], data_dir)
+    split = judged_split(experiment, data_dir, recorded["split"])
     try:
         stated = results.stated(experiment, split, variable_shapes(experiment))
     except Exception as error:  # whatever a model of impossible sizes raises

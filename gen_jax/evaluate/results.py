@@ -69,7 +69,7 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
         "num_examples": len(split),
         "kind": model.kind,
         "value": model.value,
-        "draws": None if model.value == "exact" else 1,
+        "draws": None if model.value == "exact" else experiment.evaluate.draws,
         "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
         "parameters": num_parameters(model, variables),
         "seed": experiment.seed,
@@ -78,14 +78,21 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
 
 
 def protocol(experiment: Experiment, step: int | str) -> str:
-    """One sentence: which weights, which precision, which batch."""
+    """One sentence: which weights, precision and batch; where it was trained if elsewhere; how many random draws."""
     dtype = getattr(experiment.model, "dtype", None) or "float32"
     evaluate = experiment.evaluate
     examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
     weights = f"averaged weights (decay {experiment.ema}) of step {step}"
     selection = f"best on {examples}validation every {evaluate.every} steps"
     precision = f"compute {dtype}, matmul precision highest"
-    return f"{weights}, {selection}; {precision}; batch {evaluate.batch_size}, every example once"
+    said = f"{weights}, {selection}; {precision}; batch {evaluate.batch_size}, every example once"
+    if evaluate.data not in (None, experiment.data):
+        said += f"; trained and selected on {experiment.data.name}"
+    if experiment.model.value != "exact":
+        said += (
+            f"; {evaluate.draws:,} draws an example, {evaluate.validation_draws:,} at validation"
+        )
+    return said
 
 
 def dumps(value: Any) -> str:

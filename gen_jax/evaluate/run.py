@@ -1,6 +1,6 @@
 """A trained run read back from its work directory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from gen_jax.data.prepared import Data
 from gen_jax.density import Functional, functional
 from gen_jax.errors import InputError
 from gen_jax.evaluate import weights
@@ -40,8 +41,19 @@ class Run:
 
     def likelihoods(self) -> Likelihoods:
         """The evaluation of a split under the run's protocol."""
-        key = jax.random.key(self.experiment.seed)
-        return Likelihoods(self.model, self.mesh, self.experiment.evaluate.batch_size, key)
+        key, judge = jax.random.key(self.experiment.seed), self.experiment.evaluate
+        return Likelihoods(self.model, self.mesh, judge.batch_size, key, judge.draws)
+
+    def under(self, data: str | None, draws: int | None) -> "Run":
+        """The run judged on other data or by another number of draws; InputError where an exact value gets draws."""
+        if draws and self.experiment.model.value == "exact":
+            raise InputError(f"log_prob of {self.experiment.system} is exact: it takes no --draws")
+        judge = self.experiment.evaluate
+        if data:
+            judge = replace(judge, data=Data(data))
+        if draws:
+            judge = replace(judge, draws=draws)
+        return replace(self, experiment=replace(self.experiment, evaluate=judge))
 
 
 def load_run(path: Path) -> Run:

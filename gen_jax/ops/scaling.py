@@ -1,4 +1,4 @@
-"""The one place where integers become reals."""
+"""The one place where integers become reals, and reals integers."""
 
 import jax
 import jax.numpy as jnp
@@ -20,3 +20,13 @@ def to_indicators(
 ) -> Float[Array, "*shape I"]:
     """The value itself as one number, else one-hot."""
     return x[..., None].astype(dtype) if numbers == 1 else jax.nn.one_hot(x, numbers, dtype=dtype)
+
+
+def to_unit(x: Num[Array, "*shape"], levels: int) -> Float[Array, "*shape"]:
+    """x / (levels - 1): the levels spread evenly over [0, 1]."""
+    return x.astype(jnp.result_type(float)) / (levels - 1)
+
+
+def from_unit(x: Float[Array, "*shape"], levels: int) -> Integer[Array, "*shape"]:
+    """The nearest level."""
+    return jnp.round(jnp.clip(x, 0.0, 1.0) * (levels - 1)).astype(jnp.int32)

@@ -20,6 +20,7 @@ from gen_jax.data.batches import Batches
 from gen_jax.density import functional
 from gen_jax.errors import InputError
 from gen_jax.evaluate import source
+from gen_jax.evaluate.diagnosis import Diagnosis
 from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.evaluate.machine import machine
 from gen_jax.experiment import Experiment
@@ -79,9 +80,10 @@ def train(
     )
     over_devices = pmapped if parallel == "pmap" else jitted
     step_many = over_devices(one_step, mesh, placed)
-    likelihoods = None
+    judge, likelihoods = experiment.evaluate, None
     if experiment.model.kind != "none":
-        likelihoods = Likelihoods(model, mesh, experiment.evaluate.batch_size, key)
+        likelihoods = Likelihoods(model, mesh, judge.batch_size, key, judge.validation_draws)
+    diagnosis, told = Diagnosis(model, mesh, judge.batch_size, key), set()
 
     with (
         workdir.locked(),
@@ -110,17 +112,23 @@ def train(
                     running = []
                 running.append((step, metrics))
                 stop = terminated.is_set()
-                due = done % experiment.evaluate.every == 0 or done == experiment.steps
+                due = done % judge.every == 0 or done == experiment.steps
                 if stop or due:
                     _report(log, running, batches, saved)
                     running, value = [], None
-                    if likelihoods is not None and due:
+                    if due:
                         variables = {"params": state.ema, **state.collections}
-                        result = likelihoods(variables, validation, experiment.evaluate.examples)
-                        value = result.bits_per_dim
-                        row = {"bits_per_dim": value, "nats": result.nats}
-                        log.scalars(done, "validation", row)
-                        LOG.info("step %d: validation %s", done, result)
+                        row, findings = diagnosis(variables, validation, judge.examples)
+                        if likelihoods is not None:
+                            result = likelihoods(variables, validation, judge.examples)
+                            value = result.bits_per_dim
+                            row = {"bits_per_dim": value, "nats": result.nats, **row}
+                            LOG.info("step %d: validation %s", done, result)
+                        if row:
+                            log.scalars(done, "validation", row)
+                        for name in sorted(findings.keys() - told):
+                            LOG.warning("step %d: %s", done, findings[name])
+                        told |= findings.keys()
                     checkpoints.save(done, state, value)
                     saved = done
                 if stop:
@@ -134,9 +142,12 @@ def conditions(parallel: sharding.Parallel) -> dict[str, Any]:
     return {**machine(), "parallel": parallel, "source": source.digest()}
 
 
-def load_split(experiment: Experiment, name: str, data_dir: Path | None) -> prepared.Split:
-    """A split that the model fits; InputError where sizes, levels or classes differ."""
-    split, model = prepared.load(experiment.data.name, name, data_dir), experiment.model
+def load_split(
+    experiment: Experiment, name: str, data_dir: Path | None, data: prepared.Data | None = None
+) -> prepared.Split:
+    """A split, of other data where given, that the model fits; InputError where sizes, levels or classes differ."""
+    dataset, model = (data or experiment.data).name, experiment.model
+    split = prepared.load(dataset, name, data_dir)
     if split.event != model.event:
         raise InputError(
             f"the model is of {model.event.shape} with {model.event.levels} levels, data set {split.dataset} has"
@@ -149,12 +160,17 @@ def load_split(experiment: Experiment, name: str, data_dir: Path | None) -> prep
     return split
 
 
-def judged_split(experiment: Experiment, data_dir: Path | None) -> prepared.Split:
-    """The split that the reported number is of: test, or validation where the data set has no test split."""
+def judged_split(
+    experiment: Experiment, data_dir: Path | None, name: str | None = None
+) -> prepared.Split:
+    """What the reported number is of: the test split, or validation where there is none, of `evaluate.data`."""
+    data = experiment.evaluate.data
+    if name:
+        return load_split(experiment, name, data_dir, data)
     try:
-        return load_split(experiment, "test", data_dir)
+        return load_split(experiment, "test", data_dir, data)
     except prepared.SplitError:
-        return load_split(experiment, "validation", data_dir)
+        return load_split(experiment, "validation", data_dir, data)
 
 
 def steps_per_call(experiment: Experiment) -> int:

@@ -38,6 +38,26 @@ class Exponential:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """One constant rate after another, each for its number of steps."""
+
+    rates: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """The budget that the stages add up to."""
+        return sum(self.lengths)
+
+    def build(self) -> optax.Schedule:
+        """The optax schedule; InputError unless every rate has its length."""
+        if not self.rates or len(self.rates) != len(self.lengths) or min(self.lengths) < 1:
+            raise InputError("learning_rate needs as many lengths, of at least 1 step, as rates")
+        ends = [sum(self.lengths[: i + 1]) for i in range(len(self.lengths) - 1)]
+        return optax.join_schedules([optax.constant_schedule(rate) for rate in self.rates], ends)
+
+
+@dataclass(frozen=True)
 class Adam:
     """Adam (Kingma and Ba 2014, 1412.6980), with decoupled weight decay and a clipped global norm where asked for.
 
@@ -45,7 +65,7 @@ class Adam:
     splits a batch into that many parts whose gradients are averaged before the update.
     """
 
-    learning_rate: float | WarmupCosine | Exponential = 1e-3
+    learning_rate: float | WarmupCosine | Exponential | Stages = 1e-3
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
@@ -70,7 +90,7 @@ class Adam:
 class RMSProp:
     """update = g / (sqrt(v) + eps), v a running mean of g^2 (Tieleman and Hinton 2012, lecture 6.5 of their course)."""
 
-    learning_rate: float | WarmupCosine | Exponential = 1e-3
+    learning_rate: float | WarmupCosine | Exponential | Stages = 1e-3
     decay: float = 0.9
     eps: float = 1e-8
     accumulate: int = 1
@@ -80,5 +100,5 @@ class RMSProp:
         return optax.rmsprop(_schedule(self.learning_rate), self.decay, self.eps, eps_in_sqrt=False)
 
 
-def _schedule(rate: float | WarmupCosine | Exponential) -> float | optax.Schedule:
+def _schedule(rate: float | WarmupCosine | Exponential | Stages) -> float | optax.Schedule:
     return rate if isinstance(rate, int | float) else rate.build()

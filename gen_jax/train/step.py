@@ -56,6 +56,7 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t)).
 
+    A collection named `schedule` holds the number of steps done, for losses whose weights change as training goes on.
     Under a mapped `axis` the batch is the rows of one device: noise is folded with the device's index as well,
     gradients and metrics, which are means over rows, are averaged over the devices, collections merged by their names.
     """
@@ -85,6 +86,9 @@ def train_step(
         grads, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), stacked)
     if axis is not None:
         grads, metrics = lax.pmean((grads, metrics), axis)
+    if "schedule" in collections:
+        steps = jax.tree.map(lambda _: state.step + 1, collections["schedule"])
+        collections = {**collections, "schedule": steps}
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

@@ -1,0 +1,38 @@
+"""What a model says of itself at validation beside its likelihood: `measure` of each example, `diagnosis` of all."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from gen_jax.data.prepared import Split
+from gen_jax.density import Diagnosed, Functional, fold_in
+from gen_jax.evaluate.likelihood import batches
+from gen_jax.typing import PRNGKey, Variables
+
+
+class Diagnosis:
+    """Compiled once for a batch size; of a model that has nothing to say it is empty."""
+
+    def __init__(self, model: Functional, mesh: Mesh, batch_size: int, key: PRNGKey):
+        self.model, self.mesh, self.batch_size = model, mesh, batch_size
+        self.key = fold_in(key, "diagnosis")
+        self.measure = jax.jit(self._measure, out_shardings=NamedSharding(mesh, P()))
+
+    def _measure(self, variables, batch, index):
+        key = fold_in(self.key, index)
+        return self.model.model.apply(variables, batch["x"], key, batch["cond"], method="measure")
+
+    def __call__(
+        self, variables: Variables, split: Split, limit: int | None = None
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """Scalars and findings over all examples, or the first `limit`."""
+        model, parts = self.model.model, []
+        conditional = bool(model.num_classes)
+        if not isinstance(model, Diagnosed):
+            return {}, {}
+        for index, batch, counted in batches(split, limit, self.batch_size, self.mesh, conditional):
+            measured = jax.device_get(self.measure(variables, batch, index))
+            parts.append(jax.tree.map(lambda rows, counted=counted: rows[counted], measured))
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return model.diagnosis(whole)

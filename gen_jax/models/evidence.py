@@ -1,0 +1,156 @@
+"""The evidence lower bound, once for every model with a Gaussian latent vector.
+
+log p(x) = log E_q(z|x) w >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x), with p(z) = N(0, I) and
+q(z | x) = N(m(x), s(x)^2) (Kingma and Welling 2013, 1312.6114, equation 3 for K = 1; Burda, Grosse and Salakhutdinov
+2015, 1509.00519, equation 8). A subclass says what p(x | z) is; likelihood, sampling and diagnosis follow.
+"""
+
+import functools
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer
+
+from gen_jax.density import (
+    Codec,
+    Kind,
+    Value,
+    fold_in,
+    importance_weighted_bound_in_chunks,
+)
+from gen_jax.errors import InputError
+from gen_jax.nn.encoders import ConvEncoder, DenseEncoder
+from gen_jax.ops import gaussian
+from gen_jax.ops.scaling import to_unit
+from gen_jax.typing import Event, Nats, PRNGKey, Scalar
+
+VALUES_AT_ONCE = 2**21  # draws x examples x dimensions of one chunk
+ACTIVE = 0.01  # variance over the data of E[z | x] of a unit in use (Burda et al. 2015, section 5)
+COLLAPSED = 0.1  # nats
+
+
+class GaussianLatent(nn.Module):
+    """A probability mass over integers through a latent vector of `latent` units.
+
+    `measure` and `diagnosis` log KL, reconstruction and active units at validation and name posterior collapse.
+    """
+
+    event: Event
+    latent: int = 50
+    encoder: DenseEncoder | ConvEncoder = DenseEncoder()
+
+    num_classes: ClassVar[int] = 0
+    kind: ClassVar[Kind] = "mass"
+    value: ClassVar[Value] = "bound"
+    codec: ClassVar[Codec] = "bits_back"
+
+    def setup(self):
+        """Declare the map to q(z | x); InputError on events of reals or no units."""
+        if self.event.levels is None:
+            raise InputError(
+                f"{type(self).__name__} is a mass over integers, the event has real values"
+            )
+        if self.latent < 1:
+            raise InputError(f"latent must be at least 1, not {self.latent}")
+        self.posterior = nn.Dense(2 * self.latent)
+
+    def log_likelihood(
+        self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
+    ) -> Nats:
+        """log p(x | z)."""
+        raise TypeError(f"{type(self).__name__} does not define p(x | z)")
+
+    def draw(
+        self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
+    ) -> Int[Array, "B *event"]:
+        """x from p(x | z)."""
+        raise TypeError(f"{type(self).__name__} does not define p(x | z)")
+
+    def encode(
+        self, x: Integer[Array, "B *event"]
+    ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
+        """Mean and log of the standard deviation of q(z | x)."""
+        features = self.encoder(to_unit(x, self.event.levels or 2))
+        mean, log_scale = jnp.split(self.posterior(features), 2, axis=-1)
+        return mean, log_scale
+
+    def log_weights(
+        self,
+        x: Integer[Array, "B *event"],
+        mean: Float[Array, "B Z"],
+        log_scale: Float[Array, "B Z"],
+        noise: Float[Array, "K B Z"],
+        train: bool = False,
+    ) -> tuple[Float[Array, "K B"], Float[Array, "K B"]]:
+        """log p(x | z) and log p(z) - log q(z | x) at z = mean + exp(log_scale) noise; their sum is log w."""
+        z = gaussian.sample(mean, log_scale, noise)
+        log_q = gaussian.log_prob(noise) - log_scale
+        ratio = jnp.sum(gaussian.log_prob(z) - log_q, axis=-1)
+        tiled = jnp.broadcast_to(x, (len(noise), *x.shape)).reshape(-1, *x.shape[1:])
+        likelihood = self.log_likelihood(tiled, z.reshape(-1, self.latent), train)
+        return likelihood.reshape(ratio.shape), ratio
+
+    def noise(self, key: PRNGKey, number: Int[Array, " K"], examples: int) -> Float[Array, "K B Z"]:
+        """Standard normal noise of the draws with these numbers, each a function of key and number."""
+        one = functools.partial(jax.random.normal, shape=(examples, self.latent))
+        return jax.vmap(lambda k: one(fold_in(key, k)))(number)
+
+    def log_prob(
+        self,
+        x: Integer[Array, "B *event"],
+        key: PRNGKey | None = None,
+        cond: Array | None = None,
+        draws: int = 1,
+    ) -> Nats:
+        """The bound of `draws` importance samples, nats; memory does not grow with them."""
+        if key is None:
+            raise InputError(f"log_prob of {type(self).__name__} is a bound and needs a key")
+        del cond  # no classes
+        module, variables = self.unbind()
+        mean, log_scale = self.encode(x)
+
+        def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
+            noise = self.noise(key, number, len(x))
+            parts = module.apply(variables, x, mean, log_scale, noise, method="log_weights")
+            return parts[0] + parts[1]
+
+        chunk = max(1, VALUES_AT_ONCE // (len(x) * self.event.size))
+        return importance_weighted_bound_in_chunks(log_weights, draws, chunk)
+
+    def sample(
+        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+    ) -> Int[Array, "n *event"]:
+        """z from the prior, its scale times the temperature, then x given z."""
+        del cond  # no classes
+        z = temperature * jax.random.normal(fold_in(key, "z"), (n, self.latent))
+        return self.draw(z, fold_in(key, "x"), temperature)
+
+    def reconstruct(self, x: Integer[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
+        """x from p(x | z) at z = E[z | x]."""
+        return self.draw(self.encode(x)[0], key)
+
+    def measure(
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+    ) -> dict[str, Array]:
+        """KL in closed form, -log p(x | z) of one draw, both nats, and E[z | x]."""
+        del cond  # no classes
+        mean, log_scale = self.encode(x)
+        noise = self.noise(key, jnp.arange(1), len(x))
+        likelihood, _ = self.log_weights(x, mean, log_scale, noise)
+        kl = jnp.sum(gaussian.kl_to_standard(mean, log_scale), axis=-1)
+        return {"kl": kl, "reconstruction": -likelihood[0], "mean": mean}
+
+    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
+        """Means, and the number of active units: those whose E[z | x] varies over the data by more than 0.01."""
+        active = int(np.sum(np.var(measured["mean"], axis=0) > ACTIVE))
+        scalars = {name: float(measured[name].mean()) for name in ("kl", "reconstruction")}
+        findings = {}
+        if not active and scalars["kl"] < COLLAPSED:
+            findings["posterior collapse"] = (
+                f"posterior collapse: KL {scalars['kl']:.3f} nats, none of {self.latent} units active; x is modelled"
+                " without z, which free bits or annealing of the KL can prevent"
+            )
+        return {**scalars, "active_units": float(active)}, findings

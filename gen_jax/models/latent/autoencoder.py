@@ -1,0 +1,94 @@
+"""Autoencoder: z = f(x), x' = g(z), least squared error |x' - x|^2; no likelihood and nothing to sample z from.
+
+Linear maps span the subspace of the principal components (Bourlard and Kamp 1988; Baldi and Hornik 1989); networks go
+beyond it (Hinton and Salakhutdinov 2006).
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+from gen_jax.density import Codec, Kind, Value
+from gen_jax.errors import InputError
+from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.ops.scaling import from_unit, to_unit
+from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
+
+
+class Autoencoder(nn.Module):
+    """Images of integers, as reals in [0, 1] inside; the code is linear in the encoder's features."""
+
+    event: Event
+    latent: int = 30
+    encoder: DenseEncoder | ConvEncoder = DenseEncoder()
+    decoder: DenseDecoder | ConvDecoder = DenseDecoder()
+
+    num_classes: ClassVar[int] = 0
+    kind: ClassVar[Kind] = "none"
+    value: ClassVar[Value] = "exact"
+    codec: ClassVar[Codec] = "none"
+
+    def setup(self):
+        """Declare the map to the code; InputError on events of reals or no units."""
+        if self.event.levels is None:
+            raise InputError("autoencoder is a model of integers, the event has real values")
+        if self.latent < 1:
+            raise InputError(f"latent must be at least 1, not {self.latent}")
+        self.code = nn.Dense(self.latent)
+
+    def encode(self, x: Num[Array, "B *event"]) -> Float[Array, "B Z"]:
+        """z = f(x)."""
+        return self.code(self.encoder(to_unit(x, self.event.levels or 2)))
+
+    def decode(self, z: Float[Array, "B Z"]) -> Float[Array, "B *event"]:
+        """x' = g(z), around [0, 1]."""
+        shape = self.event.shape
+        positions, outputs = (shape[:-1], shape[-1]) if len(shape) == 3 else (shape, 1)
+        return self.decoder(z, positions, outputs).reshape(len(z), *shape)
+
+    def squared_error(self, x: Num[Array, "B *event"]) -> Float[Array, " B"]:
+        """|x' - x|^2 of each example, values in [0, 1], summed over the event."""
+        error = self.decode(self.encode(x)) - to_unit(x, self.event.levels or 2)
+        return jnp.sum(error.reshape(len(x), -1) ** 2, axis=-1)
+
+    def loss(
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """Mean squared error of an example, and of a dimension beside it."""
+        del key, cond  # no noise, no classes
+        error = jnp.mean(self.squared_error(x))
+        return error, {"squared_error": error, "squared_error_per_dim": error / self.event.size}
+
+    def log_prob(
+        self, x: Num[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+    ) -> Nats:
+        """InputError: there is none."""
+        raise InputError("an autoencoder has no likelihood")
+
+    def sample(
+        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+    ) -> Int[Array, "n *event"]:
+        """InputError: no distribution of z is known."""
+        raise InputError(
+            "an autoencoder has no distribution over its codes to sample from; a vae does"
+        )
+
+    def reconstruct(self, x: Num[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
+        """x' as integers."""
+        del key  # no noise
+        return from_unit(self.decode(self.encode(x)), self.event.levels or 2)
+
+    def measure(
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+    ) -> dict[str, Array]:
+        """Squared error of each example."""
+        del key, cond  # no noise, no classes
+        return {"squared_error": self.squared_error(x)}
+
+    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
+        """Its mean over the split, for an example and for a dimension; no findings."""
+        error = float(measured["squared_error"].mean())
+        return {"squared_error": error, "squared_error_per_dim": error / self.event.size}, {}

@@ -1,0 +1,50 @@
+"""Pixel-VAE: a VAE whose p(x | z) = prod_i p(x_i | x_<i, z) is a Gated PixelCNN with a term V z in every gate.
+
+Such a decoder can model x without z, and the bound is then tight with q(z | x) = p(z): posterior collapse (Gulrajani
+et al. 2016, 1611.05013; van den Oord et al. 2016, 1606.05328, section 2.4; Chen et al. 2016, 1611.02731, section 2).
+"""
+
+from jaxtyping import Array, Float, Int, Integer
+
+from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.latent.kl_term import KLWeighted
+from gen_jax.typing import Dtype, Nats, PRNGKey, Scalar
+
+
+class PixelVAE(KLWeighted):
+    """The fields of `GatedPixelCNN` size the decoder; `kl` weights the second term of the bound in the loss."""
+
+    depth: int = 5
+    features: int = 64
+    first_kernel: int = 7
+    kernel: int = 3
+    head_features: int = 64
+    dropout: float = 0.0
+    dtype: Dtype = None
+
+    def setup(self):
+        """Declare the decoder beside the rest."""
+        super().setup()
+        self.decoder = GatedPixelCNN(
+            self.event,
+            vector=self.latent,
+            depth=self.depth,
+            features=self.features,
+            first_kernel=self.first_kernel,
+            kernel=self.kernel,
+            head_features=self.head_features,
+            dropout=self.dropout,
+            dtype=self.dtype,
+        )
+
+    def log_likelihood(
+        self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
+    ) -> Nats:
+        """The chain rule given z."""
+        return self.decoder.log_prob_sites(x, z, train).sum(axis=-1)
+
+    def draw(
+        self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
+    ) -> Int[Array, "B *event"]:
+        """Site by site, by cached steps."""
+        return self.decoder.sample(key, len(z), z, temperature)

@@ -1,0 +1,77 @@
+"""Networks from an image to features and from a latent vector to parameters, dense and convolutional."""
+
+import math
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from gen_jax.errors import InputError
+
+GLOROT = nn.initializers.glorot_uniform()
+
+
+class DenseEncoder(nn.Module):
+    """tanh layers over the flattened event."""
+
+    hidden: tuple[int, ...] = (200, 200)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B *event"]) -> Float[Array, "B F"]:
+        """The last hidden layer."""
+        x = x.reshape(x.shape[0], -1)
+        for features in self.hidden:
+            x = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(x))
+        return x
+
+
+class DenseDecoder(nn.Module):
+    """tanh layers, then one linear map to all outputs of all positions."""
+
+    hidden: tuple[int, ...] = (200, 200)
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "B Z"], positions: tuple[int, ...], outputs: int
+    ) -> Float[Array, "B *positions outputs"]:
+        """Parameters, `outputs` for each position."""
+        for features in self.hidden:
+            z = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(z))
+        z = nn.Dense(math.prod(positions) * outputs, kernel_init=GLOROT)(z)
+        return z.reshape(z.shape[0], *positions, outputs)
+
+
+class ConvEncoder(nn.Module):
+    """3x3 convolutions of stride 2 under elu, halving the image once for each entry of `features`."""
+
+    features: tuple[int, ...] = (32, 64)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B F"]:
+        """The last layer, flattened."""
+        for features in self.features:
+            x = nn.elu(nn.Conv(features, (3, 3), strides=2)(x))
+        return x.reshape(x.shape[0], -1)
+
+
+class ConvDecoder(nn.Module):
+    """A linear map to the coarsest image, then transposed 4x4 convolutions of stride 2 and a 3x3 to the outputs."""
+
+    features: tuple[int, ...] = (64, 32)
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "B Z"], positions: tuple[int, ...], outputs: int
+    ) -> Float[Array, "B H W outputs"]:
+        """Parameters, `outputs` for each pixel; InputError on sides that 2^len(features) does not divide."""
+        factor = 2 ** len(self.features)
+        if len(positions) != 2 or any(side % factor for side in positions):
+            raise InputError(
+                f"a convolutional decoder of {len(self.features)} layers needs images whose sides {factor} divides,"
+                f" not {positions}"
+            )
+        height, width = (side // factor for side in positions)
+        x = nn.elu(nn.Dense(height * width * self.features[0])(z))
+        x = x.reshape(z.shape[0], height, width, -1)
+        for features in self.features:
+            x = nn.elu(nn.ConvTranspose(features, (4, 4), strides=(2, 2))(x))
+        return nn.Conv(outputs, (3, 3))(x)
