@@ -42,7 +42,7 @@ class Subject:
     @cached_property
     def extremes(self) -> np.ndarray:
         """All lowest, all highest, a checkerboard of both, noise."""
-        shape, levels = self.model.event.shape, self.model.levels
+        shape, levels = self.model.event.shape, self.model.event.levels
         board = (levels - 1) * (sum(np.indices(shape)[: min(2, len(shape))]) % 2)
         noise = np.random.default_rng(self.seed).integers(0, levels, shape)
         images = [np.zeros(shape), np.full(shape, levels - 1), board, noise]
@@ -67,7 +67,9 @@ class Subject:
         self, x: np.ndarray, labels: np.ndarray | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None, int]]:
         """Equal chunks of images and classes, the last filled up with its first row; how many count."""
-        size = min(CHUNK, len(x), max(1, NUMBERS // (self.model.num_sites * self.model.head.size)))
+        model = self.model
+        each = model.num_sites * model.head.size if hasattr(model, "sites") else model.event.size
+        size = min(CHUNK, len(x), max(1, NUMBERS // each))
         for first in range(0, len(x), size):
             rows = np.arange(first, first + size)
             count = min(size, len(x) - first)

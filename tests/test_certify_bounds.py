@@ -1,0 +1,115 @@
+"""Certificates of bounds: the laws hold on random weights, and each planted mistake is caught by its law."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from cases import random_events
+from test_bounds import BOUNDS, PIXEL, build
+from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
+
+from gen_jax import IWAE, VAE, PixelVAE, image
+from gen_jax.evaluate import bounds
+from gen_jax.evaluate.certify import laws_of
+from gen_jax.evaluate.subject import Subject
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.models import evidence
+from gen_jax.models.evidence import GaussianLatent
+from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.train.loop import train
+from gen_jax.train.workdir import WorkDir
+
+VECTOR = BOUNDS["vae"]
+DENSE = {"encoder": DenseEncoder((5,)), "decoder": DenseDecoder((5,))}
+CASES = {
+    "vae": VECTOR,
+    "mixture": VAE(image(2, 2, 3, 5), latent=3, mixtures=2, **DENSE),
+    "conv": VAE(image(4, 4), latent=3, encoder=ConvEncoder((3, 4)), decoder=ConvDecoder((4, 3))),
+    "iwae": IWAE(image(3, 3, 1, 2), latent=2, draws=3, **DENSE),
+    "pixel_vae": PixelVAE(image(2, 2, 1, 3), latent=2, encoder=DenseEncoder((4,)), **PIXEL),
+}
+
+
+def subject(model, images=16):
+    pure, variables = build(model)
+    return Subject(pure, variables, np.asarray(random_events(model, images)), None, 0)
+
+
+def failing(law, model):
+    return {row.law for row in law(subject(model)) if not row.passed}
+
+
+@pytest.mark.parametrize("model", CASES.values(), ids=CASES)
+def test_the_laws_hold(model):
+    s = subject(model)
+    assert [row for law in laws_of(model) for row in law(s) if not row.passed] == []
+
+
+def weights_times(monkeypatch, change):
+    right = GaussianLatent.log_weights
+
+    def wrong(self, *args, **options):
+        return change(self, *right(self, *args, **options))
+
+    monkeypatch.setattr(GaussianLatent, "log_weights", wrong)
+
+
+def test_a_mis_scaled_kl_is_caught(monkeypatch):
+    """A beta, or a mean over the pixels instead of a sum, in what is called the bound."""
+    weights_times(monkeypatch, lambda self, given, ratio: (given, 3 * ratio))
+    assert failing(bounds.unit_sum, VECTOR) == {"unit sum"}
+
+
+def test_a_mean_over_pixels_is_caught(monkeypatch):
+    weights_times(monkeypatch, lambda self, given, ratio: (given / self.event.size, ratio))
+    assert failing(bounds.unit_sum, VECTOR) == {"unit sum"}
+
+
+def test_a_sum_of_draws_for_their_mean_is_caught(monkeypatch):
+    right = evidence.importance_weighted_bound_in_chunks
+    monkeypatch.setattr(
+        evidence,
+        "importance_weighted_bound_in_chunks",
+        lambda weights, draws, chunk: right(weights, draws, chunk) + np.log(draws),
+    )
+    assert failing(bounds.unit_sum, VECTOR) == {"unit sum"}
+
+
+def test_a_bound_that_falls_with_draws_is_caught(monkeypatch):
+    """The smallest of the weights instead of their mean."""
+
+    def smallest(weights, draws, chunk):
+        return weights(jax.numpy.arange(draws)).min(axis=0)
+
+    monkeypatch.setattr(evidence, "importance_weighted_bound_in_chunks", smallest)
+    assert failing(bounds.rises, VECTOR) == {"more draws, higher bound"}
+
+
+def test_a_lower_bound_above_the_upper_is_caught(monkeypatch):
+    right = GaussianLatent.log_prob
+    monkeypatch.setattr(
+        GaussianLatent, "log_prob", lambda self, *a, **k: right(self, *a, **k) + 1.0
+    )
+    assert failing(bounds.both_sides, VECTOR) == {"lower below upper"}
+
+
+def test_infinite_weights_fail():
+    s = subject(VECTOR)
+    bad = Subject(s.pure, jax.tree.map(lambda x: x + np.inf, s.variables), s.x, None, 0)
+    assert [row.passed for row in bounds.finite(bad)] == [False]
+    assert not any(row.passed for row in bounds.rises(bad))
+
+
+def test_a_trained_bound_certifies(data_dir, tmp_path):
+    model = VAE(image(8, 8, levels=17), latent=4, **DENSE)
+    experiment = Experiment(
+        model=model, data=Data("digits"), steps=4, batch_size=8, evaluate=Evaluate(every=4)
+    )
+    train(experiment, WorkDir(tmp_path / "run"), data_dir)
+    options = ("--data-dir", data_dir)
+    printed = succeed("certify", tmp_path / "run", "--examples", 4, *options)
+    assert printed.count("pass") == 4
+    assert "bits/dim of 1, 8, 64 draws" in printed
+    record = json.loads(succeed("evaluate", tmp_path / "run", *options, "--json"))
+    assert (record["value"], record["certified"], record["draws"]) == ("bound", True, 1)
