@@ -29,11 +29,6 @@ TINY = (
     " evaluate.every=2 evaluate.batch_size=64 optimizer.learning_rate.steps=4"
     " optimizer.learning_rate.warmup=1"
 )
-COMMANDS = (
-    "train, reproduce, evaluate, certify, sample, complete, receptive-field, report, compress, decompress, list, data,"
-    " data list, data prepare, data export, data import, bench, bench sampling, bench codec, bench training,"
-    " bench scaling"
-)
 
 
 def call(*argv) -> tuple[int, str, str]:
@@ -118,60 +113,6 @@ def sheet(x, columns) -> np.ndarray:
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture)
-
-
-@pytest.fixture(scope="module")
-def helps() -> dict:
-    """Status, text and whether jax was imported, of each command's --help in a fresh process."""
-    program = """
-import contextlib, io, json, sys
-from gen_jax.cli import main
-found = {}
-for command in json.loads(sys.argv[1]):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        try:
-            status = main(command)
-        except SystemExit as leaving:
-            status = leaving.code
-    found[" ".join(command)] = [status, out.getvalue(), "jax" in sys.modules]
-print(json.dumps(found))
-"""
-    commands = [[*command.split(), "--help"] for command in COMMANDS.split(", ")]
-    argument = json.dumps([["--help"], *commands, ["list", "--json"]])
-    command = [sys.executable, "-c", program, argument]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-@pytest.mark.parametrize("command", COMMANDS.split(", "))
-def test_help_has_an_example_and_needs_no_jax(helps, command):
-    status, text, jax_imported = helps[f"{command} --help"]
-    assert (status, jax_imported) == (0, False)
-    assert text.startswith(f"usage: gen-jax {command} ")
-    _, _, example = text.partition("\nexample:\n")
-    assert example.strip().startswith(f"gen-jax {command}")
-
-
-def test_help_names_every_command(helps):
-    status, text, jax_imported = helps["--help"]
-    assert (status, jax_imported) == (0, False)
-    for command in COMMANDS.split(", "):
-        assert re.search(rf"^ +{command.split()[0]}\s", text, re.MULTILINE)
-
-
-def test_list_names_systems_and_configs_without_jax(helps):
-    status, text, jax_imported = helps["list --json"]
-    assert (status, jax_imported) == (0, False)
-    found = json.loads(text)
-    systems = {row["system"]: row for row in found["systems"]}
-    assert systems["gated_pixel_cnn"]["family"] == "autoregressive"
-    assert systems["gated_pixel_cnn"]["is"].startswith("Gated PixelCNN: log p(x)")
-    assert "chain_rule" not in systems
-    configs = {row["config"]: row for row in found["configs"]}
-    assert configs["experiments/configs/gated_pixel_cnn_digits.py"]["published"] is None
-    mnist = configs["experiments/configs/gated_pixel_cnn_binarized_mnist.py"]
-    assert mnist["published"].startswith("81.30 nats")
-    assert mnist["is"] == "Gated PixelCNN on fixed-binarised MNIST (28x28, 2 levels)."
 
 
 def test_data_export_writes_the_first_images(digits):
