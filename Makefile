@@ -8,7 +8,7 @@ RUN := runs/demo
 FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$p && exit; done
 
-.PHONY: sample demo test test-slow format tables ablations clean
+.PHONY: sample demo test test-slow format tables ablations zoo clean
 
 sample: $(VENV)/installed
 	$(BIN)/gen-jax sample experiments/models/gated_pixel_cnn_digits --num 64 --out samples.png
@@ -43,6 +43,11 @@ tables: $(VENV)/installed
 ablations: $(VENV)/installed
 	@$(BIN)/gen-jax data prepare digits >/dev/null
 	$(BIN)/python experiments/ablations/run.py
+
+zoo: $(VENV)/installed
+	@$(BIN)/gen-jax data prepare digits >/dev/null
+	$(BIN)/python experiments/zoo/run.py
+	$(BIN)/python experiments/tables.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -17,6 +17,19 @@ TORCH: record.Columns = {
     "PyTorch": lambda row: f"{row['torch_seconds']:.3f} s",
     "JAX / PyTorch": lambda row: f"{row['ratio']:.2f}" if row["ratio"] else "not measured",
 }
+ZOO: record.Columns = {
+    "system": lambda row: f"`{row['system']}`",
+    "bits/dim": lambda row: f"{SIGN[row['value']]}{row['mean']:.4f} ± {row['seed_deviation']:.4f}",
+    "of the examples": lambda row: f"± {row['stderr']:.4f}",
+    "value": lambda row: (
+        row["value"] if row["draws"] is None else f"{row['value']}, {row['draws']:,} draws"
+    ),
+    "certified": lambda row: "yes" if row["certified"] else "no",
+    "file": lambda row: file_cell(row["file"]),
+    "parameters": lambda row: f"{row['parameters']:,}",
+    "64 samples": lambda row: f"{row['sample_seconds']:.3f} s, {row['sample_cost']:.1f} log p",
+    "training": lambda row: f"{row['seconds']:.0f} s",
+}
 HEADER = "| system | data | bits/dim | nats | value | certified | file | parameters | training |"
 
 
@@ -103,6 +116,18 @@ def ablations() -> str:
     return "\n".join([*lines, "", *notes])
 
 
+def zoo() -> str:
+    """One row a system on digits over its seeds, best first; what has no likelihood comes last."""
+    path = RESULTS / "zoo_digits.json"
+    if not path.exists():
+        return "not measured yet"
+    found = json.loads(path.read_text())
+    rows = sorted(found["rows"], key=lambda row: row["mean"])
+    lines = record.table(ZOO, rows)
+    counts = f"{found['num_examples']} test examples, seeds {', '.join(map(str, found['seeds']))}"
+    return f"{lines}\n\n{counts}, {hardware(found)}."
+
+
 def ablation_cells(row: dict[str, Any] | None) -> list[str]:
     """What one data set says of one variant; dashes where it was not run."""
     if row is None:
@@ -121,6 +146,12 @@ named split once; ± is the standard error of the mean over the examples. `file`
 compressed without loss, header included and weights not, beside the smaller of PNG and WebP of the same images in one.
 
 {table()}
+
+The zoo (`make zoo`): every image system on digits, selected on validation, three seeds. ± after bits/dim is the
+deviation of one seed, `of the examples` the standard error of the test split; certificate, file and cost of samples are
+those of the first seed. `log p`: how many evaluations of the same images' log p, one draw each, 64 samples cost.
+
+{zoo()}
 
 Cost of a sample in parallel forward passes of the same batch (`gen-jax bench sampling`):
 

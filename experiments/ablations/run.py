@@ -5,9 +5,9 @@ of a data set are finished, experiments/results/ablations_DATASET.json holds the
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from gen_jax import InputError, runtime
 from gen_jax.data.prepared import prepared_folder
-from gen_jax.evaluate import results
+from gen_jax.evaluate import results, seeds
 from gen_jax.evaluate.catalogue import RESULTS, SOURCE, docstring
-from gen_jax.evaluate.run import load_run
-from gen_jax.experiment import Experiment, differences, load_config, to_tree
-from gen_jax.train.loop import load_split, train
-from gen_jax.train.workdir import WorkDir, write_atomically
+from gen_jax.evaluate.run import Run
+from gen_jax.experiment import load_config
+from gen_jax.train.loop import load_split
+from gen_jax.train.workdir import write_atomically
 
 DATASETS = ("digits", "mnist")
 VARIANTS = (
@@ -77,12 +77,15 @@ def ablate(
         for seed in SEEDS:
             experiment = load_config(config, [*overrides, f"seed={seed}"])
             print(f"{variant} on {dataset}, seed {seed}", file=sys.stderr)
-            done.append(finished(experiment, runs / f"{variant}_{dataset}_{seed}", data_dir))
+            folder = runs / f"{variant}_{dataset}_{seed}"
+            done.append(
+                seeds.finished(experiment, folder, partial(judge, data_dir=data_dir), data_dir)
+            )
         records += done
         rows.append(row(variant, change(config), done))
     common = ("test_examples", "train_examples", "steps", "batch_size")
     common += ("device", "cpu", "threads", "git", "dirty")
-    shared = {name: one({record[name] for record in records}) for name in common}
+    shared = {name: seeds.one({record[name] for record in records}) for name in common}
     path = out / f"ablations_{dataset}.json"
     write_atomically(path, results.dumps({"ablation": dataset, **shared, "rows": rows}))
     return path
@@ -99,18 +102,13 @@ def change(config: Path) -> str:
     return line.removeprefix("Change: ")
 
 
-def finished(experiment: Experiment, folder: Path, data_dir: Path | None) -> dict[str, Any]:
-    """The numbers of a run: read where it was finished by the same experiment, else trained and evaluated."""
-    workdir, kept = WorkDir(folder), folder / "ablation.json"
-    if kept.exists() and not differences(workdir.read()["experiment"], to_tree(experiment)):
-        return json.loads(kept.read_text())
-    train(experiment, workdir, data_dir)
-    run = load_run(folder)
-    likelihoods = run.likelihoods()
+def judge(run: Run, data_dir: Path | None) -> dict[str, Any]:
+    """The run's number on test images and, to see how far it lies below, on training images."""
+    experiment, likelihoods = run.experiment, run.likelihoods()
     test, training = (load_split(experiment, name, data_dir) for name in ("test", "train"))
     on_test = likelihoods(run.variables, test, TEST_EXAMPLES.get(test.dataset))
     on_train = likelihoods(run.variables, training, TRAIN_EXAMPLES)
-    record = {
+    return {
         **results.record(run, test, on_test),
         "selected_step": run.step,
         "batch_size": experiment.batch_size,
@@ -118,30 +116,13 @@ def finished(experiment: Experiment, folder: Path, data_dir: Path | None) -> dic
         "train_examples": len(on_train.per_example),
         "train_bits_per_dim": on_train.bits_per_dim,
     }
-    write_atomically(kept, results.dumps(record))
-    return record
 
 
 def row(variant: str, changed: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One variant over its seeds; the deviation is that of a single seed, the standard error that of the test set."""
-    values = [record["bits_per_dim"] for record in records]
-    return {
-        "variant": variant,
-        "change": changed,
-        "parameters": one({record["parameters"] for record in records}),
-        "bits_per_dim": values,
-        "mean": float(np.mean(values)),
-        "seed_deviation": float(np.std(values, ddof=1)),
-        "stderr": records[0]["stderr"],
-        "train_bits_per_dim": float(np.mean([r["train_bits_per_dim"] for r in records])),
-        "selected_steps": [record["selected_step"] for record in records],
-        "seconds": round(float(np.mean([record["seconds"] for record in records])), 1),
-    }
-
-
-def one(values: set[Any]) -> Any:
-    """What all runs have in common, else all there are, in a list."""
-    return next(iter(values)) if len(values) == 1 else sorted(values, key=str)
+    """One variant over its seeds."""
+    on_train = float(np.mean([record["train_bits_per_dim"] for record in records]))
+    head = {"variant": variant, "change": changed}
+    return {**head, **seeds.over(records), "train_bits_per_dim": on_train}
 
 
 if __name__ == "__main__":
