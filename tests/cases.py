@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gen_jax import (
     FVSBN,
@@ -33,6 +34,7 @@ SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 class Case:
     model: Any
     wide: Any = None  # a larger event for laws that need no enumeration
+    option: bool = False  # of a system that stands above: what is one for all is tested on it only under `slow`
 
     @property
     def larger(self) -> Any:
@@ -45,13 +47,16 @@ CASES = {
     "full_table": Case(FullTable(binary(4)), FullTable(image(2, 3, 1, 3))),
     "fvsbn": Case(FVSBN(binary(6)), FVSBN(image(4, 4, 1, 2))),
     "nade": Case(NADE(binary(6), hidden=5), NADE(image(4, 4, 1, 2), hidden=7, order_seed=0)),
-    "nade_levels": Case(NADE(image(1, 2, 2, 3), hidden=4), NADE(image(2, 3, 2, 5), hidden=6)),
+    "nade_levels": Case(
+        NADE(image(1, 2, 2, 3), hidden=4), NADE(image(2, 3, 2, 5), hidden=6), option=True
+    ),
     "made": Case(
         MADE(binary(6), hidden=(9, 8)), MADE(image(3, 4, 1, 2), hidden=(20, 30), order_seed=1)
     ),
     "made_indirect": Case(
         MADE(image(1, 2, 2, 3), hidden=(12,), direct=False),
         MADE(image(2, 5, 1, 3), hidden=(8, 30), direct=False, order_seed=0, mask_seed=3),
+        option=True,
     ),
     "gated_pixel_cnn": Case(
         GatedPixelCNN(image(4, 4, 1, 2), features=6, **SMALL),
@@ -62,6 +67,7 @@ CASES = {
         GatedPixelCNN(
             image(7, 5, 1, 2), features=4, depth=3, first_kernel=3, kernel=5, head_features=4
         ),
+        option=True,
     ),
     "gated_pixel_cnn_colour": Case(
         GatedPixelCNN(image(1, 2, 3, 3), features=6, **SMALL),
@@ -78,6 +84,7 @@ CASES = {
     "pixel_cnn_colour": Case(
         PixelCNN(image(1, 2, 3, 3), depth=1, features=6, first_kernel=3, head_features=12),
         PixelCNN(image(4, 4, 3, 4), depth=1, features=6, first_kernel=3, head_features=12),
+        option=True,
     ),
     "pixel_cnn_pp": Case(
         PixelCNNPP(image(2, 4, 1, 2), resolutions=2, **TINY),
@@ -90,14 +97,17 @@ CASES = {
     "pixel_cnn_pp_conditional": Case(
         PixelCNNPP(image(2, 2, 1, 3), num_classes=3, resolutions=2, **TINY),
         PixelCNNPP(image(2, 4, 3, 2), num_classes=3, resolutions=2, **TINY),
+        option=True,
     ),
     "pixel_cnn_pp_softmax": Case(
         PixelCNNPP(image(2, 2, 1, 3), resolutions=2, **{**TINY, "mixtures": None}),
         PixelCNNPP(image(4, 6, 1, 3), resolutions=2, skips=False, **{**TINY, "mixtures": None}),
+        option=True,
     ),
     "pixel_cnn_pp_one_stream": Case(
         PixelCNNPP(image(4, 2, 1, 3), resolutions=2, two_streams=False, **TINY),
         PixelCNNPP(image(6, 6, 1, 3), resolutions=2, two_streams=False, **TINY),
+        option=True,
     ),
     "pixel_snail": Case(
         PixelSNAIL(image(3, 4, 1, 2), **TINY_SNAIL),
@@ -106,8 +116,17 @@ CASES = {
     "pixel_snail_colour": Case(
         PixelSNAIL(image(1, 2, 3, 3), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
         PixelSNAIL(image(4, 3, 3, 4), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
+        option=True,
     ),
 }
+
+
+def of_systems() -> list:
+    """Every case, options under `slow`: for what all models have in common, such as the sampler and the codec."""
+    return [
+        pytest.param(case, id=name, marks=[pytest.mark.slow] if case.option else [])
+        for name, case in CASES.items()
+    ]
 
 
 def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, dict]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import CASES, labels, random_events
+from cases import CASES, labels, of_systems, random_events
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from test_loop import CONFIG
@@ -292,10 +292,10 @@ def test_samples_and_completions_do_not_depend_on_the_devices(name, num, monkeyp
     assert len(np.unique(drawn[0][0].reshape(num, -1), axis=0)) > 4
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_sampling_is_split_over_the_devices(name):
+@pytest.mark.parametrize("case", of_systems())
+def test_sampling_is_split_over_the_devices(case):
     """Read in the compiled program: a loop carries a device's rows, no buffer has all, nothing is sent."""
-    model, mesh, rows = CASES[name].model, mesh_of(8), 31
+    model, mesh, rows = case.model, mesh_of(8), 31
     pure, cond = functional(model), labels(model, 8 * rows)
     shapes = variables_of(pure, random_events(model, 2), labels(model, 2))
     variables = jax.device_put(shapes, NamedSharding(mesh, P()))

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, all_events, build, labels, random_events
+from cases import CASES, all_events, build, labels, of_systems, random_events
 from scipy import stats
 
 from gen_jax import sampling
 
 pytestmark = pytest.mark.usefixtures("x64")
 every_model = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_system = pytest.mark.parametrize("case", of_systems())
 FALSE_ALARM = 1e-4
 
 
@@ -72,7 +73,7 @@ def test_step_equals_parallel(case):
     np.testing.assert_allclose(stepped, parallel, rtol=1e-12, atol=1e-12)
 
 
-@every_model
+@every_system
 def test_cached_samples_are_the_naive_ones(case):
     """Same keys, same integers, whether by cached steps or by full passes."""
     model = case.larger
@@ -86,7 +87,7 @@ def test_cached_samples_are_the_naive_ones(case):
     assert np.unique(np.asarray(cached)).size > 1
 
 
-@every_model
+@every_system
 def test_samples_follow_the_density(case):
     """Chi-square of 20,000 samples against the enumerated probabilities."""
     model, n = case.model, 20_000
@@ -113,7 +114,7 @@ def pooled_chi_square(counts, expected):
     ).pvalue
 
 
-@every_model
+@every_system
 def test_code_length_of_samples_is_their_entropy(case):
     """On the model's own samples sum_i -log p(x_i | x_<i) - H_i has mean 0 (a martingale)."""
     model, n = case.larger, 512
@@ -133,7 +134,7 @@ def test_code_length_of_samples_is_their_entropy(case):
     assert abs(excess.mean()) < 4 * excess.std() / np.sqrt(n)
 
 
-@every_model
+@every_system
 def test_completion_keeps_the_known_part(case):
     """Known sites stay bit for bit, drawn ones are those of the sampler that got the same values."""
     model, n = case.larger, 4
@@ -154,7 +155,7 @@ def test_completion_keeps_the_known_part(case):
     np.testing.assert_array_equal(everything, first)
 
 
-@every_model
+@every_system
 def test_float32_steps_agree_relatively(case):
     """In float32 the two forms agree to 1e-4 of the largest parameter."""
     with jax.enable_x64(False):
