@@ -1,0 +1,25 @@
+"""NADE on dna (180 binary values, splice junctions), split 1600/400/1186.
+
+Command: gen-jax data import dna dna.npz; gen-jax train experiments/configs/nade_dna.py
+Hardware: 2 CPU cores, about a minute
+Expected: not yet
+"""
+
+from gen_jax import NADE, binary
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.train.optimizer import Adam, WarmupCosine
+
+STEPS = 800
+
+
+def experiment() -> Experiment:
+    """300 hidden units; best checkpoint by validation."""
+    return Experiment(
+        model=NADE(binary(180), hidden=300),
+        data=Data("dna"),
+        optimizer=Adam(WarmupCosine(3e-3, 50, STEPS)),
+        steps=STEPS,
+        batch_size=20,
+        ema=0.99,
+        evaluate=Evaluate(every=20, batch_size=500),
+    )
