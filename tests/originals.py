@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import struct
 from pathlib import Path
 
@@ -144,5 +143,5 @@ def refusal_of(name, data_dir, source) -> str:
 
 def text_of(name, folder, split) -> bytes:
     """The bytes behind an imported text's symbols."""
-    alphabet = np.array(json.loads((folder / "metadata.json").read_text())["alphabet"], np.uint8)
-    return alphabet[prepared.load(name, split, folder.parents[1]).x].tobytes()
+    found = prepared.load(name, split, folder.parents[1])
+    return np.array(found.presentation["alphabet"], np.uint8)[found.x].tobytes()

@@ -231,7 +231,7 @@ def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, t
     assert json.loads((copy / "result.json").read_text())["split"] == "validation"
     succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path)
     page = (tmp_path / "x.html").read_text()
-    assert "<p>Validation images, because digits has no test split here: first row" in page
+    assert "<p>Examples are of validation, because digits has no test split here.</p>" in page
     assert "on validation images; these 12 cost" in page
 
 
@@ -300,7 +300,11 @@ REFUSED = [
     ("{sample} --seed -1", "--seed: '-1' is no whole number from 0"),
     ("{sample} --seed 4294967296", "--seed: '4294967296' is no whole number"),
     ("sample {run} --out {new}/x.gif", "ends in .png or .npz, not {new}/x.gif"),
+    ("sample {run} --out {new}/x.txt", "ends in .png or .npz, not {new}/x.txt"),
+    ("sample {run}", "sample needs --out, a name that ends in .png or .npz"),
     ("sample {run} --out {bad}/no/x.png", "--out: there is no folder {bad}/no"),
+    ("{sample} --prompt a", "--prompt is for models of text, this is none"),
+    ("{sample} --length 9", "shape (8, 8, 1) are no sequences: there is no length to choose"),
     ("{complete} top:0.5 {bad}/large.npz", "shape (28, 28), the model is of shape (8, 8, 1)"),
     ("{complete} top:0.5 {bad}/large.png", "{bad}/large.png is 28x28, the model is of 8x8"),
     ("{complete} top:0.5 {bad}/high.npz", "values run from 17 to 17"),

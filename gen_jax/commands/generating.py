@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gen_jax.commands.arguments import (
     Subparsers,
@@ -26,7 +25,16 @@ def add(commands: Subparsers) -> None:
         run=_sample,
     )
     sample.add_argument("workdir", type=Path)
-    sample.add_argument("--num", type=positive, default=64)
+    sample.add_argument("--num", type=positive, help="how many (64, of texts 1)")
+    sample.add_argument("--prompt", help="what a text begins with")
+    sample.add_argument(
+        "--length", type=positive, metavar="L", help="values of a sequence after the prompt"
+    )
+    sample.add_argument(
+        "--out",
+        type=Path,
+        help=".npz for the numbers, .png for a grid of images, .txt for text, which needs no file",
+    )
     _drawing(sample)
 
     complete = command(
@@ -43,13 +51,13 @@ def add(commands: Subparsers) -> None:
     complete.add_argument(
         "--keep", required=True, metavar="SIDE:FRACTION", help="what stays, such as top:0.5"
     )
+    complete.add_argument(
+        "--out", type=Path, required=True, help=".png for a grid, .npz for the integers"
+    )
     _drawing(complete)
 
 
 def _drawing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, required=True, help=".png for a grid, .npz for the integers"
-    )
     parser.add_argument("--label", type=int, help="class; only for class-conditional models")
     parser.add_argument(
         "--temperature", type=temperature, default=1.0, help="below 1: closer to the mode"
@@ -61,17 +69,29 @@ def _sample(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import draw
     from gen_jax.evaluate.run import load_run
+    from gen_jax.media import arrays, medium_of
 
-    check_out(args.out)
     runtime.set_up()
     run = load_run(args.workdir)
-    x = draw.sample(run, args.num, args.seed, args.label, args.temperature)
-    _save(args.out, run, x, "samples", columns=max(1, round(len(x) ** 0.5)))
-    say(
-        args,
-        {"out": str(args.out), "num": len(x), "step": run.step},
-        f"{len(x)} samples in {args.out}",
-    )
+    medium = medium_of(run)
+    endings = (*medium.endings, arrays.ENDING)
+    if args.out is not None:
+        check_out(args.out, endings)
+    elif not medium.printed:
+        raise InputError(f"sample needs --out, a name that ends in {' or '.join(endings)}")
+    prompt = medium.prompt(args.prompt) if args.prompt else ()
+    num, length = args.num or medium.num, args.length or draw.usual_length(run, medium.length)
+    x = draw.sample(run, num, args.seed, args.label, args.temperature, length, prompt)
+    record = {"out": args.out and str(args.out), "num": len(x), "step": run.step}
+    if args.out is None:
+        text = medium.text(x)
+        say(args, {**record, "text": text}, text)
+        return
+    if args.out.suffix == arrays.ENDING:
+        arrays.save(args.out, medium.event, "samples", x)
+    else:
+        medium.write(args.out, x)
+    say(args, record, f"{len(x)} samples in {args.out}")
 
 
 def _complete(args: argparse.Namespace) -> None:
@@ -80,6 +100,7 @@ def _complete(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import draw, pictures
     from gen_jax.evaluate.run import load_run
+    from gen_jax.media import arrays
 
     check_out(args.out)
     runtime.set_up()
@@ -90,30 +111,13 @@ def _complete(args: argparse.Namespace) -> None:
     unlabelled = run.conditional and args.label is None
     labels = None if unlabelled else draw.labels_for(run, len(x), args.label)
     drawn = draw.complete(run, x, keep, args.seed, labels, args.temperature)
-    if args.out.suffix == ".npz":
-        _save(args.out, run, drawn, "completions", columns=1)
+    if args.out.suffix == arrays.ENDING:
+        arrays.save(args.out, event, "completions", drawn)
     else:
         rows = np.stack([x, np.where(keep, x, 0), drawn], axis=1).reshape(-1, *event.shape)
-        _save(args.out, run, rows, "completions", columns=3)
+        pictures.save_grid(args.out, rows, event.levels, columns=3)
     say(
         args,
         {"out": str(args.out), "num": len(x), "kept_sites": int(keep.sum()), "step": run.step},
         f"{len(x)} completions in {args.out}: image, kept part, completion",
     )
-
-
-def _save(path: Path, run: Any, x: Any, name: str, columns: int) -> None:
-    import numpy as np
-
-    from gen_jax.evaluate import pictures
-
-    event = run.experiment.model.event
-    if path.suffix == ".npz":
-        dtype = x.dtype if event.levels is None else np.min_scalar_type(event.levels - 1)
-        np.savez_compressed(path, **{name: x.astype(dtype)})
-    elif len(event.shape) == 3 and event.levels is not None:
-        pictures.save_grid(path, x, event.levels, columns)
-    else:
-        raise InputError(
-            f"examples of shape {event.shape} are no images; give --out a name that ends in .npz"
-        )

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Split:
     """All examples of one split, in the order of the original files, with labels where the set has classes.
 
     Where there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and training batches are draws anew.
+    `presentation` says how examples are shown (`gen_jax/media/`), such as the bytes of a text's symbols.
     """
 
     dataset: str
@@ -43,6 +45,7 @@ class Split:
     event: Event
     num_classes: int
     greys: np.ndarray | None = None
+    presentation: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -120,7 +123,8 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
     classes = metadata["num_classes"]
     labels = columns["label"].astype(np.int32) if classes else None
     event = Event(x.shape[1:], metadata["levels"])
-    return Split(name, str(builder.info.version), split, x, labels, event, classes, greys)
+    version, presentation = str(builder.info.version), metadata.get("presentation", {})
+    return Split(name, version, split, x, labels, event, classes, greys, presentation)
 
 
 def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:

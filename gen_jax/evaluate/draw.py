@@ -6,6 +6,7 @@ over sites, which `tests/test_devices.py` reads in the compiled program of every
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,10 +25,28 @@ SIDES = ("top", "bottom", "left", "right")
 
 
 def sample(
-    run: Run, num: int, seed: int = 0, label: int | None = None, temperature: float = 1.0
+    run: Run,
+    num: int,
+    seed: int = 0,
+    label: int | None = None,
+    temperature: float = 1.0,
+    length: int | None = None,
+    prompt: Sequence[int] = (),
 ) -> np.ndarray:
-    """`num` draws; a conditional model without a label goes through its classes in turn."""
+    """`num` draws; a conditional model without a label goes through its classes in turn.
+
+    Sequences begin with the `prompt`, which the model reads first, and have `length` values after it; without a length
+    they are as long as the model's events. InputError where the model has no others.
+    """
     labels = labels_for(run, num, label)
+    if length is not None:
+        run = run.lengthened(len(prompt) + length)
+    if prompt:
+        x = np.zeros((num, run.experiment.model.event.size), np.int32)
+        if len(prompt) > x.shape[1]:
+            raise InputError(f"the prompt is longer than the model's sequences of {x.shape[1]}")
+        x[:, : len(prompt)] = prompt
+        return complete(run, x, np.arange(x.shape[1]) < len(prompt), seed, labels, temperature)
     draw = sampler(run.model, run.mesh)
     key = fold_in(jax.random.key(seed), "sample")
     parts = []
@@ -40,6 +59,14 @@ def sample(
         drawn = draw(run.variables, fold_in(key, first), rows, cond, temperature)
         parts.append(np.asarray(drawn)[:count])
     return np.concatenate(parts)
+
+
+def usual_length(run: Run, length: int | None) -> int | None:
+    """`length` where the model can draw sequences of it; None, which is its own, where not."""
+    try:
+        return length and run.lengthened(length).experiment.model.event.size
+    except InputError:
+        return None
 
 
 def sampler(model: Functional, mesh: Mesh) -> Any:

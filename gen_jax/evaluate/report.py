@@ -1,31 +1,27 @@
-"""One HTML file that opens offline: number, curves, samples, completions, bits, file size, receptive field, config."""
+"""One HTML file that opens offline: number, curves, samples, what else their medium shows, reconstructions, config."""
 
-import base64
 import html as markup
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from gen_jax.data.batches import spread, take
+from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
-from gen_jax.density import bits_per_dim
 from gen_jax.errors import InputError
-from gen_jax.evaluate import certificate, draw, file_size, pictures, receptive_field, source
+from gen_jax.evaluate import certificate, draw, source
 from gen_jax.evaluate.catalogue import summary
 from gen_jax.evaluate.results import protocol
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import read
-from gen_jax.train import sharding
+from gen_jax.media import medium_of
+from gen_jax.media.html import plot
+from gen_jax.media.medium import Medium
 from gen_jax.train.loop import judged_split
 
-SAMPLES, COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED, RECONSTRUCTIONS = 64, 12, 12, 64, 4, 16
+RECONSTRUCTIONS = 16
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -47,35 +43,21 @@ def html(workdirs: list[Path], data_dir: Path | None = None) -> str:
 
 
 def _section(run: Run, data_dir: Path | None) -> str:
-    event, model = run.experiment.model.event, run.experiment.model
-    parts = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run)]
-    parts += ["<h2>Training</h2>", _curves(run)]
-    if len(event.shape) == 3 and event.levels is not None:
-        given, images = _given(run, data_dir)
-        parts += ["<h2>Samples</h2>", _samples(run)]
-        if hasattr(model, "sites"):
-            rows = "first row the image, second the kept upper half, below it two completions"
-            parts += [
-                "<h2>Completions</h2>",
-                f"<p>{images}: {rows}.</p>",
-                _completions(run, given),
-            ]
-            parts += ["<h2>Bits of each pixel</h2>", _heat_maps(run, given)]
-            parts += ["<h2>As a file</h2>", _file(run, given)] if model.codec == "direct" else []
-            parts += ["<h2>Receptive field</h2>", _receptive_field(run, given)]
-        if hasattr(model, "reconstruct"):
-            what = f"{images} above, their reconstructions below"
-            parts += ["<h2>Reconstructions</h2>", f"<p>{what}.</p>", _reconstructions(run, given)]
-    parts += ["<h2>Run</h2>", _run(run)]
-    return "".join(parts)
-
-
-def _given(run: Run, data_dir: Path | None) -> tuple[Split, str]:
-    """The split whose images are shown, and what to call them: test, else validation."""
-    split = judged_split(run.experiment, data_dir)
-    if split.split == "test":
-        return split, "Test images"
-    return split, f"Validation images, because {split.dataset} has no test split here"
+    medium, given = medium_of(run), judged_split(run.experiment, data_dir)
+    sections = [
+        ("Training", _curves(run)),
+        ("Samples", _samples(run, medium)),
+        *medium.sections(run, given),
+    ]
+    if hasattr(run.experiment.model, "reconstruct"):
+        sections.append(("Reconstructions", _reconstructions(run, medium, given)))
+    sections.append(("Run", _run(run)))
+    lines = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run)]
+    if given.split != "test":
+        lines.append(
+            f"<p>Examples are of {given.split}, because {given.dataset} has no test split here.</p>"
+        )
+    return "".join([*lines, *(f"<h2>{name}</h2>{shown}" for name, shown in sections)])
 
 
 def _number(run: Run) -> str:
@@ -127,7 +109,7 @@ def _curves(run: Run) -> str:
             right.set_yscale("log")
             right.legend()
     right.set(xlabel="step", ylabel="norm")
-    return _figure(figure)
+    return plot(figure)
 
 
 def _fit_to_the_end(axes: Any, rows: list[dict[str, Any]]) -> None:
@@ -138,80 +120,25 @@ def _fit_to_the_end(axes: Any, rows: list[dict[str, Any]]) -> None:
         axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
 
 
-def _samples(run: Run) -> str:
-    try:
-        x = draw.sample(run, SAMPLES)
-    except InputError as error:
-        return f"<p>None: {markup.escape(str(error))}.</p>"
-    sheet = _sheet(x, run.experiment.model.event.levels, columns=16)
-    return f"<p>{SAMPLES} draws, seed 0, temperature 1.</p>{sheet}"
+def _samples(run: Run, medium: Medium) -> str:
+    length, num = draw.usual_length(run, medium.length), medium.num_in_report
+    shown = ""
+    for temperature in medium.temperatures:
+        try:
+            x = draw.sample(run, num, temperature=temperature, length=length)
+        except InputError as error:
+            return f"<p>None: {markup.escape(str(error))}.</p>"
+        said = f"{num} draw{'s' * (num > 1)}, seed 0, temperature {temperature:g}"
+        shown += f"<p>{said}.</p>{medium.figure(x)}"
+    return shown
 
 
-def _reconstructions(run: Run, given: Split) -> str:
+def _reconstructions(run: Run, medium: Medium, given: Split) -> str:
     x = given.x[spread(len(given), RECONSTRUCTIONS)]
     again = draw.reconstruct(run, x)
-    return _sheet(np.concatenate([x, again]), run.experiment.model.event.levels, columns=len(x))
-
-
-def _completions(run: Run, given: Split) -> str:
-    event, chosen = run.experiment.model.event, spread(len(given), COMPLETIONS)
-    keep, shown = draw.kept_region("top:0.5", event.shape), given.x[chosen]
-    labels = given.labels[chosen] if run.conditional and given.labels is not None else None
-    drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
-    rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
-    return _sheet(rows, event.levels, columns=len(shown))
-
-
-def _heat_maps(run: Run, given: Split) -> str:
-    model, event = run.experiment.model, run.experiment.model.event
-    chosen = spread(len(given), HEAT_MAPS)
-    x = given.x[chosen]
-    batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
-    sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
-    nats = -sites(run.variables, batch["x"], batch["cond"])[: len(x)]
-    bits = np.asarray(nats) / np.log(2)
-    planes = np.zeros((len(x), event.size))
-    planes[:, model.sites[:, 0]] = bits
-    planes = planes.reshape(len(x), *event.shape).sum(axis=-1)
-    figure = Figure(figsize=(9, 2.1), layout="constrained")
-    axes = figure.subplots(2, len(x))
-    shown = pictures.to_grey(x, event.levels)
-    heat = ScalarMappable(Normalize(0, planes.max()), "magma")
-    for i in range(len(x)):
-        axes[0, i].imshow(shown[i].squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes[1, i].imshow(planes[i], cmap=heat.cmap, norm=heat.norm)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    figure.colorbar(heat, ax=axes[1], label="bits", aspect=8)
-    mean = float(np.mean(bits_per_dim(nats.sum(axis=-1), event)))
     return (
-        f"<p>-log2 p(x_i | x_&lt;i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
-        + _figure(figure)
-    )
-
-
-def _file(run: Run, given: Split) -> str:
-    found = file_size.measure(run, given, COMPRESSED)
-    weights = f"weights of {found['weights_bytes']:,} bytes not included"
-    return (
-        f"<p>On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found)};"
-        f" {weights}. PNG and the others have them tiled into one image.</p>"
-    )
-
-
-def _receptive_field(run: Run, given: Split) -> str:
-    height, width, _ = run.experiment.model.event.shape
-    batch = take(given, spread(len(given), AVERAGED), run.conditional)
-    places = ((height // 4, width // 2), (height // 2, width // 2), (3 * height // 4, width // 4))
-    fields = [
-        receptive_field.field(
-            run.experiment.model, run.variables, place, batch["x"], batch["cond"], f"pixel {place}"
-        )
-        for place in places
-    ]
-    return (
-        "<p>What p(x_i | x_&lt;i) of the red pixel depends on, by gradient or by changed pixels; grey: not at all;"
-        f" outlined: what the model declares.</p>{_figure(receptive_field.picture(fields))}"
+        f"<p>Examples of {given.split} above, their reconstructions below.</p>"
+        f"{medium.figure(x)}{medium.figure(again)}"
     )
 
 
@@ -233,20 +160,3 @@ def _run(run: Run) -> str:
     )
     tree = markup.escape(json.dumps(config["experiment"], indent=1))
     return f"<table>{table}</table><details><summary>config</summary><pre>{tree}</pre></details>"
-
-
-def _sheet(x: np.ndarray, levels: int, columns: int) -> str:
-    buffer = io.BytesIO()
-    pictures.enlarge(pictures.grid(pictures.to_grey(x, levels), columns)).save(buffer, format="PNG")
-    return _img(buffer.getvalue(), "")
-
-
-def _figure(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return _img(buffer.getvalue(), "smooth")
-
-
-def _img(png: bytes, css: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f"<p><img class='{css}' alt='' src='data:image/png;base64,{data}'></p>"

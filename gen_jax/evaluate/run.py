@@ -21,6 +21,7 @@ from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG
 from gen_jax.train.step import TrainState, create_state
 from gen_jax.train.workdir import WorkDir
+from gen_jax.typing import Event
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Run:
         """The model takes a class."""
         return bool(self.experiment.model.num_classes)
 
+    @property
+    def presentation(self) -> dict[str, Any]:
+        """How the data set's examples are shown."""
+        return self.workdir.read().get("presentation", {})
+
     def likelihoods(self) -> Likelihoods:
         """The evaluation of a split under the run's protocol."""
         key, judge = jax.random.key(self.experiment.seed), self.experiment.evaluate
@@ -54,6 +60,25 @@ class Run:
         if draws:
             judge = replace(judge, draws=draws)
         return replace(self, experiment=replace(self.experiment, evaluate=judge))
+
+    def lengthened(self, length: int) -> "Run":
+        """The same weights as a model of sequences of another length; InputError where they belong to theirs."""
+        old = self.experiment.model
+        if len(old.event.shape) != 1:
+            raise InputError(
+                f"examples of shape {old.event.shape} are no sequences: there is no length to choose"
+            )
+        if length == old.event.size:
+            return self
+        model = replace(old, event=Event((length,), old.event.levels))
+        experiment = replace(self.experiment, model=model)
+        both = (variable_shapes(experiment), self.variables)
+        longer, ours = (jax.tree.map(lambda leaf: leaf.shape, variables) for variables in both)
+        if longer != ours:
+            raise InputError(
+                f"the weights of {self.experiment.system} are for {old.event.size} values, not for {length}"
+            )
+        return replace(self, experiment=experiment, model=functional(model))
 
 
 def load_run(path: Path) -> Run:

@@ -64,7 +64,7 @@ def train(
     first = sharding.put(batches.batch(0), mesh, P("data"))
     shapes = jax.eval_shape(create, first)
     # Only now: what cannot be built leaves nothing behind.
-    workdir.claim(experiment, conditions(parallel))
+    workdir.claim(experiment, conditions(parallel), split.presentation)
     placed = sharding.state_sharding(shapes, mesh)
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed

@@ -4,9 +4,10 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gen_jax import experiment as experiments
@@ -53,10 +54,16 @@ class WorkDir:
         """What `certify` found, on which weights."""
         return self.path / "certificate.json"
 
-    def claim(self, experiment: Experiment, machine: dict[str, Any]) -> None:
+    def claim(
+        self,
+        experiment: Experiment,
+        machine: dict[str, Any],
+        presentation: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Write config.json, or check that the one there is the same; InputError shows the difference.
 
         So it does where the noise of the run would change: `parallel` differs or, under pmap, the number of devices.
+        The data set's presentation goes along, so that samples can be shown without the data set.
         """
         tree = experiments.to_tree(experiment)
         experiments.read(tree)  # refuse now what could not be read back after the training
@@ -84,7 +91,8 @@ class WorkDir:
         ):
             raise InputError(f"{self.path} exists and is no work directory (it has no config.json)")
         self.path.mkdir(parents=True, exist_ok=True)
-        record = {**self.origin, "machine": machine, "experiment": tree}
+        shown = {"presentation": dict(presentation)} if presentation else {}
+        record = {**self.origin, "machine": machine, **shown, "experiment": tree}
         write_atomically(self.config, json.dumps(record, indent=1) + "\n")
 
     @contextlib.contextmanager

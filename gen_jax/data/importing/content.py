@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, Integer, Shaped
@@ -41,13 +42,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Found:
-    """Splits by name, and what only the format knows: levels, classes and their names, the bytes of an alphabet."""
+    """Splits by name, and what only the format knows: levels, classes and their names, how examples are shown."""
 
     parts: dict[str, Part]
     levels: int | None = None
     num_classes: int = 0
     class_names: list[str] = field(default_factory=list)
-    alphabet: list[int] = field(default_factory=list)
+    presentation: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -60,7 +61,7 @@ class Content:
     levels: int
     num_classes: int = 0
     class_names: list[str] = field(default_factory=list)
-    alphabet: list[int] = field(default_factory=list)
+    presentation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:

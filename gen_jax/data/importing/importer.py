@@ -108,7 +108,7 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         levels,
         found.num_classes or seen,
         found.class_names,
-        found.alphabet,
+        found.presentation,
     )
     return content, notes
 

@@ -143,7 +143,8 @@ def from_text(paths: list[Path], length: int, shares: dict[str, Fraction]) -> Fo
         notes.append(
             f"{split}: bytes {start} to {stop} of the text, of which the last {stop - start - rows.size} are left out"
         )
-    return Found(parts, levels=len(alphabet), alphabet=alphabet.tolist(), notes=notes)
+    presentation = {"alphabet": alphabet.tolist()}
+    return Found(parts, levels=len(alphabet), presentation=presentation, notes=notes)
 
 
 def windows(symbols: UInt8[np.ndarray, " N"], length: int) -> UInt8[np.ndarray, "n L"]:

@@ -30,7 +30,7 @@ class Imported(Builder, skip_registration=True):
             content.levels,
             content.num_classes,
             class_names=content.class_names,
-            alphabet=content.alphabet,
+            presentation=content.presentation,
             checksum=checksum(content),
             source=self.source,
         )
@@ -44,13 +44,13 @@ class Imported(Builder, skip_registration=True):
 
 
 def checksum(content: Content) -> str:
-    """SHA-256 of shape, levels, classes, alphabet, counts, and the integers and labels of each split in order."""
+    """SHA-256 of shape, levels, classes, presentation, counts, and each split's integers and labels in order."""
     header = {
         "shape": content.shape,
         "levels": content.levels,
         "num_classes": content.num_classes,
         "class_names": content.class_names,
-        "alphabet": content.alphabet,
+        **{"alphabet": [], **content.presentation},  # as it was before there were presentations
         "splits": sorted((name, len(x)) for name, x in content.x.items()),
     }
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
@@ -116,7 +116,7 @@ def _read_back(name: str, splits: list[str], root: Path) -> Content:
         metadata["levels"],
         metadata["num_classes"],
         metadata["class_names"],
-        metadata["alphabet"],
+        metadata.get("presentation", {}),
     )
 
 

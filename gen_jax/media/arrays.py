@@ -1,0 +1,39 @@
+"""Arrays: examples of which no more is known than their numbers."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Num
+
+from gen_jax.media.medium import Medium
+from gen_jax.typing import Event
+
+ENDING = ".npz"
+
+
+class Arrays(Medium):
+    """Binary vectors, tokens without an alphabet, anything."""
+
+    num_in_report: ClassVar[int] = 16
+
+    @classmethod
+    def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
+        """Always."""
+        del event, presentation
+        return True
+
+    def figure(self, x: Num[np.ndarray, "N *event"]) -> str:
+        """One line an example, cut where it is long."""
+        with np.printoptions(threshold=64, precision=3, linewidth=10**6):
+            lines = "\n".join(str(row.reshape(-1)) for row in x)
+        return f"<pre>{html.escape(lines)}</pre>"
+
+
+def save(path: Path, event: Event, name: str, x: Num[np.ndarray, "N *event"]) -> None:
+    """Write examples as an array of an .npz file, integers in the smallest type that holds the levels."""
+    dtype = x.dtype if event.levels is None else np.min_scalar_type(event.levels - 1)
+    arrays: dict[str, Any] = {name: x.astype(dtype)}
+    np.savez_compressed(path, **arrays)

@@ -1,0 +1,125 @@
+"""Images: grids as PNG, and what a report shows of a model of pixels."""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import Integer
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from gen_jax.data.batches import spread, take
+from gen_jax.data.prepared import Split
+from gen_jax.density import bits_per_dim
+from gen_jax.evaluate import draw, file_size, pictures, receptive_field
+from gen_jax.evaluate.run import Run
+from gen_jax.media import html
+from gen_jax.media.medium import Medium, Section
+from gen_jax.train import sharding
+from gen_jax.typing import Event
+
+COLUMNS, COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED = 16, 12, 12, 64, 4
+
+
+class Images(Medium):
+    """Pixels of levels (H, W, C)."""
+
+    endings: ClassVar[tuple[str, ...]] = (".png",)
+
+    @classmethod
+    def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
+        """Where the event has height, width and channels, and levels."""
+        del presentation
+        return len(event.shape) == 3 and event.levels is not None
+
+    @property
+    def levels(self) -> int:
+        """Number of levels."""
+        assert self.event.levels is not None  # it fits
+        return self.event.levels
+
+    def write(self, path: Path, x: Integer[np.ndarray, "N H W C"]) -> None:
+        """A sheet about as wide as high."""
+        pictures.save_grid(path, x, self.levels, columns=max(1, round(len(x) ** 0.5)))
+
+    def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> str:
+        """A sheet."""
+        buffer = io.BytesIO()
+        sheet = pictures.grid(pictures.to_grey(x, self.levels), columns)
+        pictures.enlarge(sheet).save(buffer, format="PNG")
+        return html.picture(buffer.getvalue())
+
+    def sections(self, run: Run, given: Split) -> Iterator[Section]:
+        """Of an autoregressive model: completions, bits of each pixel, file size, receptive field."""
+        model = run.experiment.model
+        if not hasattr(model, "sites"):
+            return
+        yield "Completions", self._completions(run, given)
+        yield "Bits of each pixel", self._heat_maps(run, given)
+        if model.codec == "direct":
+            yield "As a file", _file(run, given)
+        yield "Receptive field", _receptive_field(run, given)
+
+    def _completions(self, run: Run, given: Split) -> str:
+        chosen = spread(len(given), COMPLETIONS)
+        keep, shown = draw.kept_region("top:0.5", self.event.shape), given.x[chosen]
+        labels = given.labels[chosen] if run.conditional and given.labels is not None else None
+        drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
+        rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
+        said = "first row the image, second the kept upper half, below it two completions"
+        return f"<p>Images of {given.split}: {said}.</p>{self.figure(rows, len(shown))}"
+
+    def _heat_maps(self, run: Run, given: Split) -> str:
+        model, chosen = run.experiment.model, spread(len(given), HEAT_MAPS)
+        x = given.x[chosen]
+        batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
+        sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
+        nats = -sites(run.variables, batch["x"], batch["cond"])[: len(x)]
+        bits = np.asarray(nats) / np.log(2)
+        planes = np.zeros((len(x), self.event.size))
+        planes[:, model.sites[:, 0]] = bits
+        planes = planes.reshape(len(x), *self.event.shape).sum(axis=-1)
+        figure = Figure(figsize=(9, 2.1), layout="constrained")
+        axes = figure.subplots(2, len(x))
+        shown = pictures.to_grey(x, self.levels)
+        heat = ScalarMappable(Normalize(0, planes.max()), "magma")
+        for i in range(len(x)):
+            axes[0, i].imshow(shown[i].squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes[1, i].imshow(planes[i], cmap=heat.cmap, norm=heat.norm)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        figure.colorbar(heat, ax=axes[1], label="bits", aspect=8)
+        mean = float(np.mean(bits_per_dim(nats.sum(axis=-1), self.event)))
+        return (
+            f"<p>-log2 p(x_i | x_&lt;i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
+            + html.plot(figure)
+        )
+
+
+def _file(run: Run, given: Split) -> str:
+    found = file_size.measure(run, given, COMPRESSED)
+    weights = f"weights of {found['weights_bytes']:,} bytes not included"
+    return (
+        f"<p>On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found)};"
+        f" {weights}. PNG and the others have them tiled into one image.</p>"
+    )
+
+
+def _receptive_field(run: Run, given: Split) -> str:
+    height, width, _ = run.experiment.model.event.shape
+    batch = take(given, spread(len(given), AVERAGED), run.conditional)
+    places = ((height // 4, width // 2), (height // 2, width // 2), (3 * height // 4, width // 4))
+    fields = [
+        receptive_field.field(
+            run.experiment.model, run.variables, place, batch["x"], batch["cond"], f"pixel {place}"
+        )
+        for place in places
+    ]
+    return (
+        "<p>What p(x_i | x_&lt;i) of the red pixel depends on, by gradient or by changed pixels; grey: not at all;"
+        f" outlined: what the model declares.</p>{html.plot(receptive_field.picture(fields))}"
+    )

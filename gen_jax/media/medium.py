@@ -1,0 +1,60 @@
+"""What a medium says: the files that samples go into, how many are drawn, and how they look in a report."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jaxtyping import Num
+from numpy import ndarray
+
+from gen_jax.data.prepared import Split
+from gen_jax.errors import InputError
+from gen_jax.evaluate.run import Run
+from gen_jax.typing import Event
+
+Section = tuple[str, str]  # title and HTML
+
+
+@dataclass(frozen=True)
+class Medium:
+    """How examples of an event are shown, whatever drew them; `presentation` is what the data set says about that.
+
+    A subclass defines `fits`, `figure` and what it has beside. Any examples go into .npz files too (`arrays.save`).
+    """
+
+    event: Event
+    presentation: Mapping[str, Any]
+
+    endings: ClassVar[tuple[str, ...]] = ()  # of the files that `write` writes
+    num: ClassVar[int] = 64  # draws of `sample`, unless told otherwise
+    num_in_report: ClassVar[int] = 64  # at each temperature
+    temperatures: ClassVar[tuple[float, ...]] = (1.0,)  # in the report
+    length: ClassVar[int | None] = None  # values of a drawn sequence; None: as in the data set
+    printed: ClassVar[bool] = False  # `sample` needs no file: it prints `text`
+
+    @classmethod
+    def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
+        """Whether examples of the event, presented so, are of this medium."""
+        raise NotImplementedError
+
+    def write(self, path: Path, x: Num[ndarray, "N *event"]) -> None:
+        """Write all examples to one file, for media that have endings."""
+        raise NotImplementedError
+
+    def figure(self, x: Num[ndarray, "N *event"]) -> str:
+        """The examples as HTML that needs no other file."""
+        raise NotImplementedError
+
+    def text(self, x: Num[ndarray, "N *event"]) -> str:
+        """All examples in one text, for media that are printed."""
+        raise NotImplementedError
+
+    def prompt(self, text: str) -> list[int]:
+        """The values that stand for a prompt; InputError where there are none."""
+        raise InputError("--prompt is for models of text, this is none")
+
+    def sections(self, run: Run, given: Split) -> Iterator[Section]:
+        """What else a report can show of this medium: of the model on given examples, validation or test."""
+        del run, given
+        return iter(())

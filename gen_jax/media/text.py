@@ -1,0 +1,57 @@
+"""Text: symbol k of an example is byte `alphabet[k]` of the presentation."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Integer
+
+from gen_jax.errors import InputError
+from gen_jax.media.medium import Medium
+from gen_jax.typing import Event
+
+BETWEEN = b"\n\n" + b"-" * 20 + b"\n\n"
+
+
+class Text(Medium):
+    """One text at a time, printed or in a file; bytes that are no UTF-8 are shown as the replacement character."""
+
+    endings: ClassVar[tuple[str, ...]] = (".txt",)
+    num: ClassVar[int] = 1
+    num_in_report: ClassVar[int] = 1
+    temperatures: ClassVar[tuple[float, ...]] = (1.0, 0.7)
+    length: ClassVar[int | None] = 500
+    printed: ClassVar[bool] = True
+
+    @classmethod
+    def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
+        """Where there is an alphabet."""
+        del event
+        return "alphabet" in presentation
+
+    def write(self, path: Path, x: Integer[np.ndarray, "N L"]) -> None:
+        """Their bytes, with a line between texts."""
+        path.write_bytes(self._bytes(x))
+
+    def figure(self, x: Integer[np.ndarray, "N L"]) -> str:
+        """The same in a block."""
+        return f"<pre style='white-space: pre-wrap'>{html.escape(self.text(x))}</pre>"
+
+    def text(self, x: Integer[np.ndarray, "N L"]) -> str:
+        """The same decoded."""
+        return self._bytes(x).decode(errors="replace")
+
+    def prompt(self, text: str) -> list[int]:
+        """Symbols of the prompt's bytes; InputError on a byte that the alphabet lacks."""
+        symbols = {byte: k for k, byte in enumerate(self.presentation["alphabet"])}
+        strange = bytes(byte for byte in text.encode() if byte not in symbols)
+        if strange:
+            shown = strange.decode(errors="replace")
+            raise InputError(f"--prompt holds {shown!r}, which the text of the model does not")
+        return [symbols[byte] for byte in text.encode()]
+
+    def _bytes(self, x: Integer[np.ndarray, "N L"]) -> bytes:
+        rows = np.array(self.presentation["alphabet"], np.uint8)[x]
+        return BETWEEN.join(row.tobytes() for row in rows)
