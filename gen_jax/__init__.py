@@ -28,11 +28,13 @@ _NAMES = {
     "PixelSNAIL": "gen_jax.models.autoregressive.pixel_snail",
     "PixelVAE": "gen_jax.models.latent.pixel_vae",
     "VAE": "gen_jax.models.latent.vae",
+    "WaveNet": "gen_jax.models.autoregressive.wavenet",
     "binary": "gen_jax.typing",
     "bits_per_dim": "gen_jax.density",
     "functional": "gen_jax.density",
     "image": "gen_jax.typing",
     "points": "gen_jax.typing",
+    "sound": "gen_jax.typing",
     "tokens": "gen_jax.typing",
 }
 

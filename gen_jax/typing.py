@@ -35,6 +35,7 @@ __all__ = [
     "binary",
     "image",
     "points",
+    "sound",
     "tokens",
 ]  # fmt: skip
 
@@ -93,6 +94,11 @@ def binary(size: int) -> Event:
 
 def tokens(length: int, levels: int) -> Event:
     """Sequences (L,) over an alphabet of `levels` symbols."""
+    return Event((length,), levels)
+
+
+def sound(length: int, levels: int = 256) -> Event:
+    """Windows (L,) of mu-law codes."""
     return Event((length,), levels)
 
 

@@ -20,13 +20,16 @@ from gen_jax import (
     PixelCNN,
     PixelCNNPP,
     PixelSNAIL,
+    WaveNet,
     binary,
     image,
+    sound,
 )
 from gen_jax.density import Functional, functional
 
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
 TINY_SNAIL = {"features": 4, "blocks": 2, "resnets": 1, "key_size": 3, "mixtures": 2}
+TINY_WAVE = {"features": 4, "skip_features": 6}
 SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 
 
@@ -117,6 +120,14 @@ CASES = {
         PixelSNAIL(image(1, 2, 3, 3), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
         PixelSNAIL(image(4, 3, 3, 4), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
         option=True,
+    ),
+    "wavenet": Case(
+        WaveNet(sound(4, 3), cycles=1, depth=2, **TINY_WAVE),
+        WaveNet(sound(21, 5), cycles=2, depth=3, **TINY_WAVE),
+    ),
+    "wavenet_mixture_conditional": Case(
+        WaveNet(sound(4, 3), num_classes=3, cycles=1, depth=1, kernel=3, mixtures=2, **TINY_WAVE),
+        WaveNet(sound(17, 6), num_classes=3, cycles=1, depth=2, kernel=3, mixtures=2, **TINY_WAVE),
     ),
 }
 
