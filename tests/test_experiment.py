@@ -10,6 +10,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import pytest
+from cases import labels
 
 from gen_jax import FullTable, GatedPixelCNN, InputError, binary, functional, image
 from gen_jax.density import num_parameters
@@ -49,7 +50,8 @@ def test_every_config_builds_its_model():
         experiment = load_config(path)
         assert path.stem.removesuffix("_small") == f"{experiment.system}_{experiment.data.name}"
         x = jnp.zeros((2, *experiment.model.event.shape), jnp.int32)
-        shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x)
+        cond = labels(experiment.model, 2)
+        shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x, cond)
         assert num_parameters(experiment.model, shapes) > 0
 
 

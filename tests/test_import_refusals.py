@@ -56,11 +56,11 @@ REFUSED = [
     ("x {bad}/plain {bad}/sizes", "one folder of PNG files makes a data set, not 2"),
     ("x {bad}/empty", "{bad}/empty is empty"),
     ("x {bad}/hidden", "{bad}/hidden is empty"),
-    ("x {bad}/odd", "{bad}/odd holds no PNG, CIFAR binary or idx files, but a.jpg"),
+    ("x {bad}/odd", "{bad}/odd holds no PNG, WAV, CIFAR binary or idx files, but a.jpg"),
     # the options
     ("x {bad}/good.npz --levels 1", "--levels should be 2 to 65536, not 1"),
     ("x {bad}/good.npz --levels 65537", "--levels should be 2 to 65536"),
-    ("x {bad}/good.npz --length 3", "--length is for a text file, {bad}/good.npz is .npz"),
+    ("x {bad}/good.npz --length 3", "--length is for text and sound, {bad}/good.npz is .npz"),
     (
         "x {bad}/good.npz --tiles 2",
         "good.npz: array 'train' holds no images; --tiles is for images",

@@ -12,7 +12,8 @@ from gen_jax.models.autoregressive.nade import NADE
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
-from gen_jax.typing import Variables, image
+from gen_jax.models.autoregressive.wavenet import WaveNet
+from gen_jax.typing import Variables, image, sound
 
 GREY, COLOUR = image(28, 28), image(32, 32, channels=3)
 MODELS = {
@@ -26,6 +27,7 @@ MODELS = {
     "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
     "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
+    "wavenet 1,024 samples": WaveNet(sound(1024), cycles=2, depth=9, features=64),
 }  # 256 levels where nothing is said
 
 

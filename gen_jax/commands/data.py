@@ -43,7 +43,7 @@ def add(commands: Subparsers) -> None:
     importing = command(
         actions,
         "import",
-        "Turn your own files into a prepared data set: .npz, PNG, idx, CIFAR binary or text.",
+        "Turn your own files into a prepared data set: .npz, PNG, WAV, idx, CIFAR binary or text.",
         "gen-jax data import photos my_photos/ --tiles 32",
         run=_import,
     )
@@ -55,7 +55,14 @@ def add(commands: Subparsers) -> None:
     importing.add_argument(
         "--tiles", type=positive, metavar="SIDE", help="cut images into SIDE x SIDE"
     )
-    importing.add_argument("--length", type=positive, help="symbols of a text window (128)")
+    importing.add_argument(
+        "--length",
+        type=positive,
+        help="symbols of a text window (128), samples of a sound's (1024)",
+    )
+    importing.add_argument(
+        "--mono", action="store_true", help="take the mean of a sound's channels"
+    )
     importing.add_argument(
         "--split",
         metavar="SHARES",
@@ -66,7 +73,7 @@ def add(commands: Subparsers) -> None:
     export = command(
         actions,
         "export",
-        "Write examples of a prepared set as .npz.",
+        "Write examples of a prepared set: .npz, or as their medium is, such as .png or .wav.",
         "gen-jax data export digits --split test --limit 12 --out digits.npz",
         run=_export,
     )
@@ -115,20 +122,24 @@ def _import(args: argparse.Namespace) -> None:
     from gen_jax.train.logging import log_to_stderr
 
     log_to_stderr()
-    options = Options(args.levels, args.tiles, args.length, args.split)
+    options = Options(args.levels, args.tiles, args.length, args.split, args.mono)
     with contextlib.redirect_stdout(io.StringIO()):  # as above
         done = import_files(args.name, args.paths, options, args.data_dir)
     say(args, done.record(), "\n".join(done.sentences()))
 
 
 def _export(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from gen_jax.data import prepared
+    from gen_jax.media import arrays, medium_for
 
-    check_out(args.out, (".npz",))
     split = prepared.load(args.name, args.split, args.data_dir)
-    np.savez_compressed(args.out, images=split.x[: args.limit])
-    num = len(split.x[: args.limit])
+    medium = medium_for(split.event, split.presentation)
+    check_out(args.out, (*medium.endings, arrays.ENDING))
+    x = split.x[: args.limit]
+    if args.out.suffix == arrays.ENDING:
+        arrays.save(args.out, split.event, "images", x)
+    else:
+        medium.write(args.out, x)
+    num = len(x)
     record = {"name": args.name, "split": args.split, "num": num, "out": str(args.out)}
     say(args, record, f"{num} examples of {args.name} {args.split} in {args.out}")

@@ -25,7 +25,7 @@ def add(commands: Subparsers) -> None:
         run=_sample,
     )
     sample.add_argument("workdir", type=Path)
-    sample.add_argument("--num", type=positive, help="how many (64, of texts 1)")
+    sample.add_argument("--num", type=positive, help="how many (64, of sounds 8, of texts 1)")
     sample.add_argument("--prompt", help="what a text begins with")
     sample.add_argument(
         "--length", type=positive, metavar="L", help="values of a sequence after the prompt"
@@ -33,7 +33,7 @@ def add(commands: Subparsers) -> None:
     sample.add_argument(
         "--out",
         type=Path,
-        help=".npz for the numbers, .png for a grid of images, .txt for text, which needs no file",
+        help=".npz for the numbers, .png for a grid of images, .wav for sound, .txt for text, which needs no file",
     )
     _drawing(sample)
 

@@ -7,6 +7,7 @@ from gen_jax.data.builders.downsampled_imagenet import DownsampledImagenet32, Do
 from gen_jax.data.builders.imagenet_resized import ImagenetResized32, ImagenetResized64
 from gen_jax.data.builders.mnist import DynamicMnist, FashionMnist, Mnist, ThresholdedMnist
 from gen_jax.data.builders.omniglot import Omniglot
+from gen_jax.data.builders.plucks import Plucks
 
 BUILDERS = {
     builder.name: builder
@@ -22,6 +23,7 @@ BUILDERS = {
         ImagenetResized64,
         Mnist,
         Omniglot,
+        Plucks,
         ThresholdedMnist,
     )
 }

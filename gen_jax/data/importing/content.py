@@ -23,7 +23,7 @@ MAX_CLASSES = 2**16
 class Part:
     """Examples of one split in their order; `origins` names the file (and array) of each.
 
-    `x` is an array (N, D), (N, H, W, C) or (N, L), or a list of images (H, W, C) of several sizes.
+    `x` is an array (N, D), (N, H, W, C) or (N, L), or a list of images (H, W, C) or sounds (n,) of several sizes.
     """
 
     x: np.ndarray | list[np.ndarray]
@@ -42,14 +42,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Found:
-    """Splits by name, and what only the format knows: levels, classes and their names, how examples are shown."""
+    """Splits by name, and what only the format knows: levels and why, class names, how examples are shown.
+
+    `cut`: one file was cut into contiguous splits already.
+    """
 
     parts: dict[str, Part]
-    levels: int | None = None
+    levels: tuple[int, str] | None = None
     num_classes: int = 0
     class_names: list[str] = field(default_factory=list)
     presentation: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    cut: bool = False
 
 
 @dataclass(frozen=True)

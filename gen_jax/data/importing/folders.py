@@ -1,4 +1,4 @@
-"""Folders of PNG files: splits and classes by sub-folder."""
+"""Folders of files with one example each: splits and classes by sub-folder; PNG files."""
 
 import logging
 from pathlib import Path
@@ -15,20 +15,24 @@ TELL_EVERY = 10_000  # files
 Files = list[tuple[Path, str | None]]  # each with the name of its class
 
 
-def from_png(paths: list[Path], any_size: bool) -> Found:
-    """Images by split, of one size unless `any_size`; InputError that names the file where one does not fit."""
+def labelled_files(paths: list[Path], what: str) -> tuple[dict[str, Files], list[str]]:
+    """Files by split, and the names of the classes; InputError where only some are in class folders."""
+    splits: dict[str, Files] = {"train": [(path, None) for path in paths]}
     if any(path.is_dir() for path in paths):
         if len(paths) > 1:
-            raise InputError(f"one folder of PNG files makes a data set, not {len(paths)} paths")
+            raise InputError(f"one folder of {what} files makes a data set, not {len(paths)} paths")
         splits = _splits(paths[0])
-    else:
-        splits = {"train": [(path, None) for path in paths]}
     everything = [item for files in splits.values() for item in files]
     names = sorted({name for _, name in everything if name is not None})
     for path, name in everything:
         if names and name is None:
             raise InputError(f"{path} is in no class folder, others are; use classes in all splits")
+    return splits, names
 
+
+def from_png(paths: list[Path], any_size: bool) -> Found:
+    """Images by split, of one size unless `any_size`; InputError that names the file where one does not fit."""
+    splits, names = labelled_files(paths, "PNG")
     first: tuple[Path, str, tuple[int, ...]] | None = None
     parts = {}
     for split, files in splits.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from gen_jax.data import prepared
 from gen_jax.data.builders.common import storage
-from gen_jax.data.importing import readers, rules, writer
+from gen_jax.data.importing import readers, rules, sounds, writer
 from gen_jax.data.importing.content import ORDER, Content, Found, Part
 from gen_jax.data.importing.folders import from_png
 from gen_jax.data.importing.kinds import WORDS, kind_and_files
@@ -24,6 +24,7 @@ class Options:
     tiles: int | None = None
     length: int | None = None
     split: str | None = None
+    mono: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,17 @@ def import_files(
 def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
     """All that would be written, and what was decided on the way, one sentence each."""
     kind, files = kind_and_files(paths)
-    if options.length is not None and kind != "text":
-        raise InputError(f"--length is for a text file, {paths[0]} is {WORDS[kind]}")
-    if options.tiles is not None and kind == "text":
-        raise InputError(f"--tiles is for images, {paths[0]} is text")
+    if options.length is not None and kind not in ("text", "wav"):
+        raise InputError(f"--length is for text and sound, {paths[0]} is {WORDS[kind]}")
+    if options.tiles is not None and kind in ("text", "wav"):
+        raise InputError(f"--tiles is for images, {paths[0]} is {WORDS[kind]}")
+    if kind == "wav" and options.levels is not None:
+        raise InputError(f"--levels is for integers, {paths[0]} is sound, coded by the mu-law")
+    if kind != "wav" and options.mono:
+        raise InputError(f"--mono is for sound, {paths[0]} is {WORDS[kind]}")
     found = _found(kind, files, options)
     parts, notes = found.parts, list(found.notes)
-    if kind != "text":
+    if not found.cut:
         parts, said = rules.divide(parts, options.split)
         notes += said
     parts = {name: parts[name] for name in ORDER if name in parts}
@@ -97,6 +102,9 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
     notes.append(said)
     if options.tiles is not None:
         parts, said = rules.tile(parts, options.tiles)
+        notes += said
+    if kind == "wav":
+        parts, said = sounds.cut_windows(parts, options.length or sounds.DEFAULT_LENGTH)
         notes += said
     _check_alike(parts)
     dtype = storage(levels)
@@ -116,9 +124,11 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
 def _found(kind: str, files: list[Path], options: Options) -> Found:
     if kind == "png":
         return from_png(files, any_size=options.tiles is not None)
-    if kind == "text":
+    if kind in ("text", "wav"):
         rule = rules.DEFAULT_SHARES if options.split is None else options.split
         shares = rules.parse_shares(rule)
+        if kind == "wav":
+            return sounds.from_wav(files, shares, options.mono)
         return readers.from_text(files, options.length or readers.DEFAULT_LENGTH, shares)
     read = {"npz": readers.from_npz, "idx": readers.from_idx, "cifar": readers.from_cifar}
     return read[kind](files)

@@ -5,12 +5,20 @@ from pathlib import Path
 from gen_jax.data.formats import starts_like_idx
 from gen_jax.errors import InputError
 
-ENDINGS = {".npz": "npz", ".png": "png", ".txt": "text", ".bin": "cifar"}
-WORDS = {"npz": ".npz", "png": "PNG", "text": "text", "cifar": "CIFAR binary", "idx": "idx"}
+ENDINGS = {".npz": "npz", ".png": "png", ".wav": "wav", ".txt": "text", ".bin": "cifar"}
+WORDS = {
+    "npz": ".npz",
+    "png": "PNG",
+    "wav": "WAV",
+    "text": "text",
+    "cifar": "CIFAR binary",
+    "idx": "idx",
+}
+FOLDERS = ("png", "wav")  # kinds whose folders hold splits and classes
 
 
 def kind_and_files(paths: list[Path]) -> tuple[str, list[Path]]:
-    """One of `WORDS`, and the files to read (a folder of PNG files stays a folder); InputError where kinds differ."""
+    """One of `WORDS`, and the files to read; InputError where kinds differ. A folder of PNG or WAV files stays one."""
     for path in paths:
         if not path.exists():
             raise InputError(f"no such file or folder: {path}")
@@ -37,13 +45,15 @@ def _kind(path: Path) -> str:
         return "idx"
     if kind is None:
         raise InputError(
-            f"{path} is of no known kind; there are .npz, .png, .txt, CIFAR .bin and idx (or idx.gz) files"
+            f"{path} is of no known kind; there are .npz, .png, .wav, .txt, CIFAR .bin and idx (or idx.gz) files"
         )
     return kind
 
 
 def _kind_of_folder(folder: Path) -> str:
     held = inside(folder)
+    if _first_file(folder).suffix.lower() == ".wav":
+        return "wav"
     if any(path.is_dir() or path.suffix.lower() == ".png" for path in held):
         return "png"
     if any(path.suffix == ".bin" for path in held):
@@ -51,13 +61,19 @@ def _kind_of_folder(folder: Path) -> str:
     if any(starts_like_idx(path) for path in held):
         return "idx"
     raise InputError(
-        f"{folder} holds no PNG, CIFAR binary or idx files, but {held[0].name}; give an .npz or .txt file itself"
+        f"{folder} holds no PNG, WAV, CIFAR binary or idx files, but {held[0].name}; give an .npz or .txt file itself"
     )
+
+
+def _first_file(folder: Path) -> Path:
+    """The first by name, the files of a folder before those of its folders."""
+    held = inside(folder)
+    return next((path for path in held if not path.is_dir()), None) or _first_file(held[0])
 
 
 def _expanded(path: Path, kind: str) -> list[Path]:
     """The data files of a CIFAR or idx folder; the notes that CIFAR comes with are passed over."""
-    if kind == "png" or not path.is_dir():
+    if kind in FOLDERS or not path.is_dir():
         return [path]
     held = inside(path)
     if kind == "cifar":

@@ -144,7 +144,8 @@ def from_text(paths: list[Path], length: int, shares: dict[str, Fraction]) -> Fo
             f"{split}: bytes {start} to {stop} of the text, of which the last {stop - start - rows.size} are left out"
         )
     presentation = {"alphabet": alphabet.tolist()}
-    return Found(parts, levels=len(alphabet), presentation=presentation, notes=notes)
+    levels = (len(alphabet), "one for each distinct byte of the text")
+    return Found(parts, levels, presentation=presentation, notes=notes, cut=True)
 
 
 def windows(symbols: UInt8[np.ndarray, " N"], length: int) -> UInt8[np.ndarray, "n L"]:

@@ -85,7 +85,9 @@ def _cut(part: Part, shares: dict[str, Fraction]) -> dict[str, Part]:
     return cut
 
 
-def choose_levels(parts: dict[str, Part], asked: int | None, own: int | None) -> tuple[int, str]:
+def choose_levels(
+    parts: dict[str, Part], asked: int | None, own: tuple[int, str] | None
+) -> tuple[int, str]:
     """As asked, else what the format says, else 2 where all values are 0 or 1, else 256; and why, in words.
 
     InputError that names file and array where a value is negative or too high.
@@ -96,7 +98,7 @@ def choose_levels(parts: dict[str, Part], asked: int | None, own: int | None) ->
     low = min(low for low, _ in extremes.values())
     high = max(high for _, high in extremes.values())
     values = f"values run from {low} to {high}"
-    levels = asked or own or (2 if high <= 1 else 256)
+    levels = asked or (own[0] if own else 2 if high <= 1 else 256)
     for name, part in parts.items():
         if extremes[name][0] < 0:
             raise InputError(f"{_origin(part, low=0)}: {values}, levels count from 0")
@@ -108,7 +110,7 @@ def choose_levels(parts: dict[str, Part], asked: int | None, own: int | None) ->
     if asked:
         return levels, f"{levels} levels as asked; {values}"
     if own:
-        return levels, f"{levels} levels, one for each distinct byte of the text"
+        return levels, f"{levels} levels, {own[1]}"
     return levels, f"{levels} levels by default; {'all values are 0 or 1' if high <= 1 else values}"
 
 

@@ -1,0 +1,85 @@
+"""WAV files to windows of mu-law codes."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from gen_jax.data.importing.content import Found, Part
+from gen_jax.data.importing.folders import labelled_files
+from gen_jax.data.importing.readers import windows
+from gen_jax.data.importing.rules import bounds
+from gen_jax.data.wav import read_wav
+from gen_jax.errors import InputError
+from gen_jax.ops import mu_law
+
+LEVELS = 256
+DEFAULT_LENGTH = 1024
+
+
+def from_wav(paths: list[Path], shares: dict[str, Fraction], mono: bool) -> Found:
+    """Whole sounds by split, of one rate; a single file is cut into contiguous parts, like a text."""
+    splits, names = labelled_files(paths, "WAV")
+    first, parts = None, {}
+    for split, files in splits.items():
+        codes = []
+        for path, _ in files:
+            x, rate = _read(path, mono)
+            first = first or (path, rate)
+            if rate != first[1]:
+                raise InputError(
+                    f"{path} is at {rate} Hz, {first[0]} at {first[1]}; a data set has one rate"
+                )
+            codes.append(x)
+        labels = np.array([names.index(name) for _, name in files if name is not None], np.int32)
+        parts[split] = Part(codes, [str(path) for path, _ in files], labels if names else None)
+    assert first is not None  # no split is empty
+    rate = first[1]
+    cut = list(parts) == ["train"] and len(parts["train"]) == 1
+    notes = [f"sound at {rate} Hz"]
+    if cut:
+        parts, said = _contiguous(parts["train"], shares)
+        notes += said
+    levels = (LEVELS, "the codes of the mu-law")
+    presentation = {"rate": rate, "unit": "sample"}
+    return Found(parts, levels, len(names), names, presentation, notes, cut)
+
+
+def _read(path: Path, mono: bool) -> tuple[UInt8[np.ndarray, " n"], int]:
+    x, rate = read_wav(path)
+    if x.shape[1] > 1 and not mono:
+        raise InputError(f"{path} has {x.shape[1]} channels; --mono takes their mean")
+    return mu_law.encode(x.mean(axis=1), LEVELS).astype(np.uint8), rate
+
+
+def _contiguous(part: Part, shares: dict[str, Fraction]) -> tuple[dict[str, Part], list[str]]:
+    [x], labels = part.x, part.labels
+    ranges = bounds(len(x), shares)
+    parts = {
+        split: Part([x[start:stop]], part.origins, labels)
+        for split, (start, stop) in ranges.items()
+    }
+    notes = [f"{split}: samples {start} to {stop}" for split, (start, stop) in ranges.items()]
+    return parts, notes
+
+
+def cut_windows(parts: dict[str, Part], length: int) -> tuple[dict[str, Part], list[str]]:
+    """All sounds as windows that do not overlap; InputError where one has none."""
+    done, total, left = {}, 0, 0
+    for split, part in parts.items():
+        rows = []
+        for x, origin in zip(part.x, part.origins, strict=True):
+            rows.append(windows(x, length))
+            if not len(rows[-1]):
+                raise InputError(
+                    f"{origin} has {len(x)} samples for {split}, fewer than a window of {length}"
+                )
+            total, left = total + len(x), left + len(x) - rows[-1].size
+        counts = [len(one) for one in rows]
+        labels = None if part.labels is None else part.labels.repeat(counts)
+        origins = np.repeat(part.origins, counts).tolist()
+        done[split] = Part(np.concatenate(rows), origins, labels)
+    return done, [
+        f"windows of {length} samples; {left} of {total} at the ends of sounds are left out"
+    ]

@@ -1,0 +1,84 @@
+"""Sound: mu-law codes at the `rate` of the presentation, in Hz."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import Float, Integer
+from matplotlib.figure import Figure
+
+from gen_jax.data.batches import spread, take
+from gen_jax.data.prepared import Split
+from gen_jax.data.wav import wav
+from gen_jax.evaluate.run import Run
+from gen_jax.media import html
+from gen_jax.media.medium import Medium, Section
+from gen_jax.ops import mu_law
+from gen_jax.train import sharding
+from gen_jax.typing import Event
+
+PAUSE = 0.1  # seconds
+GIVEN, MEASURED = 8, 64
+
+
+class Sound(Medium):
+    """Sounds one after the other with a pause between, 16 bits, one channel."""
+
+    endings: ClassVar[tuple[str, ...]] = (".wav",)
+    num: ClassVar[int] = 8
+    num_in_report: ClassVar[int] = GIVEN
+
+    @classmethod
+    def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
+        """Sequences of levels that have a rate."""
+        return "rate" in presentation and len(event.shape) == 1 and event.levels is not None
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self.presentation["rate"]
+
+    def write(self, path: Path, x: Integer[np.ndarray, "N L"]) -> None:
+        """A WAV file of all."""
+        path.write_bytes(wav(self._amplitudes(x), self.rate))
+
+    def figure(self, x: Integer[np.ndarray, "N L"]) -> str:
+        """To hear them, and their wave and spectrogram over the same time."""
+        heard = self._amplitudes(x)
+        player = html.embedded("audio/wav", wav(heard, self.rate))
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        wave, spectrum = figure.subplots(2, 1, sharex=True)
+        wave.plot(np.arange(len(heard)) / self.rate, heard, lw=0.3)
+        wave.set(ylabel="amplitude", ylim=(-1, 1))
+        # the floor keeps the logarithm of silence finite
+        quiet = heard + 1e-5 * np.random.default_rng(0).standard_normal(len(heard))
+        spectrum.specgram(quiet, NFFT=256, Fs=self.rate, noverlap=192, vmin=-120)
+        spectrum.set(xlabel="seconds", ylabel="Hz")
+        return f"<p><audio controls src='{player}'></audio></p>{html.plot(figure)}"
+
+    def sections(self, run: Run, given: Split) -> Iterator[Section]:
+        """Given sounds beside the drawn ones, and of an autoregressive model the bits of each sample."""
+        shown = self.figure(given.x[spread(len(given), GIVEN)])
+        yield "Given sounds", f"<p>{GIVEN} of {given.split}.</p>{shown}"
+        if hasattr(run.experiment.model, "sites"):
+            yield "Bits of each sample", self._bits(run, given)
+
+    def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
+        """All in one."""
+        pause = np.zeros(round(PAUSE * self.rate))
+        parts = [part for row in mu_law.decode(x, self.event.levels or 0) for part in (row, pause)]
+        return np.concatenate(parts[:-1])
+
+    def _bits(self, run: Run, given: Split) -> str:
+        model, chosen = run.experiment.model, spread(len(given), MEASURED)
+        batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
+        sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
+        nats = -np.asarray(sites(run.variables, batch["x"], batch["cond"]))[: len(chosen)]
+        figure = Figure(figsize=(9, 2.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(np.arange(nats.shape[1]) / self.rate, nats.mean(axis=0) / np.log(2), lw=0.6)
+        axes.set(xlabel="seconds", ylabel="bits", ylim=(0, None))
+        said = f"-log2 p(x_t | x_&lt;t), mean over {len(chosen)} sounds of {given.split}"
+        return f"<p>{said}.</p>{html.plot(figure)}"

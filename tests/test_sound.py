@@ -1,0 +1,218 @@
+"""Sound as a medium: WAV files in and out, the synthetic set, samples and the report."""
+
+import hashlib
+import wave
+
+import numpy as np
+import pytest
+from test_cli import call, own_cache, succeed  # noqa: F401  its compilation cache
+from test_import_refusals import snapshot
+
+from gen_jax import Independent, sound
+from gen_jax.data.builders.plucks import LENGTH, PERIODS, RATE, plucks, string
+from gen_jax.data.importing.importer import Options, import_files
+from gen_jax.data.prepared import Data, load
+from gen_jax.data.wav import read_wav, wav
+from gen_jax.evaluate import draw
+from gen_jax.evaluate.run import load_run
+from gen_jax.experiment import Evaluate, Experiment
+from gen_jax.media import medium_for
+from gen_jax.media.sound import PAUSE, Sound
+from gen_jax.ops import mu_law
+from gen_jax.train import loop
+from gen_jax.train.optimizer import Adam
+from gen_jax.train.workdir import WorkDir
+
+RNG = np.random.default_rng(0)
+
+
+def save(path, content, rate=8000, width=2, channels=1):
+    """By the standard library, from integers as they are stored."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(content)
+    return path
+
+
+def noise(count):
+    return RNG.integers(-32768, 32768, count).astype("<i2")
+
+
+def test_16_and_8_bits(tmp_path):
+    """-1 and the largest number below 1 at both ends, zero in the middle, channels side by side."""
+    ends = np.array([-32768, 0, 32767, 1], "<i2")
+    x, rate = read_wav(save(tmp_path / "a.wav", ends.tobytes(), 44100, channels=2))
+    assert rate == 44100
+    np.testing.assert_array_equal(x, [[-1, 0], [32767 / 32768, 1 / 32768]])
+    x, _ = read_wav(save(tmp_path / "b.wav", bytes([0, 128, 255]), width=1))
+    np.testing.assert_array_equal(x[:, 0], [-1, 0, 127 / 128])
+
+
+def test_every_code_survives_a_file(tmp_path):
+    """All 256 codes to 16 bits and back."""
+    codes = np.arange(256)
+    (tmp_path / "a.wav").write_bytes(wav(mu_law.decode(codes), 8000))
+    x, rate = read_wav(tmp_path / "a.wav")
+    assert (x.shape, rate) == ((256, 1), 8000)
+    np.testing.assert_array_equal(mu_law.encode(x[:, 0]), codes)
+
+
+def test_a_file_is_cut_like_a_text(tmp_path):
+    """Contiguous parts, windows in order, the rest said to be left out."""
+    x = noise(1050)
+    save(tmp_path / "a.wav", x.tobytes(), 11025)
+    options = Options(length=20, split="train=0.5,validation=1/4,test=1/4")
+    done = import_files("mine", [tmp_path / "a.wav"], options, tmp_path / "data")
+    codes = mu_law.encode(x / 32768)
+    starts = {"train": (0, 525), "validation": (525, 787), "test": (787, 1050)}
+    for split, (start, stop) in starts.items():
+        read = load("mine", split, tmp_path / "data")
+        whole = codes[start : start + (stop - start) // 20 * 20]
+        np.testing.assert_array_equal(read.x, whole.reshape(-1, 20))
+        assert read.event == sound(20)
+        assert dict(read.presentation) == {"rate": 11025, "unit": "sample"}
+    assert done.notes[0] == "sound at 11025 Hz"
+    assert "256 levels, the codes of the mu-law" in done.notes
+    assert done.notes[-1].startswith("windows of 20 samples; ")
+
+
+def test_several_files_stay_whole_and_have_classes(tmp_path):
+    """No file is in two splits; two channels become their mean where that is asked for."""
+    sounds = {}
+    for name in ("bell", "drum"):
+        for i in range(4):
+            pairs = noise(2 * 45).reshape(-1, 2)
+            save(tmp_path / "set" / name / f"{i}.wav", pairs.tobytes(), channels=2)
+            sounds[name, i] = mu_law.encode(pairs.mean(axis=1) / 32768)[:40].reshape(2, 20)
+    options = Options(length=20, split="train=1/2,validation=1/4,test=1/4", mono=True)
+    done = import_files("mine", [tmp_path / "set"], options, tmp_path / "data")
+    assert done.content.class_names == ["bell", "drum"]
+    for split, numbers in (("train", (0, 1)), ("validation", (2,)), ("test", (3,))):
+        read = load("mine", split, tmp_path / "data")
+        expected = [sounds[name, i] for name in ("bell", "drum") for i in numbers]
+        np.testing.assert_array_equal(read.x, np.concatenate(expected))
+        np.testing.assert_array_equal(read.labels, np.repeat([0, 1], 2 * len(numbers)))
+    assert done.notes[-1] == "windows of 20 samples; 40 of 360 at the ends of sounds are left out"
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    """A folder of sounds that no import should take."""
+    folder = tmp_path_factory.mktemp("bad")
+    good = save(folder / "good.wav", noise(2000).tobytes())
+    save(folder / "fast.wav", noise(2000).tobytes(), 16000)
+    save(folder / "stereo.wav", noise(2000).tobytes(), channels=2)
+    save(folder / "wide.wav", bytes(300), width=3)
+    save(folder / "empty.wav", b"")
+    save(folder / "short.wav", noise(100).tobytes())
+    content = good.read_bytes()
+    (folder / "cut.wav").write_bytes(content[:-7])
+    (folder / "head.wav").write_bytes(content[:20])
+    (folder / "text.wav").write_text("no sound")
+    (folder / "float.wav").write_bytes(content[:20] + b"\3\0" + content[22:])
+    np.savez(folder / "a.npz", train=np.eye(3, dtype=int))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("{bad}/stereo.wav", "{bad}/stereo.wav has 2 channels; --mono takes their mean"),
+        ("{bad}/wide.wav", "{bad}/wide.wav has 24 bits a sample; only 8 and 16 are read"),
+        ("{bad}/empty.wav", "{bad}/empty.wav holds no sound: 0 samples at 8000 Hz"),
+        ("{bad}/cut.wav", "{bad}/cut.wav is cut short: its header speaks of 2000 samples"),
+        ("{bad}/head.wav", "{bad}/head.wav is no WAV file of uncompressed sound: "),
+        ("{bad}/text.wav", "{bad}/text.wav is no WAV file of uncompressed sound: file does not"),
+        ("{bad}/float.wav", "{bad}/float.wav is no WAV file of uncompressed sound: unknown format"),
+        ("{bad}/good.wav {bad}/fast.wav", "fast.wav is at 16000 Hz, {bad}/good.wav at 8000"),
+        ("{bad}/good.wav", "good.wav has 100 samples for validation, fewer than a window of 1024"),
+        ("{bad}/good.wav --tiles 8", "--tiles is for images, {bad}/good.wav is WAV"),
+        ("{bad}/good.wav --levels 16", "--levels is for integers, {bad}/good.wav is sound"),
+        ("{bad}/a.npz --mono", "--mono is for sound, {bad}/a.npz is .npz"),
+    ],
+)
+def test_refusals(line, sentence, bad, tmp_path):
+    """One sentence that names the file, and nothing written."""
+    before = snapshot(tmp_path)
+    command = line.format(bad=bad).split()
+    status, out, err = call("data", "import", "x", *command, "--data-dir", tmp_path / "data")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert sentence.format(bad=bad) in err
+    assert snapshot(tmp_path) == before
+
+
+def test_a_plucked_string_is_the_published_recurrence():
+    """y_t = decay (y_{t-N} + y_{t-N-1}) / 2 after a burst of N, by a loop."""
+    burst, decay = RNG.normal(size=(2, 7)), np.array([[0.99], [0.9]])
+    found = string(burst, decay, 40)
+    y = np.zeros((2, 41))  # y[:, 0] is what stands before
+    for t in range(1, 41):
+        if t <= 7:
+            y[:, t] = burst[:, t - 1]
+        else:
+            y[:, t] = decay[:, 0] * (y[:, t - 7] + y[:, t - 8]) / 2
+    np.testing.assert_allclose(found, y[:, 1:], atol=1e-15)
+
+
+def test_plucks_are_always_the_same_and_have_their_pitch():
+    """By the checksum of the codes; the autocorrelation of a class is highest near N + 1/2, octaves apart."""
+    labels = np.arange(4000) % len(PERIODS)
+    codes = plucks(np.random.default_rng((0, 0)), labels)
+    digest = hashlib.sha256(codes.tobytes()).hexdigest()
+    assert digest == "00c9b5ff0ddf6160e2261f58176cd5c2914904f45fb48f2900b8d7313debb279"
+    for label, period in enumerate(PERIODS):
+        x = mu_law.decode(codes[labels == label][:100])[:, 2 * period :]
+        lags = np.arange(period * 2 // 3, period * 3 // 2)
+        correlation = [np.mean(x[:, lag:] * x[:, :-lag]) for lag in lags]
+        assert lags[np.argmax(correlation)] in (period, period + 1)
+
+
+def test_the_set_is_prepared_as_sound(tmp_path):
+    succeed("data", "prepare", "plucks", "--data-dir", tmp_path)
+    split = load("plucks", "validation", tmp_path)
+    assert (split.event, split.num_classes, len(split)) == (sound(LENGTH), len(PERIODS), 400)
+    np.testing.assert_array_equal(split.labels, np.arange(400) % len(PERIODS))
+    medium = medium_for(split.event, split.presentation)
+    assert isinstance(medium, Sound)
+    assert medium.rate == RATE
+    out = tmp_path / "a.wav"
+    command = ("data", "export", "plucks", "--split", "validation", "--data-dir", tmp_path)
+    said = succeed(*command, "--limit", 2, "--out", out)
+    assert said == f"2 examples of plucks validation in {out}\n"
+    pause = round(PAUSE * RATE)
+    x, rate = read_wav(out)
+    assert (len(x), rate) == (2 * LENGTH + pause, RATE)
+    codes = mu_law.encode(x[:, 0])
+    np.testing.assert_array_equal(codes[:LENGTH], split.x[0])
+    np.testing.assert_array_equal(codes[LENGTH + pause :], split.x[1])
+    assert not x[LENGTH:-LENGTH].any()
+
+
+def test_samples_and_the_report_are_heard(tmp_path):
+    """Draws as a WAV file without the data set; the page has them, given ones and the bits of each sample."""
+    save(tmp_path / "a.wav", noise(2000).tobytes())
+    options = Options(length=24, split="train=0.8,validation=0.1,test=0.1")
+    import_files("mine", [tmp_path / "a.wav"], options, tmp_path / "data")
+    run, judge = tmp_path / "run", Evaluate(every=2, batch_size=8)
+    experiment = Experiment(
+        model=Independent(sound(24)),
+        data=Data("mine"),
+        optimizer=Adam(1e-2),
+        steps=2,
+        batch_size=8,
+        evaluate=judge,
+    )
+    loop.train(experiment, WorkDir(run), tmp_path / "data")
+    succeed("sample", run, "--num", 1, "--out", tmp_path / "b.wav")
+    x, _ = read_wav(tmp_path / "b.wav")
+    np.testing.assert_array_equal(mu_law.encode(x[:, 0]), draw.sample(load_run(run), 1)[0])
+    succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path / "data")
+    page = (tmp_path / "x.html").read_text()
+    assert page.count("<audio controls src='data:audio/wav;base64,UklGR") == 2
+    assert "<h2>Bits of each sample</h2><p>-log2 p(x_t | x_&lt;t), mean over 8 sounds" in page
+    status, _, err = call("sample", run, "--out", tmp_path / "b.png")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--out needs a name that ends in .wav or .npz" in err
