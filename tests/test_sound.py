@@ -192,7 +192,7 @@ def test_the_set_is_prepared_as_sound(tmp_path):
 
 
 def test_samples_and_the_report_are_heard(tmp_path):
-    """Draws as a WAV file without the data set; the page has them, given ones and the bits of each sample."""
+    """Draws as a WAV file without the data set; the page has them, given ones, completions, the bits."""
     save(tmp_path / "a.wav", noise(2000).tobytes())
     options = Options(length=24, split="train=0.8,validation=0.1,test=0.1")
     import_files("mine", [tmp_path / "a.wav"], options, tmp_path / "data")
@@ -211,7 +211,8 @@ def test_samples_and_the_report_are_heard(tmp_path):
     np.testing.assert_array_equal(mu_law.encode(x[:, 0]), draw.sample(load_run(run), 1)[0])
     succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path / "data")
     page = (tmp_path / "x.html").read_text()
-    assert page.count("<audio controls src='data:audio/wav;base64,UklGR") == 2
+    assert page.count("<audio controls src='data:audio/wav;base64,UklGR") == 3
+    assert "<h2>Completions</h2><p>The same up to a quarter" in page
     assert "<h2>Bits of each sample</h2><p>-log2 p(x_t | x_&lt;t), mean over 8 sounds" in page
     status, _, err = call("sample", run, "--out", tmp_path / "b.png")
     assert (status, err.count("\n")) == (2, 1)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.data.wav import wav
+from gen_jax.evaluate import draw
 from gen_jax.evaluate.run import Run
 from gen_jax.media import html
 from gen_jax.media.medium import Medium, Section
@@ -59,10 +60,15 @@ class Sound(Medium):
         return f"<p><audio controls src='{player}'></audio></p>{html.plot(figure)}"
 
     def sections(self, run: Run, given: Split) -> Iterator[Section]:
-        """Given sounds beside the drawn ones, and of an autoregressive model the bits of each sample."""
-        shown = self.figure(given.x[spread(len(given), GIVEN)])
-        yield "Given sounds", f"<p>{GIVEN} of {given.split}.</p>{shown}"
+        """Given sounds, and of an autoregressive model how it goes on with them and the bits of each sample."""
+        chosen = spread(len(given), GIVEN)
+        x = given.x[chosen]
+        yield "Given sounds", f"<p>{len(x)} of {given.split}.</p>{self.figure(x)}"
         if hasattr(run.experiment.model, "sites"):
+            keep = np.arange(x.shape[1]) < x.shape[1] // 4
+            labels = given.labels[chosen] if run.conditional and given.labels is not None else None
+            drawn = self.figure(draw.complete(run, x, keep, labels=labels))
+            yield "Completions", f"<p>The same up to a quarter, from there on drawn.</p>{drawn}"
             yield "Bits of each sample", self._bits(run, given)
 
     def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
