@@ -3,6 +3,7 @@
 bits/dim = nats / (D log 2). A number is `exact`, a `bound` (printed with <=) or an `estimate` (printed with ~).
 """
 
+import inspect
 import math
 import zlib
 from collections.abc import Callable
@@ -40,15 +41,16 @@ class Density(Protocol):
         """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
 
         A collection's name says how it goes over devices: `carry` has a row for each example, `counts` holds sums over
-        examples, any other means over a batch (`train/sharding.py`). `schedule` is not the loss's to update: each of
-        its integers is the number of steps done, written by the train step.
+        examples, any other means over a batch (`train/sharding.py`). Two are not the loss's to update: each integer of
+        `schedule` is the number of steps done, written by the train step; `frozen` holds the weights of the model's
+        field `first`, a trained model (`train/first_stage.py`).
         """
         ...
 
     def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Array | None = None) -> Nats:
         """log p(x) in nats, summed over the event; `key` only where the value is not exact.
 
-        A model whose value is not exact takes `draws` too, the random draws an example that the number is made of.
+        A model whose number is made of random draws takes `draws` too, how many an example.
         """
         ...
 
@@ -85,7 +87,7 @@ class Functional(NamedTuple):
 def functional(model: Any) -> Functional:
     """Wrap a module once: init(key, x), loss(variables, x, key), log_prob(variables, x), sample(variables, key, n).
 
-    `loss` returns (loss, (metrics, updated collections)); `cond` is a keyword of each. An exact log_prob has no draws.
+    `loss` returns (loss, (metrics, updated collections)); `cond` is a keyword of each. `draws` are where it takes them.
     """
 
     def labels(cond: ArrayLike | None) -> Array | None:
@@ -111,7 +113,7 @@ def functional(model: Any) -> Functional:
         cond: ArrayLike | None = None,
         draws: int = 1,
     ):
-        options = {} if model.value == "exact" else {"draws": draws}
+        options = {"draws": draws} if takes_draws(model) else {}
         return model.apply(
             variables, jnp.asarray(x), key, labels(cond), method="log_prob", **options
         )
@@ -126,6 +128,11 @@ def functional(model: Any) -> Functional:
         return model.apply(variables, key, n, labels(cond), temperature, method="sample")
 
     return Functional(model, init, loss, log_prob, sample)
+
+
+def takes_draws(model: Any) -> bool:
+    """Its log_prob is made of random draws, so it depends on their number and on a key."""
+    return "draws" in inspect.signature(model.log_prob).parameters
 
 
 def fold_in(key: PRNGKey, data: int | str | Array) -> PRNGKey:
@@ -162,8 +169,13 @@ def importance_weighted_bound_in_chunks(
 
 
 def num_parameters(model: Any, variables: Variables) -> int:
-    """Free parameters: the model's own count where it states one (tables of counts), else the size of `params`."""
+    """Free parameters: the model's own count where it states one (tables of counts), else the size of `params`.
+
+    Those of a frozen first stage count too.
+    """
     stated = getattr(model, "num_parameters", None)
     if stated is not None:
         return stated
-    return sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
+    own = sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
+    frozen = variables.get("frozen", {}).values()
+    return own + sum(num_parameters(model.first, held) for held in frozen)

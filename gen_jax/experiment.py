@@ -47,7 +47,10 @@ OPEN = {"model": ("loss", "log_prob", "sample"), "optimizer": ("build", "accumul
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Everything that decides the numbers of a run. Budgets are steps; `ema` is the decay of the averaged weights."""
+    """Everything that decides the numbers of a run. Budgets are steps; `ema` is the decay of the averaged weights.
+
+    `first_stage` is the work directory of the trained model that a second stage holds frozen in its field `first`.
+    """
 
     model: Any
     data: Data
@@ -57,6 +60,7 @@ class Experiment:
     seed: int = 0
     ema: float = 0.999
     evaluate: Evaluate = Evaluate()
+    first_stage: str | None = None
 
     def __post_init__(self):
         for field in ("steps", "batch_size"):

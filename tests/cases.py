@@ -20,6 +20,7 @@ from gen_jax import (
     PixelCNN,
     PixelCNNPP,
     PixelSNAIL,
+    Uniform,
     WaveNet,
     binary,
     image,
@@ -45,6 +46,7 @@ class Case:
 
 
 CASES = {
+    "uniform": Case(Uniform(binary(4)), Uniform(image(2, 3, 1, 3))),
     "independent": Case(Independent(binary(4)), Independent(image(3, 3, 1, 3))),
     "markov": Case(Markov(binary(4)), Markov(image(3, 3, 1, 3))),
     "full_table": Case(FullTable(binary(4)), FullTable(image(2, 3, 1, 3))),
@@ -75,6 +77,11 @@ CASES = {
     "gated_pixel_cnn_colour": Case(
         GatedPixelCNN(image(1, 2, 3, 3), features=6, **SMALL),
         GatedPixelCNN(image(3, 4, 3, 4), features=6, **SMALL),
+    ),
+    "gated_pixel_cnn_embedding": Case(
+        GatedPixelCNN(image(1, 2, 2, 3), features=4, embedding=2, **SMALL),
+        GatedPixelCNN(image(3, 4, 2, 5), features=4, embedding=3, **SMALL),
+        option=True,
     ),
     "gated_pixel_cnn_conditional": Case(
         GatedPixelCNN(image(2, 2, 1, 3), num_classes=3, features=4, **SMALL),

@@ -31,6 +31,23 @@ class Programs(NamedTuple):
     bits: Callable
 
 
+def put_labels(encoder: Encoder, labels: np.ndarray | None, classes: int) -> float:
+    """Code the labels, where there are any, under equal probabilities; their bits."""
+    if labels is None:
+        return 0.0
+    encoder.put(labels.astype(np.int32), uniform(len(labels), classes))
+    return len(labels) * math.log2(classes)
+
+
+def take_labels(decoder: Decoder, count: int, classes: int) -> np.ndarray | None:
+    """The labels of a model with classes."""
+    if not classes:
+        return None
+    firsts = range(0, count, 4096)
+    parts = [decoder.take(uniform(min(4096, count - first), classes)) for first in firsts]
+    return np.concatenate(parts)
+
+
 class Direct:
     """The transcoder of `codec == "direct"`: compiled once for a model and a number of lanes."""
 
@@ -46,35 +63,34 @@ class Direct:
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
         """Labels, then the values of the blocks; labels cost log2 of the number of classes."""
-        encoder, bits = Encoder(), 0.0
-        if labels is not None:
-            encoder.put(labels.astype(np.int32), uniform(len(labels), self.model.num_classes))
-            bits += len(labels) * math.log2(self.model.num_classes)
-
+        encoder = Encoder()
+        bits = put_labels(encoder, labels, self.model.num_classes)
         for block in blocks.read(labels):
-
-            def choose(rows: Weights, given: Symbols) -> Symbols:
-                encoder.put(given, rows)
-                return given
-
-            self._walk(block, choose)
-            bits += float(self.programs.bits(self.variables, *block))
+            bits += self.put(encoder, block)
         return Coded(encoder.words(), bits)
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
         """The same walk, reading."""
-        decoder, labels = Decoder(words), None
-        if self.model.num_classes:
-            labels = np.concatenate(
-                [
-                    decoder.take(uniform(min(4096, num_labels - first), self.model.num_classes))
-                    for first in range(0, num_labels, 4096)
-                ]
-            )
+        decoder = Decoder(words)
+        labels = take_labels(decoder, num_labels, self.model.num_classes)
         for block in blocks.fill(labels):
-            self._walk(block, lambda rows, _: decoder.take(rows))
+            self.take(decoder, block)
         decoder.finish()
         return labels
+
+    def put(self, encoder: Encoder, block: Block) -> float:
+        """Code the values of a block; the bits that the model gives them."""
+
+        def choose(rows: Weights, given: Symbols) -> Symbols:
+            encoder.put(given, rows)
+            return given
+
+        self._walk(block, choose)
+        return float(self.programs.bits(self.variables, *block))
+
+    def take(self, decoder: Decoder, block: Block) -> None:
+        """Fill the values of a block."""
+        self._walk(block, lambda rows, _: decoder.take(rows))
 
     def _walk(self, block: Block, choose: Callable[[Weights, Symbols], Symbols]) -> None:
         """Visit the sites up to the last one coded; the block's values become what was chosen or filled in."""

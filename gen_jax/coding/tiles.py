@@ -27,11 +27,14 @@ class Tile(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The tiles of one batch, flattened: their values, which of them lie inside an image, the class of each."""
+    """The tiles of one batch, flattened: their values, which of them lie inside an image, what conditions each.
+
+    That is its class or, for a later stage of a model, the values of the stage before.
+    """
 
     values: Int32[np.ndarray, "lanes D"]
     coded: Bool[np.ndarray, "lanes D"]
-    cond: Int32[np.ndarray, " lanes"] | None
+    cond: Int32[np.ndarray, "lanes *of"] | None
 
 
 def as_events(shape: Shape, event: Event) -> Shape:

@@ -1,7 +1,8 @@
 """The door between a file and a model: one transcoder for each value of `Density.codec`.
 
-`direct` is an exact mass that steps: every value is coded by its own conditional probability. `bits_back` is for latent
-variable models, whose transcoder pushes and pops latents on a stack; it has this protocol and is not written yet.
+`direct` is an exact mass that steps, or several in stages: every value is coded by its own conditional probability.
+`bits_back` is for latent variable models, whose transcoder pushes and pops latents on a stack; it has this protocol and
+is not written yet.
 """
 
 from collections.abc import Iterator
@@ -57,8 +58,9 @@ def transcoder_for(model: object, variables: Variables, lanes: int) -> Transcode
     codec = getattr(model, "codec", "none")
     if codec == "direct":
         from gen_jax.coding.direct import Direct
+        from gen_jax.coding.staged import Staged
 
-        return Direct(model, variables, lanes)
+        return (Staged if hasattr(model, "stages") else Direct)(model, variables, lanes)
     name = type(model).__name__
     if codec == "bits_back":
         raise InputError(f"{name} codes by bits-back, which is not written yet")

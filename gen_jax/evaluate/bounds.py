@@ -17,6 +17,7 @@ import numpy as np
 from gen_jax.density import fold_in, functional
 from gen_jax.evaluate.laws import ERRORS, Row
 from gen_jax.evaluate.subject import Subject
+from gen_jax.typing import Event
 
 DRAWS, PAIRS, SUMMED, AT_ONCE = (1, 8, 64), 64, 2**18, 4096
 ROUNDING = 1e-6  # relative
@@ -54,9 +55,7 @@ def both_sides(s: Subject) -> Iterator[Row]:
 def unit_sum(s: Subject) -> Iterator[Row]:
     """On a tiny clone sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it."""
     clone = functional(s.model.tiny())
-    event = clone.model.event
-    values = itertools.product(range(event.levels), repeat=event.size)
-    every = np.array(list(values), np.int32).reshape(-1, *event.shape)
+    every = all_events(clone.model.event)
     key = fold_in(jax.random.key(s.seed), "unit sum")
     variables = clone.init(key, every[:2])
     weight = jax.jit(lambda x, key: clone.log_prob(variables, x, key, draws=2))
@@ -69,6 +68,12 @@ def unit_sum(s: Subject) -> Iterator[Row]:
         sums.append(np.exp(np.concatenate(parts)).sum())
     note = f"{np.mean(sums):.4f} over {len(every):,} events, {times} times two draws each, initial weights"
     yield Row("unit sum", abs(float(np.mean(sums)) - 1.0), SUM, "", note)
+
+
+def all_events(event: Event) -> np.ndarray:
+    """Every event of a few values."""
+    values = itertools.product(range(event.levels or 0), repeat=event.size)
+    return np.array(list(values), np.int32).reshape(-1, *event.shape)
 
 
 def finite(s: Subject) -> Iterator[Row]:

@@ -13,7 +13,7 @@ MODELS = SOURCE / "gen_jax" / "models"
 CONFIGS = SOURCE / "experiments" / "configs"
 RESULTS = SOURCE / "experiments" / "results"
 SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
-NO_SYSTEMS = ("__init__", "chain_rule", "counts", "evidence", "kl_term", "pixelwise")
+NO_SYSTEMS = ("__init__", "chain_rule", "counts", "evidence", "kl_term", "pixelwise", "staged")
 
 
 def systems() -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """The laws on the trained weights, at highest matmul precision, and the certificate that they make.
 
-Which laws: those of what the model's `log_prob` is, an exact mass site by site or a bound by importance samples.
+Which laws: those of what the model's `log_prob` is, an exact mass site by site, a bound by importance samples or a
+bound by one term in stages.
 """
 
 import math
@@ -15,7 +16,7 @@ from gen_jax import fingerprint
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
-from gen_jax.evaluate import bounds, certificate, laws, source
+from gen_jax.evaluate import bounds, certificate, laws, source, staged
 from gen_jax.evaluate.machine import machine
 from gen_jax.evaluate.run import Run
 
@@ -32,17 +33,22 @@ AUTOREGRESSIVE: tuple[Law, ...] = (  # an exact mass, site by site
 
 BOUND: tuple[Law, ...] = (bounds.rises, bounds.both_sides, bounds.unit_sum, bounds.finite)
 
+STAGED: tuple[Law, ...] = (staged.joint, staged.first_values, laws.code_length, bounds.finite)
+
 
 def laws_of(model: Any) -> tuple[Law, ...]:
     """What a certificate of this model checks; InputError where there is nothing to check or it is not built."""
     name = type(model).__name__
     if model.kind == "none":
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
+    if hasattr(model, "stages"):
+        return STAGED
     if model.value == "bound" and hasattr(model, "simulated"):
         return BOUND
     if model.value != "exact" or not hasattr(model, "sites"):
         raise InputError(
-            f"{name} neither generates site by site nor bounds log p by importance samples: it has no laws yet"
+            f"{name} neither generates site by site nor bounds log p by importance samples or in stages: it has no laws"
+            " yet"
         )
     return AUTOREGRESSIVE
 

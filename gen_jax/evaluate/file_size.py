@@ -33,7 +33,11 @@ def measure(run: Run, split: Split, count: int) -> dict[str, Any]:
     data, size = codec.compress(content)
     if not np.array_equal(codec.decompress(data).arrays["images"], batch["x"]):
         raise FloatingPointError("what was decompressed is not what was compressed")
-    return {"examples": count, **size.record(), **others(batch["x"], run.experiment.model.levels)}
+    return {
+        "examples": count,
+        **size.record(),
+        **others(batch["x"], run.experiment.model.event.levels),
+    }
 
 
 def sentence(file: dict[str, Any]) -> str:

@@ -138,7 +138,7 @@ def martingale(s: Subject) -> Iterator[Row]:
 def code_length(s: Subject) -> Iterator[Row]:
     """A file of the images gives them back, bit for bit, at the bits of `log_prob`, header and all."""
     codec = Codec(s.model, s.variables)
-    given = s.x.astype(np.min_scalar_type(s.model.levels - 1))
+    given = s.x.astype(np.min_scalar_type(s.model.event.levels - 1))
     try:
         data, size = codec.compress(Content("npz", {"x": given}, s.labels))
         wrong = float(np.sum(codec.decompress(data).arrays["x"] != given))

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Functional, Value, fold_in
+from gen_jax.density import Functional, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.evaluate.catalogue import SIGN
 from gen_jax.train import sharding
@@ -29,7 +29,7 @@ class Result:
     per_example: np.ndarray
     event: Event
     value: Value
-    draws: int | None = None  # of a value that is not exact
+    draws: int | None = None  # of a value that is made of them
 
     @property
     def nats(self) -> float:
@@ -76,7 +76,7 @@ class Likelihoods:
         self.model, self.mesh = model, mesh
         self.batch_size = batch_size
         self.key, self.draws = None, None
-        if model.model.value != "exact":
+        if takes_draws(model.model):
             self.key, self.draws = fold_in(key, "evaluate"), draws
         self.log_prob = jax.jit(self._log_prob, out_shardings=NamedSharding(mesh, P()))
 

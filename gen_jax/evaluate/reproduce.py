@@ -21,7 +21,7 @@ from gen_jax.evaluate import comparison, results, source
 from gen_jax.evaluate.machine import machine
 from gen_jax.evaluate.run import load_run, variable_shapes
 from gen_jax.experiment import Experiment, read
-from gen_jax.train import sharding
+from gen_jax.train import first_stage, sharding
 from gen_jax.train.loop import conditions, judged_split, train
 from gen_jax.train.workdir import WorkDir
 
@@ -37,7 +37,7 @@ def reproduce(
     """
     recorded = load(path)
     experiment = _experiment(path, recorded)
-    why, now = reasons(recorded), conditions(recorded["parallel"])
+    why, now = reasons(recorded), conditions(recorded["parallel"], first_stage.load(experiment))
     split = judged_split(experiment, data_dir, recorded["split"])
     try:
         stated = results.stated(experiment, split, variable_shapes(experiment))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from gen_jax.data.prepared import Split
-from gen_jax.density import num_parameters
+from gen_jax.density import num_parameters, takes_draws
 from gen_jax.evaluate import certificate, source
 from gen_jax.evaluate.likelihood import Result
 from gen_jax.evaluate.machine import machine
@@ -69,7 +69,7 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
         "num_examples": len(split),
         "kind": model.kind,
         "value": model.value,
-        "draws": None if model.value == "exact" else experiment.evaluate.draws,
+        "draws": experiment.evaluate.draws if takes_draws(model) else None,
         "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
         "parameters": num_parameters(model, variables),
         "seed": experiment.seed,
@@ -88,7 +88,7 @@ def protocol(experiment: Experiment, step: int | str) -> str:
     said = f"{weights}, {selection}; {precision}; batch {evaluate.batch_size}, every example once"
     if evaluate.data not in (None, experiment.data):
         said += f"; trained and selected on {experiment.data.name}"
-    if experiment.model.value != "exact":
+    if takes_draws(experiment.model):
         said += (
             f"; {evaluate.draws:,} draws an example, {evaluate.validation_draws:,} at validation"
         )

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax.data.prepared import Data
-from gen_jax.density import Functional, functional
+from gen_jax.density import Functional, functional, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.evaluate import weights
 from gen_jax.evaluate.likelihood import Likelihoods
@@ -51,9 +51,10 @@ class Run:
         return Likelihoods(self.model, self.mesh, judge.batch_size, key, judge.draws)
 
     def under(self, data: str | None, draws: int | None) -> "Run":
-        """The run judged on other data or by another number of draws; InputError where an exact value gets draws."""
-        if draws and self.experiment.model.value == "exact":
-            raise InputError(f"log_prob of {self.experiment.system} is exact: it takes no --draws")
+        """The run judged on other data or by another number of draws; InputError where the value is made of none."""
+        if draws and not takes_draws(self.experiment.model):
+            what = "exact" if self.experiment.model.value == "exact" else "made without noise"
+            raise InputError(f"log_prob of {self.experiment.system} is {what}: it takes no --draws")
         judge = self.experiment.evaluate
         if data:
             judge = replace(judge, data=Data(data))

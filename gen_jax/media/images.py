@@ -54,15 +54,15 @@ class Images(Medium):
         return html.picture(buffer.getvalue())
 
     def sections(self, run: Run, given: Split) -> Iterator[Section]:
-        """Of an autoregressive model: completions, bits of each pixel, file size, receptive field."""
+        """Of an autoregressive model: completions, bits of each pixel, receptive field; file size where it codes."""
         model = run.experiment.model
-        if not hasattr(model, "sites"):
-            return
-        yield "Completions", self._completions(run, given)
-        yield "Bits of each pixel", self._heat_maps(run, given)
+        if hasattr(model, "sites"):
+            yield "Completions", self._completions(run, given)
+            yield "Bits of each pixel", self._heat_maps(run, given)
         if model.codec == "direct":
             yield "As a file", _file(run, given)
-        yield "Receptive field", _receptive_field(run, given)
+        if hasattr(model, "sites"):
+            yield "Receptive field", _receptive_field(run, given)
 
     def _completions(self, run: Run, given: Split) -> str:
         chosen = spread(len(given), COMPLETIONS)

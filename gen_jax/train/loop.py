@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from gen_jax import fingerprint
 from gen_jax.data import prepared
 from gen_jax.data.batches import Batches
 from gen_jax.density import functional
@@ -24,13 +25,13 @@ from gen_jax.evaluate.diagnosis import Diagnosis
 from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.evaluate.machine import machine
 from gen_jax.experiment import Experiment
-from gen_jax.train import sharding
+from gen_jax.train import first_stage, sharding
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG, RunLog
 from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import TrainState, create_state, jitted, train_step, unrolled
 from gen_jax.train.workdir import WorkDir
-from gen_jax.typing import MetricRows
+from gen_jax.typing import MetricRows, Variables
 
 MAX_STEPS_PER_CALL = 10
 SIGTERM_STATUS = 143
@@ -63,8 +64,9 @@ def train(
     create = functools.partial(create_state, model, optimizer, key)
     first = sharding.put(batches.batch(0), mesh, P("data"))
     shapes = jax.eval_shape(create, first)
+    frozen = first_stage.load(experiment)
     # Only now: what cannot be built leaves nothing behind.
-    workdir.claim(experiment, conditions(parallel), split.presentation)
+    workdir.claim(experiment, conditions(parallel, frozen), split.presentation)
     placed = sharding.state_sharding(shapes, mesh)
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
@@ -93,6 +95,7 @@ def train(
         restored = checkpoints.restore_newest(like, LOG.warning)
         if restored is None:
             start, state = 0, jax.jit(create, out_shardings=placed)(first)
+            state = first_stage.put(state, frozen)
         else:
             start, state = restored
             LOG.info("continuing at step %d of %d", start, experiment.steps)
@@ -137,9 +140,10 @@ def train(
     return state
 
 
-def conditions(parallel: sharding.Parallel) -> dict[str, Any]:
-    """What decides the bits of a run beside config and data."""
-    return {**machine(), "parallel": parallel, "source": source.digest()}
+def conditions(parallel: sharding.Parallel, frozen: Variables | None) -> dict[str, Any]:
+    """What decides the bits of a run beside config and data; `frozen` are the weights of a first stage."""
+    found = {**machine(), "parallel": parallel, "source": source.digest()}
+    return found if frozen is None else {**found, "first_stage": fingerprint.of_variables(frozen)}
 
 
 def load_split(

@@ -1,8 +1,8 @@
 """One mesh with one axis, `data`: batches are split over it, the state is on every device.
 
 What a loss updates itself goes over the devices by the name of its collection: `carry` belongs to the rows of the batch
-(truncated back-propagation) and is split with them, `counts` holds sums over all rows seen, any other means over the
-rows of a batch.
+(truncated back-propagation) and is split with them, `counts` holds sums over all rows seen, `frozen` what no step
+changes, any other means over the rows of a batch.
 """
 
 import math
@@ -75,7 +75,7 @@ def merged(before: dict[str, Any], after: dict[str, Any], axis: str) -> dict[str
         return lax.pmean(x, axis) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     def of(name: str):
-        if name == "carry":
+        if name in ("carry", "frozen"):
             return after[name]
         if name == "counts":
             add = lambda old, new: old + lax.psum(new - old, axis)  # noqa: E731

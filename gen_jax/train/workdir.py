@@ -62,8 +62,9 @@ class WorkDir:
     ) -> None:
         """Write config.json, or check that the one there is the same; InputError shows the difference.
 
-        So it does where the noise of the run would change: `parallel` differs or, under pmap, the number of devices.
-        The data set's presentation goes along, so that samples can be shown without the data set.
+        So it does where the noise of the run would change (`parallel` differs or, under pmap, the number of devices) or
+        the weights of a frozen first stage are others. The data set's presentation goes along, so that samples can be
+        shown without the data set.
         """
         tree = experiments.to_tree(experiment)
         experiments.read(tree)  # refuse now what could not be read back after the training
@@ -83,6 +84,10 @@ class WorkDir:
                 raise InputError(
                     f"{self.path} was begun with --parallel {there}, which draws other noise than {asked}; use another"
                     " --workdir or go on as begun"
+                )
+            if self.read().get("machine", {}).get("first_stage") != machine.get("first_stage"):
+                raise InputError(
+                    f"{self.path} was begun with other weights of the first stage; use another --workdir"
                 )
             return
         if self.path.exists() and (

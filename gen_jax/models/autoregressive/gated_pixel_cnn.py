@@ -5,7 +5,7 @@ and skip connections in the horizontal stack, conditioned on a class or a vector
 Espeholt, Graves and Kavukcuoglu 2016, 1606.05328).
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -40,10 +40,9 @@ class Cache(NamedTuple):
 class GatedPixelCNN(Autoregressive):
     """Images (H, W, C) of any number of levels; the features split into C groups, so C must divide them.
 
-    Where `vector` > 0 the condition of an example is a vector of so many numbers instead of a class.
+    Where `vector` > 0 the condition of an example is a vector of so many numbers instead of a class. Where `embedding`
+    > 0 the levels are symbols without an order, such as codes: each enters as a learned vector of so many numbers.
     """
-
-    takes_reals: ClassVar[bool] = True
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     vector: int = 0
@@ -53,6 +52,7 @@ class GatedPixelCNN(Autoregressive):
     kernel: int = 3
     head_features: int = 64
     dropout: float = 0.0
+    embedding: int = 0
     dtype: Dtype = None
 
     def setup(self):
@@ -91,9 +91,16 @@ class GatedPixelCNN(Autoregressive):
             )
             for i in range(self.depth)
         ]
+        if self.embedding:
+            self.embed = nn.Embed(self.levels, self.embedding, param_dtype=jnp.result_type(float))
         outputs = self.groups * self.head.size
         self.hidden = HorizontalConv(self.head_features, 1, self.groups, dtype=self.dtype)
         self.logits = HorizontalConv(outputs, 1, self.groups, dtype=self.dtype)
+
+    @property
+    def takes_reals(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Symbols have nothing between them."""
+        return not self.embedding
 
     @property
     def groups(self) -> int:
@@ -108,7 +115,7 @@ class GatedPixelCNN(Autoregressive):
     ) -> Float[Array, "B sites P"]:
         """Parameters of every sub-pixel's distribution, all at once."""
         cond = self._condition(cond)
-        v = h = to_symmetric(x, self.levels)
+        v = h = self._entered(x)
         first, *deep = self.layers
         v, h, skips = first(v, h, cond, train)
         for layer in deep:
@@ -135,7 +142,9 @@ class GatedPixelCNN(Autoregressive):
         dtype = jnp.dtype(self.dtype) if self.dtype is not None else jnp.result_type(float)
         deep = self.layers[1:]
         return Cache(
-            image=jnp.zeros((n, first.rows + H, self.first_kernel // 2 + W, C)),
+            image=jnp.zeros(
+                (n, first.rows + H, self.first_kernel // 2 + W, C * (self.embedding or 1))
+            ),
             rows=tuple(jnp.zeros((n, layer.rows - 1, W, F), dtype) for layer in deep),
             terms=tuple(jnp.zeros((W, n, 2 * F), dtype) for _ in self.layers),
             row=tuple(jnp.zeros((layer.columns - 1 + W, n, F), dtype) for layer in deep),
@@ -190,11 +199,18 @@ class GatedPixelCNN(Autoregressive):
         return cache, params
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B 1"]) -> Cache:
-        """Put the scaled value into the padded image."""
+        """Put the scaled or embedded value into the padded image."""
         row, column, group = self._place(site)
-        scaled = to_symmetric(value, self.levels).astype(cache.image.dtype)[:, None, None]
-        start = (0, row + self.layers[0].rows, column + self.first_kernel // 2, group)
-        return cache._replace(image=lax.dynamic_update_slice(cache.image, scaled, start))
+        entered = self._entered(value[:, None, None]).astype(cache.image.dtype)
+        first = group * entered.shape[-1]
+        start = (0, row + self.layers[0].rows, column + self.first_kernel // 2, first)
+        return cache._replace(image=lax.dynamic_update_slice(cache.image, entered, start))
+
+    def _entered(self, x):
+        if not self.embedding:
+            return to_symmetric(x, self.levels)
+        vectors = self.embed(x.astype(jnp.int32))
+        return vectors.reshape(*x.shape[:-1], -1)
 
     def _condition(self, cond):
         return nn.one_hot(cond, self.num_classes) if self.num_classes else cond

@@ -1,0 +1,56 @@
+"""The laws of a model in stages: what its certificate is made of beside file size and extreme images.
+
+With z(x) the values before x, log_prob is log p(z(x), x): a bound, as sum_x p(z(x), x) <= sum_{z, x} p(z, x) = 1.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_jax.density import fold_in, functional
+from gen_jax.evaluate import laws
+from gen_jax.evaluate.bounds import all_events
+from gen_jax.evaluate.laws import Row
+from gen_jax.evaluate.subject import Subject
+
+SUM, TERM = 1e-4, 1e-4  # float32 rounding
+
+
+def joint(s: Subject) -> Iterator[Row]:
+    """On a tiny clone p(z, x) sums to 1 over all pairs, and log_prob of each x is that of one of its pairs."""
+    clone = functional(s.model.tiny())
+    x, key = all_events(clone.model.event), fold_in(jax.random.key(s.seed), "joint")
+    label = np.zeros(1, np.int32) if clone.model.num_classes else None
+    variables = jax.jit(clone.init)(key, x[:1], cond=label)
+    codes, pixels = clone.model.stages(variables)
+    z = all_events(codes.model.event)
+    cond = None if label is None else np.repeat(label, len(z))
+    priors = jax.jit(functional(codes.model).log_prob)(codes.variables, z, cond=cond)
+
+    @jax.jit
+    def given(one):
+        repeated = jnp.broadcast_to(one, (len(x), *one.shape))
+        return functional(pixels.model).log_prob(pixels.variables, x, cond=repeated)
+
+    terms = np.stack([prior + given(one) for prior, one in zip(priors, z, strict=True)])
+    total = float(np.sum(np.exp(terms.astype(np.float64))))
+    note = f"{len(z):,} codes, {len(x):,} events, initial weights"
+    yield Row("joint sums to 1", abs(total - 1.0), SUM, "probability", note)
+    cond = None if label is None else np.repeat(label, len(x))
+    bound = np.asarray(jax.jit(clone.log_prob)(variables, x, cond=cond), np.float64)
+    apart = float(np.max(np.min(np.abs(terms - bound), axis=0)))
+    note = f"exp(log_prob) of all events sums to {np.sum(np.exp(bound)):.3f}"
+    yield Row("bound is one of its terms", apart, TERM, "nats", note)
+
+
+def first_values(s: Subject) -> Iterator[Row]:
+    """The laws of an exact mass on the first stage, at the values of the real images."""
+    stage = s.model.stages(s.variables)[0]
+    values, *_ = jax.jit(lambda x: s.model.apply(s.variables, x, method="parts"))(s.x)
+    own = Subject(functional(stage.model), stage.variables, np.asarray(values), s.labels, s.seed)
+    for law in (laws.causal, laws.normalised, laws.steps, laws.martingale):
+        for row in law(own):
+            yield dataclasses.replace(row, law=f"codes: {row.law}")

@@ -1,0 +1,236 @@
+"""VQ-VAE: log p(x) >= log p(z(x)) + log p(x | z(x)), z(x) the codes nearest to the encoder's outputs.
+
+Loss -log p(x | z) + |sg(z_e) - e|^2 + beta |z_e - sg(e)|^2 with the decoder's gradient straight through to the encoder
+(van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, equations 1 to 3), or the codes by averages (appendix A.1).
+By itself its prior is uniform: N codes cost N log K.
+"""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+from gen_jax.density import bits_per_dim
+from gen_jax.errors import InputError
+from gen_jax.heads import Head, LogisticMixture, head_for
+from gen_jax.models.baseline.uniform import Uniform
+from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.staged import Stage, Staged
+from gen_jax.nn.codebook import Codebook
+from gen_jax.nn.residual import GridDecoder, GridEncoder
+from gen_jax.ops import vq
+from gen_jax.ops.scaling import to_symmetric
+from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
+
+COLLAPSED = 2.0  # perplexity
+
+
+class VQVAE(Staged):
+    """Images (H, W, C); each entry of `strided` halves the sides. `groups` codes of one codebook stand at a place.
+
+    `blocks`, `residual`: of the residual stacks. `codes` K, `size`: numbers of a code's vector. `mixtures` None is a
+    softmax for each value, else they are logistics for a pixel. `decay` None learns the codes by their loss; `restart`
+    is the share of even use below which a code begins anew.
+    """
+
+    event: Event
+    strided: tuple[int, ...] = (64, 128)
+    blocks: int = 2
+    residual: int = 32
+    codes: int = 512
+    size: int = 64
+    groups: int = 1
+    mixtures: int | None = None
+    commitment: float = 0.25
+    decay: float | None = 0.99
+    restart: float = 0.0
+
+    def setup(self):
+        """Declare encoder, codebook and decoder; InputError on sizes that cannot work."""
+        grid, factor = self.code_event, 2 ** len(self.strided)
+        if min(self.size, *grid.shape, *self.strided) < 1 or any(
+            side % factor for side in self.event.shape[:2]
+        ):
+            raise InputError(
+                f"vq_vae needs sizes of at least 1 and images whose sides {factor} divides, not {self.event.shape}"
+            )
+        if not 0 <= (self.decay or 0) < 1 or not 0 <= self.restart < 1:
+            raise InputError("vq_vae needs decay and restart in [0, 1)")
+        if self.restart and self.decay is None:
+            raise InputError("vq_vae restarts codes that follow by averages only: give it a decay")
+        self.codebook = Codebook(self.codes, self.size, self.decay, self.restart)
+        network = (self.strided, self.blocks, self.residual)
+        self.encoder = GridEncoder(*network, self.groups * self.size)
+        sites = self.event.shape[-1] // self.values
+        self.decoder = GridDecoder(*network, sites * self.head.size)
+
+    @property
+    def code_event(self) -> Event:
+        """The grid of codes; InputError on events that are no images of integers."""
+        if len(self.event.shape) != 3 or self.event.levels is None or not self.strided:
+            raise InputError("vq_vae is a model of images of integers, halved at least once")
+        high, wide = (side // 2 ** len(self.strided) for side in self.event.shape[:2])
+        return Event((high, wide, self.groups), self.codes)
+
+    @property
+    def values(self) -> int:
+        """Values of a site: a pixel's channels under a mixture, else one."""
+        return self.event.shape[-1] if self.mixtures else 1
+
+    @property
+    def head(self) -> Head:
+        """The distribution of a site's values."""
+        levels = self.event.levels or 2
+        if self.mixtures is None:
+            return head_for(levels)
+        return LogisticMixture(levels, self.values, self.mixtures)
+
+    def stages(self, variables: Variables) -> tuple[Stage, ...]:
+        """Codes, all alike; the image given them."""
+        given = {name: {"whole": tree} for name, tree in variables.items()}
+        pixels = Pixels(self.event, self.clone(parent=None), parent=None)
+        return Stage(Uniform(self.code_event, parent=None), {}), Stage(pixels, given)
+
+    def encode(self, x: Integer[Array, "B H W C"]) -> Float[Array, "B h w G D"]:
+        """The encoder's outputs."""
+        outputs = self.encoder(to_symmetric(x, self.event.levels or 2))
+        return outputs.reshape(*outputs.shape[:-1], self.groups, self.size)
+
+    def decode(self, vectors: Float[Array, "B h w G D"]) -> Float[Array, "B sites P"]:
+        """Parameters of every site."""
+        params = self.decoder(vectors.reshape(*vectors.shape[:3], -1))
+        return params.reshape(len(params), -1, self.head.size)
+
+    def decode_codes(self, codes: Integer[Array, "B h w G"]) -> Float[Array, "B sites P"]:
+        """Parameters of every site given codes."""
+        return self.decode(self.codebook(codes))
+
+    def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B *of"], ...]:
+        """The codes and the image."""
+        return self.codebook.nearest(self.encode(x)), x
+
+    def loss(
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """Nats per dimension of x given the codes, and the squared distances a number of the vectors (a mean each).
+
+        Logged beside: nats an example, the bound in bits/dim, perplexity of the batch and number of codes in use.
+        """
+        del cond  # no classes
+        outputs = self.encode(x)
+        codes = self.codebook.nearest(outputs)
+        vectors = self.codebook(codes)
+        params = self.decode(vq.straight_through(outputs, vectors))
+        values = x.reshape(len(x), -1, self.values)
+        nats = -jnp.mean(jnp.sum(self.head.log_prob(params, values), axis=-1))
+        commitment = vq.commitment_loss(outputs, vectors)
+        loss = nats / self.event.size + self.commitment * commitment
+        flat = outputs.reshape(-1, self.size)
+        used = vq.uses(flat, codes.reshape(-1), self.codes)
+        metrics = {
+            "reconstruction": nats,
+            "commitment": commitment,
+            "perplexity": vq.perplexity(used.shares),
+            "codes_in_use": jnp.sum(used.shares > 0).astype(nats.dtype),
+            "bits_per_dim": bits_per_dim(nats + self._code_nats, self.event),
+        }
+        if self.decay is None:
+            loss = loss + vq.codebook_loss(outputs, vectors)
+        elif not self.is_initializing():
+            self.codebook.update(flat, used, key)
+        return loss, metrics
+
+    def tiny(self) -> "VQVAE":
+        """A model of events that can be enumerated with their codes: 256 images, 9 pairs of codes."""
+        return self.clone(
+            event=Event((2, 4, 1), 2), strided=(3,), blocks=1, residual=2, codes=3, size=2, groups=1
+        )
+
+    def measure(
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+    ) -> dict[str, Array]:
+        """Codes and -log p(x | z), nats."""
+        del key, cond  # no noise, no classes
+        return {
+            "codes": self.parts(x)[0].reshape(len(x), -1),
+            "reconstruction": -self.log_prob_stages(x)[1],
+        }
+
+    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
+        """Reconstruction, perplexity and number of the codes in use over the split; whether the codebook collapsed."""
+        counts = np.bincount(measured["codes"].ravel(), minlength=self.codes)
+        perplexity = float(vq.perplexity(jnp.asarray(counts / counts.sum())))
+        findings = {}
+        if perplexity < COLLAPSED:
+            findings["codebook collapse"] = (
+                f"codebook collapse: perplexity {perplexity:.2f} of {self.codes} codes; x is modelled without them,"
+                " which a restart of dead codes can prevent"
+            )
+        scalars = {"reconstruction": float(measured["reconstruction"].mean())}
+        scalars |= {"perplexity": perplexity, "codes_in_use": float(np.sum(counts > 0))}
+        return scalars, findings
+
+    @property
+    def _code_nats(self) -> float:
+        return self.code_event.size * math.log(self.codes)
+
+
+class Pixels(Autoregressive):
+    """p(x | z) = prod_i p(x_i | z), conditioned on codes: one pass of the decoder gives all sites."""
+
+    whole: VQVAE
+
+    @property
+    def head(self) -> Head:
+        """That of the whole."""
+        return self.whole.head
+
+    @property
+    def sites(self) -> Int[np.ndarray, "sites V"]:
+        """Pixels, or single values, in raster order."""
+        return np.arange(self.event.size).reshape(-1, self.whole.values)
+
+    def __call__(
+        self, x: Array, cond: Integer[Array, "B h w G"] | None = None, train: bool = False
+    ) -> Float[Array, "B sites P"]:
+        """Parameters given the codes, whatever x is."""
+        return self._decoded(cond)
+
+    def context(self, site: int) -> Bool[np.ndarray, " sites"]:
+        """Nothing."""
+        return np.zeros(self.num_sites, bool)
+
+    def init_cache(
+        self, n: int, cond: Integer[Array, "n h w G"] | None = None
+    ) -> Float[Array, "n sites P"]:
+        """The decoder's pass."""
+        return self._decoded(cond)
+
+    def step(
+        self, cache: Float[Array, "n sites P"], site: Int[Array, ""]
+    ) -> tuple[Float[Array, "n sites P"], Float[Array, "n P"]]:
+        """Read one site."""
+        return cache, cache[:, site]
+
+    def write(
+        self, cache: Float[Array, "n sites P"], site: Int[Array, ""], value: Int[Array, "n V"]
+    ) -> Float[Array, "n sites P"]:
+        """Nothing to take in."""
+        return cache
+
+    def sample(
+        self,
+        key: PRNGKey,
+        n: int,
+        cond: Integer[Array, "n h w G"] | None = None,
+        temperature: float | Scalar = 1.0,
+    ) -> Int[Array, "n *event"]:
+        """All sites at once."""
+        x = self.head.sample(self._decoded(cond), key, temperature)
+        return x.reshape(n, *self.event.shape)
+
+    def _decoded(self, codes):
+        if codes is None:
+            raise InputError("p(x | z) needs the codes z")
+        return self.whole.decode_codes(codes)

@@ -1,0 +1,92 @@
+"""VQ-VAE under a learned prior: log p(x) >= log p(z(x)) + log p(x | z(x)), p(z) autoregressive over the grid of codes.
+
+The second stage of van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, section 3.3: encoder, codebook and decoder
+are those of a trained `vq_vae` and stay as they are.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Integer
+
+from gen_jax.density import bits_per_dim, functional
+from gen_jax.errors import InputError
+from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.latent.vq_vae import VQVAE
+from gen_jax.models.staged import Stage, Staged
+from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
+
+
+class VQVAEPrior(Staged):
+    """`first` is the trained model, frozen; `prior` any autoregressive model of its codes, with classes or without."""
+
+    first: VQVAE
+    prior: Autoregressive
+
+    @property
+    def event(self) -> Event:
+        """Images of the first stage."""
+        return self.first.event
+
+    @property
+    def num_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the prior."""
+        return self.prior.num_classes
+
+    def setup(self):
+        """Hold the first stage's weights; InputError where the prior is of other events than its codes."""
+        if self.prior.event != self.first.code_event:
+            raise InputError(
+                f"model.prior is a model of {self.prior.event}, the first stage's codes are {self.first.code_event}"
+            )
+        first = functional(self.first.clone(parent=None))
+        blank = jnp.zeros((1, *self.event.shape), jnp.int32)
+        self.frozen = self.variable(
+            "frozen", "first_stage", lambda: first.init(self.make_rng("params"), blank)
+        )
+
+    def stages(self, variables: Variables) -> tuple[Stage, ...]:
+        """Codes under the prior; the image given them."""
+        own = {name: tree["prior"] for name, tree in variables.items() if "prior" in tree}
+        _, pixels = self.first.clone(parent=None).stages(variables["frozen"]["first_stage"])
+        return Stage(self.prior.clone(parent=None), own), pixels
+
+    def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B *of"], ...]:
+        """The first stage's codes and the image."""
+        found: Any = self.first.clone(parent=None).apply(self.frozen.value, x, method="parts")
+        return found
+
+    def loss(
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """The prior's own loss of the codes, nats a code; beside it both parts in nats and the bound in bits/dim."""
+        codes, _ = self.parts(x)
+        loss, _ = self.prior.loss(codes, key, cond)
+        code_nats = loss * self.first.code_event.size
+        _, pixels = self.first.clone(parent=None).stages(self.frozen.value)
+        found = pixels.model.apply(pixels.variables, x, None, codes, method="log_prob")
+        reconstruction = -jnp.mean(found)
+        metrics = {"codes": code_nats, "reconstruction": reconstruction}
+        return loss, {
+            **metrics,
+            "bits_per_dim": bits_per_dim(code_nats + reconstruction, self.event),
+        }
+
+    def tiny(self) -> "VQVAEPrior":
+        """The tiny first stage under the same prior."""
+        first = self.first.clone(parent=None).tiny()
+        prior = self.prior.clone(parent=None, event=first.code_event)
+        return self.clone(parent=None, first=first, prior=prior)
+
+    def measure(
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+    ) -> dict[str, Array]:
+        """-log p(z) and -log p(x | z), nats."""
+        del key  # no noise
+        codes, reconstruction = self.log_prob_stages(x, cond)
+        return {"codes": -codes, "reconstruction": -reconstruction}
+
+    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
+        """Their means over the split; no findings."""
+        return {name: float(nats.mean()) for name, nats in measured.items()}, {}

@@ -1,0 +1,82 @@
+"""Vector quantisation: k(z) = argmin_j |z - e_j|^2, gradients straight through, a codebook that follows by averages.
+
+van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, equations 1 to 3 and appendix A.1.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+
+class Uses(NamedTuple):
+    """How often each code is used and the sum of the vectors that use it, both divided by the number of vectors.
+
+    They are means over vectors: those of a batch are the means of those of its equal parts.
+    """
+
+    shares: Float[Array, " K"]
+    sums: Float[Array, "K D"]
+
+
+def nearest(z: Float[Array, "*batch D"], codebook: Float[Array, "K D"]) -> Int[Array, "*batch"]:
+    """argmin_j |z - e_j|^2, the lowest of equally near ones."""
+    product = jnp.matmul(z, codebook.T, precision=lax.Precision.HIGHEST)
+    return jnp.argmin(jnp.sum(codebook**2, axis=-1) - 2 * product, axis=-1).astype(jnp.int32)
+
+
+def straight_through(
+    z: Float[Array, "*shape"], e: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """e, to the bit; its gradient goes to z unchanged."""
+    return lax.stop_gradient(e) + (z - lax.stop_gradient(z))
+
+
+def codebook_loss(z: Float[Array, "*shape"], e: Float[Array, "*shape"]) -> Float[Array, ""]:
+    """Mean of (sg(z) - e)^2 over all numbers: moves the codes, not the encoder."""
+    return jnp.mean((lax.stop_gradient(z) - e) ** 2)
+
+
+def commitment_loss(z: Float[Array, "*shape"], e: Float[Array, "*shape"]) -> Float[Array, ""]:
+    """Mean of (z - sg(e))^2 over all numbers: moves the encoder, not the codes."""
+    return jnp.mean((z - lax.stop_gradient(e)) ** 2)
+
+
+def uses(z: Float[Array, "N D"], codes: Int[Array, " N"], num_codes: int) -> Uses:
+    """Those of a batch of vectors and the codes that they took."""
+    taken = jax.nn.one_hot(codes, num_codes, dtype=z.dtype)
+    sums = jnp.matmul(taken.T, z, precision=lax.Precision.HIGHEST) / len(z)
+    return Uses(jnp.mean(taken, axis=0), sums)
+
+
+def averaged(before: Uses, batch: Uses, decay: float) -> Uses:
+    """decay before + (1 - decay) batch: linear, so devices may take the mean of their own results."""
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, before, batch)
+
+
+def smoothed(shares: Float[Array, " K"], epsilon: float) -> Float[Array, " K"]:
+    """(N_j + epsilon) / (sum N + K epsilon) sum N, Laplace's: no code has nothing."""
+    total = jnp.sum(shares)
+    return (shares + epsilon) / (total + len(shares) * epsilon) * total
+
+
+def vectors(average: Uses, epsilon: float) -> Float[Array, "K D"]:
+    """e_j = m_j / N_j; the batch's means, the step of k-means, where the average is the batch and epsilon 0."""
+    return average.sums / smoothed(average.shares, epsilon)[:, None]
+
+
+def restarted(
+    average: Uses, dead: Bool[Array, " K"], z: Float[Array, "N D"], key: Key[Array, ""]
+) -> Uses:
+    """Dead codes begin anew at random vectors of the batch, under even use (Dhariwal et al. 2020, 2005.00341)."""
+    num_codes = len(dead)
+    drawn = z[jax.random.randint(key, (num_codes,), 0, len(z))]
+    shares = jnp.where(dead, 1 / num_codes, average.shares)
+    return Uses(shares, jnp.where(dead[:, None], drawn / num_codes, average.sums))
+
+
+def perplexity(shares: Float[Array, " K"]) -> Float[Array, ""]:
+    """exp(entropy) of the use of the codes: K where all are used alike, 1 where one is."""
+    return jnp.exp(-jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1.0))))
