@@ -324,7 +324,7 @@ REFUSED = [
     ("report {run} --data-dir {data} --out {new}/x.png", "ends in .html"),
     ("data prepare digitz --data-dir {bad}", "'digitz' (did you mean digits?)"),
     ("data export digits --out {new}/x.npz --data-dir {bad}", "is not prepared in {bad}"),
-    ("data export digits --out {new}/x.png --data-dir {data}", "ends in .npz, not"),
+    ("data export digits --out {new}/x.wav --data-dir {data}", "ends in .png or .npz, not"),
     ("tarin {config}", "invalid choice: 'tarin'"),
     ("data", "the following arguments are required: COMMAND"),
 ]

@@ -73,8 +73,9 @@ class Sound(Medium):
 
     def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
         """All in one."""
+        assert self.event.levels is not None  # it fits
         pause = np.zeros(round(PAUSE * self.rate))
-        parts = [part for row in mu_law.decode(x, self.event.levels or 0) for part in (row, pause)]
+        parts = [part for row in mu_law.decode(x, self.event.levels) for part in (row, pause)]
         return np.concatenate(parts[:-1])
 
     def _bits(self, run: Run, given: Split) -> str:

@@ -4,11 +4,11 @@ import numpy as np
 from jaxtyping import Float
 
 from gen_jax.data.builders.common import Builder, info, numbered
+from gen_jax.data.wav import FULL_SCALE
 from gen_jax.ops import mu_law
 
 RATE, LENGTH, SEED = 8000, 1024, 0
 PERIODS = (60, 54, 48, 45, 40, 36, 32, 30)  # samples; a major scale in just intonation from 132 Hz
-FULL_SCALE = 32767  # of 16 bits
 
 
 class Plucks(Builder, skip_registration=True):
