@@ -10,6 +10,7 @@ _NAMES = {
     "Autoencoder": "gen_jax.models.latent.autoencoder",
     "Bernoulli": "gen_jax.heads",
     "Categorical": "gen_jax.heads",
+    "DDPM": "gen_jax.models.diffusion.ddpm",
     "Density": "gen_jax.density",
     "Event": "gen_jax.typing",
     "FVSBN": "gen_jax.models.baseline.fvsbn",

@@ -74,6 +74,15 @@ class Diagnosed(Protocol):
         ...
 
 
+@runtime_checkable
+class Curved(Protocol):
+    """What a model may have beside: rows of numbers that the report draws, as one curve under each name."""
+
+    def curves(self, x: Array, key: PRNGKey) -> dict[str, Array]:
+        """By title, with the unit in it, numbers that add up to something: a row for each example."""
+        ...
+
+
 class Functional(NamedTuple):
     """A model as pure functions of its variables."""
 

@@ -35,6 +35,13 @@ def add(commands: Subparsers) -> None:
         type=Path,
         help=".npz for the numbers, .png for a grid of images, .wav for sound, .txt for text, which needs no file",
     )
+    sample.add_argument(
+        "--sampler",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="replace a field of the model's sampler, such as steps=50 or eta=0.0 of a diffusion",
+    )
     _drawing(sample)
 
     complete = command(
@@ -72,7 +79,7 @@ def _sample(args: argparse.Namespace) -> None:
     from gen_jax.media import arrays, medium_of
 
     runtime.set_up()
-    run = load_run(args.workdir)
+    run = load_run(args.workdir).sampled_by(args.sampler)
     medium = medium_of(run)
     endings = (*medium.endings, arrays.ENDING)
     if args.out is not None:

@@ -32,7 +32,7 @@ def rises(s: Subject) -> Iterator[Row]:
         values = _bounds(s, s.x, s.labels, draws)
         means.append(values)
         if before is not None:
-            worst = float(np.maximum(worst, _errors(before - values)))
+            worst = float(np.maximum(worst, errors_of(before - values)))
         before = values
     scale = s.model.event.size * math.log(2.0)
     said = [f"{-one.mean() / scale:.4f}" for one in means]
@@ -42,23 +42,28 @@ def rises(s: Subject) -> Iterator[Row]:
     yield Row("more draws, higher bound", worst, ERRORS, "errors", note)
 
 
-def both_sides(s: Subject) -> Iterator[Row]:
+def both_sides(s: Subject, draws: int = DRAWS[-1]) -> Iterator[Row]:
     """On pairs (x, z) of the model itself the lower bound lies below the upper one."""
-    draws, key = DRAWS[-1], fold_in(jax.random.key(s.seed), "simulated")
+    key = fold_in(jax.random.key(s.seed), "simulated")
     simulated = jax.jit(functools.partial(s.model.apply, method="simulated"), static_argnums=(2, 3))
     x, upper = (np.asarray(part) for part in simulated(s.variables, key, PAIRS, draws))
     gap = upper.astype(np.float64) - _bounds(s, x, None, draws)
-    note = f"{PAIRS} pairs, {draws} draws: {gap.mean():.3f} nats between lower and upper bound"
-    yield Row("lower below upper", _errors(-gap), ERRORS, "errors", note)
+    drawn = f"{draws} draw{'s' * (draws > 1)}"
+    note = f"{PAIRS} pairs, {drawn}: {gap.mean():.3f} nats between lower and upper bound"
+    yield Row("lower below upper", errors_of(-gap), ERRORS, "errors", note)
 
 
-def unit_sum(s: Subject) -> Iterator[Row]:
-    """On a tiny clone sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it."""
+def unit_sum(s: Subject, method: str = "log_prob") -> Iterator[Row]:
+    """On a tiny clone sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it.
+
+    `method` gives the importance-weighted bound of so many draws.
+    """
     clone = functional(s.model.tiny())
     every = all_events(clone.model.event)
     key = fold_in(jax.random.key(s.seed), "unit sum")
     variables = clone.init(key, every[:2])
-    weight = jax.jit(lambda x, key: clone.log_prob(variables, x, key, draws=2))
+    bound = functools.partial(clone.model.apply, variables, draws=2, method=method)
+    weight = jax.jit(lambda x, key: bound(x, key))
     sums, times = [], max(1, SUMMED // len(every))
     for draw in range(times):
         parts = [
@@ -91,7 +96,7 @@ def _bounds(s: Subject, x: np.ndarray, labels: np.ndarray | None, draws: int) ->
     return np.concatenate(found).astype(np.float64)
 
 
-def _errors(differences: np.ndarray) -> float:
+def errors_of(differences: np.ndarray) -> float:
     """The mean in standard errors of the mean; rounding counts as error."""
     rounding = ROUNDING * max(1.0, float(np.abs(differences).max()))
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))

@@ -1,9 +1,10 @@
 """The laws on the trained weights, at highest matmul precision, and the certificate that they make.
 
-Which laws: those of what the model's `log_prob` is, an exact mass site by site, a bound by importance samples or a
-bound by one term in stages.
+Which laws: those of what the model's `log_prob` is, an exact mass site by site, a bound by importance samples, by one
+term in stages or by a sum of terms.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from gen_jax import fingerprint
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
-from gen_jax.evaluate import bounds, certificate, laws, source, staged
+from gen_jax.evaluate import bounds, certificate, diffusion, laws, source, staged
 from gen_jax.evaluate.machine import machine
 from gen_jax.evaluate.run import Run
 
@@ -35,6 +36,15 @@ BOUND: tuple[Law, ...] = (bounds.rises, bounds.both_sides, bounds.unit_sum, boun
 
 STAGED: tuple[Law, ...] = (staged.joint, staged.first_values, laws.code_length, bounds.finite)
 
+DIFFUSION: tuple[Law, ...] = (  # a bound term by term, with trajectories as importance samples
+    diffusion.chain,
+    diffusion.non_negative,
+    diffusion.trajectories,
+    functools.partial(bounds.both_sides, draws=1),
+    functools.partial(bounds.unit_sum, method="trajectory_bound"),
+    bounds.finite,
+)
+
 
 def laws_of(model: Any) -> tuple[Law, ...]:
     """What a certificate of this model checks; InputError where there is nothing to check or it is not built."""
@@ -43,6 +53,8 @@ def laws_of(model: Any) -> tuple[Law, ...]:
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
     if hasattr(model, "stages"):
         return STAGED
+    if model.value == "bound" and hasattr(model, "trajectory_bound"):
+        return DIFFUSION
     if model.value == "bound" and hasattr(model, "simulated"):
         return BOUND
     if model.value != "exact" or not hasattr(model, "sites"):

@@ -82,6 +82,15 @@ def reconstruct(run: Run, x: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.asarray(again(run.variables, rows, key))[: len(x)]
 
 
+def curves(run: Run, x: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """The curves that the model has of given examples, their mean: only for models that have some."""
+    found = jax.jit(functools.partial(run.experiment.model.apply, method="curves"))
+    key = fold_in(jax.random.key(seed), "curves")
+    rows = sharding.put_rows(x, run.mesh)
+    each = jax.device_get(found(run.variables, rows, key))
+    return {name: values[: len(x)].mean(axis=0) for name, values in each.items()}
+
+
 def complete(
     run: Run,
     x: np.ndarray,

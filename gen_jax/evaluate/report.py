@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
+from gen_jax.density import Curved
 from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate, draw, source
 from gen_jax.evaluate.catalogue import summary
@@ -21,7 +22,7 @@ from gen_jax.media.html import plot
 from gen_jax.media.medium import Medium
 from gen_jax.train.loop import judged_split
 
-RECONSTRUCTIONS = 16
+RECONSTRUCTIONS, CURVED = 16, 32
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -51,6 +52,8 @@ def _section(run: Run, data_dir: Path | None) -> str:
     ]
     if hasattr(run.experiment.model, "reconstruct"):
         sections.append(("Reconstructions", _reconstructions(run, medium, given)))
+    if isinstance(run.experiment.model, Curved):
+        sections += _model_curves(run, given)
     sections.append(("Run", _run(run)))
     lines = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run)]
     if given.split != "test":
@@ -160,3 +163,16 @@ def _run(run: Run) -> str:
     )
     tree = markup.escape(json.dumps(config["experiment"], indent=1))
     return f"<table>{table}</table><details><summary>config</summary><pre>{tree}</pre></details>"
+
+
+def _model_curves(run: Run, given: Split) -> list[tuple[str, str]]:
+    """Each curve of the model under its title, on a logarithmic axis, and its sum."""
+    x, sections = given.x[spread(len(given), CURVED)], []
+    for title, values in draw.curves(run, x).items():
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(values, lw=1, marker="o", ms=2)
+        axes.set(xlabel="t", ylabel=title.rpartition(", ")[2], yscale="log")
+        said = f"Mean over {len(x)} {given.split} examples; the {len(values)} terms add up to {values.sum():.4f}."
+        sections.append((markup.escape(title), f"<p>{said}</p>{plot(figure)}"))
+    return sections

@@ -1,5 +1,6 @@
 """A trained run read back from its work directory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from gen_jax.errors import InputError
 from gen_jax.evaluate import weights
 from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.experiment import Experiment
+from gen_jax.experiment import replace as replace_field
 from gen_jax.train import sharding
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG
@@ -80,6 +82,15 @@ class Run:
                 f"the weights of {self.experiment.system} are for {old.event.size} values, not for {length}"
             )
         return replace(self, experiment=experiment, model=functional(model))
+
+    def sampled_by(self, settings: Sequence[str]) -> "Run":
+        """The run with fields NAME=VALUE of its model's sampler replaced; InputError where it has no sampler."""
+        experiment = self.experiment
+        if settings and not hasattr(experiment.model, "sampler"):
+            raise InputError(f"{experiment.system} has no sampler to set: it draws in one way only")
+        for setting in settings:
+            experiment = replace_field(experiment, f"model.sampler.{setting}")
+        return replace(self, experiment=experiment, model=functional(experiment.model))
 
 
 def load_run(path: Path) -> Run:

@@ -1,13 +1,21 @@
-"""Strictly causal attention: each site reads a mean over earlier sites, weighted by how its query matches their keys.
+"""Attention: each site reads a mean over sites, weighted by how its query matches their keys; causal or full.
 
-y_i = sum_{j<i} softmax_j(q_i . k_j / sqrt(K)) v_j, and y_0 = 0 (Vaswani et al. 2017, 1706.03762, equation 1; strict as
-in Chen et al. 2017, 1712.09763, whose code adds 1e-6 to the softmax's denominator: here the weights sum to 1). Scores
-and weights are float32 or wider.
+Strictly causal: y_i = sum_{j<i} softmax_j(q_i . k_j / sqrt(K)) v_j, and y_0 = 0 (Vaswani et al. 2017, 1706.03762,
+equation 1; strict as in Chen et al. 2017, 1712.09763, whose code adds 1e-6 to the softmax's denominator: here the
+weights sum to 1). Scores and weights are float32 or wider.
 """
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
+
+
+def full_attention(
+    query: Float[Array, "B L K"], key: Float[Array, "B L K"], value: Float[Array, "B L V"]
+) -> Float[Array, "B L V"]:
+    """Every site reads all of them."""
+    sites = query.shape[1]
+    return _read(query, key, value, jnp.ones((sites, sites), bool))
 
 
 def causal_attention(

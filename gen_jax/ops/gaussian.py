@@ -3,7 +3,10 @@
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.scipy.special import log_ndtr
+from jaxtyping import Array, Float, Integer
+
+from gen_jax.ops.scaling import to_symmetric
 
 
 def log_prob(
@@ -28,3 +31,37 @@ def kl_to_standard(
 ) -> Float[Array, "*batch"]:
     """KL(N(mean, s^2) || N(0, 1)) = (mean^2 + s^2 - 1) / 2 - log s of each component."""
     return 0.5 * (mean**2 + jnp.expm1(2 * log_scale)) - log_scale
+
+
+def kl(
+    mean: Float[Array, "..."],
+    log_scale: Float[Array, "..."],
+    other_mean: Float[Array, "..."],
+    other_log_scale: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """KL(N(mean, s^2) || N(other_mean, other_s^2)) of each component; all four broadcast."""
+    wider = log_scale - other_log_scale
+    apart = (mean - other_mean) * jnp.exp(-other_log_scale)
+    return 0.5 * (jnp.expm1(2 * wider) + apart**2) - wider
+
+
+def log_mass(
+    x: Integer[Array, "*batch"],
+    mean: Float[Array, "..."],
+    log_scale: Float[Array, "..."],
+    levels: int,
+) -> Float[Array, "*batch"]:
+    """Log of the mass of N(mean, s^2) in the bin of integer x; the levels lie over [-1, 1], the outer bins are open.
+
+    (Ho, Jain and Abbeel 2020, 2006.11239, equation 13.) Mirrored so that both edges lie in the lower tail, where the
+    logarithms of the distribution function are exact: a bin far from the mean keeps a finite, differentiable mass.
+    """
+    centre, half = to_symmetric(x, levels), 1.0 / (levels - 1)
+    lower = (centre - half - mean) * jnp.exp(-log_scale)
+    upper = (centre + half - mean) * jnp.exp(-log_scale)
+    mirrored = lower + upper > 0
+    far = log_ndtr(jnp.where(mirrored, -upper, lower))
+    near = log_ndtr(jnp.where(mirrored, -lower, upper))
+    inner = near + jnp.log(-jnp.expm1(far - near))
+    edge = log_ndtr(jnp.where(x == 0, upper, -lower))
+    return jnp.where((x == 0) | (x == levels - 1), edge, inner)

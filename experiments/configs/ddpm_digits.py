@@ -1,0 +1,33 @@
+"""DDPM on scikit-learn's digits (8x8, 17 levels).
+
+Command: gen-jax train experiments/configs/ddpm_digits.py
+Hardware: 2 CPU cores, about two minutes
+"""
+
+from gen_jax import DDPM, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.nn.unet import UNet
+from gen_jax.ops.schedules import Cosine
+from gen_jax.train.optimizer import Adam, WarmupCosine
+
+STEPS = 2000
+
+
+def experiment() -> Experiment:
+    """Two resolutions, 32 and 64 features, attention at 4x4; 200 times, the variance learned."""
+    return Experiment(
+        model=DDPM(
+            image(8, 8, levels=17),
+            network=UNet(features=32, multipliers=(1, 2), blocks=1, attention=(4,), groups=8),
+            timesteps=200,
+            schedule=Cosine(),
+            variance="learned",
+            objective="bound",
+        ),
+        data=Data("digits"),
+        optimizer=Adam(WarmupCosine(2e-3, 50, STEPS), clip_norm=1.0),
+        steps=STEPS,
+        batch_size=64,
+        ema=0.99,
+        evaluate=Evaluate(every=500, batch_size=360),
+    )
