@@ -74,8 +74,6 @@ def test_the_run_alone_evaluates_samples_and_compresses(second, data_dir, tmp_pa
     np.testing.assert_allclose(row["nats"], row["codes"] + row["reconstruction"], rtol=1e-5)
     assert abs(found["file"]["overhead"]) < 0.03
     succeed("sample", second, "--num", 3, "--out", tmp_path / "x.png")
-    printed = succeed("certify", second, "--examples", 4, *where)
-    assert printed.count("pass") == 11
     status, _, err = call("evaluate", second, "--draws", 3, *where)
     assert status == 2
     assert "log_prob of vq_vae_prior is made without noise: it takes no --draws" in err

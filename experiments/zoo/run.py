@@ -35,6 +35,8 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "vae": (),
     "iwae": (),
     "pixel_vae": (),
+    "vq_vae": (),
+    "vq_vae_prior": ("first_stage={runs}/vq_vae_{seed}",),
 }
 SEEDS = (0, 1, 2)
 DRAWN = 64

@@ -113,9 +113,10 @@ class VQVAE(Staged):
     def loss(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Nats per dimension of x given the codes, and the squared distances a number of the vectors (a mean each).
+        """Equation 3 by means: nats per dimension of x given its codes, squares per number of the vectors.
 
-        Logged beside: nats an example, the bound in bits/dim, perplexity of the batch and number of codes in use.
+        So weighs the authors' code. Logged beside: nats an example, the bound in bits/dim, perplexity of the batch and
+        number of codes in use; under pmap these two are means over the devices' parts of it.
         """
         del cond  # no classes
         outputs = self.encode(x)
