@@ -13,7 +13,7 @@ STEPS = 900
 
 
 def experiment() -> Experiment:
-    """Two cycles of dilations 1 to 64 see 256 samples, four periods of the lowest string."""
+    """Two cycles of dilations 1 to 64 see 256 samples, eight periods of the lowest string."""
     return Experiment(
         model=WaveNet(sound(1024), num_classes=8, cycles=2, depth=7, skip_features=128),
         data=Data("plucks"),

@@ -8,7 +8,7 @@ from gen_jax.data.wav import FULL_SCALE
 from gen_jax.ops import mu_law
 
 RATE, LENGTH, SEED = 8000, 1024, 0
-PERIODS = (60, 54, 48, 45, 40, 36, 32, 30)  # samples; a major scale in just intonation from 132 Hz
+PERIODS = (30, 27, 24, 22, 20, 18, 16, 15)  # samples; about a major scale from middle C, 262 Hz
 
 
 class Plucks(Builder, skip_registration=True):
