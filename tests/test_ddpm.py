@@ -65,7 +65,6 @@ MODELS = {
     "posterior": DDPM(EVENT, **SMALL, variance="posterior", predicted="data"),
     "learned": DDPM(EVENT, **SMALL, variance="learned", predicted="velocity", objective="hybrid"),
 }
-UNET = UNet(features=4, multipliers=(1, 2), blocks=1, attention=(2,), groups=2)
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -226,7 +225,7 @@ def test_ddim_on_gaussian_data(x64):
 
 
 def test_temperature_scales_every_draw(x64):
-    """Reals: by a factor around the mean; integers: towards one image."""
+    """So a linear sampler without a mean by that factor."""
     model = gaussian_model(0.0, 0.5)
     draw = jax.jit(functional(model).sample, static_argnums=2)
     key = jax.random.key(0)
@@ -304,13 +303,12 @@ def failing(model, patched=None):
     return {row.law for law in laws for row in law(subject) if not row.passed}
 
 
-@pytest.mark.parametrize(
-    "model",
-    [MODELS["beta"], DDPM(image(4, 4, 1, 5), UNET, 6, variance="learned", objective="hybrid")],
-    ids=["dense", "unet"],
-)
-def test_the_laws_hold(model):
-    assert failing(model) == set()
+def test_the_laws_hold():
+    """All of them, and of a U-net those that go through a tiny clone and through its samples."""
+    assert failing(MODELS["beta"]) == set()
+    net = UNet(features=4, multipliers=(1, 2), blocks=1, attention=(), groups=2)
+    model = DDPM(image(4, 4, 1, 5), net, 6, variance="learned", objective="hybrid")
+    assert failing(model, [3, 4]) == set()
 
 
 @pytest.mark.parametrize("factor", [0.1, 3.0])
@@ -348,7 +346,7 @@ def test_a_negative_term_and_a_bound_above_are_caught(monkeypatch):
 
 def test_through_the_commands(data_dir, tmp_path):
     """Trained, certified, evaluated as a bound, drawn by other steps, the terms in the report."""
-    model = DDPM(image(8, 8, levels=17), dataclasses.replace(UNET, attention=()), timesteps=4)
+    model = DDPM(image(8, 8, levels=17), Dense(), timesteps=4)
     judge = Evaluate(every=2, batch_size=64, examples=64)
     experiment = Experiment(model=model, data=Data("digits"), steps=2, batch_size=8, evaluate=judge)
     run, options = tmp_path / "run", ("--data-dir", data_dir)

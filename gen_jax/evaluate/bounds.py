@@ -53,10 +53,10 @@ def both_sides(s: Subject, draws: int = DRAWS[-1]) -> Iterator[Row]:
     yield Row("lower below upper", errors_of(-gap), ERRORS, "errors", note)
 
 
-def unit_sum(s: Subject, method: str = "log_prob") -> Iterator[Row]:
+def unit_sum(s: Subject, method: str = "log_prob", summed: int = SUMMED) -> Iterator[Row]:
     """On a tiny clone sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it.
 
-    `method` gives the importance-weighted bound of so many draws.
+    `method` gives the importance-weighted bound of so many draws; it is taken of `summed` events in all.
     """
     clone = functional(s.model.tiny())
     every = all_events(clone.model.event)
@@ -64,7 +64,7 @@ def unit_sum(s: Subject, method: str = "log_prob") -> Iterator[Row]:
     variables = clone.init(key, every[:2])
     bound = functools.partial(clone.model.apply, variables, draws=2, method=method)
     weight = jax.jit(lambda x, key: bound(x, key))
-    sums, times = [], max(1, SUMMED // len(every))
+    sums, times = [], max(1, summed // len(every))
     for draw in range(times):
         parts = [
             np.asarray(weight(every[i : i + AT_ONCE], fold_in(fold_in(key, draw), i)), np.float64)

@@ -41,7 +41,7 @@ DIFFUSION: tuple[Law, ...] = (  # a bound term by term, with trajectories as imp
     diffusion.non_negative,
     diffusion.trajectories,
     functools.partial(bounds.both_sides, draws=1),
-    functools.partial(bounds.unit_sum, method="trajectory_bound"),
+    functools.partial(bounds.unit_sum, method="trajectory_bound", summed=2**15),
     bounds.finite,
 )
 

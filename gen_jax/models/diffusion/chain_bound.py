@@ -145,9 +145,8 @@ class ChainBound(nn.Module):
         mean = diffusion.posterior_mean(now, said, x_t)
         true_mean = diffusion.posterior_mean(now, data, x_t)
         first = (t == 1).reshape(-1, *(1,) * (x.ndim - 1))
-        near = jnp.where(
-            first, mean, data
-        )  # far from the data the unread branch has no finite gradient
+        # where it is not read the decoder stays near the data, so that its gradient is finite
+        near = jnp.where(first, mean, data)
         values = jnp.where(
             first,
             -self.log_decoder(x, near, back.log_scale),

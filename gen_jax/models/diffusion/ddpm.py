@@ -20,9 +20,7 @@ from gen_jax.models.diffusion.chain_bound import Back, ChainBound
 from gen_jax.ops import diffusion
 from gen_jax.typing import Metrics, PRNGKey, Scalar
 
-HYBRID = (
-    1e-3  # weight of the bound in bits/dim (Nichol and Dhariwal 2021, equation 16 and their code)
-)
+HYBRID = 1e-3  # weight of the bound, in bits/dim (Nichol and Dhariwal 2021, equation 16)
 
 
 @dataclass(frozen=True)
