@@ -5,7 +5,7 @@ p(x_{t-1} | x_t)), L_T = KL(q(x_T | x_0) || N(0, I)), with p(x_{t-1} | x_t) = N(
 sigma_t^2) (Ho, Jain and Abbeel 2020, 2006.11239, equations 5 to 7 and 13).
 """
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -222,8 +222,7 @@ class ChainBound(nn.Module):
             x_t, log_weight, reached = carry
             now, before = (diffusion.at(chain, _all(n, s), axes) for s in (t, t - 1))
             noise = _normal(fold_in(key, t), shape)
-            found: Any = module.apply(variables, x_t, _all(n, t), now, method="back")
-            back = Back(*found)
+            back = cast(Back, module.apply(variables, x_t, _all(n, t), now, method="back"))
             mean = diffusion.posterior_mean(now, back.data, x_t)
             if data is None:
                 drawn = gaussian.sample(mean, back.log_scale, noise)

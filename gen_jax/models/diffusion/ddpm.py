@@ -6,7 +6,7 @@ those of DDIM (Song, Meng and Ermon 2020, 2010.02502).
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -107,8 +107,7 @@ class DDPM(ChainBound):
                 diffusion.at(chain, jnp.full(n, place), len(shape)) for place in (i, i - 1)
             )
             t = jnp.full(n, jnp.asarray(times)[i])
-            found: Any = module.apply(variables, x, t, now, method="back")
-            back = Back(*found)
+            back = cast(Back, module.apply(variables, x, t, now, method="back"))
             if eta is None:
                 mean, scale = diffusion.posterior_mean(now, back.data, x), jnp.exp(back.log_scale)
             else:
