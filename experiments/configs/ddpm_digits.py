@@ -17,7 +17,7 @@ def experiment() -> Experiment:
     """Two resolutions, 32 and 64 features, attention at 4x4; 200 times, the variance learned.
 
     The first noise is about a third of the distance between two levels: what is finer the decoder integrates over,
-    where the network would have to learn the levels themselves. A validation is 200 passes of the network over 120 images.
+    where the network would have to learn the levels themselves. A validation is 200 passes over 120 images.
     """
     return Experiment(
         model=DDPM(

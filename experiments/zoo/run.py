@@ -35,6 +35,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "vae": (),
     "iwae": (),
     "pixel_vae": (),
+    "ddpm": (),
     "vq_vae": (),
     "vq_vae_prior": ("first_stage={runs}/vq_vae_{seed}",),
 }
