@@ -15,6 +15,7 @@ _NAMES = {
     "Event": "gen_jax.typing",
     "FVSBN": "gen_jax.models.baseline.fvsbn",
     "FullTable": "gen_jax.models.baseline.full_table",
+    "GAN": "gen_jax.models.adversarial.gan",
     "GatedPixelCNN": "gen_jax.models.autoregressive.gated_pixel_cnn",
     "IWAE": "gen_jax.models.latent.iwae",
     "Independent": "gen_jax.models.baseline.independent",

@@ -158,6 +158,8 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
         noise = scale * rng.normal(size=leaf.shape)
         if names[0] == "counts":
             noise = 10 * np.abs(noise)
+        if names[-1] == "var":
+            noise = 0.1 + np.abs(noise)
         return jnp.asarray(noise + (names[-1] == "scale"), jnp.result_type(float))
 
     return pure, jax.tree_util.tree_map_with_path(moved, dict(shapes))

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from gen_jax import GatedPixelCNN, InputError, functional, image
 from gen_jax.density import fold_in
 from gen_jax.train import sharding, step
-from gen_jax.train.optimizer import Adam, Exponential, RMSProp, Stages, WarmupCosine
+from gen_jax.train.optimizer import Adam, Exponential, Groups, RMSProp, Stages, WarmupCosine
 from gen_jax.train.step import create_state, train_step, train_steps
 
 MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
@@ -140,6 +140,21 @@ def test_rmsprop_by_hand():
         updates, state = optimizer.update({"w": jnp.asarray(g)}, state, params)
         v = 0.9 * v + 0.1 * g**2
         np.testing.assert_allclose(updates["w"], -0.1 * g / (np.sqrt(v) + 1e-3), rtol=1e-5)
+
+
+def test_groups_have_their_own_optimisers():
+    """SGD-like first steps of Adam: each group moves by its own rate. Names that do not fit are refused."""
+    params = {"a": {"w": jnp.zeros(2)}, "b": {"w": jnp.zeros(3)}}
+    grads = jax.tree.map(lambda x: x + 2.0, params)
+    optimizer = Groups(("a", "b"), (Adam(0.1), RMSProp(0.5, decay=0.75))).build()
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["a"]["w"], -0.1, rtol=1e-5)
+    np.testing.assert_allclose(updates["b"]["w"], -1.0, rtol=1e-5)
+    with pytest.raises(InputError, match="names are a, b, the parameters are a"):
+        optimizer.init({"a": params["a"]})
+    for names in (("a",), ("a", "a")):
+        with pytest.raises(InputError, match="one entry a group"):
+            Groups(names, (Adam(), Adam())).build()
 
 
 def test_schedules():

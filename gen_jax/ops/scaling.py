@@ -30,3 +30,8 @@ def to_unit(x: Num[Array, "*shape"], levels: int) -> Float[Array, "*shape"]:
 def from_unit(x: Float[Array, "*shape"], levels: int) -> Integer[Array, "*shape"]:
     """The nearest level."""
     return jnp.round(jnp.clip(x, 0.0, 1.0) * (levels - 1)).astype(jnp.int32)
+
+
+def from_symmetric(x: Float[Array, "*shape"], levels: int) -> Integer[Array, "*shape"]:
+    """The nearest level to a real of [-1, 1]: the inverse of `to_symmetric`."""
+    return from_unit((x + 1.0) / 2.0, levels)

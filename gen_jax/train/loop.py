@@ -46,9 +46,9 @@ def train(
     """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved."""
     model = functional(experiment.model)
     optimizer = experiment.optimizer.build()
-    planned = getattr(
-        getattr(experiment.optimizer, "learning_rate", None), "steps", experiment.steps
-    )
+    optimizers = getattr(experiment.optimizer, "optimizers", (experiment.optimizer,))
+    rates = [getattr(one, "learning_rate", None) for one in optimizers]
+    planned = min(getattr(rate, "steps", experiment.steps) for rate in rates)
     if planned < experiment.steps:
         raise InputError(
             f"optimizer.learning_rate ends at step {planned}, before the last of {experiment.steps} steps"

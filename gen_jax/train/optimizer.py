@@ -1,6 +1,7 @@
 """Optimisers and schedules as values: a config can print them and a work directory can store them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import optax
 
@@ -98,6 +99,32 @@ class RMSProp:
     def build(self) -> optax.GradientTransformation:
         """The optax transformation."""
         return optax.rmsprop(_schedule(self.learning_rate), self.decay, self.eps, eps_in_sqrt=False)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """One optimiser for each top-level name of the parameters, such as a generator's and a discriminator's."""
+
+    names: tuple[str, ...]
+    optimizers: tuple[Adam | RMSProp, ...]
+    accumulate: int = 1
+
+    def build(self) -> optax.GradientTransformation:
+        """The optax transformation; InputError unless every name has its optimiser, and later a parameter its name."""
+        if len(self.names) != len(self.optimizers) or len(set(self.names)) != len(self.names):
+            raise InputError("optimizer.names and optimizer.optimizers need one entry a group")
+        groups: dict[Any, optax.GradientTransformation] = {
+            name: one.build() for name, one in zip(self.names, self.optimizers, strict=True)
+        }
+
+        def labels(params: dict[str, Any]) -> dict[str, str]:
+            if params.keys() != groups.keys():
+                raise InputError(
+                    f"optimizer.names are {', '.join(self.names)}, the parameters are {', '.join(params)}"
+                )
+            return {name: name for name in params}
+
+        return optax.partition(groups, labels)
 
 
 def _schedule(rate: float | WarmupCosine | Exponential | Stages) -> float | optax.Schedule:

@@ -1,0 +1,235 @@
+"""GAN: each player's own gradient from the one scalar, the game's value at the best D, batches normalised apart."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import build, random_events
+from scipy import stats
+
+from gen_jax import GAN, InputError, functional, image, points
+from gen_jax.density import fold_in
+from gen_jax.models.adversarial import gan
+from gen_jax.nn.adversarial import (
+    ConvDiscriminator,
+    ConvGenerator,
+    DenseDiscriminator,
+    DenseGenerator,
+)
+from gen_jax.nn.batch_norm import EPSILON, BatchNorm
+from gen_jax.ops import adversarial as game
+from gen_jax.ops.scaling import from_symmetric, to_symmetric
+from gen_jax.train.optimizer import Adam, Groups
+
+KEY = jax.random.key(5)
+NETWORKS = {"generator": ConvGenerator((5, 4)), "discriminator": ConvDiscriminator((4, 5))}
+IMAGES = GAN(image(4, 4, 1, 3), latent=3, **NETWORKS)
+DENSE = {"generator": DenseGenerator((6,)), "discriminator": DenseDiscriminator((6,))}
+POINTS = GAN(points(), latent=3, saturating=True, **DENSE)
+
+
+def gradients(model, variables, x):
+    """Of the one scalar, for both groups."""
+
+    def loss(params):
+        return functional(model).loss({**variables, "params": params}, x, KEY)[0]
+
+    return jax.jit(jax.grad(loss))(variables["params"])
+
+
+def gradients_apart(model, variables, x):
+    """Of each player's loss in its own parameters, written out."""
+    params, (generator, discriminator) = variables["params"], (model.generator, model.discriminator)
+    others = {"batch_stats": variables.get("batch_stats", {}).get("generator", {})}
+    z = jax.random.normal(fold_in(KEY, "z"), (len(x), model.latent))
+    levels = model.event.levels
+    real = x if levels is None else 2 * x / (levels - 1) - 1
+
+    def fake(own):
+        of = {"params": own, **others}
+        x, _ = generator.apply(of, z, model.event.shape, train=True, mutable=["batch_stats"])
+        return x if levels is None else jnp.tanh(x)
+
+    def of_generator(own):
+        logit = discriminator.apply({"params": params["discriminator"]}, fake(own))
+        return jnp.mean(-jax.nn.softplus(logit) if model.saturating else jax.nn.softplus(-logit))
+
+    def of_discriminator(own):
+        on_real, on_fake = (
+            discriminator.apply({"params": own}, x) for x in (real, fake(params["generator"]))
+        )
+        return jnp.mean(jax.nn.softplus(-on_real)) + jnp.mean(jax.nn.softplus(on_fake))
+
+    return {
+        "generator": jax.jit(jax.grad(of_generator))(params["generator"]),
+        "discriminator": jax.jit(jax.grad(of_discriminator))(params["discriminator"]),
+    }
+
+
+def furthest(found, expected):
+    """Largest difference of each group, relative to its largest gradient."""
+
+    def largest(tree):
+        return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+    return {
+        name: largest(jax.tree.map(jnp.subtract, found[name], expected[name]))
+        / largest(expected[name])
+        for name in expected
+    }
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("model", [IMAGES, POINTS], ids=["images", "points"])
+def test_each_player_has_its_own_gradient(model, monkeypatch):
+    """And either stop-gradient left out is caught: in the other player's gradient, and in that alone."""
+    _, variables = build(model)
+    x = random_events(model, 8) if model.event.levels else jax.random.normal(KEY, (8, 2))
+    expected = gradients_apart(model, variables, x)
+    assert max(furthest(gradients(model, variables, x), expected).values()) < 1e-9
+    stop = gan.stop_gradient
+    for group, leaks in {"generator": jax.Array, "discriminator": dict}.items():
+        monkeypatch.setattr(
+            gan, "stop_gradient", lambda x, leaks=leaks: x if isinstance(x, leaks) else stop(x)
+        )
+        found = furthest(gradients(model, variables, x), expected)
+        assert found.pop(group) > 0.01
+        assert max(found.values()) < 1e-9
+
+
+def test_batches_are_normalised_apart_and_samples_by_running_statistics():
+    """What D says of data does not depend on the generator; a sample not on the rows beside it, in training it does."""
+    pure, variables = build(IMAGES, scale=0.3)
+    x, loss = random_events(IMAGES, 8), jax.jit(pure.loss)
+    _, (metrics, updated) = loss(variables, x, KEY)
+    params = variables["params"]
+    other = jax.tree.map(lambda leaf: 2 * leaf, params["generator"])
+    _, (moved, _) = loss({**variables, "params": {**params, "generator": other}}, x, KEY)
+    assert moved["d_real"] == metrics["d_real"]
+    assert abs(moved["d_fake"] - metrics["d_fake"]) > 1e-3
+    assert set(updated["batch_stats"]) == {"generator"}
+
+    generator = {"params": params["generator"], "batch_stats": updated["batch_stats"]["generator"]}
+    z = jax.random.normal(KEY, (6, 3))
+    for train in (False, True):
+        all_rows, first = (
+            IMAGES.generator.apply(generator, rows, (4, 4, 1), train, mutable=["batch_stats"])[0]
+            for rows in (z, z[:3])
+        )
+        apart = np.abs(all_rows[:3] - first).max()
+        assert apart > 1e-3 if train else apart < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(16, 3), (4, 2, 5, 3)])
+def test_batch_norm_is_that_of_the_library(shape):
+    """Values in training and after it, and the running statistics in between."""
+    x = 3 * jax.random.normal(KEY, shape) + 2
+    ours, theirs = BatchNorm(decay=0.8), nn.BatchNorm(momentum=0.8, epsilon=EPSILON)
+    variables = {
+        "params": {"scale": jnp.array([1.0, 2.0, -1.0]), "bias": jnp.array([0.0, 1.0, 2.0])},
+        "batch_stats": {"mean": jnp.array([0.0, 1.0, 2.0]), "var": jnp.array([1.0, 2.0, 3.0])},
+    }
+    for train in (True, False):
+        found = ours.apply(variables, x, train, mutable=["batch_stats"])
+        expected = theirs.apply(variables, x, not train, mutable=["batch_stats"])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), found, expected)
+    alone = BatchNorm(decay=None).apply({"params": variables["params"]}, x, train=True)
+    np.testing.assert_allclose(alone, ours.apply(variables, x, True, mutable="batch_stats")[0])
+
+
+def test_samples_are_events():
+    """Integers within the levels, reals as they are; at temperature 0 all are G(0)."""
+    for model, kind in ((IMAGES, jnp.integer), (POINTS, jnp.floating)):
+        pure, variables = build(model)
+        sample = jax.jit(pure.sample, static_argnums=2)
+        x = np.asarray(sample(variables, KEY, 9))
+        assert x.shape == (9, *model.event.shape)
+        assert jnp.issubdtype(x.dtype, kind)
+        assert model.event.refusal(x) is None
+        assert len(np.unique(x.reshape(9, -1), axis=0)) > 1
+        still = np.asarray(sample(variables, KEY, 9, None, 0.0))
+        np.testing.assert_allclose(still, still[:1].repeat(9, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_scaling_there_and_back(levels):
+    x = jnp.arange(levels)
+    np.testing.assert_array_equal(from_symmetric(to_symmetric(x, levels), levels), x)
+    np.testing.assert_array_equal(from_symmetric(jnp.array([-2.0, 2.0]), levels), [0, levels - 1])
+
+
+def test_the_value_at_the_best_discriminator():
+    """V(D*) = 2 JSD(p, q) - log 4 by quadrature; D trained on the model's loss stays below it and comes close.
+
+    The generator is linear and stays as it is: its q = N(b, W^T W) is known.
+    """
+    W, b = np.array([[1.0, 0.5], [0.0, 0.7]]), np.array([0.5, 0.0])
+    ends = np.array([[-1.5, 0.0], [1.5, 0.0]])
+    side = np.linspace(-8, 8, 81)
+    x, cell = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2), (side[1] - side[0]) ** 2
+    log_p = np.logaddexp(*(stats.multivariate_normal(end).logpdf(x) for end in ends)) - np.log(2)
+    log_q = stats.multivariate_normal(b, W.T @ W).logpdf(x)
+    p, q, ratio = map(jnp.float32, (np.exp(log_p) * cell, np.exp(log_q) * cell, log_p - log_q))
+    np.testing.assert_allclose([p.sum(), q.sum()], 1, rtol=1e-5)
+    at = jax.jit(game.value)
+    best, divergence = at(ratio, ratio, p, q), jax.jit(game.jensen_shannon)(p, q)
+    assert 0.05 < divergence < 0.6
+    np.testing.assert_allclose(best, 2 * divergence - np.log(4), rtol=1e-5)
+    for wrong in (0.9, 1.1):
+        assert at(wrong * ratio, wrong * ratio, p, q) < best
+
+    model = GAN(points(), 2, DenseGenerator(()), DenseDiscriminator((32,)))
+    pure = functional(model)
+    params = jax.jit(pure.init)(KEY, jnp.zeros((2, 2)))["params"]
+    linear = {"Dense_0": jax.tree.map(jnp.float32, {"kernel": W, "bias": b})}
+    params = {**params, "generator": linear}
+    players = Groups(("generator", "discriminator"), (Adam(0.0), Adam(1e-2))).build()
+
+    @jax.jit
+    def on_grid(params):
+        logits = model.discriminator.apply({"params": params["discriminator"]}, jnp.float32(x))
+        return game.value(logits, logits, p, q)
+
+    def step(t, carry):
+        params, state = carry
+        key = fold_in(KEY, t)
+        centre = jax.random.choice(fold_in(key, "end"), jnp.float32(ends), (256,))
+        data = centre + jax.random.normal(fold_in(key, "data"), (256, 2))
+        grads = jax.grad(lambda p: pure.loss({"params": p}, data, key)[0])(params)
+        updates, state = players.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    fit = jax.jit(lambda params: jax.lax.fori_loop(0, 400, step, (params, players.init(params)))[0])
+    trained = fit(params)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, trained["generator"], params["generator"]))
+    assert on_grid(params) < on_grid(trained) < best
+    assert best - on_grid(trained) < 0.02
+
+
+def test_jensen_shannon_at_its_ends():
+    p, q = jnp.array([0.25, 0.75, 0.0]), jnp.array([0.0, 0.0, 1.0])
+    assert game.jensen_shannon(p, p) == 0
+    np.testing.assert_allclose(game.jensen_shannon(p, q), np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (GAN(points(), **NETWORKS), "images whose sides 4 divides"),
+        (GAN(image(6, 8), **NETWORKS), "images whose sides 4 divides"),
+        (GAN(image(8, 8), generator=ConvGenerator(())), "at least one layer"),
+        (GAN(points(), latent=0), "latent must be at least 1"),
+    ],
+)
+def test_impossible_sizes_are_refused(model, sentence):
+    x = jnp.zeros((2, *model.event.shape))
+    with pytest.raises(InputError, match=sentence):
+        jax.eval_shape(functional(model).init, KEY, x)
+
+
+def test_there_is_no_likelihood():
+    pure, variables = build(POINTS)
+    with pytest.raises(InputError, match="a gan has no likelihood"):
+        pure.log_prob(variables, jnp.zeros((2, 2)))
