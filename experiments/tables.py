@@ -30,13 +30,15 @@ ZOO: record.Columns = {
     "64 samples": lambda row: f"{row['sample_seconds']:.3f} s, {row['sample_cost']:.1f} log p",
     "training": lambda row: f"{row['seconds']:.0f} s",
 }
+DISTANCES = """Distances between as many samples as examples, on features of a classifier trained here (its weights'
+hash in brackets): no FID or KID, and comparable only between rows of one classifier and one number of samples."""
 HEADER = "| system | data | bits/dim | nats | value | certified | file | parameters | training |"
 
 
 def table() -> str:
     """One row a result file, best first within a data set."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    results = [result for result in results if "bits_per_dim" in result]
+    results = [result for result in results if result.get("bits_per_dim") is not None]
     results.sort(key=lambda result: (result["dataset"], result["bits_per_dim"]))
     lines = [HEADER, "|" + " --- |" * HEADER.count(" | ") + " --- |"]
     for result in results:
@@ -54,6 +56,31 @@ def table() -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def distances() -> str:
+    """One row a result file with distances, nearest first within a data set; nothing where there is none."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    results = [result for result in results if result.get("distances")]
+    results.sort(key=lambda result: (result["dataset"], result["distances"]["kernel"]))
+    if not results:
+        return ""
+    header = "| system | data | Frechet | of training examples | kernel | of training examples | features |"
+    lines = [header, "|" + " --- |" * 7]
+    for result in results:
+        found = result["distances"]
+        both = found, found["train"]
+        kernels = [f"{one['kernel']:.4f} ± {one['kernel_stderr']:.4f}" for one in both]
+        cells = (
+            f"`{result['system']}`",
+            f"{result['dataset']} {result['split']} ({found['examples']:,})",
+            f"{both[0]['frechet']:.3f}",
+            f"{both[1]['frechet']:.3f}",
+            *kernels,
+            f"{found['features']} ({found['classifier'][:8]})",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([DISTANCES, "", *lines, "", ""])
 
 
 def file_cell(file: dict[str, Any] | None) -> str:
@@ -153,7 +180,7 @@ those of the first seed. `log p`: how many evaluations of the same images' log p
 
 {zoo()}
 
-Cost of a sample in parallel forward passes of the same batch (`gen-jax bench sampling`):
+{distances()}Cost of a sample in parallel forward passes of the same batch (`gen-jax bench sampling`):
 
 {bench("sampling", sampling.COLUMNS)}
 

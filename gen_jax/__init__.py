@@ -10,6 +10,7 @@ _NAMES = {
     "Autoencoder": "gen_jax.models.latent.autoencoder",
     "Bernoulli": "gen_jax.heads",
     "Categorical": "gen_jax.heads",
+    "Classifier": "gen_jax.models.discriminative.classifier",
     "DDPM": "gen_jax.models.diffusion.ddpm",
     "Density": "gen_jax.density",
     "Event": "gen_jax.typing",

@@ -18,10 +18,10 @@ PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 FIELDS = """
     system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws protocol certified
-    file_bytes file weights_bytes parameters forward_passes seed steps seconds device cpu threads devices parallel
-    versions git dirty config
+    file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu threads devices
+    parallel versions git dirty config
 """.split()  # noqa: SIM905  a list to read
-LATER = ("file", "devices", "parallel")  # older files are of one device under jit
+LATER = ("file", "distances", "devices", "parallel")  # older files are of one device under jit
 
 
 def test_the_python_runs(capsys):

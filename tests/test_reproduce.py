@@ -117,6 +117,7 @@ def test_the_same_source_gives_the_same_bits(gated, again):
         "certified",
         "file_bytes",
         "file",
+        "distances",
         "forward_passes",
         "seconds",
         "versions",

@@ -20,7 +20,7 @@ def add(commands: Subparsers) -> None:
     evaluate = command(
         commands,
         "evaluate",
-        "bits/dim of the best checkpoint over a whole split.",
+        "bits/dim of the best checkpoint over a whole split, or distances of samples from it.",
         "gen-jax evaluate runs/gated_pixel_cnn_digits --split test",
         run=_evaluate,
     )
@@ -38,6 +38,12 @@ def add(commands: Subparsers) -> None:
     evaluate.add_argument("--limit", type=positive, help="only the first N examples")
     evaluate.add_argument(
         "--compress", type=positive, metavar="N", help="also note what the first N take as a file"
+    )
+    evaluate.add_argument(
+        "--distances",
+        type=Path,
+        metavar="CLASSIFIER",
+        help="also compare samples with the examples, on features of the classifier trained in this folder",
     )
     data_dir(evaluate)
 
@@ -86,7 +92,7 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import certificate, file_size, results
+    from gen_jax.evaluate import catalogue, certificate, distances, file_size, results
     from gen_jax.evaluate.run import load_run
     from gen_jax.train.loop import judged_split
     from gen_jax.train.workdir import write_atomically
@@ -94,15 +100,22 @@ def _evaluate(args: argparse.Namespace) -> None:
     runtime.set_up()
     run = load_run(args.workdir).under(args.data, args.draws)
     split = judged_split(run.experiment, args.data_dir, args.split)
-    result = run.likelihoods()(run.variables, split, args.limit)
+    result = distance = None
+    if args.distances:
+        distance = distances.measure(
+            run, split, load_run(args.distances), args.limit, args.data_dir
+        )
+    if run.experiment.model.kind != "none" or not args.distances:
+        result = run.likelihoods()(run.variables, split, args.limit)
     file = file_size.measure(run, split, args.compress) if args.compress else None
-    record = results.record(run, split, result, file)
+    record = results.record(run, split, result, file, distance)
     if args.limit is None and args.split in (None, "test"):
         write_atomically(run.workdir.result, results.dumps(record))
     certified = certificate.standing(run.workdir, run.variables).sentence
-    what = f"{record['system']} on {split.dataset} {split.split}: {result}"
-    count, seconds = len(result.per_example), record["seconds"]
+    what = f"{record['system']} on {split.dataset} {split.split}: {result or 'no bits/dim'}"
+    count, seconds = record["num_examples"], record["seconds"]
     lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}"]
+    lines += [catalogue.distances(record)] if distance else []
     say(args, record, "\n".join(lines + ([file_size.sentence(file)] if file else [])))
 
 

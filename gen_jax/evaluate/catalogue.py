@@ -50,11 +50,25 @@ def configs() -> list[dict[str, Any]]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """One result in one phrase, with its sign."""
+    """One result in one phrase, with its sign; its distances where it has no bits/dim."""
+    if result["bits_per_dim"] is None:
+        return distances(result)
     sign = SIGN[result["value"]]
     return (
         f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim ({sign}{result['nats']:.2f} nats),"
         f" {result['value']}, {result['num_examples']} examples of {result['dataset']} {result['split']}"
+    )
+
+
+def distances(result: dict[str, Any]) -> str:
+    """Both distances of a result, each beside that of training examples, and on whose features."""
+    found = result["distances"]
+    frechet, kernel, stderr = (found[name] for name in ("frechet", "kernel", "kernel_stderr"))
+    train = found["train"]
+    return (
+        f"Frechet distance {frechet:.3f} (of training examples {train['frechet']:.3f}), kernel distance {kernel:.4f} ±"
+        f" {stderr:.4f} ({train['kernel']:.4f} ± {train['kernel_stderr']:.4f}), on {found['features']} features,"
+        f" {found['samples']:,} samples against {found['examples']:,} of {result['dataset']} {result['split']}"
     )
 
 

@@ -71,7 +71,8 @@ class Likelihoods:
         kind = model.model.kind
         if kind == "none":
             raise InputError(
-                f"{type(model.model).__name__} has no likelihood: there is no bits/dim to evaluate"
+                f"{type(model.model).__name__} has no likelihood: there is no bits/dim to evaluate;"
+                " --distances compares samples with the data"
             )
         self.model, self.mesh = model, mesh
         self.batch_size = batch_size

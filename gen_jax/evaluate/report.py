@@ -13,7 +13,7 @@ from gen_jax.data.prepared import Split
 from gen_jax.density import Curved
 from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate, draw, source
-from gen_jax.evaluate.catalogue import summary
+from gen_jax.evaluate.catalogue import distances, summary
 from gen_jax.evaluate.results import protocol
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import read
@@ -70,8 +70,15 @@ def _number(run: Run) -> str:
     facts = f"{result['parameters']:,} parameters, {result['seconds']:.0f} s of training on {result['cpu']}"
     return (
         f"<p class='number'>{markup.escape(summary(result))}</p><p>{markup.escape(result['protocol'])}.<br>"
-        f"{markup.escape(facts)}.</p>{_certificate(run, result)}"
+        f"{markup.escape(facts)}.</p>{_distances(result)}{_certificate(run, result)}"
     )
+
+
+def _distances(result: dict[str, Any]) -> str:
+    """A paragraph beside a bits/dim; without one the distances are the number already."""
+    if result["bits_per_dim"] is None or not result.get("distances"):
+        return ""
+    return f"<p>{markup.escape(distances(result))}.</p>"
 
 
 def _certificate(run: Run, result: dict[str, Any]) -> str:
@@ -90,21 +97,24 @@ def _curves(run: Run) -> str:
     rows = run.workdir.metrics_rows()
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
+    bits = any("bits_per_dim" in row for row in rows)
+    names = ["bits_per_dim"] if bits else _losses(rows)
     for split, style in (
         ("train", {"lw": 0.8, "alpha": 0.7}),
         ("validation", {"marker": "o", "ms": 3}),
     ):
-        points = [
-            (row["step"], row["bits_per_dim"])
-            for row in rows
-            if row["split"] == split and "bits_per_dim" in row
-        ]
-        if points:
-            left.plot(*zip(*points, strict=True), label=split, **style)
+        for name in names:
+            points = [
+                (row["step"], row[name]) for row in rows if row["split"] == split and name in row
+            ]
+            label = split if bits else f"{name.replace('_', ' ')}, {split}"
+            if points:
+                left.plot(*zip(*points, strict=True), label=label, **style)
     if left.lines:
         left.legend()
-    _fit_to_the_end(left, rows)
-    left.set(xlabel="step", ylabel="bits/dim")
+    if bits:
+        _fit_to_the_end(left, rows)
+    left.set(xlabel="step", ylabel="bits/dim" if bits else "loss")
     for name in ("grad_norm", "update_norm"):
         points = [(row["step"], row[name]) for row in rows if row.get(name)]
         if points:
@@ -113,6 +123,12 @@ def _curves(run: Run) -> str:
             right.legend()
     right.set(xlabel="step", ylabel="norm")
     return plot(figure)
+
+
+def _losses(rows: list[dict[str, Any]]) -> list[str]:
+    """The terms of the loss where it has several with that name, else itself."""
+    names = {name for row in rows for name in row if name.endswith("loss")}
+    return sorted(names - {"loss"}) or ["loss"]
 
 
 def _fit_to_the_end(axes: Any, rows: list[dict[str, Any]]) -> None:

@@ -37,6 +37,8 @@ def reproduce(
     """
     recorded = load(path)
     experiment = _experiment(path, recorded)
+    if experiment.model.kind == "none":
+        raise InputError(f"{path} is of {experiment.system}, which has no likelihood to find again")
     why, now = reasons(recorded), conditions(recorded["parallel"], first_stage.load(experiment))
     split = judged_split(experiment, data_dir, recorded["split"])
     try:

@@ -17,20 +17,25 @@ from gen_jax.typing import Variables
 
 FIELDS = """
     system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws protocol certified
-    file_bytes file weights_bytes parameters forward_passes seed steps seconds device cpu threads devices parallel
-    versions git dirty config
+    file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu threads devices
+    parallel versions git dirty config
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # of what config.json says of the training
 # What files that lack these fields were made with.
-BEFORE_RECORDED = {"file": None, "devices": 1, "parallel": "jit"}
+BEFORE_RECORDED = {"file": None, "distances": None, "devices": 1, "parallel": "jit"}
 
 
 def record(
-    run: Run, split: Split, result: Result, file: dict[str, Any] | None = None
+    run: Run,
+    split: Split,
+    result: Result | None,
+    file: dict[str, Any] | None = None,
+    distances: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All fields of a result file: nats an example, bits_per_dim and its stderr; seconds and machine of training.
 
-    `file` is what `file_size.measure` found for the first examples of the split. `dirty`: the source had changes, or
+    `result` is None where there is no likelihood: its fields are null then. `file` is what `file_size.measure` found
+    for the first examples of the split, `distances` what `distances.measure` found. `dirty`: the source had changes, or
     the run began with another source or other packages than it was evaluated with.
     """
     experiment, revision, digest = run.experiment, source.revision(), source.digest()
@@ -40,14 +45,17 @@ def record(
         revision["dirty"] = True
     found = {
         **stated(experiment, split, run.variables),
-        "num_examples": len(result.per_example),
-        "nats": result.nats,
-        "bits_per_dim": result.bits_per_dim,
-        "stderr": None if math.isnan(result.stderr) else result.stderr,
+        "num_examples": (distances or {}).get("examples")
+        if result is None
+        else len(result.per_example),
+        "nats": None if result is None else result.nats,
+        "bits_per_dim": None if result is None else result.bits_per_dim,
+        "stderr": None if result is None or math.isnan(result.stderr) else result.stderr,
         "protocol": protocol(experiment, run.step),
         "certified": certificate.standing(run.workdir, run.variables).state == "certified",
         "file_bytes": file and file["bytes"],
         "file": file,
+        "distances": distances,
         "forward_passes": None,
         "seconds": round(seconds, 1),
         **{name: trained_on[name] for name in ON},
@@ -68,7 +76,7 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
         "split": split.split,
         "num_examples": len(split),
         "kind": model.kind,
-        "value": model.value,
+        "value": None if model.kind == "none" else model.value,
         "draws": experiment.evaluate.draws if takes_draws(model) else None,
         "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
         "parameters": num_parameters(model, variables),
@@ -84,6 +92,8 @@ def protocol(experiment: Experiment, step: int | str) -> str:
     examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
     weights = f"averaged weights (decay {experiment.ema}) of step {step}"
     selection = f"best on {examples}validation every {evaluate.every} steps"
+    if experiment.model.kind == "none":
+        selection = "the last"
     precision = f"compute {dtype}, matmul precision highest"
     said = f"{weights}, {selection}; {precision}; batch {evaluate.batch_size}, every example once"
     if evaluate.data not in (None, experiment.data):

@@ -1,0 +1,1 @@
+"""Models of the label given the example, whose features distances are taken on."""

@@ -1,0 +1,95 @@
+"""Classifier: log p(label | x) by a small convolutional network; its last hidden layer is what distances are taken on.
+
+No distribution of x. Trained by the one train loop, so that a distance on its features needs no network of others
+(`evaluate/distances.py`).
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+from gen_jax.density import Codec, Kind, Value
+from gen_jax.errors import InputError
+from gen_jax.nn.encoders import ConvEncoder
+from gen_jax.ops.scaling import to_symmetric
+from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
+
+
+class Classifier(nn.Module):
+    """Images of integers, as reals in [-1, 1] inside; dropout before both dense layers."""
+
+    event: Event
+    num_classes: int
+    encoder: ConvEncoder = ConvEncoder()
+    hidden: int = 64
+    dropout: float = 0.5
+
+    kind: ClassVar[Kind] = "none"
+    value: ClassVar[Value] = "exact"
+    codec: ClassVar[Codec] = "none"
+
+    def setup(self):
+        """Declare the dense layers; InputError on events that are no images of integers."""
+        if len(self.event.shape) != 3 or self.event.levels is None:
+            raise InputError(f"classifier is for images of integers, not for {self.event}")
+        if self.num_classes < 2 or self.hidden < 1:
+            raise InputError("classifier needs at least two classes and one hidden unit")
+        self.layer = nn.Dense(self.hidden)
+        self.logits = nn.Dense(self.num_classes)
+        self.drop = nn.Dropout(self.dropout)
+
+    def embed(self, x: Num[Array, "B H W C"], train: bool = False) -> Float[Array, "B F"]:
+        """The features: the last hidden layer."""
+        x = self.encoder(to_symmetric(x, self.event.levels or 2))
+        return nn.tanh(self.layer(self.drop(x, deterministic=not train)))
+
+    def log_probs(self, x: Num[Array, "B H W C"], train: bool = False) -> Float[Array, "B K"]:
+        """log p(label | x) of every label."""
+        features = self.drop(self.embed(x, train), deterministic=not train)
+        return jax.nn.log_softmax(self.logits(features))
+
+    def loss(
+        self, x: Num[Array, "B H W C"], key: PRNGKey, cond: Int[Array, " B"] | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """-log p(label | x) of the labels `cond`, nats an example; InputError without them."""
+        del key  # dropout has its own
+        log_probs = self.log_probs(x, train=True)
+        correct, nats = _judged(log_probs, cond)
+        return jnp.mean(nats), {"accuracy": jnp.mean(correct)}
+
+    def log_prob(
+        self, x: Num[Array, "B H W C"], key: PRNGKey | None = None, cond: Array | None = None
+    ) -> Nats:
+        """InputError: there is none."""
+        raise InputError("a classifier has no distribution of images")
+
+    def sample(
+        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+    ) -> Int[Array, "n H W C"]:
+        """InputError: there is nothing to sample."""
+        raise InputError("a classifier has no distribution of images to sample from")
+
+    def measure(
+        self, x: Num[Array, "B H W C"], key: PRNGKey, cond: Int[Array, " B"] | None = None
+    ) -> dict[str, Array]:
+        """Whether the most probable label is right, and -log p of the right one."""
+        del key  # no noise
+        correct, nats = _judged(self.log_probs(x), cond)
+        return {"accuracy": correct, "cross_entropy": nats}
+
+    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
+        """Their means; no findings."""
+        return {name: float(rows.mean()) for name, rows in measured.items()}, {}
+
+
+def _judged(
+    log_probs: Float[Array, "B K"], labels: Int[Array, " B"] | None
+) -> tuple[Float[Array, " B"], Nats]:
+    if labels is None:
+        raise InputError("a classifier needs labels")
+    nats = -jnp.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]
+    return (jnp.argmax(log_probs, axis=-1) == labels).astype(nats.dtype), nats
