@@ -1,6 +1,7 @@
 """Write the result tables of README.md and experiments/results/RESULTS.md from the result files: `make tables`."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,25 @@ TORCH: record.Columns = {
 }
 ZOO: record.Columns = {
     "system": lambda row: f"`{row['system']}`",
-    "bits/dim": lambda row: f"{SIGN[row['value']]}{row['mean']:.4f} ± {row['seed_deviation']:.4f}",
-    "of the examples": lambda row: f"± {row['stderr']:.4f}",
+    "bits/dim": lambda row: (
+        "no likelihood"
+        if row["mean"] is None
+        else f"{SIGN[row['value']]}{row['mean']:.4f} ± {row['seed_deviation']:.4f}"
+    ),
+    "of the examples": lambda row: "-" if row["mean"] is None else f"± {row['stderr']:.4f}",
     "value": lambda row: (
-        row["value"] if row["draws"] is None else f"{row['value']}, {row['draws']:,} draws"
+        row["value"] or "-" if row["draws"] is None else f"{row['value']}, {row['draws']:,} draws"
     ),
     "certified": lambda row: "yes" if row["certified"] else "no",
     "file": lambda row: file_cell(row["file"]),
     "parameters": lambda row: f"{row['parameters']:,}",
-    "64 samples": lambda row: f"{row['sample_seconds']:.3f} s, {row['sample_cost']:.1f} log p",
+    "64 samples": lambda row: (
+        f"{row['sample_seconds']:.3f} s"
+        + ("" if row["sample_cost"] is None else f", {row['sample_cost']:.1f} log p")
+    ),
+    "kernel distance": lambda row: (
+        f"{row['distances']['kernel']:.3f} ± {row['distances']['kernel_stderr']:.3f}"
+    ),
     "training": lambda row: f"{row['seconds']:.0f} s",
 }
 DISTANCES = """Distances between as many samples as examples, on features of a classifier trained here (its weights'
@@ -149,7 +160,7 @@ def zoo() -> str:
     if not path.exists():
         return "not measured yet"
     found = json.loads(path.read_text())
-    rows = sorted(found["rows"], key=lambda row: row["mean"])
+    rows = sorted(found["rows"], key=lambda row: row["mean"] or math.inf)
     lines = record.table(ZOO, rows)
     counts = f"{found['num_examples']} test examples, seeds {', '.join(map(str, found['seeds']))}"
     return f"{lines}\n\n{counts}, {hardware(found)}."
@@ -175,8 +186,9 @@ compressed without loss, header included and weights not, beside the smaller of 
 {table()}
 
 The zoo (`make zoo`): every image system on digits, selected on validation, three seeds. ± after bits/dim is the
-deviation of one seed, `of the examples` the standard error of the test split; certificate, file and cost of samples are
-those of the first seed. `log p`: how many evaluations of the same images' log p, one draw each, 64 samples cost.
+deviation of one seed, `of the examples` the standard error of the test split; certificate, file, cost of samples and
+kernel distance are those of the first seed. `log p`: how many evaluations of the same images' log p, one draw each, 64
+samples cost. `kernel distance`: of as many samples as there are test images from these, on features of a classifier.
 
 {zoo()}
 

@@ -1,6 +1,7 @@
 """Every image system on digits by one protocol, three seeds each: `make zoo`, some hours on 2 CPU cores.
 
-A run lies in runs/zoo/CONFIG_SEED. What is finished there is read, what is begun goes on. When all are finished,
+Samples are compared with test images on features of a classifier that is trained first. A run lies in
+runs/zoo/CONFIG_SEED. What is finished there is read, what is begun goes on. When all are finished,
 experiments/results/zoo_digits.json holds their numbers and `make tables` writes them into RESULTS.md.
 """
 
@@ -16,13 +17,13 @@ import jax
 from gen_jax import InputError, runtime
 from gen_jax.bench import timing
 from gen_jax.density import fold_in
-from gen_jax.evaluate import certify, draw, file_size, results, seeds
+from gen_jax.evaluate import certify, distances, draw, file_size, results, seeds
 from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
-from gen_jax.evaluate.run import Run
+from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import load_config
 from gen_jax.train import sharding
-from gen_jax.train.loop import load_split
-from gen_jax.train.workdir import write_atomically
+from gen_jax.train.loop import load_split, train
+from gen_jax.train.workdir import WorkDir, write_atomically
 
 # A config of experiments/configs and what is changed of it: budgets of about two minutes on 2 cores.
 SYSTEMS: dict[str, tuple[str, ...]] = {
@@ -36,6 +37,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "iwae": (),
     "pixel_vae": (),
     "ddpm": (),
+    "gan": (),
     "vq_vae": (),
     "vq_vae_prior": ("first_stage={runs}/vq_vae_{seed}",),
 }
@@ -67,6 +69,7 @@ def zoo(
 ) -> Path:
     """All systems and seeds; returns the JSON file."""
     rows, records = [], []
+    classifier = trained_classifier(runs, overrides, data_dir)
     for system in systems:
         done = []
         for seed in SEEDS:
@@ -75,7 +78,7 @@ def zoo(
             experiment = load_config(CONFIGS / f"{system}_digits.py", changes)
             print(f"{system} on digits, seed {seed}", file=sys.stderr)
             folder, thorough = runs / f"{system}_{seed}", seed == SEEDS[0]
-            judged = partial(judge, thorough=thorough, data_dir=data_dir)
+            judged = partial(judge, classifier=classifier if thorough else None, data_dir=data_dir)
             done.append(seeds.finished(experiment, folder, judged, data_dir))
         records += done
         first = {name: done[0][name] for name in ("kind", "value", "draws", "steps", *FIRST)}
@@ -87,41 +90,49 @@ def zoo(
     return path
 
 
-FIRST = ("certified", "file", "sample_seconds", "sample_cost")
+FIRST = ("certified", "file", "distances", "sample_seconds", "sample_cost")
 
 
-def judge(run: Run, thorough: bool, data_dir: Path | None) -> dict[str, Any]:
-    """The test number; of the first seed also certificate, size of the test split as a file and cost of samples."""
-    test, file, cost = load_split(run.experiment, "test", data_dir), None, {}
-    if thorough:
+def trained_classifier(runs: Path, overrides: Sequence[str], data_dir: Path | None) -> Run:
+    """The classifier of digits, trained where it is not there."""
+    folder = runs / "classifier"
+    train(load_config(CONFIGS / "classifier_digits.py", overrides), WorkDir(folder), data_dir)
+    return load_run(folder)
+
+
+def judge(run: Run, classifier: Run | None, data_dir: Path | None) -> dict[str, Any]:
+    """The test number; under a classifier also certificate, test split as a file, distances and cost of samples."""
+    test, model, found = load_split(run.experiment, "test", data_dir), run.experiment.model, {}
+    file = distance = result = None
+    if classifier is not None:
+        file = file_size.measure(run, test, len(test)) if model.codec != "none" else None
+        distance = distances.measure(run, test, classifier, data_dir=data_dir)
+        found = sampling_cost(run)
+    if model.kind != "none":
+        result = run.likelihoods()(run.variables, test)
+    if classifier is not None and model.kind != "none":
         validation = load_split(run.experiment, "validation", data_dir)
-        found = certify.certify(run, validation, LAW_EXAMPLES)
-        write_atomically(run.workdir.certificate, results.dumps(found))
-        if run.experiment.model.codec != "none":
-            file = file_size.measure(run, test, len(test))
-        cost = sampling_cost(run)
-    record = results.record(run, test, run.likelihoods()(run.variables, test), file)
-    return {**record, "selected_step": run.step, **cost}
+        laws = certify.certify(run, validation, LAW_EXAMPLES)
+        write_atomically(run.workdir.certificate, results.dumps(laws))
+    record = results.record(run, test, result, file, distance)
+    return {**record, "selected_step": run.step, **found}
 
 
-def sampling_cost(run: Run) -> dict[str, float]:
-    """Seconds of drawing 64 images, and how many evaluations of their log p, one draw each, take as long."""
+def sampling_cost(run: Run) -> dict[str, Any]:
+    """Seconds of drawing 64 images, and how many evaluations of their log p, one draw each, take as long (or None)."""
     model, key = run.model, fold_in(jax.random.key(0), "cost")
     sampler, variables = draw.sampler(model, run.mesh), run.variables
     labels = draw.labels_for(run, DRAWN, None)
     cond = None if labels is None else sharding.put_rows(labels, run.mesh)
-    x = sampler(variables, key, DRAWN, cond, 1.0)
-    log_prob = jax.jit(model.log_prob)
-    found = timing.turns(
-        {
-            "sample": lambda: sampler(variables, key, DRAWN, cond, 1.0),
-            "log_prob": lambda: log_prob(variables, x, key, cond),
-        }
-    )
-    return {
-        **timing.summary("sample_seconds", found["sample"]),
-        **timing.summary("sample_cost", timing.ratios(found["sample"], found["log_prob"])),
-    }
+    programs = {"sample": lambda: sampler(variables, key, DRAWN, cond, 1.0)}
+    if run.experiment.model.kind != "none":
+        x, log_prob = programs["sample"](), jax.jit(model.log_prob)
+        programs["log_prob"] = lambda: log_prob(variables, x, key, cond)
+    found = timing.turns(programs)
+    cost = {"sample_cost": None}
+    if "log_prob" in found:
+        cost = timing.summary("sample_cost", timing.ratios(found["sample"], found["log_prob"]))
+    return {**timing.summary("sample_seconds", found["sample"]), **cost}
 
 
 if __name__ == "__main__":

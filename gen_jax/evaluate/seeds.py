@@ -33,13 +33,17 @@ def finished(
 
 
 def over(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """bits/dim at each seed; `seed_deviation` is that of a single seed, `stderr` that of the examples of the first."""
+    """bits/dim at each seed; `seed_deviation` is that of a single seed, `stderr` that of the examples of the first.
+
+    All of them None where there is no likelihood.
+    """
     values = [record["bits_per_dim"] for record in records]
+    none = values[0] is None
     return {
         "parameters": one({record["parameters"] for record in records}),
-        "bits_per_dim": values,
-        "mean": float(np.mean(values)),
-        "seed_deviation": float(np.std(values, ddof=1)),
+        "bits_per_dim": None if none else values,
+        "mean": None if none else float(np.mean(values)),
+        "seed_deviation": None if none else float(np.std(values, ddof=1)),
         "stderr": records[0]["stderr"],
         "selected_steps": [record["selected_step"] for record in records],
         "seconds": round(float(np.mean([record["seconds"] for record in records])), 1),
