@@ -30,11 +30,16 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     args.typed = shlex.join(["gen-jax", *(sys.argv[1:] if argv is None else argv)])
     try:
-        return args.run(args) or 0
+        status = args.run(args) or 0
+        sys.stdout.flush()
+        return status
     except SaveError as error:
         _leave(str(error))
     except InputError as error:
         return _fail(str(error), INPUT_STATUS)
+    except BrokenPipeError:  # the reader has seen enough, as in `gen-jax list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE_STATUS
     except OSError as error:
         if error.errno not in (
             errno.ENOSPC,

@@ -66,3 +66,12 @@ def test_list_names_systems_and_configs_without_jax(helps):
     mnist = configs["experiments/configs/gated_pixel_cnn_binarized_mnist.py"]
     assert mnist["published"].startswith("81.30 nats")
     assert mnist["is"] == "Gated PixelCNN on fixed-binarised MNIST (28x28, 2 levels)."
+
+
+def test_a_reader_who_leaves_costs_nothing():
+    """As in `gen-jax list | head`: no traceback."""
+    command = [sys.executable, "-m", "gen_jax", "list"]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    assert program.wait() == 1
