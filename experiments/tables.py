@@ -43,7 +43,8 @@ ZOO: record.Columns = {
 }
 DISTANCES = """Distances between as many samples as examples, on features of a classifier trained here (its weights'
 hash in brackets): no FID or KID, and comparable only between rows of one classifier and one number of samples."""
-HEADER = "| system | data | bits/dim | nats | value | certified | file | parameters | training |"
+UNIT = "bits/dim"
+HEADER = f"| system | data | {UNIT} | nats | value | certified | file | parameters | training |"
 
 
 def table() -> str:
@@ -57,7 +58,7 @@ def table() -> str:
         cells = (
             f"`{result['system']}`",
             f"{result['dataset']} {result['split']} ({result['num_examples']:,})",
-            f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f}",
+            f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f}{of(result)}",
             f"{sign}{result['nats']:.2f}",
             result["value"],
             "yes" if result["certified"] else "no",
@@ -67,6 +68,12 @@ def table() -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def of(result: dict[str, Any]) -> str:
+    """The unit, where it is not that of the column."""
+    unit = result.get("unit", UNIT)
+    return "" if unit == UNIT else f" {unit}"
 
 
 def distances() -> str:

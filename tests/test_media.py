@@ -132,15 +132,24 @@ def test_arrays_are_numbers(bits, tmp_path):
     assert f"--out needs a name that ends in .npz, not {tmp_path}/a.png" in err
 
 
-def test_the_report_shows_them(words, bits, data, tmp_path):
+def test_the_report_shows_them_and_their_unit(words, bits, data, tmp_path):
     out = tmp_path / "x.html"
+    assert "bits/dim (" in succeed("evaluate", bits, "--data-dir", data)
+    printed = succeed("evaluate", words, "--data-dir", data, "--compress", 3)
+    assert "bits/dim" not in printed
+    record = json.loads((words / "result.json").read_text())
+    number = f"{record['bits_per_dim']:.4f} ± {record['stderr']:.4f} bits/character ("
+    assert number in printed
     succeed("report", words, bits, "--out", out, "--data-dir", data)
     page = out.read_text()
+    assert number in page
     of_words, of_bits = page.split("<h1>independent on bits</h1>")
     shown = re.findall(
         r"1 draw, seed 0, temperature ([\d.]+)\.</p><pre[^>]*>(.*?)</pre>", of_words, re.DOTALL
     )
     assert [temperature for temperature, _ in shown] == ["1", "0.7"]
+    assert "bits/dim (" in of_bits
+    assert "bits/dim" not in of_words.partition("<h1>")[2]
     medium, run = medium_of(load_run(words)), load_run(words)
     assert medium.text(draw.sample(run, 1)) == shown[0][1].replace("&lt;", "<").replace(
         "&amp;", "&"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -17,11 +18,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 FIELDS = """
-    system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws protocol certified
+    system dataset dataset_version split num_examples nats bits_per_dim unit stderr kind value draws protocol certified
     file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu threads devices
     parallel versions git dirty config
 """.split()  # noqa: SIM905  a list to read
-LATER = ("file", "distances", "devices", "parallel")  # older files are of one device under jit
+LATER = (
+    "unit",
+    "file",
+    "distances",
+    "devices",
+    "parallel",
+)  # older files are of one device under jit
 
 
 def test_the_python_runs(capsys):
@@ -61,6 +68,12 @@ def test_the_page_about_data_names_every_set():
         assert "x".join(map(str, info.features["image"].shape)) == shape
     prepared = [line.split() for line in commands_of(page)]
     assert {words[2] for words in prepared if words[1] == "prepare"} <= BUILDERS.keys()
+
+
+def test_the_table_names_a_unit_that_is_not_its_columns():
+    of = runpy.run_path(str(ROOT / "experiments" / "tables.py"), run_name="tables")["of"]
+    assert of({"unit": "bits/character"}) == " bits/character"
+    assert of({"unit": "bits/dim"}) == of({}) == ""
 
 
 def test_result_files_hold_every_field():

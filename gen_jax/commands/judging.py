@@ -116,7 +116,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     count, seconds = record["num_examples"], record["seconds"]
     lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}"]
     lines += [catalogue.distances(record)] if distance else []
-    say(args, record, "\n".join(lines + ([file_size.sentence(file)] if file else [])))
+    lines += [file_size.sentence(file, split.unit)] if file else []
+    say(args, record, "\n".join(lines))
 
 
 def _certify(args: argparse.Namespace) -> int:

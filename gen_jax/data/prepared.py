@@ -50,6 +50,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def unit(self) -> str:
+        """Of its numbers."""
+        return unit_of(self.presentation)
+
+
+def unit_of(presentation: Mapping[str, Any]) -> str:
+    """bits/dim, or per what a data set calls its dimensions, such as a character."""
+    return f"bits/{presentation.get('unit', 'dim')}"
+
 
 def default_data_dir() -> Path:
     """`$TFDS_DATA_DIR`, else `~/tensorflow_datasets`: where every TFDS user keeps data."""

@@ -53,9 +53,9 @@ def summary(result: dict[str, Any]) -> str:
     """One result in one phrase, with its sign; its distances where it has no bits/dim."""
     if result["bits_per_dim"] is None:
         return distances(result)
-    sign = SIGN[result["value"]]
+    sign, unit = SIGN[result["value"]], result.get("unit", "bits/dim")
     return (
-        f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim ({sign}{result['nats']:.2f} nats),"
+        f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} {unit} ({sign}{result['nats']:.2f} nats),"
         f" {result['value']}, {result['num_examples']} examples of {result['dataset']} {result['split']}"
     )
 

@@ -40,11 +40,11 @@ def measure(run: Run, split: Split, count: int) -> dict[str, Any]:
     }
 
 
-def sentence(file: dict[str, Any]) -> str:
+def sentence(file: dict[str, Any], unit: str) -> str:
     """Bytes of our file, how far they are from the model's own bits, and bytes of the others."""
     names = {"png_bytes": "PNG", "webp_bytes": "WebP", "jpeg_xl_bytes": "JPEG XL"}
     beside = [f"{name} {file[key]:,}" for key, name in names.items() if key in file]
-    bits = f"{file['bits_per_dim']:.4f} bits/dim, {file['overhead']:+.2%} of the model's own"
+    bits = f"{file['bits_per_dim']:.4f} {unit}, {file['overhead']:+.2%} of the model's own"
     words = f"the first {file['examples']:,} as a file: {file['bytes']:,} bytes ({bits}"
     return f"{words}); lossless {', '.join(beside)}" if beside else f"{words})"
 

@@ -30,6 +30,7 @@ class Result:
     event: Event
     value: Value
     draws: int | None = None  # of a value that is made of them
+    unit: str = "bits/dim"
 
     @property
     def nats(self) -> float:
@@ -57,7 +58,7 @@ class Result:
 
     def __str__(self) -> str:
         sign = SIGN[self.value]
-        bits = f"{sign}{self.bits_per_dim:.4f} ± {self.stderr:.4f} bits/dim ({sign}{self.nats:.2f} nats)"
+        bits = f"{sign}{self.bits_per_dim:.4f} ± {self.stderr:.4f} {self.unit} ({sign}{self.nats:.2f} nats)"
         drawn = "" if self.draws is None else f" of {self.draws:,} draw{'s' * (self.draws > 1)}"
         return f"{bits}, {self.value}{drawn}"
 
@@ -95,7 +96,7 @@ class Likelihoods:
             log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
             values.append(-log_prob[counted])
         value = self.model.model.value
-        return Result(np.concatenate(values), split.event, value, self.draws)
+        return Result(np.concatenate(values), split.event, value, self.draws, split.unit)
 
 
 def batches(

@@ -114,7 +114,7 @@ def _curves(run: Run) -> str:
         left.legend()
     if bits:
         _fit_to_the_end(left, rows)
-    left.set(xlabel="step", ylabel="bits/dim" if bits else "loss")
+    left.set(xlabel="step", ylabel=run.unit if bits else "loss")
     for name in ("grad_norm", "update_norm"):
         points = [(row["step"], row[name]) for row in rows if row.get(name)]
         if points:

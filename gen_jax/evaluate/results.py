@@ -16,13 +16,19 @@ from gen_jax.experiment import Experiment, to_tree
 from gen_jax.typing import Variables
 
 FIELDS = """
-    system dataset dataset_version split num_examples nats bits_per_dim stderr kind value draws protocol certified
+    system dataset dataset_version split num_examples nats bits_per_dim unit stderr kind value draws protocol certified
     file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu threads devices
     parallel versions git dirty config
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # of what config.json says of the training
 # What files that lack these fields were made with.
-BEFORE_RECORDED = {"file": None, "distances": None, "devices": 1, "parallel": "jit"}
+BEFORE_RECORDED = {
+    "unit": "bits/dim",
+    "file": None,
+    "distances": None,
+    "devices": 1,
+    "parallel": "jit",
+}
 
 
 def record(
@@ -75,6 +81,7 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
         "dataset_version": split.version,
         "split": split.split,
         "num_examples": len(split),
+        "unit": split.unit,
         "kind": model.kind,
         "value": None if model.kind == "none" else model.value,
         "draws": experiment.evaluate.draws if takes_draws(model) else None,

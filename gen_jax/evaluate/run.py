@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax.data.prepared import Data
+from gen_jax.data.prepared import Data, unit_of
 from gen_jax.density import Functional, functional, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.evaluate import weights
@@ -46,6 +46,11 @@ class Run:
     def presentation(self) -> dict[str, Any]:
         """How the data set's examples are shown."""
         return self.workdir.read().get("presentation", {})
+
+    @property
+    def unit(self) -> str:
+        """Of its numbers."""
+        return unit_of(self.presentation)
 
     def likelihoods(self) -> Likelihoods:
         """The evaluation of a split under the run's protocol."""

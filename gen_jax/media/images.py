@@ -104,7 +104,7 @@ def _file(run: Run, given: Split) -> str:
     found = file_size.measure(run, given, COMPRESSED)
     weights = f"weights of {found['weights_bytes']:,} bytes not included"
     return (
-        f"<p>On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found)};"
+        f"<p>On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found, given.unit)};"
         f" {weights}. PNG and the others have them tiled into one image.</p>"
     )
 

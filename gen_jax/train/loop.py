@@ -101,7 +101,7 @@ def train(
             LOG.info("continuing at step %d of %d", start, experiment.steps)
         # A run may have stopped between two calls of a backend with shorter ones.
         per_call = math.gcd(steps_per_call(experiment), start)
-        unit = "loss" if likelihoods is None else "bits/dim"
+        unit = "loss" if likelihoods is None else split.unit
         with RunLog(workdir, experiment.steps, start, unit) as log:
             saved = start
             running = []  # calls whose metrics are not fetched: device and host work side by side

@@ -143,7 +143,7 @@ def from_text(paths: list[Path], length: int, shares: dict[str, Fraction]) -> Fo
         notes.append(
             f"{split}: bytes {start} to {stop} of the text, of which the last {stop - start - rows.size} are left out"
         )
-    presentation = {"alphabet": alphabet.tolist()}
+    presentation = {"alphabet": alphabet.tolist(), "unit": "character"}
     levels = (len(alphabet), "one for each distinct byte of the text")
     return Found(parts, levels, presentation=presentation, notes=notes, cut=True)
 
