@@ -247,7 +247,11 @@ def test_text(tmp_path, root):
     assert text_of("mine", done.folder, "train") == content[:255]
     assert text_of("mine", done.folder, "validation") == content[259:269]
     assert text_of("mine", done.folder, "test") == content[273:288]
-    assert done.notes[0] == "train: bytes 0 to 259 of the text, of which the last 4 are left out"
+    assert done.notes[0] == "train: bytes 0 to 259 of the text, of which the last 4 fill no window"
+    for split, (start, stop) in {"train": (255, 259), "validation": (269, 273)}.items():
+        whole = load("mine", root, split)
+        assert bytes(whole.presentation["alphabet"][k] for k in whole.rest) == content[start:stop]
+    assert load("mine", root, "test").rest == ()
 
 
 def test_the_command_prints_what_is_there(tmp_path, root):

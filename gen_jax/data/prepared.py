@@ -34,7 +34,8 @@ class Split:
     """All examples of one split, in the order of the original files, with labels where the set has classes.
 
     Where there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and training batches are draws anew.
-    `presentation` says how examples are shown (`gen_jax/media/`), such as the bytes of a text's symbols.
+    `presentation` says how examples are shown (`gen_jax/media/`), such as the bytes of a text's symbols. Examples of a
+    text are windows, one after the other; `rest` is what is left at its end and fills none.
     """
 
     dataset: str
@@ -46,6 +47,7 @@ class Split:
     num_classes: int
     greys: np.ndarray | None = None
     presentation: Mapping[str, Any] = field(default_factory=dict)
+    rest: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -134,7 +136,8 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
     labels = columns["label"].astype(np.int32) if classes else None
     event = Event(x.shape[1:], metadata["levels"])
     version, presentation = str(builder.info.version), metadata.get("presentation", {})
-    return Split(name, version, split, x, labels, event, classes, greys, presentation)
+    rest = tuple(metadata.get("rest", {}).get(split, ()))
+    return Split(name, version, split, x, labels, event, classes, greys, presentation, rest)
 
 
 def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:

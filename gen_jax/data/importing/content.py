@@ -44,7 +44,7 @@ class Part:
 class Found:
     """Splits by name, and what only the format knows: levels and why, class names, how examples are shown.
 
-    `cut`: one file was cut into contiguous splits already.
+    `cut`: one file was cut into contiguous splits already; of a text `rest` is what fills no window at their ends.
     """
 
     parts: dict[str, Part]
@@ -54,6 +54,7 @@ class Found:
     presentation: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     cut: bool = False
+    rest: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Content:
     num_classes: int = 0
     class_names: list[str] = field(default_factory=list)
     presentation: dict[str, Any] = field(default_factory=dict)
+    rest: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -117,6 +117,7 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         found.num_classes or seen,
         found.class_names,
         found.presentation,
+        found.rest,
     )
     return content, notes
 

@@ -126,13 +126,13 @@ def _batch(path: Path) -> tuple[str, int, Path, int]:
 
 
 def from_text(paths: list[Path], length: int, shares: dict[str, Fraction]) -> Found:
-    """Windows (N, L) of each contiguous split; symbol k is the k-th smallest byte of the file."""
+    """Windows (N, L) of each contiguous split, and the symbols after them; symbol k is the k-th smallest byte."""
     path = _only(paths, "text file")
     content = np.fromfile(path, np.uint8)
     alphabet, symbols = np.unique(content, return_inverse=True)
     if len(alphabet) < 2:
         raise InputError(f"{path} holds {len(alphabet)} distinct bytes, a text needs at least 2")
-    parts, notes = {}, []
+    parts, notes, rest = {}, [], {}
     for split, (start, stop) in bounds(len(symbols), shares).items():
         rows = windows(symbols[start:stop].astype(np.uint8), length)
         if not len(rows):
@@ -140,16 +140,17 @@ def from_text(paths: list[Path], length: int, shares: dict[str, Fraction]) -> Fo
                 f"{path}: split {split} has {stop - start} bytes, fewer than a window of {length}"
             )
         parts[split] = Part(rows, [str(path)] * len(rows))
+        rest[split] = symbols[start + rows.size : stop].tolist()
         notes.append(
-            f"{split}: bytes {start} to {stop} of the text, of which the last {stop - start - rows.size} are left out"
+            f"{split}: bytes {start} to {stop} of the text, of which the last {len(rest[split])} fill no window"
         )
     presentation = {"alphabet": alphabet.tolist(), "unit": "character"}
     levels = (len(alphabet), "one for each distinct byte of the text")
-    return Found(parts, levels, presentation=presentation, notes=notes, cut=True)
+    return Found(parts, levels, presentation=presentation, rest=rest, notes=notes, cut=True)
 
 
 def windows(symbols: UInt8[np.ndarray, " N"], length: int) -> UInt8[np.ndarray, "n L"]:
-    """Windows that do not overlap, in order; the ragged rest is left out."""
+    """Windows that do not overlap, in order, without the ragged rest."""
     count = len(symbols) // length
     return symbols[: count * length].reshape(count, length)
 

@@ -31,6 +31,7 @@ class Imported(Builder, skip_registration=True):
             content.num_classes,
             class_names=content.class_names,
             presentation=content.presentation,
+            rest=content.rest,
             checksum=checksum(content),
             source=self.source,
         )
@@ -44,13 +45,14 @@ class Imported(Builder, skip_registration=True):
 
 
 def checksum(content: Content) -> str:
-    """SHA-256 of shape, levels, classes, presentation, counts, and each split's integers and labels in order."""
+    """SHA-256 of shape, levels, classes, presentation, rest, counts, and each split's integers and labels in order."""
     header = {
         "shape": content.shape,
         "levels": content.levels,
         "num_classes": content.num_classes,
         "class_names": content.class_names,
         **{"alphabet": [], **content.presentation},  # as it was before there were presentations
+        **({"rest": content.rest} if content.rest else {}),
         "splits": sorted((name, len(x)) for name, x in content.x.items()),
     }
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
@@ -117,6 +119,7 @@ def _read_back(name: str, splits: list[str], root: Path) -> Content:
         metadata["num_classes"],
         metadata["class_names"],
         metadata.get("presentation", {}),
+        metadata.get("rest", {}),
     )
 
 
