@@ -44,6 +44,9 @@ class Density(Protocol):
         examples, any other means over a batch (`train/sharding.py`). Two are not the loss's to update: each integer of
         `schedule` is the number of steps done, written by the train step; `frozen` holds the weights of the model's
         field `first`, a trained model (`train/first_stage.py`).
+
+        Where there is a `carry`, row b of a batch goes on where row b of the batch before ended; zeros are what a
+        stream begins with. Evaluation hands it on too, through `log_prob_sites`; not mutable, it stands for nothing.
         """
         ...
 

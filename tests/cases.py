@@ -11,8 +11,11 @@ import pytest
 
 from gen_jax import (
     FVSBN,
+    GRU,
+    LSTM,
     MADE,
     NADE,
+    RNN,
     FullTable,
     GatedPixelCNN,
     Independent,
@@ -25,6 +28,7 @@ from gen_jax import (
     binary,
     image,
     sound,
+    tokens,
 )
 from gen_jax.density import Functional, functional
 
@@ -136,6 +140,10 @@ CASES = {
         WaveNet(sound(4, 3), num_classes=3, cycles=1, depth=1, kernel=3, mixtures=2, **TINY_WAVE),
         WaveNet(sound(17, 6), num_classes=3, cycles=1, depth=2, kernel=3, mixtures=2, **TINY_WAVE),
     ),
+    "rnn": Case(RNN(image(2, 2, 1, 3), features=5, depth=1), RNN(image(3, 3, 1, 2), features=6)),
+    "lstm": Case(LSTM(image(1, 2, 3, 2), features=4), LSTM(image(2, 3, 3, 4), features=6, depth=3)),
+    "lstm_text": Case(LSTM(tokens(4, 4), features=5, carry=True), option=True),
+    "gru": Case(GRU(binary(6), features=4), GRU(image(3, 4, 1, 5), features=6)),
 }
 
 
@@ -151,7 +159,8 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
     """Pure functions and variables of seeded noise, so that no leaf has its initial value; gains lie around 1."""
     pure, rng = functional(model), np.random.default_rng(seed)
     x = jnp.zeros((2, *model.event.shape), jnp.int32)
-    shapes = jax.eval_shape(pure.init, jax.random.key(seed), x, cond=labels(model, 2))
+    shapes = dict(jax.eval_shape(pure.init, jax.random.key(seed), x, cond=labels(model, 2)))
+    shapes.pop("carry", None)  # belongs to the rows of a batch
 
     def moved(path, leaf):
         names = [entry.key for entry in path]
@@ -162,7 +171,7 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
             noise = 0.1 + np.abs(noise)
         return jnp.asarray(noise + (names[-1] == "scale"), jnp.result_type(float))
 
-    return pure, jax.tree_util.tree_map_with_path(moved, dict(shapes))
+    return pure, jax.tree_util.tree_map_with_path(moved, shapes)
 
 
 def labels(model: Any, n: int) -> jax.Array | None:

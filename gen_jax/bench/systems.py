@@ -1,4 +1,7 @@
-"""The networks that the benchmarks measure: 64 features, 66 where three channels share them, NADE 500, MADE 8,000."""
+"""The networks that the benchmarks measure: 64 features, 66 where three channels share them, NADE 500, MADE 8,000.
+
+Recurrent ones have two layers of 128 cells.
+"""
 
 from typing import Any
 
@@ -7,11 +10,14 @@ from jaxtyping import Array, Int
 
 from gen_jax.density import functional
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.autoregressive.gru import GRU
+from gen_jax.models.autoregressive.lstm import LSTM
 from gen_jax.models.autoregressive.made import MADE
 from gen_jax.models.autoregressive.nade import NADE
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
+from gen_jax.models.autoregressive.rnn import RNN
 from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.typing import Variables, image, sound
 
@@ -28,6 +34,9 @@ MODELS = {
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
     "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
     "wavenet 1,024 samples": WaveNet(sound(1024), cycles=2, depth=9, features=64),
+    "rnn 28x28 grey": RNN(GREY),
+    "lstm 28x28 grey": LSTM(GREY),
+    "gru 28x28 grey": GRU(GREY),
 }  # 256 levels where nothing is said
 
 

@@ -14,12 +14,17 @@ from gen_jax.typing import Batch
 
 @dataclass(frozen=True)
 class Batches:
-    """Shuffled batches of a split for ever, every epoch a permutation; InputError if a batch exceeds the split."""
+    """Shuffled batches of a split for ever, every epoch a permutation; InputError if a batch exceeds the split.
+
+    `contiguous`: row b of consecutive batches reads on through the split's examples in their order, until all rows
+    begin anew together. In an epoch each row reads as many examples; what is left over lies before or after, by seed.
+    """
 
     split: Split
     batch_size: int
     seed: int
     conditional: bool = False
+    contiguous: bool = False
 
     def __post_init__(self):
         if self.batch_size > len(self.split):
@@ -34,12 +39,27 @@ class Batches:
 
     def indices(self, step: int) -> np.ndarray:
         """Which examples are in the batch of a step."""
-        return np.asarray(self._order[step])
+        if not self.contiguous:
+            return np.asarray(self._order[step])
+        epoch, place = divmod(step, self._length)
+        left_over = len(self.split) - self._length * self.batch_size
+        first = np.random.default_rng((self.seed, epoch)).integers(left_over + 1)
+        return first + np.arange(self.batch_size) * self._length + place
+
+    @property
+    def _length(self) -> int:
+        """Examples of a row in an epoch of contiguous streams."""
+        return len(self.split) // self.batch_size
 
     def batch(self, step: int) -> Batch:
-        """The global batch of a step: `x`, where there are greys a new draw, and, for a conditional model, `cond`."""
+        """The global batch of a step: `x`, where there are greys a new draw, and, for a conditional model, `cond`.
+
+        Contiguous ones say with `begins` for each row whether a stream begins.
+        """
         indices = self.indices(step)
         batch = take(self.split, indices, self.conditional)
+        if self.contiguous:
+            batch["begins"] = np.full(self.batch_size, step % self._length == 0)
         if self.split.greys is not None:
             batch["x"] = draw(self.split.greys[indices], (self.seed, step))
         return batch

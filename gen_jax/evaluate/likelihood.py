@@ -1,6 +1,8 @@
 """Negative log-likelihood of a split: every example once, averaged weights, fixed noise, highest matmul precision.
 
-bits/dim = nats / (D log 2); the standard error is that of the mean over the examples.
+bits/dim = nats / (D log 2); the standard error is that of the mean over the examples. A model with a `carry` reads the
+examples in their order as `batch_size` contiguous streams, each from its beginning, and what a text holds after its
+last window too: every character once, given all before it in its stream.
 """
 
 import math
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -24,18 +27,24 @@ from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
 @dataclass(frozen=True)
 class Result:
-    """Per-example negative log-likelihoods in nats, and what they come to."""
+    """Per-example negative log-likelihoods in nats, and what they come to; the last may be of `rest` values only."""
 
     per_example: np.ndarray
     event: Event
     value: Value
     draws: int | None = None  # of a value that is made of them
     unit: str = "bits/dim"
+    rest: int = 0  # values of the last example, where it is no whole one
+
+    @property
+    def num_examples(self) -> int:
+        """Whole ones."""
+        return len(self.per_example) - (self.rest > 0)
 
     @property
     def nats(self) -> float:
-        """Mean over the examples, nats per example."""
-        return float(self.per_example.mean())
+        """Mean over the values, nats per whole example."""
+        return float(self.per_example.sum() / self._sizes.sum())
 
     @property
     def bits_per_dim(self) -> float:
@@ -44,13 +53,17 @@ class Result:
 
     @property
     def stderr(self) -> float:
-        """Standard error of the mean in bits per dimension."""
-        count = len(self.per_example)
-        return (
-            float(self.per_example.std(ddof=1) / math.sqrt(count) / self._scale)
-            if count > 1
-            else math.nan
-        )
+        """Standard error of the mean in bits per dimension, as if the examples were independent."""
+        count, whole = len(self.per_example), self.per_example + self.nats * (1 - self._sizes)
+        return float(whole.std(ddof=1) / math.sqrt(count) / self._scale) if count > 1 else math.nan
+
+    @property
+    def _sizes(self) -> np.ndarray:
+        """Of the examples, as parts of a whole one."""
+        sizes = np.ones(len(self.per_example))
+        if self.rest:
+            sizes[-1] = self.rest / self.event.size
+        return sizes
 
     @property
     def _scale(self) -> float:
@@ -80,7 +93,9 @@ class Likelihoods:
         self.key, self.draws = None, None
         if takes_draws(model.model):
             self.key, self.draws = fold_in(key, "evaluate"), draws
-        self.log_prob = jax.jit(self._log_prob, out_shardings=NamedSharding(mesh, P()))
+        whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+        self.log_prob = jax.jit(self._log_prob, out_shardings=whole)
+        self.read_on = jax.jit(self._read_on, out_shardings=(whole, rows))
 
     def _log_prob(self, variables, batch, index):
         key = None if self.key is None else fold_in(self.key, index)
@@ -89,14 +104,51 @@ class Likelihoods:
                 variables, batch["x"], key, cond=batch["cond"], draws=self.draws or 1
             )
 
+    def _read_on(self, variables, carry, x, sizes):
+        """log p of the first `sizes` values of each row given what its stream carries, and what it carries then."""
+        given = {**variables, "carry": carry}
+        with jax.default_matmul_precision("highest"):
+            sites, updated = self.model.model.apply(
+                given, x, method="log_prob_sites", mutable=["carry"]
+            )
+        counted = jnp.arange(sites.shape[1]) < sizes[:, None]
+        return jnp.sum(jnp.where(counted, sites, 0.0), axis=1), updated["carry"]
+
     def __call__(self, variables: Variables, split: Split, limit: int | None = None) -> Result:
         """All examples, or the first `limit`; what fills a batch up to split over the devices is not counted."""
+        if "carry" in variables:
+            return self._in_order(variables, split, limit)
         conditional, values = bool(self.model.model.num_classes), []
         for index, batch, counted in batches(split, limit, self.batch_size, self.mesh, conditional):
             log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
             values.append(-log_prob[counted])
         value = self.model.model.value
         return Result(np.concatenate(values), split.event, value, self.draws, split.unit)
+
+    def _in_order(self, variables: Variables, split: Split, limit: int | None) -> Result:
+        """Streams of equally many examples, shorter at the end; a text's rest is one more example, filled up."""
+        x, size = split.x[:limit], split.event.size
+        rest = split.rest if len(x) == len(split) else ()
+        sizes = np.full(len(x), size)
+        if rest:
+            x = np.concatenate([x, np.resize(np.array(rest, x.dtype), (1, size))])
+            sizes = np.append(sizes, len(rest))
+        length = -(-len(x) // self.batch_size)
+        streams = np.arange(sharding.filled(self.batch_size, self.mesh))
+        starts = length * streams  # also of rows that only fill the batch up: beyond the end
+        nothing = jax.tree.map(
+            lambda leaf: np.zeros((len(streams), *leaf.shape[1:]), leaf.dtype), variables["carry"]
+        )
+        carry, values = sharding.put(nothing, self.mesh, P("data")), np.zeros(len(x))
+        for rows in starts + np.arange(length)[:, None]:
+            counted = rows < len(x)
+            batch = (x[np.where(counted, rows, 0)], sizes[np.where(counted, rows, 0)])
+            log_prob, carry = self.read_on(
+                variables, carry, *sharding.put(batch, self.mesh, P("data"))
+            )
+            values[rows[counted]] = -np.asarray(log_prob, np.float64)[counted]
+        value, unit = self.model.model.value, split.unit
+        return Result(values, split.event, value, unit=unit, rest=len(rest))
 
 
 def batches(

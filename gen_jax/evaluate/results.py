@@ -53,7 +53,7 @@ def record(
         **stated(experiment, split, run.variables),
         "num_examples": (distances or {}).get("examples")
         if result is None
-        else len(result.per_example),
+        else result.num_examples,
         "nats": None if result is None else result.nats,
         "bits_per_dim": None if result is None else result.bits_per_dim,
         "stderr": None if result is None or math.isnan(result.stderr) else result.stderr,
@@ -102,7 +102,13 @@ def protocol(experiment: Experiment, step: int | str) -> str:
     if experiment.model.kind == "none":
         selection = "the last"
     precision = f"compute {dtype}, matmul precision highest"
-    said = f"{weights}, {selection}; {precision}; batch {evaluate.batch_size}, every example once"
+    order = f"batch {evaluate.batch_size}, every example once"
+    if getattr(experiment.model, "carry", False):
+        order = (
+            f"one pass over the split in order, every value once, in {evaluate.batch_size} contiguous stream(s), each"
+            " begun with nothing before it and its state handed on from window to window"
+        )
+    said = f"{weights}, {selection}; {precision}; {order}"
     if evaluate.data not in (None, experiment.data):
         said += f"; trained and selected on {experiment.data.name}"
     if takes_draws(experiment.model):

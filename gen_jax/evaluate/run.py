@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -133,4 +134,9 @@ def _shapes(experiment: Experiment) -> TrainState:
 
 
 def _variables(state: TrainState) -> dict[str, Any]:
-    return {"params": state.ema, **state.collections}
+    """Averaged weights and collections; of a carry only that there is one: its rows were those of a batch."""
+    collections = dict(state.collections)
+    if "carry" in collections:
+        none = lambda x: np.zeros((0, *x.shape[1:]), x.dtype)  # noqa: E731
+        collections["carry"] = jax.tree.map(none, collections["carry"])
+    return {"params": state.ema, **collections}

@@ -5,6 +5,7 @@ reader of .npz can take them; the archive's own checksums find damage. It sample
 and cannot be trained on.
 """
 
+import functools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,4 +57,5 @@ def load(path: Path, like: Any) -> tuple[int, Any]:
 def _named(tree: Any) -> dict[str, Any]:
     """Leaves by path, such as params/layers_0/link/kernel, in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(str(entry.key) for entry in path): leaf for path, leaf in leaves}
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+    return {name(path): leaf for path, leaf in leaves}

@@ -4,6 +4,7 @@ Bit-exact: noise and batches are functions of (seed, step), every step runs in t
 `steps_per_call` steps, and a resumed run starts at a multiple of it.
 """
 
+import dataclasses
 import functools
 import math
 import signal
@@ -64,6 +65,10 @@ def train(
     create = functools.partial(create_state, model, optimizer, key)
     first = sharding.put(batches.batch(0), mesh, P("data"))
     shapes = jax.eval_shape(create, first)
+    if "carry" in shapes.collections:
+        if experiment.optimizer.accumulate > 1:
+            raise InputError("optimizer.accumulate must be 1: each row carries a state to the next")
+        batches = dataclasses.replace(batches, contiguous=True)
     frozen = first_stage.load(experiment)
     # Only now: what cannot be built leaves nothing behind.
     workdir.claim(experiment, conditions(parallel, frozen), split.presentation)

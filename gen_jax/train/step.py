@@ -10,7 +10,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from gen_jax.density import Functional, fold_in
 from gen_jax.train import sharding
@@ -57,12 +57,16 @@ def train_step(
     """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t)).
 
     A collection named `schedule` holds the number of steps done, for losses whose weights change as training goes on.
+    Rows that the batch says `begins` of have their carry set to zero before it.
     Under a mapped `axis` the batch is the rows of one device: noise is folded with the device's index as well,
     gradients and metrics, which are means over rows, are averaged over the devices, collections merged by their names.
     """
     step_key = fold_in(fold_in(key, "loss"), state.step)
     if axis is not None:
         step_key = fold_in(step_key, lax.axis_index(axis))
+
+    batch = dict(batch)
+    before = begun(state.collections, batch.pop("begins", None))
 
     def loss(params, collections, part, part_key):
         variables = {"params": params, **collections}
@@ -79,10 +83,10 @@ def train_step(
         return updated, (grads, {"loss": value, **metrics})
 
     if accumulate == 1:
-        collections, (grads, metrics) = gradient(state.collections, (batch, 0))
+        collections, (grads, metrics) = gradient(before, (batch, 0))
     else:
         parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
-        collections, stacked = scan(gradient, state.collections, (parts, jnp.arange(accumulate)))
+        collections, stacked = scan(gradient, before, (parts, jnp.arange(accumulate)))
         grads, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), stacked)
     if axis is not None:
         grads, metrics = lax.pmean((grads, metrics), axis)
@@ -102,6 +106,17 @@ def train_step(
         "update_norm": optax.tree.norm(updates),
     }
     return TrainState(state.step + 1, params, average, opt_state, collections), metrics
+
+
+def begun(collections: dict[str, Any], begins: Bool[Array, " B"] | None) -> dict[str, Any]:
+    """The collections with zeros in the carry of each row whose stream begins."""
+    if begins is None:
+        return collections
+
+    def clear(x):
+        return jnp.where(begins.reshape(-1, *(1,) * (x.ndim - 1)), 0, x)
+
+    return {**collections, "carry": jax.tree.map(clear, collections["carry"])}
 
 
 def train_steps(

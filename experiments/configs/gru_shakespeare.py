@@ -1,0 +1,20 @@
+"""GRU on the characters of Tiny Shakespeare: two layers of 128 units; all else as in `lstm_shakespeare.py`.
+
+Data: gen-jax data import shakespeare tinyshakespeare.txt --length 50
+Command: gen-jax train experiments/configs/gru_shakespeare.py
+Hardware: 2 CPU cores
+Expected: not yet
+"""
+
+import dataclasses
+
+import lstm_shakespeare
+
+from gen_jax import GRU, tokens
+from gen_jax.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """The cell is the only change."""
+    model = GRU(tokens(50, 65), features=128, depth=2, carry=True)
+    return dataclasses.replace(lstm_shakespeare.experiment(), model=model)
