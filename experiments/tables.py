@@ -50,16 +50,20 @@ HEADER = f"| system | data | {UNIT} | nats | value | certified | file | paramete
 def table() -> str:
     """One row a result file, best first within a data set."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    results = [result for result in results if result.get("bits_per_dim") is not None]
-    results.sort(key=lambda result: (result["dataset"], result["bits_per_dim"]))
+    results = [result for result in results if result.get("nats") is not None]
+    results.sort(key=lambda result: (result["dataset"], result["nats"]))
     lines = [HEADER, "|" + " --- |" * HEADER.count(" | ") + " --- |"]
     for result in results:
-        sign = SIGN[result["value"]]
+        sign, error = SIGN[result["value"]], f" ± {result['stderr']:.4f}"
+        bits, nats = "-", f"{sign}{result['nats']:.4f}{error}"  # of reals
+        if result["bits_per_dim"] is not None:
+            bits = f"{sign}{result['bits_per_dim']:.4f}{error}{of(result)}"
+            nats = f"{sign}{result['nats']:.2f}"
         cells = (
             f"`{result['system']}`",
             f"{result['dataset']} {result['split']} ({result['num_examples']:,})",
-            f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f}{of(result)}",
-            f"{sign}{result['nats']:.2f}",
+            bits,
+            nats,
             result["value"],
             "yes" if result["certified"] else "no",
             file_cell(result.get("file")),

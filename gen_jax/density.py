@@ -86,6 +86,23 @@ class Curved(Protocol):
         ...
 
 
+@runtime_checkable
+class Bijective(Protocol):
+    """What a flow has beside: z = f(x), standard normal, and back, of reals; of integers x stands x + u."""
+
+    def forward(self, x: Array, train: bool = False) -> tuple[Array, Nats]:
+        """z, one vector an example, and log |det dz/dx|, in training as the loss sees them."""
+        ...
+
+    def inverse(self, z: Array) -> Array:
+        """x."""
+        ...
+
+    def log_density(self, x: Array, train: bool = False) -> Nats:
+        """log p of reals, nats."""
+        ...
+
+
 class Functional(NamedTuple):
     """A model as pure functions of its variables."""
 

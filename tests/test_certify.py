@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cases import build, labels, random_events
 from test_cli import call, own_cache, succeed  # noqa: F401
-from test_probes import GAN, Coupling
+from test_probes import GAN, LSTM
 
 from gen_jax import (
     GatedPixelCNN,
@@ -22,6 +22,7 @@ from gen_jax import (
     fingerprint,
     image,
     points,
+    tokens,
 )
 from gen_jax.evaluate import certificate, laws
 from gen_jax.evaluate.certify import laws_of
@@ -255,7 +256,7 @@ def test_a_damaged_certificate_certifies_nothing(copy, content):
 def test_what_cannot_be_certified_says_so():
     for model, words in (
         (GAN(points()), "has no likelihood: there is nothing to certify"),
-        (Coupling(points()), "neither generates site by site"),
+        (LSTM(tokens(5, 3)), "neither generates site by site"),
     ):
         with pytest.raises(InputError, match=words):
             laws_of(model)

@@ -49,8 +49,8 @@ def test_every_config_builds_its_model():
     for path in paths:
         experiment = load_config(path)
         assert path.stem.removesuffix("_small") == f"{experiment.system}_{experiment.data.name}"
-        x = jnp.zeros((2, *experiment.model.event.shape), jnp.int32)
-        cond = labels(experiment.model, 2)
+        event, cond = experiment.model.event, labels(experiment.model, 2)
+        x = jnp.zeros((2, *event.shape), float if event.levels is None else jnp.int32)
         shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x, cond)
         assert num_parameters(experiment.model, shapes) > 0
 

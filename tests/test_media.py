@@ -16,6 +16,7 @@ from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.media import MEDIA, medium_of
 from gen_jax.media.arrays import Arrays
 from gen_jax.media.images import Images
+from gen_jax.media.points import Points
 from gen_jax.media.text import BETWEEN, Text
 from gen_jax.train import loop
 from gen_jax.train.optimizer import Adam
@@ -63,7 +64,8 @@ def bits(data, tmp_path_factory):
         (image(8, 8), {}, Images),
         (binary(6), {}, Arrays),
         (tokens(8, 65), {}, Arrays),
-        (points(), {}, Arrays),
+        (points(), {}, Points),
+        (points(3), {}, Arrays),
         (tokens(8, 65), {"alphabet": [10, 32]}, Text),
     ],
 )

@@ -60,11 +60,11 @@ def test_the_commands_parse(page):
 
 def test_the_page_about_data_names_every_set():
     page = (ROOT / "docs" / "data.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\S+) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\d+|reals) \| (\S+) \|", page, re.MULTILINE)
     assert sorted(name for name, *_ in rows) == sorted(BUILDERS)
     for name, levels, shape in rows:
         info = BUILDERS[name](data_dir="/nowhere").info
-        assert info.metadata["levels"] == int(levels)
+        assert info.metadata["levels"] == (None if levels == "reals" else int(levels))
         assert "x".join(map(str, info.features["image"].shape)) == shape
     prepared = [line.split() for line in commands_of(page)]
     assert {words[2] for words in prepared if words[1] == "prepare"} <= BUILDERS.keys()

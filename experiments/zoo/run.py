@@ -39,6 +39,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "vae": (),
     "iwae": (),
     "pixel_vae": (),
+    "real_nvp": (),
     "ddpm": (),
     "gan": (),
     "vq_vae": (),

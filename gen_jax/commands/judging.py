@@ -20,7 +20,7 @@ def add(commands: Subparsers) -> None:
     evaluate = command(
         commands,
         "evaluate",
-        "bits/dim of the best checkpoint over a whole split, or distances of samples from it.",
+        "bits/dim of the best checkpoint over a whole split, of reals nats; or distances of samples from it.",
         "gen-jax evaluate runs/gated_pixel_cnn_digits --split test",
         run=_evaluate,
     )
@@ -50,7 +50,7 @@ def add(commands: Subparsers) -> None:
     certify = command(
         commands,
         "certify",
-        "Check the laws on the trained weights: causal, normalised, step = parallel, samples follow p, finite.",
+        "Check the laws on the trained weights: of an order of generation, of a bound, of a bijection.",
         "gen-jax certify runs/gated_pixel_cnn_digits",
         run=_certify,
     )

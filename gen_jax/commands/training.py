@@ -60,8 +60,8 @@ def _train(args: argparse.Namespace) -> None:
     workdir = WorkDir(args.workdir or Path("runs") / args.config.stem, origin)
     train(experiment, workdir, args.data_dir, args.parallel)
     rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
-    rows = [row for row in rows if "bits_per_dim" in row]
-    best = min(rows, key=lambda row: row["bits_per_dim"]) if rows else None
+    rows = [row for row in rows if "nats" in row]
+    best = min(rows, key=lambda row: row["nats"]) if rows else None
     record = {"workdir": str(workdir.path), "steps": experiment.steps, "best_validation": best}
     say(args, record, f"trained {experiment.steps} steps in {workdir.path}")
 

@@ -24,7 +24,7 @@ class SplitError(InputError):
 
 @dataclass(frozen=True)
 class Data:
-    """Which data set an experiment is about; the examples are integers, as stored."""
+    """Which data set an experiment is about; the examples are integers or reals, as stored."""
 
     name: str
 
@@ -55,12 +55,12 @@ class Split:
     @property
     def unit(self) -> str:
         """Of its numbers."""
-        return unit_of(self.presentation)
+        return unit_of(self.event, self.presentation)
 
 
-def unit_of(presentation: Mapping[str, Any]) -> str:
-    """bits/dim, or per what a data set calls its dimensions, such as a character."""
-    return f"bits/{presentation.get('unit', 'dim')}"
+def unit_of(event: Event, presentation: Mapping[str, Any]) -> str:
+    """bits/dim, or per what a data set calls its dimensions, such as a character; of reals nats."""
+    return "nats" if event.levels is None else f"bits/{presentation.get('unit', 'dim')}"
 
 
 def default_data_dir() -> Path:

@@ -19,7 +19,7 @@ from gen_jax.evaluate.laws import ERRORS, Row
 from gen_jax.evaluate.subject import Subject
 from gen_jax.typing import Event
 
-DRAWS, PAIRS, SUMMED, AT_ONCE = (1, 8, 64), 64, 2**18, 4096
+DRAWS, PAIRS, SUMMED, AT_ONCE, OUTSIDE = (1, 8, 64), 64, 2**18, 4096, 2**12
 ROUNDING = 1e-6  # relative
 SUM = 0.15  # the sum is off by 0.01 to 0.07 by chance
 
@@ -56,12 +56,14 @@ def both_sides(s: Subject, draws: int = DRAWS[-1]) -> Iterator[Row]:
 def unit_sum(s: Subject, method: str = "log_prob", summed: int = SUMMED) -> Iterator[Row]:
     """On a tiny clone sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it.
 
-    `method` gives the importance-weighted bound of so many draws; it is taken of `summed` events in all.
+    Less what the model says to lie `outside` of all events. `method` gives the importance-weighted bound of so many
+    draws; it is taken of `summed` events in all.
     """
     clone = functional(s.model.tiny())
     every = all_events(clone.model.event)
     key = fold_in(jax.random.key(s.seed), "unit sum")
-    variables = clone.init(key, every[:2])
+    some = np.random.default_rng(s.seed).choice(len(every), 64, replace=False)
+    variables = clone.init(key, every[some])
     bound = functools.partial(clone.model.apply, variables, draws=2, method=method)
     weight = jax.jit(lambda x, key: bound(x, key))
     sums, times = [], max(1, summed // len(every))
@@ -71,8 +73,13 @@ def unit_sum(s: Subject, method: str = "log_prob", summed: int = SUMMED) -> Iter
             for i in range(0, len(every), AT_ONCE)
         ]
         sums.append(np.exp(np.concatenate(parts)).sum())
-    note = f"{np.mean(sums):.4f} over {len(every):,} events, {times} times two draws each, initial weights"
-    yield Row("unit sum", abs(float(np.mean(sums)) - 1.0), SUM, "", note)
+    found, lost = float(np.mean(sums)), 0.0
+    said = f"{found:.4f} over {len(every):,} events, {times} times two draws each, initial weights"
+    if hasattr(clone.model, "outside"):
+        apply = functools.partial(clone.model.apply, variables, method="outside")
+        lost = float(jax.jit(apply, static_argnums=1)(fold_in(key, "outside"), OUTSIDE))
+        said += f", and {lost:.4f} outside"
+    yield Row("unit sum", abs(found + lost - 1.0), SUM, "", said)
 
 
 def all_events(event: Event) -> np.ndarray:

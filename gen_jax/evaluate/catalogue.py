@@ -14,7 +14,7 @@ CONFIGS = SOURCE / "experiments" / "configs"
 RESULTS = SOURCE / "experiments" / "results"
 SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
 NO_SYSTEMS = """
-    __init__ chain_bound chain_rule counts evidence kl_term pixelwise recurrent staged
+    __init__ chain_bound chain_rule change_of_variables counts evidence kl_term pixelwise recurrent staged
 """.split()  # noqa: SIM905  a list to read
 
 
@@ -50,14 +50,21 @@ def configs() -> list[dict[str, Any]]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """One result in one phrase, with its sign; its distances where it has no bits/dim."""
-    if result["bits_per_dim"] is None:
+    """One result in one phrase, with its sign; its distances where it has no likelihood."""
+    if result["nats"] is None:
         return distances(result)
-    sign, unit = SIGN[result["value"]], result.get("unit", "bits/dim")
-    return (
-        f"{sign}{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} {unit} ({sign}{result['nats']:.2f} nats),"
-        f" {result['value']}, {result['num_examples']} examples of {result['dataset']} {result['split']}"
-    )
+    value, nats, bits, stderr = (result[n] for n in ("value", "nats", "bits_per_dim", "stderr"))
+    number = figure(value, nats, bits, stderr, result.get("unit", "bits/dim"))
+    where = f"{result['num_examples']} examples of {result['dataset']} {result['split']}"
+    return f"{number}, {result['value']}, {where}"
+
+
+def figure(value: str, nats: float, bits_per_dim: float | None, stderr: float, unit: str) -> str:
+    """A number with its sign and standard error in its unit: nats where there are no bits."""
+    sign = SIGN[value]
+    if bits_per_dim is None:
+        return f"{sign}{nats:.4f} ± {stderr:.4f} {unit}"
+    return f"{sign}{bits_per_dim:.4f} ± {stderr:.4f} {unit} ({sign}{nats:.2f} nats)"
 
 
 def distances(result: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The laws on the trained weights, at highest matmul precision, and the certificate that they make.
 
-Which laws: those of what the model's `log_prob` is, an exact mass site by site, a bound by importance samples, by one
-term in stages or by a sum of terms.
+Which laws: those of what the model's `log_prob` is, an exact mass site by site, a density, or a bound by random draws,
+by one term in stages or by a sum of terms; and those of a bijection where there is one.
 """
 
 import functools
@@ -16,8 +16,9 @@ import numpy as np
 from gen_jax import fingerprint
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
+from gen_jax.density import Bijective
 from gen_jax.errors import InputError
-from gen_jax.evaluate import bounds, certificate, diffusion, laws, source, staged
+from gen_jax.evaluate import bijections, bounds, certificate, diffusion, laws, source, staged
 from gen_jax.evaluate.machine import machine
 from gen_jax.evaluate.run import Run
 
@@ -32,7 +33,10 @@ AUTOREGRESSIVE: tuple[Law, ...] = (  # an exact mass, site by site
     laws.finite,
 )
 
-BOUND: tuple[Law, ...] = (bounds.rises, bounds.both_sides, bounds.unit_sum, bounds.finite)
+BOUND: tuple[Law, ...] = (bounds.rises, bounds.unit_sum, bounds.finite)
+SIMULATED: tuple[Law, ...] = (bounds.both_sides,)  # beside those of a bound
+BIJECTION: tuple[Law, ...] = (bijections.round_trip, bijections.determinant, bijections.rounding)
+DENSITY: tuple[Law, ...] = (bijections.samples, bijections.integral, bijections.finite)
 
 STAGED: tuple[Law, ...] = (staged.joint, staged.first_values, laws.code_length, bounds.finite)
 
@@ -48,21 +52,25 @@ DIFFUSION: tuple[Law, ...] = (  # a bound term by term, with trajectories as imp
 
 def laws_of(model: Any) -> tuple[Law, ...]:
     """What a certificate of this model checks; InputError where there is nothing to check or it is not built."""
-    name = type(model).__name__
+    name, of_reals, found = type(model).__name__, model.kind == "density", ()
     if model.kind == "none":
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
-    if hasattr(model, "stages"):
-        return STAGED
+    if model.value == "exact" and hasattr(model, "sites"):
+        found = AUTOREGRESSIVE
     if model.value == "bound" and hasattr(model, "trajectory_bound"):
-        return DIFFUSION
-    if model.value == "bound" and hasattr(model, "simulated"):
-        return BOUND
-    if model.value != "exact" or not hasattr(model, "sites"):
+        found = DIFFUSION
+    elif model.value == "bound" and hasattr(model, "stages"):
+        found = STAGED
+    elif model.value == "bound" and hasattr(model, "tiny"):
+        found = BOUND + SIMULATED * hasattr(model, "simulated")
+    if isinstance(model, Bijective):
+        found += BIJECTION + DENSITY * of_reals
+    if not found:
         raise InputError(
-            f"{name} neither generates site by site nor bounds log p by importance samples or in stages: it has no laws"
-            " yet"
+            f"{name} neither generates site by site, nor bounds log p by random draws, in stages or by terms, nor is a"
+            " bijection: it has no laws yet"
         )
-    return AUTOREGRESSIVE
+    return found
 
 
 def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, Any]:
@@ -71,7 +79,7 @@ def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, A
     rows = spread(len(split), examples)
     real = take(split, rows, run.conditional)
     variables = jax.device_put(run.variables, jax.local_devices()[0])
-    x = real["x"].astype(np.int32)
+    x = real["x"] if split.event.levels is None else real["x"].astype(np.int32)
     subject = laws.Subject(run.model, variables, x, real["cond"], seed)
     with jax.default_matmul_precision("highest"):
         found = [row for law in chosen for row in law(subject)]

@@ -1,8 +1,9 @@
 """Negative log-likelihood of a split: every example once, averaged weights, fixed noise, highest matmul precision.
 
-bits/dim = nats / (D log 2); the standard error is that of the mean over the examples. A model with a `carry` reads the
-examples in their order as `batch_size` contiguous streams, each from its beginning, and what a text holds after its
-last window too: every character once, given all before it in its stream.
+bits/dim = nats / (D log 2); the standard error is that of the mean over the examples. Of reals nats are all there is:
+a density, and with it its logarithm, depends on the unit of the data. A model with a `carry` reads the examples in
+their order as `batch_size` contiguous streams, each from its beginning, and what a text holds after its last window
+too: every character once, given all before it in its stream.
 """
 
 import math
@@ -20,7 +21,7 @@ from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
-from gen_jax.evaluate.catalogue import SIGN
+from gen_jax.evaluate.catalogue import figure
 from gen_jax.train import sharding
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
@@ -47,13 +48,13 @@ class Result:
         return float(self.per_example.sum() / self._sizes.sum())
 
     @property
-    def bits_per_dim(self) -> float:
-        """Mean in bits per dimension."""
-        return self.nats / self._scale
+    def bits_per_dim(self) -> float | None:
+        """Mean in bits per dimension; None of reals."""
+        return None if self.event.levels is None else self.nats / self._scale
 
     @property
     def stderr(self) -> float:
-        """Standard error of the mean in bits per dimension, as if the examples were independent."""
+        """Standard error of the mean in bits per dimension, of reals in nats, as if the examples were independent."""
         count, whole = len(self.per_example), self.per_example + self.nats * (1 - self._sizes)
         return float(whole.std(ddof=1) / math.sqrt(count) / self._scale) if count > 1 else math.nan
 
@@ -67,13 +68,12 @@ class Result:
 
     @property
     def _scale(self) -> float:
-        return self.event.size * math.log(2.0)
+        return 1.0 if self.event.levels is None else self.event.size * math.log(2.0)
 
     def __str__(self) -> str:
-        sign = SIGN[self.value]
-        bits = f"{sign}{self.bits_per_dim:.4f} ± {self.stderr:.4f} {self.unit} ({sign}{self.nats:.2f} nats)"
+        number = figure(self.value, self.nats, self.bits_per_dim, self.stderr, self.unit)
         drawn = "" if self.draws is None else f" of {self.draws:,} draw{'s' * (self.draws > 1)}"
-        return f"{bits}, {self.value}{drawn}"
+        return f"{number}, {self.value}{drawn}"
 
 
 class Likelihoods:

@@ -97,8 +97,9 @@ def _curves(run: Run) -> str:
     rows = run.workdir.metrics_rows()
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    bits = any("bits_per_dim" in row for row in rows)
-    names = ["bits_per_dim"] if bits else _losses(rows)
+    known = [name for name in ("bits_per_dim", "nats") if any(name in row for row in rows)]
+    number = next(iter(known), None)
+    names = [number] if number else _losses(rows)
     for split, style in (
         ("train", {"lw": 0.8, "alpha": 0.7}),
         ("validation", {"marker": "o", "ms": 3}),
@@ -107,14 +108,14 @@ def _curves(run: Run) -> str:
             points = [
                 (row["step"], row[name]) for row in rows if row["split"] == split and name in row
             ]
-            label = split if bits else f"{name.replace('_', ' ')}, {split}"
+            label = split if number else f"{name.replace('_', ' ')}, {split}"
             if points:
                 left.plot(*zip(*points, strict=True), label=label, **style)
     if left.lines:
         left.legend()
-    if bits:
-        _fit_to_the_end(left, rows)
-    left.set(xlabel="step", ylabel=run.unit if bits else "loss")
+    if number:
+        _fit_to_the_end(left, [row[number] for row in rows if row.get(number) is not None])
+    left.set(xlabel="step", ylabel=run.unit if number else "loss")
     for name in ("grad_norm", "update_norm"):
         points = [(row["step"], row[name]) for row in rows if row.get(name)]
         if points:
@@ -131,9 +132,8 @@ def _losses(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(names - {"loss"}) or ["loss"]
 
 
-def _fit_to_the_end(axes: Any, rows: list[dict[str, Any]]) -> None:
+def _fit_to_the_end(axes: Any, values: list[float]) -> None:
     """Cut off the first steep steps, so that the end of the curve can be read."""
-    values = [row["bits_per_dim"] for row in rows if row.get("bits_per_dim") is not None]
     if values:
         low, high = min(values), float(np.quantile(values, 0.95))
         axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)

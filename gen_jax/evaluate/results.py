@@ -40,8 +40,9 @@ def record(
 ) -> dict[str, Any]:
     """All fields of a result file: nats an example, bits_per_dim and its stderr; seconds and machine of training.
 
-    `result` is None where there is no likelihood: its fields are null then. `file` is what `file_size.measure` found
-    for the first examples of the split, `distances` what `distances.measure` found. `dirty`: the source had changes, or
+    `result` is None where there is no likelihood: its fields are null then. Of reals bits_per_dim is None and stderr
+    that of the nats. `file` is what `file_size.measure` found for the first examples of the split, `distances` what
+    `distances.measure` found. `dirty`: the source had changes, or
     the run began with another source or other packages than it was evaluated with.
     """
     experiment, revision, digest = run.experiment, source.revision(), source.digest()

@@ -51,7 +51,7 @@ class Run:
     @property
     def unit(self) -> str:
         """Of its numbers."""
-        return unit_of(self.presentation)
+        return unit_of(self.experiment.model.event, self.presentation)
 
     def likelihoods(self) -> Likelihoods:
         """The evaluation of a split under the run's protocol."""

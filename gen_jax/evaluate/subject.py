@@ -21,12 +21,13 @@ from gen_jax.density import Functional
 from gen_jax.typing import Variables
 
 CHUNK, RANDOM_SITES = 16, 16
+FAR = 10.0  # times the range of real values
 NUMBERS = 2**24  # of one array of parameters: 64 MiB in float32
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, its weights on one device, real images with their classes, and the seed of all choices."""
+    """A model, its weights on one device, real examples with their classes, and the seed of all choices."""
 
     pure: Functional
     variables: Variables
@@ -41,8 +42,15 @@ class Subject:
 
     @cached_property
     def extremes(self) -> np.ndarray:
-        """All lowest, all highest, a checkerboard of both, noise."""
+        """All lowest, all highest, a checkerboard of both, noise; of reals between ten times the given range."""
         shape, levels = self.model.event.shape, self.model.event.levels
+        if levels is None:
+            low, high = (end * (self.x.max() - self.x.min()) for end in (-FAR, FAR))
+            board = np.where(np.indices(shape).sum(axis=0) % 2, low, high)
+            noise = np.random.default_rng(self.seed).uniform(low, high, shape)
+            return np.stack([np.full(shape, low), np.full(shape, high), board, noise]).astype(
+                self.x.dtype
+            )
         board = (levels - 1) * (sum(np.indices(shape)[: min(2, len(shape))]) % 2)
         noise = np.random.default_rng(self.seed).integers(0, levels, shape)
         images = [np.zeros(shape), np.full(shape, levels - 1), board, noise]

@@ -7,11 +7,12 @@ from gen_jax.evaluate.run import Run
 from gen_jax.media.arrays import Arrays
 from gen_jax.media.images import Images
 from gen_jax.media.medium import Medium
+from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
 from gen_jax.media.text import Text
 from gen_jax.typing import Event
 
-MEDIA: tuple[type[Medium], ...] = (Text, Sound, Images, Arrays)  # the first that fits
+MEDIA: tuple[type[Medium], ...] = (Text, Sound, Images, Points, Arrays)  # the first that fits
 
 
 def medium_of(run: Run) -> Medium:

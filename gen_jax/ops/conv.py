@@ -1,7 +1,7 @@
 """Causal convolutions as cropped ones: no multiplication by a masked zero where a whole row or column is closed.
 
-Each has a parallel form over an image and a form for one row or one site over a window that the caller keeps.
-`strict` moves the window by one, so that the output does not read its own row (vertical) or column (horizontal).
+Each causal one has a parallel form over an image and a form for one row or one site over a window that the caller
+keeps. `strict` moves the window by one, so that the output does not read its own row (vertical) or column (horizontal).
 """
 
 import jax.numpy as jnp
@@ -51,3 +51,10 @@ def horizontal_conv_site(
     """One site of `horizontal_conv`: `window` holds the w columns that it reads."""
     batch, width, inputs = window.shape
     return window.reshape(batch, width * inputs) @ jnp.reshape(kernel, (width * inputs, -1))
+
+
+def same_conv(
+    x: Float[Array, "B H W I"], kernel: Float[Array, "h w I O"]
+) -> Float[Array, "B H W O"]:
+    """Neither cropped nor causal: sites read in all directions; zeros outside the image."""
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)

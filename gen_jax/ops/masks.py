@@ -1,6 +1,7 @@
-"""Masks over features: which may feed which, by degree or by group.
+"""Masks over features: which may feed which, by degree or by group; masks over events: what a coupling keeps.
 
-Degrees: Germain et al. 2015, 1502.03509, section 3; groups: van den Oord et al. 2016, 1601.06759, section 3.4.
+Degrees: Germain et al. 2015, 1502.03509, section 3; groups: van den Oord et al. 2016, 1601.06759, section 3.4;
+checkerboards and halves of the channels: Dinh et al. 2016, 1605.08803, section 3.4 and figure 3.
 """
 
 import numpy as np
@@ -48,3 +49,19 @@ def put_group(
     """`x` with the features of one group replaced."""
     value = value.astype(x.dtype)
     return lax.dynamic_update_slice_in_dim(x, value, group * value.shape[-1], axis=-1)
+
+
+def alternating(shape: tuple[int, ...], parity: int) -> Bool[np.ndarray, "*shape"]:
+    """Dimensions of a vector whose index is even (parity 0) or odd (1)."""
+    return np.arange(shape[0]) % 2 == parity
+
+
+def checkerboard(shape: tuple[int, ...], parity: int) -> Bool[np.ndarray, "*shape"]:
+    """All channels of the pixels (H, W, C) whose row and column add up to an even (parity 0) or odd (1) number."""
+    rows, columns, _ = np.indices(shape)
+    return (rows + columns) % 2 == parity
+
+
+def channel_half(shape: tuple[int, ...], parity: int) -> Bool[np.ndarray, "*shape"]:
+    """The first (parity 0) or second (1) half of the channels of all pixels."""
+    return np.indices(shape)[-1] // (shape[-1] // 2) == parity

@@ -129,8 +129,10 @@ def train(
                         row, findings = diagnosis(variables, validation, judge.examples)
                         if likelihoods is not None:
                             result = likelihoods(variables, validation, judge.examples)
-                            value = result.bits_per_dim
-                            row = {"bits_per_dim": value, "nats": result.nats, **row}
+                            bits, value = result.bits_per_dim, result.nats
+                            row = {"nats": value, **row}
+                            if bits is not None:
+                                value, row = bits, {"bits_per_dim": bits, **row}
                             LOG.info("step %d: validation %s", done, result)
                         if row:
                             log.scalars(done, "validation", row)

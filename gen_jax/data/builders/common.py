@@ -16,8 +16,10 @@ TELL_EVERY = 10_000  # examples
 HELD_OUT_EVERY = 128
 
 
-def storage(levels: int) -> type[np.unsignedinteger]:
-    """The smallest unsigned type for 0..levels-1."""
+def storage(levels: int | None) -> type[np.unsignedinteger] | type[np.float32]:
+    """The smallest unsigned type for 0..levels-1, float32 for reals."""
+    if levels is None:
+        return np.float32
     return np.uint8 if levels <= 256 else np.uint16
 
 
@@ -25,12 +27,15 @@ def info(
     builder: tfds.core.DatasetBuilder,
     description: str,
     shape: tuple[int, ...],
-    levels: int,
+    levels: int | None,
     num_classes: int = 0,
     citation: str = "",
     **metadata: object,
 ) -> tfds.core.DatasetInfo:
-    """Features `image` (of `shape`), `index` and, with classes, `label`; metadata `levels`, `num_classes` and more."""
+    """Features `image` (of `shape`), `index` and, with classes, `label`; metadata `levels`, `num_classes` and more.
+
+    Sets of reals have no levels: None.
+    """
     features = {
         "image": tfds.features.Tensor(shape=shape, dtype=storage(levels)),
         "index": tfds.features.Scalar(np.int64),
@@ -48,7 +53,7 @@ def info(
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A set of integers. `source` is the user's file or folder with the originals; None: download them.
+    """A set of integers or reals. `source` is the user's file or folder with the originals; None: download them.
 
     Never registered with TFDS by name: its own `mnist` and others would collide.
     """

@@ -1,0 +1,144 @@
+"""The laws of a density by change of variables, measured on given weights: what the certificate of a flow is made of.
+
+z = f(x) with `forward`, x with `inverse`, and log p(x) = log N(f(x); 0, I) + log |det df/dx| with `log_density`, in
+float64 but for what is said to be float32. Of integers x + u stands for x, u in the unit cube. Where x is large and the
+model has a `patch`, the same weights on smaller images, autodiff takes a corner of each image.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from gen_jax.density import fold_in
+from gen_jax.evaluate.laws import Row
+from gen_jax.evaluate.subject import Subject
+from gen_jax.ops import gaussian
+
+ROUND_TRIP, DETERMINANT, ROUNDED = 1e-8, 1e-6, 1e-4
+LARGEST = 256  # dimensions whose whole Jacobian is taken
+SAMPLES = 4096
+KOLMOGOROV = 2.8  # sqrt(n) times the distance: so far by chance once in three million
+SIDE, MARGIN = (
+    1024,
+    0.5,
+)  # cells of a grid each way, share of the samples' range that it goes beyond them
+MASS = 0.01
+
+
+def round_trip(s: Subject) -> Iterator[Row]:
+    """inverse(forward(x)) is x, relative to the largest value."""
+    y = _reals(s)
+    with jax.enable_x64(True):
+        apart = np.abs(_call(s, "inverse", _call(s, "forward", y)[0]) - y)
+    measured = float(np.max(apart) / max(1.0, float(np.abs(y).max())))
+    note = f"{len(s.x)} real and {len(s.extremes)} extreme examples"
+    yield Row("round trip", measured, ROUND_TRIP, "relative", note)
+
+
+def determinant(s: Subject) -> Iterator[Row]:
+    """log p(x) is log N(z; 0, I) plus the logarithm of the Jacobian's determinant, by autodiff."""
+    model, y = s.model, _reals(s)
+    if model.event.size > LARGEST and hasattr(model, "patch"):
+        model = model.patch()
+        y = y[(slice(None), *(slice(side) for side in model.event.shape))]
+    with jax.enable_x64(True):
+        variables = _doubled(s.variables)
+
+        def forward(one: Array) -> Array:
+            return model.apply(variables, one[None], method="forward")[0][0]
+
+        def by_autodiff(one: Array) -> Array:
+            jacobian = jax.jacfwd(forward)(one).reshape(model.event.size, model.event.size)
+            return jnp.sum(gaussian.log_prob(forward(one))) + jnp.linalg.slogdet(jacobian)[1]
+
+        expected = np.asarray(jax.jit(lambda y: lax.map(by_autodiff, y))(jnp.asarray(y)))
+        found = _call(s, "log_density", y, model)
+    apart = float(np.max(np.abs(found - expected)))
+    note = f"{len(y)} examples of shape {model.event.shape}, Jacobian by autodiff"
+    yield Row("log-determinant", apart, DETERMINANT, "nats", note)
+
+
+def rounding(s: Subject) -> Iterator[Row]:
+    """log p in float32, in which it is evaluated, is that in float64 on real examples, relative to its size."""
+    y = _reals(s)[: len(s.x)]
+    program = jax.jit(functools.partial(s.model.apply, method="log_density"))
+    rounded = np.asarray(program(s.variables, y.astype(np.float32)))
+    with jax.enable_x64(True):
+        exact = _call(s, "log_density", y.astype(np.float32).astype(np.float64))
+    apart = np.abs(rounded - exact) / np.maximum(1.0, np.abs(exact))
+    yield Row("float32", float(np.max(apart)), ROUNDED, "relative", "log p of real examples")
+
+
+def samples(s: Subject) -> Iterator[Row]:
+    """f of the model's own samples is standard normal: each coordinate, and |z|^2 is chi-square."""
+    z = _call(s, "forward", _samples(s).astype(np.float64))[0]
+    distances = [_distance(jax.scipy.stats.norm.cdf(column)) for column in z.T]
+    distances.append(_distance(jax.scipy.stats.chi2.cdf(np.sum(z**2, axis=1), z.shape[1])))
+    note = f"{len(z):,} samples, each of {z.shape[1]} coordinates and the norm: sqrt(n) times the Kolmogorov distance"
+    yield Row("samples' latents normal", float(np.max(distances)), KOLMOGOROV, "", note)
+
+
+def integral(s: Subject) -> Iterator[Row]:
+    """In the plane the density sums to 1 on a grid around the samples."""
+    if s.model.event.shape != (2,):
+        return
+    x = _samples(s).astype(np.float64)
+    low, high = x.min(axis=0), x.max(axis=0)
+    edges = [
+        np.linspace(a - MARGIN * (b - a), b + MARGIN * (b - a), SIDE + 1)
+        for a, b in zip(low, high, strict=True)
+    ]
+    middles = [0.5 * (edge[1:] + edge[:-1]) for edge in edges]
+    area = np.prod([edge[1] - edge[0] for edge in edges])
+    program = jax.jit(functools.partial(s.model.apply, method="log_density"))
+    grid = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(64, -1, 2)
+    logs = [np.asarray(program(s.variables, part.astype(np.float32)), np.float64) for part in grid]
+    total = float(np.sum(np.exp(logs)) * area)
+    note = f"{total:.4f} on {SIDE} x {SIDE} points"
+    yield Row("integral is 1", abs(total - 1.0), MASS, "", note)
+
+
+def finite(s: Subject) -> Iterator[Row]:
+    """log p of extreme examples in float32 is neither NaN nor infinite."""
+    found = np.asarray(jax.jit(s.pure.log_prob)(s.variables, s.extremes))
+    bad = float(np.sum(~np.isfinite(found)))
+    yield Row("finite", bad, 0.0, "numbers", "corners ten times as far as the data, noise between")
+
+
+def _reals(s: Subject) -> Float[np.ndarray, "N *event"]:
+    """Real and extreme examples, float64; integers somewhere in their unit cubes."""
+    both = np.concatenate([s.x, s.extremes]).astype(np.float64)
+    if s.model.event.levels is None:
+        return both
+    return both + np.random.default_rng((s.seed, 2)).uniform(0, 1, both.shape)
+
+
+def _samples(s: Subject) -> Float[np.ndarray, "n *event"]:
+    draw = jax.jit(s.pure.sample, static_argnums=2)
+    key = fold_in(jax.random.key(s.seed), "certify")
+    return np.asarray(draw(s.variables, key, SAMPLES))
+
+
+def _doubled(variables: Any) -> Any:
+    """In float64, under x64."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), variables)
+
+
+def _call(s: Subject, method: str, x: np.ndarray, model: Any = None) -> Any:
+    """A method of the model, in float64."""
+    with jax.enable_x64(True):
+        program = jax.jit(functools.partial((model or s.model).apply, method=method))
+        return jax.tree.map(np.asarray, program(_doubled(s.variables), jnp.asarray(x)))
+
+
+def _distance(u: Float[Array, " n"]) -> float:
+    """sqrt(n) times the Kolmogorov distance of u from the uniform distribution."""
+    ordered, n = np.sort(np.asarray(u, np.float64)), len(u)
+    above, below = np.arange(1, n + 1) / n - ordered, ordered - np.arange(n) / n
+    return float(np.sqrt(n) * np.max(np.maximum(above, below)))

@@ -1,0 +1,138 @@
+"""The change of variables, once for every flow: log p(x) = log N(f(x); 0, I) + log |det df/dx| with f a bijection.
+
+A subclass gives `forward`, f with its log-determinant, and `inverse`; likelihood and sampling follow. Of integers the
+density is that of x + u, u uniform in the unit cube, and log p(x) is bounded from below by
+log 1/K sum_k p(x + u_k) (Theis et al. 2015, 1511.01844; Burda et al. 2015, 1509.00519).
+"""
+
+import functools
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Integer
+
+from gen_jax.density import (
+    Codec,
+    Kind,
+    Value,
+    bits_per_dim,
+    fold_in,
+    importance_weighted_bound_in_chunks,
+)
+from gen_jax.errors import InputError
+from gen_jax.ops import dequantize, gaussian
+from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
+
+VALUES_AT_ONCE = 2**18  # draws x examples x dimensions of one chunk
+
+
+class Flow(nn.Module):
+    """A density of reals; z = f(x) is a vector of as many dimensions."""
+
+    event: Event
+
+    num_classes: ClassVar[int] = 0
+    kind: ClassVar[Kind] = "density"
+    value: ClassVar[Value] = "exact"
+    codec: ClassVar[Codec] = "none"
+
+    def forward(
+        self, x: Float[Array, "B *event"], train: bool = False
+    ) -> tuple[Float[Array, "B D"], Nats]:
+        """z and log |det dz/dx|."""
+        raise TypeError(f"{type(self).__name__} does not define f")
+
+    def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B *event"]:
+        """x, as evaluation and sampling see it."""
+        raise TypeError(f"{type(self).__name__} does not define the inverse of f")
+
+    def log_density(self, x: Float[Array, "B *event"], train: bool = False) -> Nats:
+        """log p of reals."""
+        z, log_det = self.forward(x, train)
+        return jnp.sum(gaussian.log_prob(z), axis=-1) + log_det
+
+    def log_prob(
+        self, x: Float[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+    ) -> Nats:
+        """log p(x), exact."""
+        del key, cond  # no noise, no classes
+        return self.log_density(x)
+
+    def loss(
+        self, x: Float[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """Nats an example."""
+        del key, cond  # no noise, no classes
+        nats = -jnp.mean(self.log_density(x, train=True))
+        return nats, {"nats": nats}
+
+    def sample(
+        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+    ) -> Float[Array, "n *event"]:
+        """x of z from N(0, temperature^2 I)."""
+        del cond  # no classes
+        return self.inverse(temperature * jax.random.normal(key, (n, self.event.size)))
+
+
+class DequantizedFlow(Flow):
+    """A probability mass of integers through a density of reals in units of one level.
+
+    The mass is that of `sample`, which gives what the density has beside [0, levels]^D to the lowest and the highest
+    level; the bound leaves it out, so that it sums to 1 minus `outside`.
+    """
+
+    kind: ClassVar[Kind] = "mass"
+    value: ClassVar[Value] = "bound"
+
+    def setup(self):
+        """InputError on events of reals."""
+        if self.event.levels is None:
+            raise InputError(
+                f"{type(self).__name__} is a mass over integers, the event has real values"
+            )
+
+    def log_prob(
+        self,
+        x: Integer[Array, "B *event"],
+        key: PRNGKey | None = None,
+        cond: Array | None = None,
+        draws: int = 1,
+    ) -> Nats:
+        """The bound of `draws` dequantised copies, nats; memory does not grow with them."""
+        if key is None:
+            raise InputError(f"log_prob of {type(self).__name__} is a bound and needs a key")
+        del cond  # no classes
+        module, variables = self.unbind()
+        noise = functools.partial(jax.random.uniform, shape=x.shape)
+
+        def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
+            u = jax.vmap(lambda k: noise(fold_in(key, k)))(number)
+            y = dequantize.uniform(jnp.broadcast_to(x, u.shape), u)
+            y = y.reshape(-1, *self.event.shape)
+            log_p: Any = module.apply(variables, y, method="log_density")
+            return log_p.reshape(u.shape[:2])
+
+        chunk = max(1, VALUES_AT_ONCE // x.size)
+        return importance_weighted_bound_in_chunks(log_weights, draws, chunk)
+
+    def loss(
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """Nats a dimension, with one draw of the noise."""
+        del cond  # no classes
+        y = dequantize.uniform(x, jax.random.uniform(key, x.shape))
+        nats = -jnp.mean(self.log_density(y, train=True))
+        return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
+
+    def sample(
+        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+    ) -> Int[Array, "n *event"]:
+        """The integer of each value of a draw from the density."""
+        return dequantize.cell(super().sample(key, n, cond, temperature), self.event.levels or 2)
+
+    def outside(self, key: PRNGKey, n: int) -> Scalar:
+        """Share of n draws from the density that no integers stand for: they lie beside [0, levels]^D."""
+        y = super().sample(key, n).reshape(n, -1)
+        return jnp.mean(jnp.any((y < 0) | (y >= (self.event.levels or 2)), axis=-1))

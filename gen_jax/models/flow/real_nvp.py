@@ -1,0 +1,134 @@
+"""RealNVP: x = f^-1(z), z ~ N(0, I), f a chain of affine couplings y = x where kept, else x exp(s(kept)) + t(kept).
+
+Each coupling keeps one part of the values and its log-determinant is the sum of s over the rest, whatever networks s
+and t are; the next one keeps the rest (Dinh, Sohl-Dickstein and Bengio 2016, 1605.08803, equations 7 to 9).
+"""
+
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gen_jax.errors import InputError
+from gen_jax.models.change_of_variables import DequantizedFlow, Flow
+from gen_jax.nn.bijections import AffineCoupling, BatchNorm, chain, unchain
+from gen_jax.nn.conditioners import MLP, ResNet
+from gen_jax.ops import dequantize, masks
+from gen_jax.ops.squeeze import diagonal_first, squeeze, unsqueeze
+from gen_jax.typing import Event, Nats, points
+
+
+class RealNVP(Flow):
+    """Points: `depth` couplings that keep the even and the odd dimensions in turn, batch normalisation around each."""
+
+    event: Event = points()
+    depth: int = 8
+    hidden: tuple[int, ...] = (64, 64)
+
+    def setup(self):
+        """Declare the layers; InputError on events of integers, of several axes or of one dimension."""
+        if self.event.levels is not None or len(self.event.shape) != 1 or self.event.size < 2:
+            raise InputError(
+                f"RealNVP is a density of points of at least 2 dimensions; of images of integers there is ImageRealNVP,"
+                f" not of {self.event}"
+            )
+        layers = [BatchNorm()]
+        for i in range(self.depth):
+            mask = functools.partial(masks.alternating, parity=i % 2)
+            layers += [AffineCoupling(mask, MLP(self.hidden)), BatchNorm()]
+        self.layers = layers
+
+    def forward(
+        self, x: Float[Array, "B D"], train: bool = False
+    ) -> tuple[Float[Array, "B D"], Nats]:
+        """z and log |det dz/dx|."""
+        return chain(self.layers, x, train)
+
+    def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
+        """x."""
+        return unchain(self.layers, z)
+
+
+class ImageRealNVP(DequantizedFlow):
+    """Images: couplings of the logits of dequantised values at several scales.
+
+    At each of the `scales` three couplings by checkerboards, a squeeze, three by halves of the channels; then half of
+    the values leave as part of z. The last scale has four checkerboards instead. The residual networks have `blocks`
+    blocks each and `features` channels, twice as many after each squeeze.
+    """
+
+    features: int = 64
+    blocks: int = 8
+    scales: int = 2
+    alpha: float = 0.05
+
+    def setup(self):
+        """Declare the layers; InputError where the sides do not halve often enough or alpha is not in (0, 1/2)."""
+        super().setup()
+        shape, factor = self.event.shape, 2 ** (self.scales - 1)
+        if self.scales < 1 or len(shape) != 3 or any(side % factor for side in shape[:2]):
+            raise InputError(
+                f"{self.scales} scales need images whose sides {factor} divides, not {shape}"
+            )
+        if math.prod(shape[:2]) // factor**2 < 2:
+            raise InputError(f"{self.scales} scales leave a single pixel of {shape}")
+        if not 0 < self.alpha < 0.5:
+            raise InputError(f"alpha must lie between 0 and 0.5, not {self.alpha}")
+        last = self.scales - 1
+        self.positions = [
+            self._couplings(masks.checkerboard, 4 if scale == last else 3, scale)
+            for scale in range(self.scales)
+        ]
+        self.channels = [self._couplings(masks.channel_half, 3, scale + 1) for scale in range(last)]
+
+    def _couplings(self, pattern, count: int, doublings: int) -> list:
+        layers, features = [], self.features * 2**doublings
+        for i in range(count):
+            mask = functools.partial(pattern, parity=i % 2)
+            layers += [AffineCoupling(mask, ResNet(features, self.blocks)), BatchNorm()]
+        return layers
+
+    def forward(
+        self, x: Float[Array, "B H W C"], train: bool = False
+    ) -> tuple[Float[Array, "B D"], Nats]:
+        """z, what left first comes first, and log |det dz/dx|; x in [0, levels)."""
+        x, log_slope = dequantize.to_logit(x, self.event.levels or 2, self.alpha)
+        total, parts = jnp.sum(log_slope.reshape(len(x), -1), axis=-1), []
+        for scale, layers in enumerate(self.positions):
+            x, log_det = chain(layers, x, train)
+            total = total + log_det
+            if scale < len(self.channels):
+                x, log_det = chain(self.channels[scale], squeeze(x), train)
+                total = total + log_det
+                x, leaving = jnp.split(x[..., diagonal_first(x.shape[-1] // 4)], 2, axis=-1)
+                parts.append(leaving.reshape(len(x), -1))
+        return jnp.concatenate([*parts, x.reshape(len(x), -1)], axis=-1), total
+
+    def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B H W C"]:
+        """x around [0, levels]."""
+        height, width, channels = self.event.shape
+        shapes = [(height >> k, width >> k, channels << k) for k in range(self.scales)]
+        ends = np.cumsum([math.prod(shape) for shape in shapes[1:]]).tolist()
+        *parts, x = jnp.split(z, ends, axis=-1)
+        x = x.reshape(-1, *shapes[-1])
+        for scale in reversed(range(self.scales)):
+            if scale < len(self.channels):
+                x = jnp.concatenate([x, parts[scale].reshape(x.shape)], axis=-1)
+                x = x[..., np.argsort(diagonal_first(x.shape[-1] // 4))]
+                x = unsqueeze(unchain(self.channels[scale], x))
+            x = unchain(self.positions[scale], x)
+        return dequantize.from_logit(x, self.event.levels or 2, self.alpha)
+
+    def tiny(self) -> "ImageRealNVP":
+        """The same model of 2^8 binary images with small networks, at most two scales."""
+        event, scales = Event((4, 2, 1), 2), min(self.scales, 2)
+        return self.clone(event=event, features=4, blocks=1, scales=scales)
+
+    def patch(self) -> "ImageRealNVP":
+        """The same weights as a model of smaller images."""
+        side = 2**self.scales
+        height, width, channels = self.event.shape
+        shape = (min(side, height), min(side, width), channels)
+        return self.clone(event=Event(shape, self.event.levels))
