@@ -109,7 +109,9 @@ def test_a_trained_bound_certifies(data_dir, tmp_path):
     train(experiment, WorkDir(tmp_path / "run"), data_dir)
     options = ("--data-dir", data_dir)
     printed = succeed("certify", tmp_path / "run", "--examples", 4, *options)
-    assert printed.count("pass") == 4
+    assert printed.count("pass") == 6
     assert "bits/dim of 1, 8, 64 draws" in printed
-    record = json.loads(succeed("evaluate", tmp_path / "run", *options, "--json"))
+    options = (*options, "--compress", 9, "--json")
+    record = json.loads(succeed("evaluate", tmp_path / "run", *options))
     assert (record["value"], record["certified"], record["draws"]) == ("bound", True, 1)
+    assert record["file"]["bytes"] > record["file"]["initial_bytes"] > 0

@@ -12,8 +12,9 @@ from gen_jax.bench import record, systems
 from gen_jax.bench.timing import Clock, ratios, rounded, summary, turns
 from gen_jax.coding import container
 from gen_jax.coding.codec import Codec, Content
-from gen_jax.coding.direct import Direct, Programs
+from gen_jax.coding.direct import Direct
 from gen_jax.coding.frequencies import Decoder, Encoder, weights
+from gen_jax.coding.walk import Programs
 
 METHOD = (
     "Encoding and decoding of a file beside sampling as many images by the same random weights; the images are such"

@@ -16,13 +16,13 @@ from gen_jax.coding import container, tiles
 from gen_jax.coding.container import LANES, Entry, Header, Kind
 from gen_jax.coding.frequencies import MAX_LEVELS
 from gen_jax.coding.tiles import Block
-from gen_jax.coding.transcoder import Transcoder, transcoder_for
+from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder, transcoder_for
 from gen_jax.errors import InputError
 from gen_jax.experiment import to_tree
 from gen_jax.train.logging import LOG
 from gen_jax.typing import Event, Variables
 
-SLACK, SLACK_BYTES = 0.005, 64  # law 10: how far a file may lie above the model's own bits
+ERRORS = 4.0  # standard errors that draws of a bound may differ by
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,27 @@ class Content:
 
 @dataclass(frozen=True)
 class Size:
-    """What a file costs, in bytes, and what the model says that it should, in bits; labels count in both."""
+    """What a file costs, in bytes, and what the model says that it should, in bits; labels count in both.
+
+    `model_bits`, `initial_bits` and `error_bits` are those of `Coded`; the file has the initial bits among its own.
+    """
 
     bytes: int
     dims: int
-    model_bits: float
     weights_bytes: int
+    model_bits: float
+    initial_bits: float
+    error_bits: float
+
+    @property
+    def excess(self) -> float:
+        """How far the file, less its initial bits, lies from the model's bits, relative to these."""
+        return abs(8 * self.bytes - self.initial_bits - self.model_bits) / self.model_bits
+
+    @property
+    def tolerance(self) -> float:
+        """How far it may (law 10)."""
+        return SLACK + (8 * SLACK_BYTES + ERRORS * self.error_bits) / self.model_bits
 
     def record(self) -> dict[str, Any]:
         """`overhead` is the file against the model's bits, 0.01 for 1 %; the weights are never part of the file."""
@@ -77,13 +92,15 @@ class Size:
             "bits_per_dim": real,
             "bits_per_dim_model": self.model_bits / self.dims if finite else None,
             "overhead": 8 * self.bytes / self.model_bits - 1 if finite else None,
+            "initial_bytes": self.initial_bits / 8,
             "weights_bytes": self.weights_bytes,
         }
 
     def __str__(self) -> str:
         real, model = 8 * self.bytes / self.dims, self.model_bits / self.dims
+        first = f" with {self.initial_bits / 8:,.0f} to begin with" if self.initial_bits else ""
         return (
-            f"{self.bytes:,} bytes, {real:.4f} bits/dim (the model's own {model:.4f}, weights of"
+            f"{self.bytes:,} bytes{first}, {real:.4f} bits/dim (the model's own {model:.4f}, weights of"
             f" {self.weights_bytes:,} bytes not included)"
         )
 
@@ -105,30 +122,25 @@ class Codec:
     def compress(self, content: Content) -> tuple[bytes, Size]:
         """The bytes of a file; InputError where the content does not fit the model.
 
-        FloatingPointError where the file is larger than the model's own bits allow: then the probabilities that it
-        steps through are not those of its parallel pass.
+        FloatingPointError where the model's probabilities are none, or not those of its parallel pass.
         """
         levels = self.levels
         container.checked(content.entries)
-        blocks = _Blocks([*content.arrays.values()], self.event, self._lanes(content.entries))
+        lanes = self._lanes(content.entries)
+        transcoder = self.transcoder(lanes)
+        blocks = _Blocks([*content.arrays.values()], self.event, transcoder, lanes)
         labels = self._labels(content, blocks.num_examples)
-        coded = self.transcoder(blocks.lanes).encode(blocks, labels)
+        words, *bits = transcoder.encode(blocks, labels)
         header = Header(
-            self.fingerprint, content.checksum(), environment(), blocks.lanes, levels, content.kind,
+            self.fingerprint, content.checksum(), environment(), lanes, levels, content.kind,
             content.label_type, content.entries,
         )  # fmt: skip
-        data = container.pack(header, coded.words)
-        stream = 4 * len(coded.words)
-        if 8 * (stream - SLACK_BYTES) > (1 + SLACK) * coded.model_bits:
-            raise FloatingPointError(
-                f"the coded images take {stream:,} bytes where the model's own log p says"
-                f" {coded.model_bits / 8:,.0f}: its steps do not agree with its parallel pass"
-            )
+        data = container.pack(header, words)
         weights_bytes = sum(
             leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.variables)
         )
         dims = sum(x.size for x in content.arrays.values())
-        return data, Size(len(data), dims, coded.model_bits, weights_bytes)
+        return data, Size(len(data), dims, weights_bytes, *bits)
 
     def decompress(self, data: bytes) -> Content:
         """The content of a file; InputError where it is damaged or another model's."""
@@ -151,8 +163,9 @@ class Codec:
         )  # pages that nothing is written to cost nothing
         found = [np.zeros(entry.shape, small) for entry in header.entries]
         try:
-            blocks = _Blocks(found, self.event, header.lanes)
-            labels = self.transcoder(header.lanes).decode(words, blocks, blocks.num_examples)
+            transcoder = self.transcoder(header.lanes)
+            blocks = _Blocks(found, self.event, transcoder, header.lanes)
+            labels = transcoder.decode(words, blocks, blocks.num_examples)
         except (InputError, FloatingPointError) as error:
             raise InputError(f"it is damaged or from another machine: {error}") from error
         pairs = zip(header.entries, found, strict=True)
@@ -204,31 +217,38 @@ def environment() -> str:
 
 
 class _Blocks:
-    """Arrays as blocks of `lanes` tiles."""
+    """Arrays as blocks of as many tiles as the transcoder takes, in `lanes` lanes."""
 
-    def __init__(self, arrays: list[np.ndarray], event: Event, lanes: int):
+    def __init__(self, arrays: list[np.ndarray], event: Event, transcoder: Transcoder, lanes: int):
         self._arrays = [x.reshape(tiles.as_events(x.shape, event)) for x in arrays]  # views
         self._shapes = [x.shape for x in self._arrays]
-        self._event, self.lanes = event, lanes
+        self._event, self._share, self._lanes = event, transcoder.share, lanes
 
     @property
     def num_examples(self) -> int:
         return sum(shape[0] for shape in self._shapes)
 
-    def read(self, labels: np.ndarray | None) -> Iterator[Block]:
+    def read(self, labels: np.ndarray | None, backwards: bool = False) -> Iterator[Block]:
         """Checked values, tile by tile."""
         arrays = [tiles.values_of(x, self._event) for x in self._arrays]
-        for group, block in self._empty(labels):
+        for group in reversed([*self._groups()]) if backwards else self._groups():
+            block = self._empty(group, labels)
             tiles.cut(block, group, arrays, self._event)
             yield block
 
     def fill(self, labels: np.ndarray | None) -> Iterator[Block]:
         """Empty blocks, whose values are put into the arrays."""
-        for group, block in self._empty(labels):
+        for group in self._groups():
+            block = self._empty(group, labels)
             yield block
             tiles.paste(block, group, self._arrays, self._event)
 
-    def _empty(self, labels: np.ndarray | None) -> Iterator[tuple[list[tiles.Tile], Block]]:
+    def _groups(self) -> Iterator[list[tiles.Tile]]:
         every = tiles.tiles(self._shapes, self._event)
-        while group := list(islice(every, self.lanes)):
-            yield group, tiles.empty(group, self._shapes, self._event, self.lanes, labels)
+        left = tiles.count(self._shapes, self._event)
+        while group := list(islice(every, self._share(left))):
+            yield group
+            left -= len(group)
+
+    def _empty(self, group: list[tiles.Tile], labels: np.ndarray | None) -> Block:
+        return tiles.empty(group, self._shapes, self._event, self._lanes, labels)

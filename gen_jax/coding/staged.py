@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax.coding.direct import Direct, put_labels, take_labels
+from gen_jax.coding.direct import Direct, closed, put_labels, take_labels
 from gen_jax.coding.frequencies import Decoder, Encoder, Words
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import Blocks, Coded
@@ -26,6 +26,10 @@ class Staged:
         self.stages = [Direct(stage.model, stage.variables, lanes) for stage in stages]
         self.parts = jax.jit(self._parts)
 
+    def share(self, left: int) -> int:
+        """As of the last stage."""
+        return self.stages[-1].share(left)
+
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
         """Labels, then block by block the values of all stages."""
         encoder = Encoder()
@@ -34,7 +38,7 @@ class Staged:
             earlier = [np.array(part) for part in self.parts(self.variables, block.values)]
             for stage, own in self._walk(block, earlier):
                 bits += stage.put(encoder, own)
-        return Coded(encoder.words(), bits)
+        return closed(encoder, bits)
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
         """The same walk, reading."""

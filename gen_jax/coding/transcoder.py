@@ -1,8 +1,7 @@
 """The door between a file and a model: one transcoder for each value of `Density.codec`.
 
 `direct` is an exact mass that steps, or several in stages: every value is coded by its own conditional probability.
-`bits_back` is for latent variable models, whose transcoder pushes and pops latents on a stack; it has this protocol and
-is not written yet.
+`bits_back` is a model with a latent variable, whose transcoder pushes and pops latents on a stack.
 """
 
 from collections.abc import Iterator
@@ -15,24 +14,32 @@ from gen_jax.coding.tiles import Block
 from gen_jax.errors import InputError
 from gen_jax.typing import Variables
 
+SLACK, SLACK_BYTES = 0.005, 64  # law 10: how far coded values may lie above the model's own bits
+
 
 class Coded(NamedTuple):
-    """The words of a file, and the bits that the model's own log p gives to what they hold."""
+    """The words of a file, and the bits that the model's own log p, or a draw of its bound, gives to what they hold.
+
+    `initial_bits` of the words are no message but what the first latents were popped from. `error_bits` is the standard
+    error of bits of words minus `model_bits` that comes from different draws in both: 0 where log p is exact.
+    """
 
     words: Words
     model_bits: float
+    initial_bits: float = 0.0
+    error_bits: float = 0.0
 
 
 @runtime_checkable
 class Blocks(Protocol):
     """The blocks of a file: `read` gives each with its values, `fill` each without and takes it back filled."""
 
-    def read(self, labels: np.ndarray | None) -> Iterator[Block]:
-        """Blocks to encode."""
+    def read(self, labels: np.ndarray | None, backwards: bool = False) -> Iterator[Block]:
+        """Blocks to encode, the first first or the last first."""
         ...
 
     def fill(self, labels: np.ndarray | None) -> Iterator[Block]:
-        """Blocks to decode: when the next is asked for, the one before is full."""
+        """Blocks to decode, the first first: when the next is asked for, the one before is full."""
         ...
 
 
@@ -44,13 +51,30 @@ class Transcoder(Protocol):
     block but no values, and a block's marks may depend on nothing but the header and the labels.
     """
 
+    def share(self, left: int) -> int:
+        """How many of the tiles left the next block takes in the order of decoding: 1 to the number of lanes."""
+        ...
+
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
-        """Code the blocks in turn; FloatingPointError where the model's probabilities are none."""
+        """Code all blocks.
+
+        FloatingPointError where the model's probabilities are none, or where the values take more bits than the
+        model's parallel pass gives them: then its steps do not agree with it.
+        """
         ...
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
         """Fill the values of each block in turn and return the labels; InputError where the words are damaged."""
         ...
+
+
+def check_length(bits: float, model_bits: float) -> None:
+    """FloatingPointError where coded values take more bits than those of the parallel pass allow."""
+    if bits - 8 * SLACK_BYTES > (1 + SLACK) * model_bits:
+        raise FloatingPointError(
+            f"the coded images take {bits / 8:,.0f} bytes where the model's own log p says {model_bits / 8:,.0f}:"
+            " its steps do not agree with its parallel pass"
+        )
 
 
 def transcoder_for(model: object, variables: Variables, lanes: int) -> Transcoder:
@@ -61,7 +85,8 @@ def transcoder_for(model: object, variables: Variables, lanes: int) -> Transcode
         from gen_jax.coding.staged import Staged
 
         return (Staged if hasattr(model, "stages") else Direct)(model, variables, lanes)
-    name = type(model).__name__
     if codec == "bits_back":
-        raise InputError(f"{name} codes by bits-back, which is not written yet")
-    raise InputError(f"{name} gives no exact probabilities, so it cannot compress")
+        from gen_jax.coding.bits_back import BitsBack
+
+        return BitsBack(model, variables, lanes)
+    raise InputError(f"{type(model).__name__} gives no exact probabilities, so it cannot compress")

@@ -35,6 +35,7 @@ AUTOREGRESSIVE: tuple[Law, ...] = (  # an exact mass, site by site
 
 BOUND: tuple[Law, ...] = (bounds.rises, bounds.unit_sum, bounds.finite)
 SIMULATED: tuple[Law, ...] = (bounds.both_sides,)  # beside those of a bound
+CODED: tuple[Law, ...] = (laws.code_length,)  # as well
 BIJECTION: tuple[Law, ...] = (bijections.round_trip, bijections.determinant, bijections.rounding)
 DENSITY: tuple[Law, ...] = (bijections.samples, bijections.integral, bijections.finite)
 
@@ -62,7 +63,7 @@ def laws_of(model: Any) -> tuple[Law, ...]:
     elif model.value == "bound" and hasattr(model, "stages"):
         found = STAGED
     elif model.value == "bound" and hasattr(model, "tiny"):
-        found = BOUND + SIMULATED * hasattr(model, "simulated")
+        found = BOUND + SIMULATED * hasattr(model, "simulated") + CODED * (model.codec != "none")
     if isinstance(model, Bijective):
         found += BIJECTION + DENSITY * of_reals
     if not found:

@@ -33,11 +33,7 @@ def measure(run: Run, split: Split, count: int) -> dict[str, Any]:
     data, size = codec.compress(content)
     if not np.array_equal(codec.decompress(data).arrays["images"], batch["x"]):
         raise FloatingPointError("what was decompressed is not what was compressed")
-    return {
-        "examples": count,
-        **size.record(),
-        **others(batch["x"], run.experiment.model.event.levels),
-    }
+    return {"examples": count, **size.record(), **others(batch["x"], codec.levels)}
 
 
 def sentence(file: dict[str, Any], unit: str) -> str:
@@ -45,7 +41,8 @@ def sentence(file: dict[str, Any], unit: str) -> str:
     names = {"png_bytes": "PNG", "webp_bytes": "WebP", "jpeg_xl_bytes": "JPEG XL"}
     beside = [f"{name} {file[key]:,}" for key, name in names.items() if key in file]
     bits = f"{file['bits_per_dim']:.4f} {unit}, {file['overhead']:+.2%} of the model's own"
-    words = f"the first {file['examples']:,} as a file: {file['bytes']:,} bytes ({bits}"
+    first = f", {file['initial_bytes']:,.0f} of them to begin with" if file["initial_bytes"] else ""
+    words = f"the first {file['examples']:,} as a file: {file['bytes']:,} bytes{first} ({bits}"
     return f"{words}); lossless {', '.join(beside)}" if beside else f"{words})"
 
 

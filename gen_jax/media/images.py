@@ -59,7 +59,7 @@ class Images(Medium):
         if hasattr(model, "sites"):
             yield "Completions", self._completions(run, given)
             yield "Bits of each pixel", self._heat_maps(run, given)
-        if model.codec == "direct":
+        if model.codec != "none":
             yield "As a file", _file(run, given)
         if hasattr(model, "sites"):
             yield "Receptive field", _receptive_field(run, given)

@@ -6,7 +6,7 @@ q(z | x) = N(m(x), s(x)^2) (Kingma and Welling 2013, 1312.6114, equation 3 for K
 """
 
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -46,6 +46,20 @@ class GaussianLatent(nn.Module):
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "bound"
     codec: ClassVar[Codec] = "bits_back"
+
+    @property
+    def latents(self) -> Event:
+        """z: reals with the prior N(0, I)."""
+        return Event((self.latent,))
+
+    @property
+    def given(self) -> Any:
+        """p(x | z) in the stepping interface of `chain_rule.Autoregressive`, with z as the condition."""
+        raise TypeError(f"{type(self).__name__} does not define p(x | z)")
+
+    def order(self, z: Float[Array, "B Z"]) -> Int[Array, "B D"]:
+        """Positions of the event in the order in which `given` has them: as they are."""
+        return jnp.broadcast_to(jnp.arange(self.event.size), (len(z), self.event.size))
 
     def setup(self):
         """Declare the map to q(z | x); InputError on events of reals or no units."""

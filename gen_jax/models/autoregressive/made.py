@@ -5,7 +5,9 @@ h = relu(b + (W . M) x), z = c + (V . M_V) h (+ (A . M_A) x), M[i, j] = degree_i
 masks, each with its own order, and averages their joint probabilities (section 4).
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -68,27 +70,51 @@ class MADE(Autoregressive):
 
 
 class Member(Autoregressive):
-    """One mask of an ensemble: events flat and in the mask's order of generation; `cond` is the index of the mask."""
+    """Any mask of an ensemble as a class: `cond` has its index, events are flat and in its order of generation."""
 
     net: MaskedMLP
 
+    @property
+    def num_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The number of masks."""
+        return len(self.net.order_seeds)
+
+    def __call__(
+        self, x: Integer[Array, "B D"], cond: Array | None = None, train: bool = False
+    ) -> Float[Array, "B sites P"]:
+        """All conditionals, one example after the other."""
+        parallel, rank = self._alone("__call__"), jnp.asarray(self.net.degrees.position) - 1
+
+        def one(pair):
+            values, mask = pair
+            return parallel(values[None, rank[mask]], mask)[0]
+
+        return lax.map(one, (x, jnp.asarray(cond)))
+
     def init_cache(self, n: int, cond: Array | None = None) -> Cache:
         """No value written, no hidden unit complete."""
-        return self.net.init_cache(n, jnp.asarray(cond))
+        return jax.vmap(partial(self._alone("init_cache"), 1))(jnp.asarray(cond))
 
     def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "n P"]]:
         """As of the network."""
-        return self.net.step(cache, site)
+        cache, params = jax.vmap(self._alone("step"), (0, None))(cache, site)
+        return cache, params[:, 0]
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "n 1"]) -> Cache:
         """As of the network."""
-        return self.net.write(cache, site, value)
+        return jax.vmap(self._alone("write"), (0, None, 0))(cache, site, value[:, None])
+
+    def _alone(self, method: str) -> Callable[..., Any]:
+        """A method of the network under one mask, which `vmap` may go over."""
+        net, variables = self.net.unbind()
+        return partial(net.apply, variables, method=method)
 
 
 class MADEEnsemble(nn.Module):
     """p(x) = 1/K sum_k p_k(x): K masks of one network, each with its own order and degrees (sections 4.2 and 4.3).
 
-    Exact, but no product of conditionals in one order: there is no `step` and no direct codec.
+    Exact, but no product of conditionals in one order: there is no `step`. The mask is a latent variable whose
+    posterior is known, so bits-back codes at -log p(x).
     """
 
     event: Event
@@ -100,7 +126,21 @@ class MADEEnsemble(nn.Module):
     num_classes: ClassVar[int] = 0
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "exact"
-    codec: ClassVar[Codec] = "none"
+    codec: ClassVar[Codec] = "bits_back"
+
+    @property
+    def latents(self) -> Event:
+        """k, uniform."""
+        return Event((1,), self.num_masks)
+
+    @property
+    def given(self) -> Member:
+        """p(x | k) = p_k(x)."""
+        return self.member
+
+    def order(self, masks: Int[Array, " B"]) -> Int[Array, "B D"]:
+        """Positions of the event in each mask's order of generation."""
+        return jnp.asarray(self.member.net.degrees.order)[masks]
 
     def setup(self):
         """The network that all masks share; InputError without hidden units or masks."""
@@ -121,10 +161,17 @@ class MADEEnsemble(nn.Module):
     ) -> Nats:
         """log 1/K sum_k p_k(x), nats: probabilities of whole events are averaged, mask after mask."""
         del key, cond  # exact, no classes
+        return jax.nn.logsumexp(self.joints(x), axis=1) - jnp.log(self.num_masks)
+
+    def joints(self, x: Integer[Array, "B *event"]) -> Float[Array, "B K"]:
+        """log p_k(x) under every mask, nats."""
         module, variables = self.unbind()
         joint = lambda mask: module.apply(variables, x, mask, method="joint")  # noqa: E731
-        logs = lax.map(joint, jnp.arange(self.num_masks))
-        return jax.nn.logsumexp(logs, axis=0) - jnp.log(self.num_masks)
+        return lax.map(joint, jnp.arange(self.num_masks)).T
+
+    def encode(self, x: Integer[Array, "B *event"]) -> Float[Array, "B K"]:
+        """log p(k | x), exact."""
+        return jax.nn.log_softmax(self.joints(x), axis=1)
 
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
@@ -142,9 +189,7 @@ class MADEEnsemble(nn.Module):
         del cond
         module, variables = self.member.unbind()
         masks = jax.random.randint(fold_in(key, "mask"), (n,), 0, self.num_masks)
-        keys = jax.vmap(lambda row: fold_in(fold_in(key, "row"), row))(jnp.arange(n))
-        draw = lambda key, mask: sampling.ancestral(module, variables, key, 1, mask, temperature)  # noqa: E731
-        in_order = jax.vmap(draw)(keys, masks)[:, 0]
+        in_order = sampling.ancestral(module, variables, key, n, masks, temperature)
         rank = jnp.asarray(self.member.net.degrees.position)[masks] - 1
         return jnp.take_along_axis(in_order, rank, axis=1).reshape(n, *self.event.shape)
 

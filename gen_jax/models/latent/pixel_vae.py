@@ -37,6 +37,11 @@ class PixelVAE(KLWeighted):
             dtype=self.dtype,
         )
 
+    @property
+    def given(self) -> GatedPixelCNN:
+        """The decoder."""
+        return self.decoder
+
     def log_likelihood(
         self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
     ) -> Nats:

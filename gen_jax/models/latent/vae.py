@@ -7,6 +7,7 @@ is a value under a Bernoulli or categorical head, or a pixel under a mixture of 
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.heads import Head, LogisticMixture, head_for
@@ -38,6 +39,11 @@ class Factorised(GaussianLatent):
             return head_for(levels)
         return LogisticMixture(levels, self.values, self.mixtures)
 
+    @property
+    def given(self) -> "Rows":
+        """Row by row, so that a step gives no more parameters than the codec can hold."""
+        return Rows(self)
+
     def decode(self, z: Float[Array, "B Z"]) -> Float[Array, "B sites P"]:
         """Parameters of every site."""
         shape, head = self.event.shape, self.head
@@ -60,6 +66,39 @@ class Factorised(GaussianLatent):
         """Every site on its own."""
         x = self.head.sample(self.decode(z), key, temperature)
         return x.reshape(len(z), *self.event.shape)
+
+
+class Rows:
+    """p(x | z) of a model of independent sites in the stepping interface: a step is a row of pixels, or the vector."""
+
+    def __init__(self, model: Factorised):
+        self.event, self.head, self._model = model.event, model.head, model
+
+    @property
+    def sites(self) -> Int[np.ndarray, "rows columns V"]:
+        """Positions in the flattened event."""
+        rows = self.event.shape[0] if len(self.event.shape) == 3 else 1
+        return np.arange(self.event.size).reshape(rows, -1, self._model.values)
+
+    def init_cache(self, n: int, z: Float[Array, "n Z"]) -> Float[Array, "n rows columns P"]:
+        """The parameters of all sites."""
+        return self._model.decode(z).reshape(n, *self.sites.shape[:2], self.head.size)
+
+    def step(self, cache: Array, site: Int[Array, ""]) -> tuple[Array, Float[Array, "n columns P"]]:
+        """Those of a row."""
+        return cache, cache[:, site]
+
+    def write(self, cache: Array, site: Int[Array, ""], value: Int[Array, "n columns V"]) -> Array:
+        """Nothing depends on the values."""
+        del site, value
+        return cache
+
+    def log_prob_sites(
+        self, x: Integer[Array, "n *event"], z: Float[Array, "n Z"]
+    ) -> Float[Array, "n rows columns"]:
+        """log p(x_site | z), nats."""
+        values = x.reshape(len(x), -1)[:, self.sites]
+        return self.head.log_prob(self.init_cache(len(x), z), values)
 
 
 class VAE(KLWeighted, Factorised):

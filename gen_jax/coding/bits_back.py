@@ -1,0 +1,167 @@
+"""Latent variable models as transcoders: -log2 p(x | z) - log2 p(z) + log2 q(z | x) bits an example (BB-ANS).
+
+Of each example z is popped by q(z | x), x is pushed by p(x | z), z is pushed by p(z): what the pop took off the stack
+is the bits got back, and the expected length is the bound of one draw, or log p(x) itself where q is the exact
+posterior (Townsend, Bird and Barber 2019, 1901.04866; Hinton and van Camp 1993). The decoder goes back step by step, so
+the encoder begins with the last example.
+
+The first pop needs bits of no message, and a block of examples needs as many times more. So the encoder begins with
+single examples and takes as many at once as a quarter of those on the stack. The decoder makes the same blocks the
+other way, with the same programs on the same shapes; a block ends with a symbol that it must find there, so it stops
+at once where it has lost the way.
+
+The bits on the stack are those of earlier latents and of what was made of them, so a pop of them is no draw from
+q(z | x) where aggregate posterior and prior differ. A pad made of the block's own values makes it one, at no cost.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_jax.coding.frequencies import Symbols, Weights, Words, uniform
+from gen_jax.coding.latents import latents_of
+from gen_jax.coding.stack import PAD, Stack
+from gen_jax.coding.tiles import Block
+from gen_jax.coding.transcoder import Blocks, Coded, check_length
+from gen_jax.coding.walk import Choose, Walk
+from gen_jax.errors import InputError
+from gen_jax.typing import Variables
+
+SHARE = 5  # of the examples left to decode, a block takes one in so many
+RANDOM = 10  # bits of a latent under the pad: a standard normal's entropy in its bins
+END = uniform(1, 4)
+NOTHING = np.zeros(1, np.int32)
+
+
+class BitsBack:
+    """The transcoder of `codec == "bits_back"`: compiled once for a model and a number of lanes.
+
+    The model has `latents`, `encode` (see `coding/latents.py`), `given`, which steps through p(x | z) with z as its
+    condition, and `order`, the positions of the event in the order in which `given` has them.
+    """
+
+    def __init__(self, model: Any, variables: Variables, lanes: int):
+        if model.num_classes:
+            raise InputError("bits-back is for models without classes")
+        self.model, self.lanes = model, lanes
+        self.latents = latents_of(model.latents)
+        self.given = Walk(_Given(model, variables), variables, lanes)
+        self._encode, self._order = self._program("encode"), self._program("order")
+
+    def share(self, left: int) -> int:
+        """A fifth of what is left, which is a quarter of what the encoder had coded before."""
+        return max(1, min(self.lanes, left // SHARE))
+
+    def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
+        """The bound is of one draw for each tile, independent of the file's."""
+        stack, rng = Stack(), np.random.default_rng(0)
+        bits = squares = pushed = of_values = 0.0
+        for block in blocks.read(labels, backwards=True):
+            used, pad, params = self._latent(block)
+            stack.flip(pad)
+            symbols = self.latents.pop_posterior(stack, *params)
+            z = self.latents.values(symbols)
+            pushed -= stack.bits
+            self._push(stack, block, self._filled(used, z))
+            pushed += stack.bits
+            self.latents.push_prior(stack, symbols)
+            stack.push(NOTHING, END)
+
+            values, of_file = self._bits(block, used, z, params)
+            _, of_model = self._bits(block, used, self.latents.draw(rng, *params), params)
+            of_values += float(values.sum())
+            bits += float(of_model.sum())
+            squares += float(np.sum((of_file - of_model) ** 2))
+        check_length(pushed, of_values)
+        return Coded(stack.words(), bits, stack.initial_bits, math.sqrt(squares))
+
+    def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
+        """The same, backwards."""
+        del num_labels  # no classes
+        stack = Stack(words)
+        for block in blocks.fill(None):
+            if stack.pop(END).any():
+                raise InputError("the coded images are damaged")
+            used: np.ndarray = np.any(block.coded, axis=1)
+            symbols = self.latents.pop_prior(stack, int(used.sum()))
+            z = self._filled(used, self.latents.values(symbols))
+            self._walk(block, z, lambda rows, _: stack.pop(rows))
+            _, pad, params = self._latent(block)
+            self.latents.push_posterior(stack, symbols, *params)
+            stack.flip(pad)
+        stack.finish()
+
+    def _push(self, stack: Stack, block: Block, z: np.ndarray) -> None:
+        """Values in the reverse of the order in which the walk comes to them."""
+        pushes: list[tuple[Symbols, Weights]] = []
+
+        def given(rows: Weights, symbols: Symbols) -> Symbols:
+            pushes.append((symbols, rows))
+            return symbols
+
+        self._walk(block, z, given)
+        for symbols, rows in reversed(pushes):
+            stack.push(symbols, rows)
+
+    def _walk(self, block: Block, z: np.ndarray, choose: Choose) -> None:
+        order, values, coded = self._ordered(block, z)
+        self.given.walk(values, coded, z, choose)
+        np.put_along_axis(block.values, order, values, axis=1)
+
+    def _bits(
+        self, block: Block, used: np.ndarray, z: np.ndarray, params: list[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """-log2 p(x | z) and -log2 p(x, z) / q(z | x) of each lane in use, by the parallel pass."""
+        filled = self._filled(used, z)
+        _, values, coded = self._ordered(block, filled)
+        bits = self.given.bits(values, coded, filled)[used]
+        return bits, bits - self.latents.log_ratio(z, *params) / math.log(2.0)
+
+    def _latent(self, block: Block) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Which lanes are in use, a pad, and what `encode` gives of them; zeros in the place of what is not coded."""
+        x = np.where(block.coded, block.values, 0)
+        used: np.ndarray = np.any(block.coded, axis=1)
+        encoded = self._encode(x.reshape(self.lanes, *self.model.event.shape))
+        size = -(-RANDOM * int(used.sum()) * math.prod(self.latents.shape) // PAD)
+        pad = hashlib.shake_128(x.astype("<i4").tobytes()).digest(2 * size)
+        params = [np.asarray(part)[used] for part in jax.tree.leaves(encoded)]
+        return used, np.frombuffer(pad, "<u2").astype(np.int32), params
+
+    def _ordered(self, block: Block, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        order = np.asarray(self._order(z))
+        values = np.take_along_axis(block.values, order, axis=1)
+        return order, values, np.take_along_axis(block.coded, order, axis=1)
+
+    def _filled(self, used: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """A row for each lane."""
+        out = np.zeros((self.lanes, *self.latents.shape), self.latents.dtype)
+        out[used] = z
+        return out
+
+    def _program(self, method: str) -> Callable:
+        """A method of the model, compiled."""
+
+        def apply(variables, *args):
+            with jax.default_matmul_precision("highest"):
+                return self.model.apply(variables, *args, method=method)
+
+        return partial(jax.jit(apply), self.given.variables)
+
+
+class _Given:
+    """A model's p(x | z) as `Walk` takes it."""
+
+    def __init__(self, model: Any, variables: Variables):
+        given = model.bind(variables).given
+        self._model, self.event, self.head, self.sites = model, given.event, given.head, given.sites
+
+    def apply(self, variables: Variables, *args: Any, method: str) -> Any:
+        """A method of `given`."""
+        return self._model.apply(
+            variables, *args, method=lambda model, *args: getattr(model.given, method)(*args)
+        )

@@ -1,0 +1,265 @@
+"""Bits-back: what goes in comes out at the bound of one draw, draws are draws, planted mistakes are caught, damage."""
+
+import resource
+import time
+from dataclasses import replace
+from typing import ClassVar
+
+import jax
+import numpy as np
+import pytest
+from cases import build as built
+from cases import random_events
+from scipy import stats
+from test_bounds import build as narrow
+from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
+from test_codec import content, same
+from test_codec_cli import model_folder, refuse
+from test_codec_damage import survive
+
+from gen_jax import IWAE, VAE, InputError, MADEEnsemble, PixelVAE, binary, image
+from gen_jax.coding import container, latents
+from gen_jax.coding.bits_back import BitsBack
+from gen_jax.coding.codec import Codec, Content
+from gen_jax.coding.container import Entry
+from gen_jax.coding.frequencies import weights
+from gen_jax.coding.latents import FINE, WIDTH, Gaussian
+from gen_jax.coding.stack import Stack
+from gen_jax.models.latent.vae import Rows
+from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
+
+DENSE = {"encoder": DenseEncoder((5,)), "decoder": DenseDecoder((5,))}
+MODELS = {
+    "mixture": VAE(image(2, 3, 3, 17), latent=3, mixtures=2, **DENSE),
+    "vector": IWAE(binary(12), latent=2, draws=3, **DENSE),
+    "pixel_vae": PixelVAE(
+        image(3, 3, 1, 3), latent=2, encoder=DenseEncoder((4,)),
+        depth=2, features=4, first_kernel=3, head_features=4,
+    ),
+    "ensemble": MADEEnsemble(image(2, 3, 1, 2), hidden=(7, 6), num_masks=3),
+}  # fmt: skip
+VECTOR = MODELS["vector"]
+
+
+def build(model):
+    return built(model) if isinstance(model, MADEEnsemble) else narrow(model)
+
+
+def events(model, count):
+    return np.asarray(random_events(model, count), np.uint8)
+
+
+def words_of(data):
+    return container.unpack(data)[1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_round_trip_at_the_bound_of_one_draw(name):
+    """The file, less what it begins with, is the bound but for the error of the draws; of an exact mass none."""
+    model = MODELS[name]
+    pure, variables = build(model)
+    codec, x = Codec(model, variables), events(model, 150)
+    data, size = codec.compress(content(x))
+    assert same(codec.decompress(data), content(x))
+    assert size.excess <= size.tolerance
+    net = 32 * len(words_of(data)) - size.initial_bits
+    ends = 2 * 33 + 64  # of blocks, and rounding to words
+    assert net > size.model_bits - 4 * size.error_bits - 64
+    assert net < 1.005 * size.model_bits + 4 * size.error_bits + ends
+
+    draw = jax.jit(pure.log_prob)
+    draws = [-draw(variables, x, jax.random.key(k)).sum() / np.log(2) for k in range(8)]
+    error = max(size.error_bits, 1e-5 * size.model_bits)
+    assert abs(size.model_bits - np.mean(draws)) < 4 * error
+    assert size.error_bits < 1e-4 if name == "ensemble" else size.error_bits > 3
+
+    if len(model.event.shape) == 3:
+        high, wide, channels = model.event.shape
+        shape = (2, high + 1, 2 * wide - 1, channels)
+        ragged = np.random.default_rng(0).integers(model.event.levels, size=shape, dtype=np.uint8)
+        data, size = codec.compress(content(ragged))
+        assert same(codec.decompress(data), content(ragged))
+        assert size.excess <= size.tolerance
+
+
+@pytest.fixture(scope="module")
+def shifted():
+    """A model whose posteriors all lie beyond 3, where the prior is not: its stack is not random."""
+    variables = jax.tree.map(np.array, dict(build(VECTOR)[1]))
+    variables["params"]["posterior"]["bias"][: VECTOR.latent] += 4.0
+    return variables
+
+
+def noise(variables, monkeypatch):
+    """(z - m(x)) / s(x) of the file's own draws."""
+    found, ratio = [], Gaussian.log_ratio
+
+    def seen(self, z, mean, log_scale):
+        found.append((z - mean) * np.exp(-log_scale))
+        return ratio(self, z, mean, log_scale)
+
+    monkeypatch.setattr(Gaussian, "log_ratio", seen)
+    _, size = Codec(VECTOR, variables).compress(content(events(VECTOR, 600)))
+    return np.concatenate(found[::2]).ravel(), size
+
+
+def test_what_is_popped_is_drawn_from_the_posterior(shifted, monkeypatch):
+    drawn, size = noise(shifted, monkeypatch)
+    assert stats.kstest(drawn, "norm").pvalue > 1e-4
+    assert size.excess <= size.tolerance
+
+
+def test_without_the_pad_it_is_not(shifted, monkeypatch):
+    monkeypatch.setattr(Stack, "flip", lambda self, pad: None)
+    assert stats.kstest(noise(shifted, monkeypatch)[0], "norm").pvalue < 1e-6
+
+
+@pytest.fixture(scope="module")
+def vector():
+    return Codec(VECTOR, build(VECTOR)[1]), content(events(VECTOR, 1000))
+
+
+def test_a_prior_of_the_wrong_width_is_caught(vector, monkeypatch):
+    """Both directions agree, so the images come back; the file is too long."""
+    codec, given = vector
+    _, size = codec.compress(given)
+    assert size.excess <= size.tolerance < 0.1
+    right = latents._masses
+    wide = lambda edges, mean, scale: right(edges, mean, np.where(scale == 1, 4.0, scale))  # noqa: E731
+    monkeypatch.setattr(latents, "_masses", wide)
+    data, size = codec.compress(given)
+    assert same(codec.decompress(data), given)
+    assert size.excess > size.tolerance
+
+
+def test_initial_bits_that_are_not_counted_are_caught(monkeypatch):
+    """Left out of the file, it cannot be decoded; left out of the sum, the file is too long for one draw's bound."""
+    model = VAE(binary(4), latent=200, **DENSE)
+    codec, given = Codec(model, build(model)[1]), content(events(model, 2))
+    data, size = codec.compress(given)
+    assert 200 * 8 < size.initial_bits < 200 * 13
+    assert same(codec.decompress(data), given)
+    assert size.excess <= size.tolerance < replace(size, initial_bits=0.0).excess
+
+    whole = Stack.words
+    monkeypatch.setattr(Stack, "words", lambda self: whole(self)[int(self.initial_bits) // 32 :])
+    with pytest.raises(InputError, match="damaged"):
+        codec.decompress(codec.compress(given)[0])
+
+
+def test_steps_that_are_not_the_parallel_pass_are_caught(monkeypatch):
+    pure, variables = build(VECTOR)
+    x = np.asarray(jax.jit(pure.sample, static_argnums=2)(variables, jax.random.key(0), 600))
+    monkeypatch.setattr(Rows, "step", lambda self, cache, site: (cache, -cache[:, site]))
+    with pytest.raises(FloatingPointError, match="do not agree with its parallel pass"):
+        Codec(VECTOR, variables).compress(content(x))
+
+
+def test_push_undoes_pop_and_costs_the_mass():
+    """Under Gaussians in bins and under frequencies; masses by distribution functions of SciPy."""
+    rng, one = np.random.default_rng(0), Gaussian(1)
+    stack = Stack(rng.integers(1, 2**32, 4000, dtype=np.uint32))
+    mean, log_scale = rng.normal(0, 2, (900, 1)), rng.normal(-1, 1, (900, 1))
+    mean[0], mean[1], log_scale[2], log_scale[3] = 1e30, -20, -80, 30  # outside, a point, flat
+    rows, pad = rng.dirichlet(np.full(7, 0.3), 900), rng.integers(0, 2**16, 50).astype(np.int32)
+    before, costs = stack.words(), []
+
+    def popped(pop, *args):
+        stack.flip(pad)
+        costs.append(stack.bits)
+        symbols = pop(*args)
+        costs[-1] -= stack.bits
+        return symbols
+
+    given = popped(one.pop_posterior, stack, mean, log_scale)
+    plain = popped(stack.pop, weights(rows))
+    prior = popped(one.pop_prior, stack, 900)
+
+    for push, *args in (
+        (one.push_prior, stack, prior),
+        (stack.push, plain, weights(rows)),
+        (one.push_posterior, stack, given, mean, log_scale),
+    ):
+        push(*args)
+        stack.flip(pad)
+    np.testing.assert_array_equal(stack.words(), before)
+
+    def bits(symbols, mean, scale):
+        edges = one.values(symbols)[..., None] + np.array([-0.5, 0.5]) * WIDTH / FINE
+        return -np.log2(np.diff(stats.norm.cdf(edges, mean[..., None], scale[..., None]))).sum()
+
+    own = bits(given[4:], mean[4:], np.exp(log_scale[4:]))
+    assert own - 1 < costs[0] < own + 4 * 2 * 24 + 1
+    np.testing.assert_allclose(costs[1], -np.log2(rows[np.arange(900), plain]).sum(), atol=1)
+    np.testing.assert_allclose(costs[2], bits(prior, np.zeros((900, 1)), np.ones((900, 1))), atol=1)
+
+
+@pytest.mark.parametrize("bad", [(np.nan, 0.0), (0.0, np.inf)])
+def test_no_posterior_is_refused(bad):
+    with pytest.raises(FloatingPointError):
+        Gaussian(1).pop_posterior(Stack(), *np.array(bad)[:, None, None])
+
+
+@pytest.fixture(scope="module")
+def compressed():
+    codec = Codec(VECTOR, build(VECTOR)[1])
+    arrays = {"one": events(VECTOR, 6), "two": events(VECTOR, 5).astype(">i4")}
+    given = Content("npz", arrays)
+    return codec, given, codec.compress(given)[0]
+
+
+def test_damage_never_gives_other_images(compressed):
+    assert survive(compressed, 300) < 30
+
+
+def test_damaged_words(compressed):
+    """Header, checksum and length agree with the words."""
+    codec, given, data = compressed
+    header, words = container.unpack(data)
+    changed = [words.copy() for _ in words]
+    for at, one in enumerate(changed):
+        one[at] ^= 1 << at % 32
+    swapped, none = words[::-1], words[:0]
+    for bad in (*changed, swapped, none, words[:-1], words[1:], np.append(words, [0]).astype("u4")):
+        with pytest.raises(InputError, match="damaged"):
+            codec.decompress(container.pack(header, bad))
+    assert same(codec.decompress(container.pack(header, words)), given)
+
+
+def test_a_forged_number_of_images_ends_at_once(compressed, monkeypatch):
+    """Even where decoding fills the stack more than it empties it."""
+    codec, _, data = compressed
+    header, words = container.unpack(data)
+    forged = replace(header, entries=(Entry("", "<i8", (2**26, 12)),))
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    for moved in (0.0, 30.0):
+        right = Gaussian.push_posterior
+        costly = lambda self, stack, z, mean, scale: right(self, stack, z, mean + moved, scale)  # noqa: B023, E731
+        monkeypatch.setattr(Gaussian, "push_posterior", costly)
+        with pytest.raises(InputError, match="damaged"):
+            codec.decompress(container.pack(forged, words))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+    assert time.process_time() - began < 20
+
+
+def test_classes_are_refused():
+    class Conditional(MADEEnsemble):
+        num_classes: ClassVar[int] = 3
+
+    with pytest.raises(InputError, match="without classes"):
+        BitsBack(Conditional(binary(3)), {}, 1)
+
+
+def test_commands(tmp_path):
+    """A latent model compresses pictures by the same commands as any other; another model's file is refused."""
+    model = VAE(image(3, 4, 1, 5), latent=2, **DENSE)
+    folder, source = model_folder(tmp_path, model), tmp_path / "in.npz"
+    x = events(model, 5)
+    np.savez(source, images=x)
+    out, back = tmp_path / "out.gjx", tmp_path / "back.npz"
+    assert "to begin with" in succeed("compress", folder, source, "-o", out)
+    succeed("decompress", folder, out, "-o", back)
+    with np.load(back) as archive:
+        np.testing.assert_array_equal(archive["images"], x)
+    out.write_bytes(out.read_bytes()[:-9])
+    assert "damaged" in refuse("decompress", folder, out, "-o", back)
