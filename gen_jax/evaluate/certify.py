@@ -1,13 +1,14 @@
 """The laws on the trained weights, at highest matmul precision, and the certificate that they make.
 
-Which laws: those of what the model's `log_prob` is, an exact mass site by site, a density, or a bound by random draws,
-by one term in stages or by a sum of terms; and those of a bijection where there is one.
+Which laws: those of what the model's `log_prob` is, an exact mass site by site or a mixture of such, a density, or a
+bound by random draws, by one term in stages or by a sum of terms; those of a bijection and of a codec where it has one.
 """
 
 import functools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -51,17 +52,31 @@ DIFFUSION: tuple[Law, ...] = (  # a bound term by term, with trajectories as imp
 )
 
 
+def of_members(law: Law) -> Law:
+    """The law of p(x | z), which any z has to obey."""
+
+    def rows(s: laws.Subject) -> Iterator[laws.Row]:
+        return (replace(row, law=f"{row.law}, given z") for row in law(s.members))
+
+    return rows
+
+
+MIXTURE: tuple[Law, ...] = (*map(of_members, AUTOREGRESSIVE), laws.mixture, laws.code_length)
+
+
 def laws_of(model: Any) -> tuple[Law, ...]:
     """What a certificate of this model checks; InputError where there is nothing to check or it is not built."""
     name, of_reals, found = type(model).__name__, model.kind == "density", ()
     if model.kind == "none":
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
-    if model.value == "exact" and hasattr(model, "sites"):
-        found = AUTOREGRESSIVE
-    if model.value == "bound" and hasattr(model, "trajectory_bound"):
+    if hasattr(model, "trajectory_bound"):
         found = DIFFUSION
-    elif model.value == "bound" and hasattr(model, "stages"):
+    elif hasattr(model, "stages"):
         found = STAGED
+    elif model.value == "exact" and hasattr(model, "sites"):
+        found = AUTOREGRESSIVE
+    elif model.value == "exact" and hasattr(model, "joints"):
+        found = MIXTURE
     elif model.value == "bound" and hasattr(model, "tiny"):
         found = BOUND + SIMULATED * hasattr(model, "simulated") + CODED * (model.codec != "none")
     if isinstance(model, Bijective):

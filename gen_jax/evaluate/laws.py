@@ -136,6 +136,20 @@ def martingale(s: Subject) -> Iterator[Row]:
     yield Row("samples follow p", abs(mean) / error, ERRORS, "errors", note)
 
 
+def mixture(s: Subject) -> Iterator[Row]:
+    """log p(x) = log 1/K sum_z p(x | z), from the members' own numbers."""
+    member, apart = s.members, 0.0
+    whole, part = jax.jit(s.pure.log_prob), jax.jit(member.pure.log_prob)
+    for x, _, _ in s.chunks(s.every[0], None):
+        every = (np.full(len(x), z, np.int32) for z in range(member.model.num_classes))
+        logs = np.stack([part(member.variables, s.ordered(x, z), cond=z) for z in every])
+        mean = np.logaddexp.reduce(logs.astype(np.float64)) - math.log(len(logs))
+        log_prob = np.asarray(whole(s.variables, x), np.float64)
+        apart = np.maximum(apart, np.max(np.abs(log_prob - mean) / np.maximum(1.0, -mean)))
+    note = f"{member.model.num_classes} members, {len(s.every[0])} real and extreme images"
+    yield Row("log_prob is the mean of the members", float(apart), SAME, "relative", note)
+
+
 def code_length(s: Subject) -> Iterator[Row]:
     """A file of the images gives them back, bit for bit, at the bits of `log_prob`, header and all.
 

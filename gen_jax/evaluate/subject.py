@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from gen_jax.density import Functional
+from gen_jax.density import Functional, functional
 from gen_jax.typing import Variables
 
 CHUNK, RANDOM_SITES = 16, 16
@@ -83,6 +83,18 @@ class Subject:
             count = min(size, len(x) - first)
             rows = np.where(rows < len(x), rows, first)
             yield x[rows], None if labels is None else labels[rows], count
+
+    @cached_property
+    def members(self) -> "Subject":
+        """Of a mixture over an integer z: p(x | z) as a model with z as its class, on the same images in z's order."""
+        member, variables = self.model.bind(self.variables).given.unbind()
+        z = np.arange(len(self.x), dtype=np.int32) % member.num_classes
+        return Subject(functional(member), variables, self.ordered(self.x, z), z, self.seed)
+
+    def ordered(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Flat events as p(x | z) has them."""
+        order = np.asarray(self.model.apply(self.variables, jnp.asarray(z), method="order"))
+        return np.take_along_axis(x.reshape(len(x), -1), order, axis=1)
 
     @cached_property
     def params(self) -> Any:
