@@ -1,5 +1,6 @@
 """Certificates of bounds: the laws hold on random weights, and each planted mistake is caught by its law."""
 
+import functools
 import json
 
 import jax
@@ -88,9 +89,12 @@ def test_a_bound_that_falls_with_draws_is_caught(monkeypatch):
 
 def test_a_lower_bound_above_the_upper_is_caught(monkeypatch):
     right = GaussianLatent.log_prob
-    monkeypatch.setattr(
-        GaussianLatent, "log_prob", lambda self, *a, **k: right(self, *a, **k) + 1.0
-    )
+
+    @functools.wraps(right)  # its signature says that it takes draws
+    def wrong(self, *args, **options):
+        return right(self, *args, **options) + 1.0
+
+    monkeypatch.setattr(GaussianLatent, "log_prob", wrong)
     assert failing(bounds.both_sides, VECTOR) == {"lower below upper"}
 
 
