@@ -107,6 +107,7 @@ CASES = {
     "pixel_cnn_pp_colour": Case(
         PixelCNNPP(image(1, 2, 3, 3), resolutions=1, **TINY),
         PixelCNNPP(image(4, 6, 3, 4), resolutions=2, **TINY),
+        option=True,
     ),
     "pixel_cnn_pp_conditional": Case(
         PixelCNNPP(image(2, 2, 1, 3), num_classes=3, resolutions=2, **TINY),
@@ -147,10 +148,17 @@ CASES = {
 }
 
 
-def of_systems() -> list:
-    """Every case, options under `slow`: for what all models have in common, such as the sampler and the codec."""
+FLOAT32 = ("gated_pixel_cnn", "nade", "lstm")
+
+
+def of_systems(in_float32: bool = False) -> list:
+    """Every case for laws of what models share; under `slow` options and, `in_float32`, all but a few."""
     return [
-        pytest.param(case, id=name, marks=[pytest.mark.slow] if case.option else [])
+        pytest.param(
+            case,
+            id=name,
+            marks=[pytest.mark.slow] if case.option or (in_float32 and name not in FLOAT32) else [],
+        )
         for name, case in CASES.items()
     ]
 

@@ -67,6 +67,7 @@ def test_without_strides_there_are_as_many_residual_networks(dataset):
     assert blocks(full) == blocks(flat)
 
 
+@pytest.mark.slow
 def test_the_runner_trains_each_run_once(tmp_path, data_dir, monkeypatch):
     runs, variants = tmp_path / "runs", ("gated_pixel_cnn",)
     out = tmp_path / "results"

@@ -76,6 +76,7 @@ def test_shares_sum_to_one_and_are_those_of_the_median_host():
     assert found == pytest.approx({"steps": 0.3, "log_prob": 0.1, "host": 0.6})
 
 
+@pytest.mark.slow
 def test_watched_runs_time_every_program_and_put_them_back():
     _, variables = build(COLOUR)
     machine = Codec(COLOUR, variables)
@@ -172,6 +173,7 @@ def test_a_timed_step_trains():
     np.testing.assert_allclose(losses[0], of.loss(of.create(), of.batch), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_scaling_fits_its_own_numbers(monkeypatch):
     sizes = {
         "gated": lambda side, depth: GatedPixelCNN(

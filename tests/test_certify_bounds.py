@@ -41,7 +41,14 @@ def failing(law, model):
     return {row.law for row in law(subject(model)) if not row.passed}
 
 
-@pytest.mark.parametrize("model", CASES.values(), ids=CASES)
+QUICK = ("vae", "pixel_vae")
+CHOSEN = [
+    pytest.param(model, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name, model in CASES.items()
+]
+
+
+@pytest.mark.parametrize("model", CHOSEN)
 def test_the_laws_hold(model):
     s = subject(model)
     assert [row for law in laws_of(model) for row in law(s) if not row.passed] == []

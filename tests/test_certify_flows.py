@@ -46,7 +46,9 @@ def failing(model, chosen=None):
     return {row.law for law in chosen or laws_of(model) for row in law(s) if not row.passed}
 
 
-@pytest.mark.parametrize("model", [PLANE, PAIR], ids=["plane", "pair"])
+@pytest.mark.parametrize(
+    "model", [PLANE, pytest.param(PAIR, marks=pytest.mark.slow)], ids=["plane", "pair"]
+)
 def test_the_laws_hold(model):
     found = [law.__name__ for law in laws_of(model)]
     expected = ["round_trip", "determinant", "rounding"]
@@ -98,6 +100,7 @@ def test_a_forgotten_scale_of_the_levels_is_caught(monkeypatch):
     assert failing(PAIR, (laws.round_trip, laws.determinant)) == {"log-determinant"}
 
 
+@pytest.mark.slow
 def test_a_mean_over_pixels_is_caught(monkeypatch):
     right = Flow.log_density
     monkeypatch.setattr(
@@ -188,7 +191,7 @@ def test_points_are_sampled(moons, tmp_path):
 
 def test_results_of_reals_compare():
     """Nats have no natural zero: 0.02 of them are allowed where they are few, and bits/dim stay null."""
-    result = Result(np.array([0.1, 0.3]), points(), "exact")
+    result = Result(np.array([0.1, 0.3]), points(), "exact", unit="nats")
     assert result.bits_per_dim is None
     assert str(result) == "0.2000 ± 0.1000 nats, exact"
     base = {"nats": 0.2, "bits_per_dim": None, "stderr": 0.1, "protocol": "weights of step 1"}

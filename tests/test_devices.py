@@ -14,8 +14,8 @@ import pytest
 from cases import CASES, labels, of_systems, random_events
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from test_families import SYSTEMS as FAMILIES
 from test_loop import CONFIG
-from test_probes import LSTM, PROBES, Carry
 
 from gen_jax import GatedPixelCNN, InputError, functional, image, tokens
 from gen_jax.cli import main
@@ -25,6 +25,7 @@ from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.nn.recurrent import Carry
 from gen_jax.train import loop, pmap, sharding, step
 from gen_jax.train.step import TrainState, create_state, train_step, train_steps
 from gen_jax.train.workdir import WorkDir
@@ -135,8 +136,7 @@ PIXELS = GatedPixelCNN(
 SYSTEMS = {
     "fvsbn": (CASES["fvsbn"].model, None, 2, 1),
     "gated_pixel_cnn": (PIXELS, None, 1, 2),
-    "coupling": (PROBES["coupling"][0], PROBES["coupling"][1], 1, 1),
-    "lstm": (LSTM(tokens(5, 3)), None, 2, 1),
+    "lstm": (FAMILIES["lstm"][0], None, 2, 1),
 }
 
 
@@ -147,7 +147,7 @@ def test_pmap_and_jit_have_the_gradients_of_one_device(name):
     batches = batches_of(model, x, steps)
     before, alone, metrics = trained(model, batches, "jit", devices=1, accumulate=accumulate)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), alone.params, before.params)
-    assert min(jax.tree.leaves(moved)) > 1e-4
+    assert min(jax.tree.leaves(moved)) > 1e-5
     for parallel in ("jit", "pmap"):
         _, together, others = trained(model, batches, parallel, accumulate=accumulate)
         chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=2e-6)
@@ -278,7 +278,7 @@ def test_samples_and_completions_do_not_depend_on_the_devices(name, num, monkeyp
     if "counts" in variables:
         table = variables["counts"]["table"]
         variables["counts"]["table"] = np.arange(table.size, dtype=np.float32).reshape(table.shape)
-    experiment = Experiment(model=model, data=Data("probe"), steps=1, batch_size=8)
+    experiment = Experiment(model=model, data=Data("some"), steps=1, batch_size=8)
     drawn = []
     for devices in (1, 8):
         mesh = mesh_of(devices)
@@ -313,10 +313,10 @@ def test_sampling_is_split_over_the_devices(case):
 @pytest.mark.parametrize("batch_size", [3, 20])
 def test_a_bound_does_not_depend_on_the_devices(batch_size):
     """19 examples in batches that do not split: the same noise for each."""
-    vae, x = PROBES["vae"][0], PROBES["vae"][1][:19]
+    vae, x = FAMILIES["vae"][0], FAMILIES["vae"][1][:19]
     pure = functional(vae)
     variables = variables_of(pure, x)
-    split = Split("probe", "1.0.0", "test", x, None, vae.event, 0)
+    split = Split("some", "1.0.0", "test", x, None, vae.event, 0)
     alone, together = (
         Likelihoods(pure, mesh_of(devices), batch_size, KEY)(variables, split).per_example
         for devices in (1, 8)

@@ -62,7 +62,7 @@ def test_depends_on_its_context_and_on_nothing_else(case):
     np.testing.assert_array_equal(influence(model, variables), declared)
 
 
-@every_model
+@every_system
 def test_step_equals_parallel(case):
     """Stepping through given values gives the parameters of the parallel pass."""
     model = case.larger
@@ -155,7 +155,7 @@ def test_completion_keeps_the_known_part(case):
     np.testing.assert_array_equal(everything, first)
 
 
-@every_system
+@pytest.mark.parametrize("case", of_systems(in_float32=True))
 def test_float32_steps_agree_relatively(case):
     """In float32 the two forms agree to 1e-4 of the largest parameter."""
     with jax.enable_x64(False):
