@@ -41,7 +41,7 @@ def failing(law, model):
     return {row.law for row in law(subject(model)) if not row.passed}
 
 
-QUICK = ("vae", "pixel_vae")
+QUICK = ("vae",)
 CHOSEN = [
     pytest.param(model, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
     for name, model in CASES.items()
