@@ -58,11 +58,13 @@ def test_cifar10_is_the_original_whatever_the_container(tmp_path, kind):
 
 
 def test_cifar10_without_test_images_is_completed_later(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("gen_jax"), "propagate", True)
+    log = logging.getLogger("gen_jax")
+    caplog.set_level(logging.WARNING, "gen_jax")
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "handlers", [])  # pytest has put its own where nothing propagated
     data, path = tmp_path / "data", npz(tmp_path / "cifar10.npz", **TRAINING)
     folder = prepare("cifar10", data, path)
-    warned = (one for one in caplog.records if one.levelno >= logging.WARNING)
-    [line] = {one.getMessage() for one in warned if one.name.startswith("gen_jax")}
+    [line] = [record.getMessage() for record in caplog.records if record.name.startswith("gen_jax")]
     assert f"{path} has no test images: cifar10 gets train and validation, no test" in line
     with pytest.raises(InputError, match=r"unknown split 'test'.*; cifar10 has train, validation"):
         prepared.load("cifar10", "test", data)

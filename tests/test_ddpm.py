@@ -18,9 +18,9 @@ from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.evaluate.certify import laws_of
 from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.models.diffusion import chain_bound
+from gen_jax.models.diffusion import chain_bound, schedules
 from gen_jax.models.diffusion.ddpm import Sampler
-from gen_jax.ops import diffusion, schedules
+from gen_jax.ops import diffusion
 from gen_jax.ops.sinusoidal import sinusoidal
 from gen_jax.train.loop import train
 from gen_jax.train.workdir import WorkDir

@@ -147,7 +147,7 @@ def test_pmap_and_jit_have_the_gradients_of_one_device(name):
     batches = batches_of(model, x, steps)
     before, alone, metrics = trained(model, batches, "jit", devices=1, accumulate=accumulate)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), alone.params, before.params)
-    assert min(jax.tree.leaves(moved)) > 1e-5
+    assert min(jax.tree.leaves(moved)) > 1e-4
     for parallel in ("jit", "pmap"):
         _, together, others = trained(model, batches, parallel, accumulate=accumulate)
         chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=2e-6)

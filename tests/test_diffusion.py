@@ -10,8 +10,9 @@ from scipy import stats
 
 from gen_jax import DDPM, InputError, functional, image
 from gen_jax.density import num_parameters
+from gen_jax.models.diffusion import schedules
 from gen_jax.nn.unet import UNet
-from gen_jax.ops import attention, diffusion, gaussian, schedules
+from gen_jax.ops import attention, diffusion, gaussian
 from gen_jax.ops.sinusoidal import sinusoidal
 
 pytestmark = pytest.mark.usefixtures("x64")

@@ -131,7 +131,7 @@ def test_code_length_of_samples_is_their_entropy(case):
         log_prob, excess = log_prob + own, excess - own + jnp.sum(pmf * jnp.log(pmf), axis=-1)
     np.testing.assert_allclose(log_prob, model.head.log_prob(params, values), rtol=1e-9, atol=1e-9)
     excess = np.asarray(jnp.sum(excess, axis=-1))
-    assert abs(excess.mean()) < 4 * excess.std() / np.sqrt(n) + 1e-9
+    assert abs(excess.mean()) < 4 * excess.std() / np.sqrt(n) + 1e-12
 
 
 @every_system

@@ -7,8 +7,8 @@ Expected: below 2.1 bits/dim, a bound (2.125 after 500 of the steps, 60 validati
 
 from gen_jax import DDPM, image
 from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.models.diffusion.schedules import Linear
 from gen_jax.nn.unet import UNet
-from gen_jax.ops.schedules import Linear
 from gen_jax.train.optimizer import Adam, WarmupCosine
 
 STEPS = 2000

@@ -14,7 +14,7 @@ CONFIGS = SOURCE / "experiments" / "configs"
 RESULTS = SOURCE / "experiments" / "results"
 SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
 NO_SYSTEMS = """
-    __init__ chain_bound chain_rule change_of_variables counts evidence kl_term pixelwise recurrent staged
+    __init__ chain_bound chain_rule change_of_variables counts evidence kl_term pixelwise recurrent schedules staged
 """.split()  # noqa: SIM905  a list to read
 
 

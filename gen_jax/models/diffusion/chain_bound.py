@@ -23,8 +23,9 @@ from gen_jax.density import (
     importance_weighted_bound_in_chunks,
 )
 from gen_jax.errors import InputError
+from gen_jax.models.diffusion import schedules
 from gen_jax.nn.unet import UNet
-from gen_jax.ops import diffusion, gaussian, schedules
+from gen_jax.ops import diffusion, gaussian
 from gen_jax.ops.diffusion import Chain, Predicted
 from gen_jax.ops.scaling import from_unit, to_symmetric
 from gen_jax.typing import Event, Nats, PRNGKey
