@@ -29,6 +29,8 @@ from gen_jax.train.workdir import WorkDir, write_atomically
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "independent": (),
     "markov": (),
+    "nade": (),
+    "made": (),
     "pixel_cnn": (),
     "gated_pixel_cnn": (),
     "pixel_cnn_pp": (),

@@ -1,0 +1,25 @@
+"""MADE on scikit-learn's digits (8x8, 17 levels, each entering one-hot), pixels in raster order.
+
+Command: gen-jax train experiments/configs/made_digits.py
+Hardware: 2 CPU cores, about half a minute
+Expected: about 2.20 bits/dim on validation, exact; independent pixels need 2.41 on test
+"""
+
+from gen_jax import MADE, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.train.optimizer import Adam, WarmupCosine
+
+STEPS = 1800
+
+
+def experiment() -> Experiment:
+    """One hidden layer of 500 units, which overfit 1,079 images; best checkpoint by validation."""
+    return Experiment(
+        model=MADE(image(8, 8, levels=17), hidden=(500,)),
+        data=Data("digits"),
+        optimizer=Adam(WarmupCosine(3e-3, 50, STEPS), weight_decay=1.0),
+        steps=STEPS,
+        batch_size=16,
+        ema=0.99,
+        evaluate=Evaluate(every=100, batch_size=360),
+    )
