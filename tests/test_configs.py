@@ -8,6 +8,7 @@ from gen_jax import functional
 from gen_jax.density import num_parameters
 from gen_jax.evaluate.catalogue import CONFIGS
 from gen_jax.experiment import load_config
+from gen_jax.train import first_stage
 
 
 def test_every_config_builds_its_model():
@@ -20,4 +21,6 @@ def test_every_config_builds_its_model():
         event, cond = experiment.model.event, labels(experiment.model, 2)
         x = jnp.zeros((2, *event.shape), float if event.levels is None else jnp.int32)
         shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x, cond)
+        if experiment.first_stage is None:
+            assert first_stage.load(experiment) is None  # nothing is asked for
         assert num_parameters(experiment.model, shapes) > 0

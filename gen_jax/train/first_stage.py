@@ -4,6 +4,7 @@ The model has a field `first`, the first stage's module, and keeps its evaluated
 own collections: after training nothing needs the other work directory any more.
 """
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -20,7 +21,9 @@ def load(experiment: Experiment) -> Variables | None:
 
     InputError where none is named, its work directory is missing or not trained to the end, or is of another model.
     """
-    path, first = experiment.first_stage, getattr(experiment.model, "first", None)
+    path, model = experiment.first_stage, experiment.model
+    fields = {field.name for field in dataclasses.fields(model)}  # a method may have that name
+    first = model.first if "first" in fields else None
     if first is None and path is None:
         return None
     if first is None:
