@@ -1,7 +1,8 @@
 """Posterior collapse on digits, shown and cured: `python experiments/collapse/run.py`, about 15 minutes on 2 CPU cores.
 
 A strong decoder or a heavy KL drives KL and active units to 0; free bits or annealing keep z in use. Each run is a
-config of experiments/configs with changed fields; runs lie in runs/collapse, what is finished there is read.
+config of experiments/configs with changed fields. Runs lie in runs/collapse; what is finished there is read. Then
+experiments/results/collapse_digits.json holds their numbers and `make tables` writes them into RESULTS.md.
 """
 
 import argparse
@@ -10,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gen_jax import runtime
+from gen_jax import InputError, runtime
 from gen_jax.evaluate import results
-from gen_jax.evaluate.catalogue import CONFIGS, SOURCE
+from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
+from gen_jax.evaluate.machine import machine
+from gen_jax.evaluate.source import revision
 from gen_jax.experiment import load_config
 from gen_jax.train.loop import train
 from gen_jax.train.workdir import WorkDir, write_atomically
@@ -32,15 +35,20 @@ COLUMNS = ("kl", "active_units", "reconstruction", "bits_per_dim")
 
 
 def main() -> int:
-    """Run all; the table goes to standard output, its numbers to collapse.json beside the runs."""
+    """Run all; a data set that is not prepared costs a sentence."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=SOURCE / "runs" / "collapse")
     args = parser.parse_args()
     runtime.set_up()
-    rows = [trained(name, args.runs / name) for name in RUNS]
-    found = {"collapse": "digits", "steps": STEPS, "rows": rows}
-    write_atomically(args.runs / "collapse.json", results.dumps(found))
-    print(table(rows))
+    try:
+        rows = [trained(name, args.runs / name) for name in RUNS]
+    except InputError as error:
+        print(f"collapse: {error}", file=sys.stderr)
+        return 2
+    path = RESULTS / "collapse_digits.json"
+    found = {"collapse": "digits", "steps": STEPS, **machine(), **revision(), "rows": rows}
+    write_atomically(path, results.dumps(found))
+    print(path)
     return 0
 
 
@@ -53,19 +61,6 @@ def trained(
     train(load_config(CONFIGS / f"{config}.py", [*COMMON, *changes, *overrides]), workdir, data_dir)
     last = [line for line in workdir.metrics_rows() if line["split"] == "validation"][-1]
     return {"run": name, "changes": list(changes), **{column: last[column] for column in COLUMNS}}
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
-    lines = [
-        "| run | changed | KL | active units | reconstruction | bits/dim |",
-        "|" + " --- |" * 6,
-    ]
-    for one in rows:
-        changed = ", ".join(one["changes"]) or "-"
-        numbers = f"{one['kl']:.2f} | {one['active_units']:.0f} | {one['reconstruction']:.2f}"
-        lines.append(f"| {one['run']} | {changed} | {numbers} | <= {one['bits_per_dim']:.4f} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
