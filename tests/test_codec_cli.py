@@ -82,7 +82,7 @@ def test_npz_comes_back_as_it_was(grey, tmp_path):
             assert archive[name].dtype == arrays[name].dtype
             np.testing.assert_array_equal(archive[name], arrays[name])
     assert "bits/dim (the model's own" in succeed("compress", grey, tmp_path / "in.npz", "-o", out)
-    assert succeed("decompress", grey, out, "-o", back) == f"6 images in {back}\n"
+    assert succeed("decompress", grey, out, "-o", back) == f"6 events in {back}\n"
 
 
 def test_pictures_come_back_as_they_were(grey, tmp_path):
@@ -164,7 +164,7 @@ def test_bad_images(grey, tmp_path):
         ({"x": noise(8, 8)}, "the model is of shape (8, 8, 1)"),
         ({"x": noise(0, 8, 8)}, "there are no examples in it"),
         ({"x": noise(2, 8, 8), "labels": np.arange(2)}, "the model has no classes"),
-        ({"labels": np.arange(2)}, "holds no array of images"),
+        ({"labels": np.arange(2)}, "holds no array of events"),
         ({"x": np.array([{}])}, "is no readable .npz file"),
     ):
         np.savez(source, **arrays)

@@ -86,7 +86,7 @@ class BitsBack:
         stack = Stack(words)
         for block in blocks.fill(None):
             if stack.pop(END).any():
-                raise InputError("the coded images are damaged")
+                raise InputError("the coded events are damaged")
             used: np.ndarray = np.any(block.coded, axis=1)
             symbols = self.latents.pop_prior(stack, int(used.sum()))
             z = self._filled(used, self.latents.values(symbols))

@@ -173,7 +173,7 @@ class Codec:
         content = Content(header.kind, arrays, labels, header.labels or "")
         if content.checksum() != header.content:
             raise InputError(
-                "it is damaged or from another machine: the checksum of the images does not agree"
+                "it is damaged or from another machine: the checksum of the events does not agree"
             )
         return content
 
@@ -189,7 +189,7 @@ class Codec:
         if labels is None:
             if classes:
                 raise InputError(
-                    "the model is class-conditional: put an array `labels` beside the images or say --label K"
+                    "the model is class-conditional: put an array `labels` beside the events or say --label K"
                 )
             return None
         if not classes:

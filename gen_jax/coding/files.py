@@ -78,7 +78,7 @@ def _read_npz(path: Path, event: Event) -> Content:
         raise InputError(f"{path} is no readable .npz file: {error}") from error
     labels = arrays.pop(LABELS, None)
     if not arrays:
-        raise InputError(f"{path} holds no array of images")
+        raise InputError(f"{path} holds no array of events")
     for name, x in arrays.items():
         try:
             values_of(x, event)

@@ -80,13 +80,13 @@ class Decoder:
         try:
             symbols = self._coder.decode(_FAMILY, rows)
         except AssertionError as error:
-            raise InputError("the coded images are damaged") from error
+            raise InputError("the coded events are damaged") from error
         self._again.put(symbols, rows)
         if self._again.num_words > len(self._words) + LONGEST_TAIL:
-            raise InputError("the coded images end too early")
+            raise InputError("the coded events end too early")
         return symbols
 
     def finish(self) -> None:
         """InputError where the words are not exactly those of the symbols taken: the coder's end state."""
         if not np.array_equal(self._again.words(), self._words):
-            raise InputError("the coded images do not end where they should")
+            raise InputError("the coded events do not end where they should")

@@ -38,7 +38,7 @@ class Stack:
         try:
             self._coder = stream.stack.AnsCoder(np.ones(1, np.uint32) if words is None else words)
         except ValueError as error:
-            raise InputError("the coded images are damaged") from error
+            raise InputError("the coded events are damaged") from error
         self._below, self._untouched = 1, 0  # words of the empty stack, and those never reached
 
     @property
@@ -73,14 +73,14 @@ class Stack:
         """InputError where the words left are not those of an empty stack."""
         left = self._coder.get_compressed()
         if not np.array_equal(left, [*bottom(len(left) - 1), 1]):
-            raise InputError("the coded images do not end where they should")
+            raise InputError("the coded events do not end where they should")
 
     def _popped(self, family: Any, params: np.ndarray) -> Symbols:
         if not self._given:
             self._deepen(len(params))
         symbols = self._coder.decode(family, params)
         if self._coder.num_words() < STATE:
-            raise InputError("the coded images end too early")
+            raise InputError("the coded events end too early")
         self._untouched = min(self._untouched, self._coder.pos()[0])
         return symbols
 

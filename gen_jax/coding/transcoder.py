@@ -72,7 +72,7 @@ def check_length(bits: float, model_bits: float) -> None:
     """FloatingPointError where coded values take more bits than those of the parallel pass allow."""
     if bits - 8 * SLACK_BYTES > (1 + SLACK) * model_bits:
         raise FloatingPointError(
-            f"the coded images take {bits / 8:,.0f} bytes where the model's own log p says {model_bits / 8:,.0f}:"
+            f"the coded events take {bits / 8:,.0f} bytes where the model's own log p says {model_bits / 8:,.0f}:"
             " its steps do not agree with its parallel pass"
         )
 

@@ -12,7 +12,7 @@ def add(commands: Subparsers) -> None:
     compress = command(
         commands,
         "compress",
-        "Compress images without loss: a file of the model's own number of bits.",
+        "Compress events without loss: a file of the model's own number of bits.",
         "gen-jax compress runs/gated_pixel_cnn_digits digits.npz -o digits.gjx",
         run=_compress,
     )
@@ -22,7 +22,7 @@ def add(commands: Subparsers) -> None:
     )
     compress.add_argument("-o", "--out", type=Path, required=True, help="a name in .gjx")
     compress.add_argument(
-        "--label", type=int, help="class of all images, where the model has classes"
+        "--label", type=int, help="class of all events, where the model has classes"
     )
 
     decompress = command(
@@ -96,7 +96,7 @@ def _decompress(args: argparse.Namespace) -> None:
     say(
         args,
         {"out": str(args.out), "num": count, "arrays": list(content.arrays)},
-        f"{count} images in {args.out}",
+        f"{count} events in {args.out}",
     )
 
 

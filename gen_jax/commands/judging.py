@@ -56,7 +56,7 @@ def add(commands: Subparsers) -> None:
     )
     certify.add_argument("workdir", type=Path)
     certify.add_argument("--split", default="validation")
-    certify.add_argument("--examples", type=positive, default=12, help="real images to try (12)")
+    certify.add_argument("--examples", type=positive, default=12, help="real events to try (12)")
     certify.add_argument("--seed", type=natural, default=0)
     data_dir(certify)
 
