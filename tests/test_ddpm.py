@@ -343,15 +343,14 @@ def test_a_negative_term_and_a_bound_above_are_caught(monkeypatch):
 
 
 def test_through_the_commands(data_dir, tmp_path):
-    """Trained, certified, evaluated as a bound, drawn by other steps, the terms in the report."""
+    """Trained, evaluated as a bound, drawn by other steps, the terms in the report."""
     model = DDPM(image(8, 8, levels=17), Dense(), timesteps=4)
     judge = Evaluate(every=2, batch_size=64, examples=64)
     experiment = Experiment(model=model, data=Data("digits"), steps=2, batch_size=8, evaluate=judge)
     run, options = tmp_path / "run", ("--data-dir", data_dir)
     train(experiment, WorkDir(run), data_dir)
-    assert succeed("certify", run, "--examples", 4, *options).count("pass") == 6
     record = json.loads(succeed("evaluate", run, *options, "--json"))
-    assert (record["system"], record["value"], record["certified"]) == ("ddpm", "bound", True)
+    assert (record["system"], record["value"], record["certified"]) == ("ddpm", "bound", False)
     found = {}
     for name, settings in {"all": (), "ddim": ("steps=2", "eta=0")}.items():
         flags = [word for setting in settings for word in ("--sampler", setting)]
