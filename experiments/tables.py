@@ -55,10 +55,11 @@ UNIT = "bits/dim"
 HEADER = f"| system | data | {UNIT} | nats | value | certified | file | parameters | training |"
 
 
-def table() -> str:
-    """One row a result file, best first within a data set."""
+def table(of_vectors: bool) -> str:
+    """One row a result file, best first within a data set: those of binary vectors, or all others."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     results = [result for result in results if result.get("nats") is not None]
+    results = [result for result in results if is_of_vectors(result) == of_vectors]
     results.sort(key=lambda result: (result["dataset"], result["nats"]))
     lines = [HEADER, "|" + " --- |" * HEADER.count(" | ") + " --- |"]
     for result in results:
@@ -80,6 +81,14 @@ def table() -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def is_of_vectors(result: dict[str, Any]) -> bool:
+    """Whether an example is a vector of bits: no image, text, sound or point."""
+    event = result["config"]["fields"]["model"]["fields"].get("event")
+    return (
+        event is not None and event["fields"]["levels"] == 2 and len(event["fields"]["shape"]) == 1
+    )
 
 
 def nats_error(result: dict[str, Any]) -> float:
@@ -137,7 +146,7 @@ def hardware(result: dict[str, Any]) -> str:
 def with_table(text: str) -> str:
     """The README with its table replaced."""
     before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+    return f"{before}{BEGIN}\n{table(of_vectors=False)}\n{END}{rest.partition(END)[2]}"
 
 
 def bench(name: str, columns: record.Columns) -> str:
@@ -237,7 +246,11 @@ Generated from the JSON files of this folder by `make tables`. Averaged weights,
 named split once; ± is the standard error of the mean over the examples. `file`: what the first so many examples take
 compressed without loss, header included and weights not, beside the smaller of PNG and WebP of the same images in one.
 
-{table()}
+{table(of_vectors=False)}
+
+Binary vectors:
+
+{table(of_vectors=True)}
 
 The zoo (`make zoo`): every image system on digits, selected on validation, three seeds. ± after bits/dim is the
 deviation of one seed, `of the examples` the standard error of the test split; certificate, file, cost of samples and

@@ -2,7 +2,7 @@
 
 Command: gen-jax data import accidents accidents.npz; gen-jax train experiments/configs/made_accidents.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 26.60 nats on test, exact
 """
 
 from gen_jax import MADEEnsemble, binary

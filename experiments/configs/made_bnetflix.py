@@ -2,7 +2,7 @@
 
 Command: gen-jax data import bnetflix bnetflix.npz; gen-jax train experiments/configs/made_bnetflix.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 54.77 nats on test, exact
 """
 
 from gen_jax import MADEEnsemble, binary

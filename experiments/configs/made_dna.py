@@ -2,7 +2,7 @@
 
 Command: gen-jax data import dna dna.npz; gen-jax train experiments/configs/made_dna.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 78.07 nats on test, exact
 """
 
 from gen_jax import MADEEnsemble, binary

@@ -2,7 +2,7 @@
 
 Command: gen-jax data import jester jester.npz; gen-jax train experiments/configs/made_jester.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 51.55 nats on test, exact
 """
 
 from gen_jax import MADEEnsemble, binary

@@ -2,7 +2,7 @@
 
 Command: gen-jax data import nltcs nltcs.npz; gen-jax train experiments/configs/made_nltcs.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 5.99 nats on test, exact
 """
 
 from gen_jax import MADEEnsemble, binary

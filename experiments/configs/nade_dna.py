@@ -2,7 +2,7 @@
 
 Command: gen-jax data import dna dna.npz; gen-jax train experiments/configs/nade_dna.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 82.19 nats on test, exact
 """
 
 from gen_jax import NADE, binary

@@ -2,7 +2,7 @@
 
 Command: gen-jax data import jester jester.npz; gen-jax train experiments/configs/nade_jester.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 51.57 nats on test, exact
 """
 
 from gen_jax import NADE, binary

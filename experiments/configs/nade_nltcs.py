@@ -2,7 +2,7 @@
 
 Command: gen-jax data import nltcs nltcs.npz; gen-jax train experiments/configs/nade_nltcs.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 6.02 nats on test, exact
 """
 
 from gen_jax import NADE, binary

@@ -2,7 +2,7 @@
 
 Command: gen-jax data import pumsb_star pumsb_star.npz; gen-jax train experiments/configs/nade_pumsb_star.py
 Hardware: 2 CPU cores, about a minute
-Expected: not yet
+Expected: 22.40 nats on test, exact
 """
 
 from gen_jax import NADE, binary
