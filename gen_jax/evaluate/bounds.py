@@ -38,7 +38,7 @@ def rises(s: Subject) -> Iterator[Row]:
     said = [f"{-one.mean() / scale:.4f}" for one in means]
     error = means[-1].std(ddof=1) / math.sqrt(len(means[-1])) / scale
     which = ", ".join(str(draws) for draws in DRAWS)
-    note = f"{', '.join(said)} bits/dim of {which} draws, ± {error:.4f} over {len(s.x)} real images"
+    note = f"{', '.join(said)} bits/dim of {which} draws, ± {error:.4f} over {len(s.x)} real events"
     yield Row("more draws, higher bound", worst, ERRORS, "errors", note)
 
 

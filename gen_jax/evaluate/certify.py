@@ -90,7 +90,7 @@ def laws_of(model: Any) -> tuple[Law, ...]:
 
 
 def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, Any]:
-    """The certificate of a run: its laws on `examples` images spread over the split, extreme images and samples."""
+    """The certificate of a run: its laws on `examples` events spread over the split, extreme ones and samples."""
     begin, chosen = time.perf_counter(), laws_of(run.experiment.model)
     rows = spread(len(split), examples)
     real = take(split, rows, run.conditional)

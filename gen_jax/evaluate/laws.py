@@ -76,7 +76,7 @@ def causal(s: Subject) -> Iterator[Row]:
     leak = float(np.maximum(leak, np.max(moves, where=earlier, initial=0.0)))
     moved = ~(moves <= rounding) & ~earlier
     seen = f"{np.sum(moved & declared):,} of {np.sum(declared):,} declared pairs seen"
-    yield Row("causal", leak, rounding, "change", f"{len(sites)} sites, {changes:,} changed images")
+    yield Row("causal", leak, rounding, "change", f"{len(sites)} sites, {changes:,} changed events")
     yield Row("within the context", float(np.sum(moved & ~declared)), 0.0, "pairs", seen)
 
 
@@ -97,7 +97,7 @@ def normalised(s: Subject) -> Iterator[Row]:
         apart = np.max([apart, site, event])
         errors.append(wrong)
     error, bits = np.max(errors), np.mean(errors) / math.log(2.0)
-    note = f"{len(s.every[0])} real and extreme images; on average {bits:.1g} bits/dim"
+    note = f"{len(s.every[0])} real and extreme events; on average {bits:.1g} bits/dim"
     yield Row("conditionals sum to 1", float(error), SUM, "probability", note)
     yield Row(
         "log_prob is their sum", float(apart), SAME, "relative", "every site and the whole event"
@@ -112,7 +112,7 @@ def steps(s: Subject) -> Iterator[Row]:
         one, other = s.params(x, cond), stepped(s.variables, x, cond)
         apart = np.maximum(apart, np.asarray(_apart(one, other)))
     half = getattr(s.model, "dtype", None) == "bfloat16"
-    note = f"{s.model.num_sites:,} sites of {len(s.every[0])} real and extreme images"
+    note = f"{s.model.num_sites:,} sites of {len(s.every[0])} real and extreme events"
     yield Row("step = parallel", float(apart), STEP_BFLOAT16 if half else STEP, "relative", note)
 
 
@@ -146,12 +146,12 @@ def mixture(s: Subject) -> Iterator[Row]:
         mean = np.logaddexp.reduce(logs.astype(np.float64)) - math.log(len(logs))
         log_prob = np.asarray(whole(s.variables, x), np.float64)
         apart = np.maximum(apart, np.max(np.abs(log_prob - mean) / np.maximum(1.0, -mean)))
-    note = f"{member.model.num_classes} members, {len(s.every[0])} real and extreme images"
+    note = f"{member.model.num_classes} members, {len(s.every[0])} real and extreme events"
     yield Row("log_prob is the mean of the members", float(apart), SAME, "relative", note)
 
 
 def code_length(s: Subject) -> Iterator[Row]:
-    """A file of the images gives them back, bit for bit, at the bits of `log_prob`, header and all.
+    """A file of the events gives them back, bit for bit, at the bits of `log_prob`, header and all.
 
     Of a bound at those of one draw, within the error of the draws and without the bits that the coder begins with.
     """
@@ -165,7 +165,7 @@ def code_length(s: Subject) -> Iterator[Row]:
         return
     promised = size.model_bits / 8
     first = f", {size.initial_bits / 8:,.0f} to begin with," if size.initial_bits else ""
-    note = f"{size.bytes:,} bytes{first} for {len(given)} real images, the model's own bits are {promised:,.0f}"
+    note = f"{size.bytes:,} bytes{first} for {len(given)} real events, the model's own bits are {promised:,.0f}"
     yield Row("code length", size.excess, size.tolerance, "relative", note)
     yield Row("lossless", wrong, 0.0, "values", "that come back changed")
 

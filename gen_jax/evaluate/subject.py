@@ -1,4 +1,4 @@
-"""What laws are measured on: a model, its weights, real and extreme images, seeded choices.
+"""What laws are measured on: a model, its weights, real and extreme events, seeded choices.
 
 One device, one compiled forward pass of a few images at a time, so that equal inputs in equal places give equal bits
 and memory stays bounded.
@@ -58,7 +58,7 @@ class Subject:
 
     @cached_property
     def every(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real and extreme images, the extreme ones in different classes."""
+        """Real and extreme events, the extreme ones in different classes."""
         both = np.concatenate([self.x, self.extremes])
         if self.labels is None:
             return both, None
@@ -74,7 +74,7 @@ class Subject:
     def chunks(
         self, x: np.ndarray, labels: np.ndarray | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None, int]]:
-        """Equal chunks of images and classes, the last filled up with its first row; how many count."""
+        """Equal chunks of events and classes, the last filled up with its first row; how many count."""
         model = self.model
         each = model.num_sites * model.head.size if hasattr(model, "sites") else model.event.size
         size = min(CHUNK, len(x), max(1, NUMBERS // each))
@@ -86,7 +86,7 @@ class Subject:
 
     @cached_property
     def members(self) -> "Subject":
-        """Of a mixture over an integer z: p(x | z) as a model with z as its class, on the same images in z's order."""
+        """Of a mixture over an integer z: p(x | z) as a model with z as its class, on the same events in z's order."""
         member, variables = self.model.bind(self.variables).given.unbind()
         z = np.arange(len(self.x), dtype=np.int32) % member.num_classes
         return Subject(functional(member), variables, self.ordered(self.x, z), z, self.seed)
