@@ -269,7 +269,11 @@ def test_what_was_trained_on_another_source_is_dirty(independent, data_dir, chec
         assert result["dirty"] is True
     finally:
         git(checkout, "reset", "--quiet", "--hard", "HEAD~1")
-    assert json.loads(succeed(*words))["dirty"] is False
+    (checkout / "samples.png").write_text("a file that lies about")
+    try:
+        assert json.loads(succeed(*words))["dirty"] is False
+    finally:
+        (checkout / "samples.png").unlink()
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,15 @@ def digest() -> str:
 
 
 def revision() -> dict[str, Any]:
-    """git revision of the source checkout and whether it had changes; null where the package is no checkout."""
+    """git revision of the source checkout and whether it had changes; null where the package is no checkout.
+
+    New files count in the package alone: samples that lie about change nothing.
+    """
     head = _git("rev-parse", "HEAD")
-    return {"git": head, "dirty": bool(_git("status", "--porcelain")) if head else None}
+    if head is None:
+        return {"git": None, "dirty": None}
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {"git": head, "dirty": bool(changed or _new_files())}
 
 
 def changed_since(commit: Any) -> str | None:
@@ -56,13 +62,18 @@ def changed_since(commit: Any) -> str | None:
     if _git("cat-file", "-e", f"{commit}^{{commit}}") is None:
         return f"revision {commit[:12]} is not known here"
     changed = _git("diff", "--no-ext-diff", "--name-only", commit, "--", PACKAGE.name)
-    new = _git("ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
+    new = _new_files()
     if changed is None or new is None:
         return f"git cannot compare with revision {commit[:12]}"
     count = len({*changed.splitlines(), *new.splitlines()})
     return (
         f"{PACKAGE.name}/ differs from revision {commit[:12]} (files: {count})" if count else None
     )
+
+
+def _new_files() -> str | None:
+    """Files of the package that git does not know."""
+    return _git("ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
 
 
 def _git(*args: str) -> str | None:
