@@ -2,7 +2,7 @@
 
 Data: gen-jax data import shakespeare tinyshakespeare.txt --length 50
 Command: gen-jax train experiments/configs/gru_shakespeare.py
-Hardware: 2 CPU cores
+Hardware: 2 CPU cores, about seven minutes
 Expected: not yet
 """
 
