@@ -27,7 +27,9 @@ ZOO: record.Columns = {
     ),
     "of the examples": lambda row: "-" if row["mean"] is None else f"± {row['stderr']:.4f}",
     "value": lambda row: (
-        row["value"] or "-" if row["draws"] is None else f"{row['value']}, {row['draws']:,} draws"
+        row["value"] or "-"
+        if row["draws"] is None
+        else f"{row['value']}, {row['draws']:,} draw{'s' * (row['draws'] > 1)}"
     ),
     "certified": lambda row: "yes" if row["certified"] else "no",
     "file": lambda row: file_cell(row["file"]),
@@ -139,8 +141,10 @@ def file_cell(file: dict[str, Any] | None) -> str:
 
 
 def hardware(result: dict[str, Any]) -> str:
-    """The device, for a CPU with its number of threads."""
-    return f"{result['threads']} CPU threads" if result["device"] == "cpu" else result["device"]
+    """The device, for a CPU with its number of threads; several numbers where runs differ."""
+    threads = result["threads"]
+    count = " or ".join(map(str, threads)) if isinstance(threads, list) else str(threads)
+    return f"{count} CPU threads" if result["device"] == "cpu" else result["device"]
 
 
 def with_table(text: str) -> str:
@@ -256,6 +260,7 @@ The zoo (`make zoo`): every image system on digits, selected on validation, thre
 deviation of one seed, `of the examples` the standard error of the test split; certificate, file, cost of samples and
 kernel distance are those of the first seed. `log p`: how many evaluations of the same images' log p, one draw each, 64
 samples cost. `kernel distance`: of as many samples as there are test images from these, on features of a classifier.
+`training`: seconds, on cores that other runs shared.
 
 {zoo()}
 
