@@ -3,7 +3,7 @@
 Data: gen-jax data import shakespeare tinyshakespeare.txt --length 50
 Command: gen-jax train experiments/configs/gru_shakespeare.py
 Hardware: 2 CPU cores, about seven minutes
-Expected: not yet
+Expected: 2.271 bits/character on test, 2.060 on validation, exact
 """
 
 import dataclasses
