@@ -1,11 +1,14 @@
 """Eight simulated CPU devices and short compilations for every test process, and float64 where a test asks for it."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    # Half the compile time; later versions refuse the flag.
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10.")
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

@@ -1,7 +1,7 @@
 """WaveNet on plucked strings (1,024 samples at 8 kHz, 256 mu-law levels, 8 pitches), given the pitch.
 
 Command: gen-jax data prepare plucks; gen-jax train experiments/configs/wavenet_plucks.py
-Hardware: 2 CPU cores, 83 minutes beside other runs
+Hardware: 2 CPU cores, 7 minutes
 Expected: 3.13 bits per mu-law sample on test, exact; independent samples need 7.49
 """
 
