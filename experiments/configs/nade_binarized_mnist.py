@@ -1,7 +1,7 @@
 """NADE on fixed-binarised MNIST (28x28, 2 levels), a fixed random order.
 
 Command: gen-jax train experiments/configs/nade_binarized_mnist.py
-Hardware: 2 CPU cores, about half an hour
+Hardware: one CPU core, 24 minutes
 Published: 88.33 nats, NADE with 500 hidden units (Larochelle and Murray 2011; table of Uria et al. 2016, 1605.02226)
 Expected: 87.91 nats on test, exact
 """

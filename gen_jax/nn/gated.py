@@ -13,11 +13,14 @@ from gen_jax.ops.gates import gated_tanh
 from gen_jax.ops.masks import put_group, take_group
 from gen_jax.typing import Dtype
 
+SMALL = nn.initializers.normal(0.01)
+
 
 class GatedLayer(nn.Module):
     """Input (v, h), output (v', h', skip). The first layer reads the image strictly and has no residual.
 
     `conditional` adds a term V y of the vector y, a class in one-hot form for example, to every gate, without bias.
+    V begins small: draws of z that say nothing yet would be noise in every gate, which only a KL could lower.
     """
 
     features: int
@@ -49,7 +52,7 @@ class GatedLayer(nn.Module):
         self.out = HorizontalConv(F, 1, self.groups, splits=2, dtype=dtype)
         self.drop = nn.Dropout(self.dropout)
         if self.conditional:
-            self.condition = nn.Dense(4 * F, use_bias=False, dtype=dtype)
+            self.condition = nn.Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
 
     def _linked(self, a, cond):
         """Vertical pre-activation and the term it gives the horizontal gate, each with its term of the condition."""
