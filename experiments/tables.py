@@ -144,7 +144,8 @@ def hardware(result: dict[str, Any]) -> str:
     """The device, for a CPU with its number of threads; several numbers where runs differ."""
     threads = result["threads"]
     count = " or ".join(map(str, threads)) if isinstance(threads, list) else str(threads)
-    return f"{count} CPU threads" if result["device"] == "cpu" else result["device"]
+    noun = "thread" if count == "1" else "threads"
+    return f"{count} CPU {noun}" if result["device"] == "cpu" else result["device"]
 
 
 def with_table(text: str) -> str:
