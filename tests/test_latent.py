@@ -11,7 +11,7 @@ import optax
 import pytest
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture that applies by itself
 
-from gen_jax import VAE, Autoencoder, Independent, InputError, functional, image, points
+from gen_jax import VAE, Autoencoder, Independent, InputError, PixelVAE, functional, image, points
 from gen_jax.data import prepared
 from gen_jax.density import fold_in
 from gen_jax.evaluate import results
@@ -87,6 +87,16 @@ def test_collapse_is_named_once_and_free_bits_prevent_it(
         assert 1.5 < last["kl"] < 4
         assert last["active_units"] > 0
         assert not named
+
+
+def test_an_untrained_vector_is_hardly_noise_to_the_pixels():
+    """At initialisation log p(x | z) differs by 0.03 nats from z to z, by 0.35 if V began at the scale of a layer."""
+    sizes = {"depth": 3, "features": 16, "head_features": 16, "encoder": DenseEncoder((8,))}
+    model = PixelVAE(image(4, 4, levels=3), latent=8, **sizes)
+    x = jax.random.randint(jax.random.key(0), (1, 4, 4, 1), 0, 3).repeat(64, axis=0)
+    variables = model.init(jax.random.key(1), x, jax.random.key(2), method="loss")
+    z = jax.random.normal(jax.random.key(3), (64, 8))
+    assert jnp.std(model.apply(variables, x, z, method="log_likelihood")) < 0.1
 
 
 def test_evaluate_says_draws_and_data(vae, data_dir, tmp_path):
