@@ -1,5 +1,6 @@
 """What a medium says: the files that samples go into, how many are drawn, and how they look in a report."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ Section = tuple[str, str]  # title and HTML
 
 
 @dataclass(frozen=True)
-class Medium:
+class Medium(ABC):
     """How examples of an event are shown, whatever drew them; `presentation` is what the data set says about that.
 
     A subclass defines `fits`, `figure` and what it has beside. Any examples go into .npz files too (`arrays.save`).
@@ -34,21 +35,21 @@ class Medium:
     printed: ClassVar[bool] = False  # `sample` needs no file: it prints `text`
 
     @classmethod
+    @abstractmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
         """Whether examples of the event, presented so, are of this medium."""
-        raise NotImplementedError
 
     def write(self, path: Path, x: Num[ndarray, "N *event"]) -> None:
         """Write all examples to one file, for media that have endings."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no files of its own")
 
+    @abstractmethod
     def figure(self, x: Num[ndarray, "N *event"]) -> str:
         """The examples as HTML that needs no other file."""
-        raise NotImplementedError
 
     def text(self, x: Num[ndarray, "N *event"]) -> str:
         """All examples in one text, for media that are printed."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no text")
 
     def prompt(self, text: str) -> list[int]:
         """The values that stand for a prompt; InputError where there are none."""
