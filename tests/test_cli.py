@@ -20,7 +20,8 @@ from sklearn.datasets import load_digits
 from test_readme import FIELDS
 
 from gen_jax.cli import main
-from gen_jax.evaluate import pictures
+from gen_jax.evaluate import pictures, report, source
+from gen_jax.media.images import Images
 
 SOURCE = Path(__file__).resolve().parents[1]
 CONFIG = SOURCE / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
@@ -208,8 +209,8 @@ def test_the_report_is_one_file(run, result, data_dir, tmp_path):
     page = out.read_text()
     sources = re.findall(r"""\b(?:src|href)\s*=\s*["']?([^"'\s>]*)""", page)
     assert len(sources) == 5  # curves, samples, completions, bits of each pixel, receptive field
-    for source in sources:
-        kind, _, data = source.partition(",")
+    for found in sources:
+        kind, _, data = found.partition(",")
         assert kind == "data:image/png;base64"
         with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
             assert len(picture.convert("RGB").getcolors(2**20)) > 2
@@ -233,6 +234,27 @@ def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, t
     page = (tmp_path / "x.html").read_text()
     assert "<p>Examples are of validation, because digits has no test split here.</p>" in page
     assert "on validation images; these 12 cost" in page
+
+
+def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_path, monkeypatch):
+    """Its source is the one that runs, by digest, or another; which command writes the number."""
+    copy = shutil.copytree(run, tmp_path / "a&b")
+    (copy / "result.json").unlink(missing_ok=True)
+    page = tmp_path / "x.html"
+
+    def of_source() -> str:
+        monkeypatch.setattr(report, "_samples", lambda *args: "")
+        monkeypatch.setattr(Images, "sections", lambda *args: [])
+        succeed("report", copy, "--out", page, "--data-dir", data_dir)
+        return re.search("<th>source</th><td><code>(.*?)</code>", page.read_text())[1]
+
+    monkeypatch.setattr(source, "revision", lambda: {"git": "f" * 40, "dirty": True})
+    assert of_source() == f"{'f' * 40} with changes"
+    assert f"<code>gen-jax evaluate {tmp_path}/a&amp;b</code> writes the" in page.read_text()
+    config = json.loads((copy / "config.json").read_text())
+    config["machine"]["source"] = "0" * 64
+    (copy / "config.json").write_text(json.dumps(config))
+    assert of_source().startswith("not that of this page")
 
 
 def test_training_again_does_nothing(run, data_dir):

@@ -189,6 +189,11 @@ def test_a_gan_is_judged_by_distances_alone(gan, classifier, data_dir, tmp_path)
         assert words in err
         assert err.count("\n") == 1
 
+    page = tmp_path / "report.html"
+    succeed("report", gan, "--out", page, *where)
+    assert (
+        f"<code>gen-jax evaluate {gan} --distances CLASSIFIER</code> compares" in page.read_text()
+    )
     said = succeed("evaluate", gan, "--distances", classifier, "--json", *where)
     record = json.loads(said)
     assert json.loads((gan / "result.json").read_text()) == record
@@ -204,7 +209,6 @@ def test_a_gan_is_judged_by_distances_alone(gan, classifier, data_dir, tmp_path)
     assert found["frechet"] > 2 * found["train"]["frechet"] > 0
     assert found["kernel"] > found["kernel_stderr"] > 0
 
-    page = tmp_path / "report.html"
     succeed("report", gan, "--out", page, *where)
     text = page.read_text()
     assert "Frechet distance" in text

@@ -1,6 +1,8 @@
 """The number: every example once, whatever the batch; its standard error; its sign; the result file."""
 
+import json
 import math
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -59,4 +61,17 @@ def test_catalogue_reads_docstrings():
     systems = {row["system"]: row for row in catalogue.systems()}
     assert {"gated_pixel_cnn", "independent", "markov", "full_table", "fvsbn"} <= systems.keys()
     assert systems["markov"]["family"] == "baseline"
-    assert all(row["is"] and row["config"].endswith(".py") for row in catalogue.configs())
+    configs = {Path(row["config"]).stem: row for row in catalogue.configs()}
+    assert all(row["is"] and row["config"].endswith(".py") for row in configs.values())
+    zoo = json.loads((catalogue.RESULTS / "zoo_digits.json").read_text())["rows"]
+    for row in zoo:  # what the zoo measured is measured, and a result file comes first
+        said = configs[f"{row['system']}_digits"]["measured"]
+        assert said is not None
+        if (catalogue.RESULTS / f"{row['system']}_digits.json").exists():
+            assert "seeds" not in said
+        elif row["mean"] is None:
+            assert "kernel distance" in said
+        else:
+            assert f"{row['mean']:.4f} ± {row['seed_deviation']:.4f} bits/dim" in said
+            assert "mean of 3 seeds of the zoo" in said
+    assert configs["ddpm_cifar10"]["measured"] is None

@@ -161,12 +161,14 @@ def test_an_autoencoder_has_no_number_and_no_samples(autoencoder, data_dir, tmp_
         status, out, err = call(name, autoencoder, *options, *where)
         assert (status, out) == (2, "")
         assert words in err
+        assert "--distances" not in err  # which would refuse: there are no samples
         assert err.count("\n") == 1
     page = tmp_path / "report.html"
     succeed("report", autoencoder, "--out", page, "--data-dir", data_dir)
     text = page.read_text()
     assert "<h2>Reconstructions</h2>" in text
     assert "None: an autoencoder has no distribution over its codes" in text
+    assert "autoencoder has no likelihood, so there is no number.<" in text
 
 
 def test_a_vae_samples_and_reports(vae, data_dir, tmp_path):

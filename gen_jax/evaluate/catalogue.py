@@ -28,8 +28,8 @@ def systems() -> list[dict[str, str]]:
 
 
 def configs() -> list[dict[str, Any]]:
-    """Every config with its published number and, where a result file holds it, the measured one."""
-    rows = []
+    """Every config with its published number and the measured one: of its result file, else of the zoo."""
+    rows, zoo = [], _zoo()
     for path in sorted(CONFIGS.glob("*.py")):
         published = [
             line.partition(":")[2].strip()
@@ -37,16 +37,36 @@ def configs() -> list[dict[str, Any]]:
             if line.startswith("Published:")
         ]
         result = RESULTS / f"{path.stem}.json"
-        measured = json.loads(result.read_text()) if result.exists() else None
+        measured = zoo.get(path.stem)
+        if result.exists():
+            measured = summary(json.loads(result.read_text()))
         rows.append(
             {
                 "config": str(path.relative_to(SOURCE)),
                 "is": docstring(path)[0],
                 "published": published[0] if published else None,
-                "measured": None if measured is None else summary(measured),
+                "measured": measured,
             }
         )
     return rows
+
+
+def _zoo() -> dict[str, str]:
+    """By config, what `make zoo` measured of it: a mean over seeds, whose deviation follows the ±."""
+    measured = {}
+    for path in sorted(RESULTS.glob("zoo_*.json")):
+        found = json.loads(path.read_text())
+        where = f"{found['num_examples']} examples of {found['zoo']} test"
+        seeds = f"mean of {len(found['seeds'])} seeds of the zoo"
+        for row in found["rows"]:
+            said = distances({"dataset": found["zoo"], "split": "test", **row})
+            if row["mean"] is not None:
+                mean = (
+                    f"{SIGN[row['value']]}{row['mean']:.4f} ± {row['seed_deviation']:.4f} bits/dim"
+                )
+                said = f"{mean}, {row['value']}, {seeds}, {where}"
+            measured[f"{row['system']}_{found['zoo']}"] = said
+    return measured
 
 
 def summary(result: dict[str, Any]) -> str:

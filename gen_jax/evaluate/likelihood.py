@@ -82,12 +82,8 @@ class Likelihoods:
     def __init__(
         self, model: Functional, mesh: Mesh, batch_size: int, key: PRNGKey, draws: int = 1
     ):
-        kind = model.model.kind
-        if kind == "none":
-            raise InputError(
-                f"{type(model.model).__name__} has no likelihood: there is no bits/dim to evaluate;"
-                " --distances compares samples with the data"
-            )
+        if model.model.kind == "none":
+            raise InputError(f"{type(model.model).__name__} has no likelihood")
         self.model, self.mesh = model, mesh
         self.batch_size = batch_size
         self.key, self.draws = None, None

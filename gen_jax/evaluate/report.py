@@ -65,13 +65,25 @@ def _section(run: Run, data_dir: Path | None) -> str:
 
 def _number(run: Run) -> str:
     if not run.workdir.result.exists():
-        return "<p class='number'>Not evaluated yet: <code>gen-jax evaluate</code> writes the number.</p>"
+        return f"<p class='number'>{_unevaluated(run)}</p>"
     result = json.loads(run.workdir.result.read_text())
     facts = f"{result['parameters']:,} parameters, {result['seconds']:.0f} s of training on {result['cpu']}"
     return (
         f"<p class='number'>{markup.escape(summary(result))}</p><p>{markup.escape(result['protocol'])}.<br>"
         f"{markup.escape(facts)}.</p>{_distances(result)}{_certificate(run, result)}"
     )
+
+
+def _unevaluated(run: Run) -> str:
+    """Which command would write the number, and that there is none where none would."""
+    command = f"gen-jax evaluate {run.workdir.path}"
+    if run.experiment.model.kind != "none":
+        return f"Not evaluated yet: <code>{markup.escape(command)}</code> writes the number."
+    words = f"{run.experiment.system} has no likelihood, so there is no number"
+    if run.comparable:
+        command += " --distances CLASSIFIER"
+        words += f" yet: <code>{markup.escape(command)}</code> compares its samples with the data"
+    return f"{words}."
 
 
 def _distances(result: dict[str, Any]) -> str:
@@ -168,9 +180,9 @@ def _run(run: Run) -> str:
     rows = {
         "command": config.get("command", "none: made from Python"),
         "checkpoint": f"step {run.step} of {run.experiment.steps}",
-        "source": f"{result['git']}{' with changes' if result['dirty'] else ''}"
-        if result.get("git")
-        else "no git checkout",
+        "source": _source(result or source.revision())
+        if result or config.get("machine", {}).get("source") == source.digest()
+        else "not that of this page: other packages or another gen_jax began the run",
         "versions": named,
     }
     table = "".join(
@@ -179,6 +191,13 @@ def _run(run: Run) -> str:
     )
     tree = markup.escape(json.dumps(config["experiment"], indent=1))
     return f"<table>{table}</table><details><summary>config</summary><pre>{tree}</pre></details>"
+
+
+def _source(revision: dict[str, Any]) -> str:
+    """The revision that a result notes, or that runs now."""
+    if revision["git"] is None:
+        return "no git checkout"
+    return f"{revision['git']}{' with changes' if revision['dirty'] else ''}"
 
 
 def _model_curves(run: Run, given: Split) -> list[tuple[str, str]]:

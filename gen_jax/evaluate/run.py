@@ -53,8 +53,26 @@ class Run:
         """Of its numbers."""
         return unit_of(self.experiment.model.event, self.presentation)
 
+    @property
+    def comparable(self) -> bool:
+        """Its samples can be compared with data on a classifier's features: images of integers, which it can draw."""
+        event, key = self.experiment.model.event, jax.random.key(0)
+        if len(event.shape) != 3 or event.levels is None:
+            return False
+        cond = jnp.zeros(1, jnp.int32) if self.conditional else None
+        try:
+            jax.eval_shape(lambda v: self.model.sample(v, key, 1, cond), self.variables)
+        except InputError:
+            return False
+        return True
+
     def likelihoods(self) -> Likelihoods:
-        """The evaluation of a split under the run's protocol."""
+        """The evaluation of a split under the run's protocol; InputError where the model has no likelihood."""
+        if self.experiment.model.kind == "none":
+            name, beside = type(self.experiment.model).__name__, ""
+            if self.comparable:
+                beside = "; --distances compares samples with the data"
+            raise InputError(f"{name} has no likelihood: there is no bits/dim to evaluate{beside}")
         key, judge = jax.random.key(self.experiment.seed), self.experiment.evaluate
         return Likelihoods(self.model, self.mesh, judge.batch_size, key, judge.draws)
 
