@@ -2,6 +2,10 @@
 
 import functools
 import shutil
+import sys
+import threading
+import time
+import types
 
 import chex
 import jax
@@ -10,6 +14,7 @@ import numpy as np
 import pytest
 
 from gen_jax import GatedPixelCNN, InputError, functional, image
+from gen_jax.train import storage
 from gen_jax.train.checkpoint import Checkpoints, checksums
 from gen_jax.train.optimizer import Adam
 from gen_jax.train.step import create_state
@@ -134,6 +139,104 @@ def test_refuses_to_start_over_when_all_are_damaged(saved):
     with pytest.raises(InputError, match="none of the checkpoints"):
         Checkpoints(saved).restore_newest(like(), lambda _: None)
     assert sorted(p.name for p in saved.iterdir() if p.name.isdigit()) == ["20", "30", "40"]
+
+
+def test_damaged_metrics_of_earlier_versions_hide_nothing(saved):
+    """Until now each checkpoint had a file of metrics beside its record; nothing needs it."""
+    (saved / "30" / "metrics").mkdir()
+    (saved / "30" / "metrics" / "metrics").write_bytes(b"\xff{")
+    with Checkpoints(saved) as checkpoints:
+        checkpoints.save(50, state(50), 5.0)
+    assert Checkpoints(saved, read_only=True).steps() == [20, 40, 50]
+    assert Checkpoints(saved, read_only=True).restore_best(like(), print)[0] == 20
+
+
+def test_what_cannot_be_read_is_not_deleted(saved):
+    """An unreadable record may be that of the best: a person decides."""
+    (saved / "20" / "record" / "metadata").write_text("{")
+    with Checkpoints(saved) as checkpoints:
+        for step in (50, 60):
+            checkpoints.save(step, state(step), 5.0)
+    warnings = []
+    checkpoints = Checkpoints(saved, read_only=True)
+    assert checkpoints.steps() == [20, 30, 50, 60]
+    assert checkpoints.restore_best(like(), warnings.append)[0] == 30
+    assert [warning.partition(" (")[0] for warning in warnings] == ["checkpoint 20 is damaged"]
+
+
+def test_a_checkpoint_that_vanished_is_not_damaged(saved, monkeypatch):
+    """The training beside deletes the best before, and then while, it is read."""
+    warnings = []
+    reader = Checkpoints(saved, read_only=True)
+    shutil.rmtree(saved / "20")
+    assert reader.restore_best(like(), warnings.append)[0] == 30
+    whole = Checkpoints.restore
+
+    def deleting(self, step, like):
+        if step == 30:
+            (saved / "30" / "record" / "metadata").unlink()
+            threading.Timer(0.2, shutil.rmtree, [saved / "30"]).start()
+        return whole(self, step, like)
+
+    monkeypatch.setattr(Checkpoints, "restore", deleting)
+    assert reader.restore_best(like(), warnings.append)[0] == 40
+    assert warnings == []
+
+
+def test_an_unreadable_checkpoint_says_so_once(saved, capfd, monkeypatch):
+    """What Orbax's threads read on after a failed read ends in silence; other such errors are shown."""
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+    damage(saved / "40", "truncate")
+    Checkpoints(saved, read_only=True)
+    with pytest.raises(Exception, match=r"\w"):
+        Checkpoints(saved, read_only=True).restore(40, like())
+    time.sleep(0.2)
+    assert shown == []
+    assert capfd.readouterr().err == ""
+    other = types.SimpleNamespace(exc_value=RuntimeError("other"))
+    sys.unraisablehook(other)
+    assert shown == [other]
+
+
+def test_checkpoints_are_sound_under_64_bits(saved):
+    """A template of float64 leaves: they come back in the type that they were saved in, and so do checksums."""
+    with jax.enable_x64(True):
+        wide = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, np.dtype(f"{x.dtype.kind}8")), like()
+        )
+        checkpoints = Checkpoints(saved, read_only=True)
+        assert checkpoints.restore_best(wide, pytest.fail)[0] == 20
+        chex.assert_trees_all_equal(checkpoints.restore(20, wide)[0], state(20))
+
+
+@pytest.mark.parametrize("name", ["run [1]", "[!a]", "**", "a?b*"])
+def test_a_folder_is_no_pattern(tmp_path, name):
+    with Checkpoints(tmp_path / name) as checkpoints:
+        checkpoints.save(7, state(7), 1.0)
+    step, restored = Checkpoints(tmp_path / name, read_only=True).restore_best(like(), pytest.fail)
+    assert step == 7
+    chex.assert_trees_all_equal(restored, state(7))
+
+
+def test_a_folder_that_keeps_nothing_is_refused_before_training(tmp_path, monkeypatch):
+    """One leaf is saved and read back; a backslash would send it to another folder."""
+    storage.try_out(tmp_path)
+    with pytest.raises(InputError, match="holds a backslash"):
+        storage.try_out(tmp_path / "back\\slash")
+    monkeypatch.setattr(storage, "literal", lambda path: type(storage.epath.Path("/"))(path))
+    (tmp_path / "run [1]").mkdir()
+    with pytest.raises(InputError, match="a trial could not be read back"):
+        storage.try_out(tmp_path / "run [1]")
+    assert list((tmp_path / "run [1]").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["run [1]"]
+
+
+def test_no_checkpoint_says_what_lies_there(tmp_path):
+    (tmp_path / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
+    with pytest.raises(InputError, match="though 1 folder lies there, no finished save"):
+        reader.restore_best(like(), pytest.fail)
 
 
 def test_nothing_there(tmp_path):

@@ -1,13 +1,15 @@
 """Checkpoints by Orbax: asynchronous, atomic, the newest two and the best by validation, one checksum a leaf.
 
 Orbax finds a missing or truncated file by itself, a flipped bit it does not; the checksums do. `restore_newest` walks
-back over what is damaged.
+back over what is damaged. A reader beside a running training lists again where a checkpoint has gone meanwhile.
+A kill loses what came after the last finished save: one interval, two where a save takes longer than an interval.
 """
 
 import contextlib
 import math
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +17,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from gen_jax.errors import InputError, SaveError
+from gen_jax.errors import InputError, SaveError, first_line
+from gen_jax.train import storage
 from gen_jax.train.step import TrainState
 
 LATEST = 2
+LISTINGS = 20  # of a folder in which training goes on
+DELETION = 1.0  # seconds that the files of a checkpoint may take to go
+
+
+class Vanished(Exception):  # noqa: N818  training beside has deleted it
+    """A checkpoint went away while it was read."""
 
 
 class Checkpoints:
-    """The checkpoints of one work directory."""
+    """The checkpoints of one work directory; InputError where none can be kept under its path."""
 
     def __init__(self, folder: Path, read_only: bool = False):
-        self.folder = folder.absolute()
-        keep = AnyPreservationPolicy(
-            [
-                LatestN(LATEST),
-                BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
+        self.folder, self.read_only = folder.absolute(), read_only
+        storage.quiet_stragglers()
+        self.validations: dict[int, float] = {}  # by step, infinite where there is none
+        self.unreadable: set[int] = set()
+        self.manager = self._open()
+        for step in () if read_only else self.steps():
+            try:
+                self.validations[step] = self._validation(step)
+            except Exception:  # Orbax raises whatever its file layers raise
+                self.unreadable.add(step)
+
+    def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=None if read_only else keep,
-            best_fn=_score,  # without it the metrics are not written, and a restarted manager forgets the best
+            preservation_policy=None if self.read_only else _Policy(self),
             enable_async_checkpointing=True,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-            create=not read_only,
+            cleanup_tmp_directories=not self.read_only,
+            read_only=self.read_only,
+            create=not self.read_only,
+            lightweight_initialize=True,  # else one unreadable file `metrics` hides all checkpoints
         )
-        self.manager = ocp.CheckpointManager(self.folder, options=options)
+        handlers = {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
+        folder = storage.literal(self.folder)
+        return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
 
     def save(self, step: int, state: TrainState, validation: float | None) -> None:
         """Start saving; the copy on the device lets training go on with donated buffers."""
@@ -51,9 +66,14 @@ class Checkpoints:
             "state": ocp.args.StandardSave(state),
             "record": ocp.args.JsonSave({"checksums": checksums(state), "validation": validation}),
         }
-        metrics = None if validation is None else {"validation": validation}
+        self.validations[step] = _number(validation)
+        self.unreadable.discard(step)
         with self._saving():
-            self.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+            self.manager.save(step, args=ocp.args.Composite(**items), force=True)
+
+    def saving(self) -> bool:
+        """The save before is still being written: the next one waits for it."""
+        return self.manager.is_saving_in_progress()
 
     def close(self) -> None:
         """Wait until everything is on disk and let go."""
@@ -73,7 +93,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            reason = _first_line(error)
+            reason = _reason(error)
             raise SaveError(
                 f"cannot save a checkpoint in {self.folder} ({reason}); what was saved before is kept, and the same"
                 " command goes on from there once there is room"
@@ -84,7 +104,11 @@ class Checkpoints:
         return sorted(self.manager.all_steps())
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The state of a step, placed as `like` is, and its record; raises where it is damaged."""
+        """The state of a step, placed as `like` is, in the types stored, and its record; raises where it is damaged."""
+        stored = _by_path(self.manager.item_metadata(step)["state"])
+        like = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: _typed(leaf, stored.get(_name(path))), like
+        )
         items = {"state": ocp.args.StandardRestore(like), "record": ocp.args.JsonRestore()}
         restored = self.manager.restore(step, args=ocp.args.Composite(**items))
         wrong = [
@@ -105,40 +129,76 @@ class Checkpoints:
             except Exception as error:  # Orbax raises whatever its file layers raise
                 damaged[step] = error
                 warn(
-                    f"checkpoint {step} is damaged ({_first_line(error)}); going back to the one before"
+                    f"checkpoint {step} is damaged ({_reason(error)}); going back to the one before"
                 )
                 continue
             for bad in damaged:
                 self._set_aside(bad)
             if damaged:
-                self.manager.reload()
+                self.manager = self._open()
             return step, state
         if damaged:
             raise InputError(
-                f"none of the checkpoints in {self.folder} can be read: {_first_line(damaged[max(damaged)])}"
+                f"none of the checkpoints in {self.folder} can be read: {_reason(damaged[max(damaged)])}"
             )
         return None
 
     def restore_best(self, like: TrainState, warn) -> tuple[int, TrainState]:
         """Best undamaged checkpoint by validation, else the newest; InputError where there is none."""
-        validations = {}
-        for step in self.steps():
-            try:
-                record = self.manager.restore(
-                    step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-                )
-                value = record["record"]["validation"]
-                validations[step] = math.inf if value is None else value
-            except Exception as error:  # as above
-                warn(f"checkpoint {step} is damaged ({_first_line(error)}); it is left out")
-        for step in sorted(validations, key=lambda step: (validations[step], -step)):
-            try:
-                return step, self.restore(step, like)[0]
-            except Exception as error:  # as above
-                warn(f"checkpoint {step} is damaged ({_first_line(error)}); it is left out")
+        for _ in range(LISTINGS):
+            with contextlib.suppress(Vanished):
+                return self._best(like, warn)
+            self.manager = self._open()
         raise InputError(
-            f"no checkpoint to be read in {self.folder}; `gen-jax train` has not saved one yet"
+            f"the checkpoints in {self.folder} come and go faster than they can be read; try again when training rests"
         )
+
+    def _best(self, like: TrainState, warn) -> tuple[int, TrainState]:
+        """The same; Vanished where the list is no longer true."""
+        validations, damaged, steps = {}, {}, self.steps()
+        for step in steps:
+            with self._read(step, damaged):
+                validations[step] = self._validation(step)
+        found = None
+        for step in sorted(validations, key=lambda step: (validations[step], -step)):
+            with self._read(step, damaged):
+                found = step, self.restore(step, like)[0]
+                break
+        for step in sorted(damaged):
+            warn(f"checkpoint {step} is damaged ({damaged[step]}); it is left out")
+        if found is None:
+            there = f", none of the {len(steps)} there can be" if steps else self._nothing()
+            raise InputError(f"no checkpoint to be read in {self.folder}{there}")
+        return found
+
+    def _nothing(self) -> str:
+        """Why there is no checkpoint: what lies in the folder instead."""
+        try:
+            others = [path for path in self.folder.iterdir() if path.is_dir()]
+        except OSError:
+            others = []
+        if not others:
+            return "; `gen-jax train` has not saved one yet"
+        lie = "folder lies" if len(others) == 1 else "folders lie"
+        return f", though {len(others)} {lie} there, no finished save"
+
+    @contextlib.contextmanager
+    def _read(self, step: int, damaged: dict[int, str]) -> Iterator[None]:
+        """Notes what is damaged; Vanished where the folder of the step is gone, or goes within a second."""
+        try:
+            yield
+        except Exception as error:  # Orbax raises whatever its file layers raise
+            end = time.monotonic() + DELETION
+            while (self.folder / str(step)).exists():
+                if time.monotonic() > end:
+                    damaged[step] = _reason(error)
+                    return
+                time.sleep(DELETION / 20)
+            raise Vanished from error
+
+    def _validation(self, step: int) -> float:
+        items = ocp.args.Composite(record=ocp.args.JsonRestore())
+        return _number(self.manager.restore(step, args=items)["record"]["validation"])
 
     def _set_aside(self, step: int) -> None:
         aside = self.folder.parent / "damaged" / str(step)
@@ -146,6 +206,23 @@ class Checkpoints:
         while aside.exists():
             aside = aside.with_name(aside.name + "x")
         (self.folder / str(step)).rename(aside)
+
+
+class _Policy:
+    """What Orbax keeps: the newest, the best, and what cannot be read, which is a person's to delete."""
+
+    def __init__(self, of: Checkpoints):
+        self.of = of
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """For each of all checkpoints, oldest first."""
+        del context
+        steps = [one.step for one in checkpoints]
+        judged = [step for step in steps if math.isfinite(self.of.validations.get(step, math.nan))]
+        kept = {*steps[-LATEST:], *self.of.unreadable}
+        if judged:
+            kept.add(min(judged, key=lambda step: (self.of.validations[step], -step)))
+        return [step in kept for step in steps]
 
 
 def checksums(tree: Any) -> dict[str, int]:
@@ -157,9 +234,26 @@ def checksums(tree: Any) -> dict[str, int]:
     }
 
 
-def _score(metrics: dict[str, float]) -> float:
-    return -metrics["validation"]
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def _by_path(metadata: Any) -> dict[str, Any]:
+    """The stored leaves of a state by the path that they have in a TrainState."""
+    tree = getattr(metadata, "tree", metadata)
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _typed(leaf: Any, stored: Any) -> Any:
+    """The leaf to restore in the type that it was saved in: under 64 bits the checksum of a wider copy differs."""
+    dtype = getattr(stored, "dtype", None) or leaf.dtype
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+
+
+def _number(validation: float | None) -> float:
+    """Infinite where it is none: such a checkpoint is the last choice."""
+    return math.inf if validation is None or math.isnan(validation) else validation
+
+
+def _reason(error: Exception) -> str:
+    return f"{first_line(error):.200}"

@@ -36,6 +36,7 @@ from gen_jax.typing import MetricRows, Variables
 
 MAX_STEPS_PER_CALL = 10
 SIGTERM_STATUS = 143
+SLOW_SAVES = "saving takes longer than evaluate.every steps: training waits for it, and a kill can lose two intervals"
 
 
 def train(
@@ -139,6 +140,9 @@ def train(
                         for name in sorted(findings.keys() - told):
                             LOG.warning("step %d: %s", done, findings[name])
                         told |= findings.keys()
+                    if checkpoints.saving() and "saving" not in told:
+                        LOG.warning("step %d: %s", done, SLOW_SAVES)
+                        told.add("saving")
                     checkpoints.save(done, state, value)
                     saved = done
                 if stop:

@@ -13,6 +13,9 @@ from typing import Any
 from gen_jax import experiment as experiments
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
+from gen_jax.train import storage
+
+LEFT = ("config.json.tmp", storage.TRIAL)  # in a folder whose claim was killed
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,26 @@ class WorkDir:
                 )
             return
         if self.path.exists() and (
-            not self.path.is_dir()
-            or any(path.name != "config.json.tmp" for path in self.path.iterdir())
+            not self.path.is_dir() or any(path.name not in LEFT for path in self.path.iterdir())
         ):
             raise InputError(f"{self.path} exists and is no work directory (it has no config.json)")
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         shown = {"presentation": dict(presentation)} if presentation else {}
         record = {**self.origin, "machine": machine, **shown, "experiment": tree}
         write_atomically(self.config, json.dumps(record, indent=1) + "\n")
+
+    def _make(self) -> None:
+        """The new folder; InputError, and no folder, where checkpoints could not be read back from it."""
+        storage.literal(self.path.absolute())
+        made = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            storage.try_out(self.path)
+        except BaseException:
+            for path in made:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            raise
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
