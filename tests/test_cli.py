@@ -70,8 +70,8 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data_dir) -> Path:
-    """A work directory trained for four steps."""
-    workdir = tmp_path_factory.mktemp("runs") / "run"
+    """A work directory trained for four steps, under a name that is a pattern to some libraries."""
+    workdir = tmp_path_factory.mktemp("runs") / "run[1]"
     printed = json.loads(train(workdir, data_dir))
     assert (printed["workdir"], printed["steps"]) == (str(workdir), 4)
     assert printed["best_validation"]["step"] in (2, 4)
@@ -306,6 +306,7 @@ REFUSED = [
     ("train {config} --data-dir {data} --workdir {run}", "model.depth: 1 -> "),
     ("train {config} --data-dir {data} --workdir {bad}", "{bad} exists and is no work directory"),
     ("train {config} --data-dir {data} --workdir {bad}/file", "exists and is no work directory"),
+    ("train {config} --data-dir {data} --workdir {new}/a\\b", "a\\b holds a backslash"),
     ("evaluate {run} --data-dir {bad}", "data set 'digits' is not prepared in {bad}"),
     ("evaluate {run} --data-dir {data} --split tset", "'tset' (did you mean test?)"),
     ("evaluate {run} --data-dir {data} --limit 0", "--limit: '0' is no positive whole number"),
