@@ -75,7 +75,7 @@ class Event:
             return f"examples have shape {x.shape[1:]}, the model is of shape {self.shape}"
         if self.levels is None:
             return None if np.all(np.isfinite(x)) else "examples hold values that are not finite"
-        if not np.issubdtype(x.dtype, np.integer):
+        if x.dtype.kind not in "iu":  # timedelta64 is an np.integer
             return f"examples are {x.dtype}, the model is of integers 0..{self.levels - 1}"
         if x.size and (x.min() < 0 or x.max() >= self.levels):
             return f"values run from {x.min()} to {x.max()}, the model's levels from 0 to {self.levels - 1}"

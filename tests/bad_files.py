@@ -10,7 +10,7 @@ import numpy as np
 from originals import grey, idx, save_png
 from PIL import Image
 
-from gen_jax.data.formats import PNG_SIGNATURE
+from gen_jax.data.png import SIGNATURE
 
 EYE = np.eye(3, dtype=np.uint8)
 
@@ -22,7 +22,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def raw_png(side: int, depth: int, colour: int, packed: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(packed))
-    return PNG_SIGNATURE + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+    return SIGNATURE + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
 def npz_files(folder: Path) -> None:
@@ -92,6 +92,7 @@ def png_files(folder: Path) -> None:
     (folder / "little" / "a.png").write_bytes(raw_png(6, 8, 0, b"\0" * 20))
     (folder / "grey2").mkdir()
     (folder / "grey2" / "a.png").write_bytes(raw_png(4, 2, 0, b"\0\x1b" * 4))
+    (folder / "grey2" / "b.png").write_bytes(good)
     for mode in ("P", "LA", "RGBA"):
         (folder / mode).mkdir()
         Image.fromarray(colour).convert(mode).save(folder / mode / "a.png")

@@ -8,7 +8,7 @@ import pytest
 from originals import assert_split, png, prepare
 
 from gen_jax.data.builders import BUILDERS
-from gen_jax.data.formats import read_npz
+from gen_jax.data.npz import read_npz
 
 DATA_PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
 

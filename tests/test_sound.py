@@ -1,6 +1,7 @@
 """Sound as a medium: WAV files in and out, the synthetic set, samples and the report."""
 
 import hashlib
+import struct
 import wave
 
 import numpy as np
@@ -37,6 +38,23 @@ def save(path, content, rate=8000, width=2, channels=1):
     return path
 
 
+def riff(described: bytes, data: bytes, size: int | None = None) -> bytes:
+    """A file with any header; `size` is what a writer to a pipe says for both sizes."""
+    body = b"WAVEfmt " + struct.pack("<I", len(described)) + described
+    body += b"data" + struct.pack("<I", len(data) if size is None else size) + data
+    return b"RIFF" + struct.pack("<I", len(body) if size is None else size) + body
+
+
+def form(tag: int, bits: int, channels: int = 1) -> bytes:
+    width = channels * bits // 8
+    return struct.pack("<HHIIHH", tag, channels, 8000, 8000 * width, width, bits)
+
+
+def extensible(tag: int, bits: int = 16) -> bytes:
+    guid = struct.pack("<H", tag) + bytes.fromhex("000000001000800000aa00389b71")
+    return form(0xFFFE, bits) + struct.pack("<HHI", 22, bits, 4) + guid
+
+
 def noise(count):
     return RNG.integers(-32768, 32768, count).astype("<i2")
 
@@ -49,6 +67,40 @@ def test_16_and_8_bits(tmp_path):
     np.testing.assert_array_equal(x, [[-1, 0], [32767 / 32768, 1 / 32768]])
     x, _ = read_wav(save(tmp_path / "b.wav", bytes([0, 128, 255]), width=1))
     np.testing.assert_array_equal(x[:, 0], [-1, 0, 127 / 128])
+
+
+WHOLE = np.array([-(2**23), 0, 2**23 - 1, 1, -1])
+PLAIN = np.array([-32768, 0, 32767, 1, -1])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (riff(extensible(1), PLAIN.astype("<i2").tobytes()), PLAIN / 2**15),
+        (riff(extensible(3, 32), (PLAIN / 2**15).astype("<f4").tobytes()), PLAIN / 2**15),
+        (riff(form(1, 24), WHOLE.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()), WHOLE / 2**23),
+        (riff(form(1, 32), (256 * WHOLE).astype("<i4").tobytes()), WHOLE / 2**23),
+        (riff(form(3, 64), (WHOLE / 2**23).tobytes()), WHOLE / 2**23),
+        (riff(form(1, 16), PLAIN.astype("<i2").tobytes(), 2**32 - 1), PLAIN / 2**15),
+        (riff(form(1, 16), PLAIN.astype("<i2").tobytes(), 0x7FFFF000), PLAIN / 2**15),
+        (riff(form(1, 16), PLAIN.astype("<i2").tobytes(), 0), PLAIN / 2**15),
+    ],
+    ids=["extensible", "extensible float", "24", "32", "float 64", "ffmpeg", "sox", "zero"],
+)  # fmt: skip
+def test_kinds_of_wav(tmp_path, content, expected):
+    """Headers that Python 3.11 refuses or that were written to a pipe: exact amplitudes all the same."""
+    (tmp_path / "a.wav").write_bytes(content)
+    x, rate = read_wav(tmp_path / "a.wav")
+    assert rate == 8000
+    np.testing.assert_array_equal(x[:, 0], expected)
+
+
+def test_other_parts_are_passed_over(tmp_path):
+    """A list of odd length before the samples, and one after them."""
+    whole, extra = riff(form(1, 16), PLAIN.astype("<i2").tobytes()), b"LIST\3\0\0\0abc\0"
+    at = whole.index(b"data")
+    (tmp_path / "a.wav").write_bytes(whole[:at] + extra + whole[at:] + extra)
+    np.testing.assert_array_equal(read_wav(tmp_path / "a.wav")[0][:, 0], PLAIN / 2**15)
 
 
 def test_every_code_survives_a_file(tmp_path):
@@ -105,14 +157,19 @@ def bad(tmp_path_factory):
     good = save(folder / "good.wav", noise(2000).tobytes())
     save(folder / "fast.wav", noise(2000).tobytes(), 16000)
     save(folder / "stereo.wav", noise(2000).tobytes(), channels=2)
-    save(folder / "wide.wav", bytes(300), width=3)
+    (folder / "wide.wav").write_bytes(riff(form(3, 24), bytes(300)))
+    (folder / "alaw.wav").write_bytes(riff(form(6, 8), bytes(300)))
+    (folder / "rf64.wav").write_bytes(b"RF64" + riff(form(1, 16), bytes(300))[4:])
+    (folder / "odd.wav").write_bytes(riff(form(1, 16)[:12] + b"\3\0\x10\0", bytes(300)))
+    (folder / "guid.wav").write_bytes(riff(extensible(1)[:-1] + b"\0", bytes(300)))
     save(folder / "empty.wav", b"")
     save(folder / "short.wav", noise(100).tobytes())
     content = good.read_bytes()
     (folder / "cut.wav").write_bytes(content[:-7])
     (folder / "head.wav").write_bytes(content[:20])
     (folder / "text.wav").write_text("no sound")
-    (folder / "float.wav").write_bytes(content[:20] + b"\3\0" + content[22:])
+    loud = np.array([0.0, -1.5], "<f4").tobytes()
+    (folder / "float.wav").write_bytes(riff(form(3, 32), loud))
     np.savez(folder / "a.npz", train=np.eye(3, dtype=int))
     return folder
 
@@ -121,12 +178,16 @@ def bad(tmp_path_factory):
     ("line", "sentence"),
     [
         ("{bad}/stereo.wav", "{bad}/stereo.wav has 2 channels; --mono takes their mean"),
-        ("{bad}/wide.wav", "{bad}/wide.wav has 24 bits a sample; only 8 and 16 are read"),
+        ("{bad}/wide.wav", "{bad}/wide.wav has floats of 24 bits a sample; only 8, 16, 24 and"),
         ("{bad}/empty.wav", "{bad}/empty.wav holds no sound: 0 samples at 8000 Hz"),
-        ("{bad}/cut.wav", "{bad}/cut.wav is cut short: its header speaks of 2000 samples"),
-        ("{bad}/head.wav", "{bad}/head.wav is no WAV file of uncompressed sound: "),
-        ("{bad}/text.wav", "{bad}/text.wav is no WAV file of uncompressed sound: file does not"),
-        ("{bad}/float.wav", "{bad}/float.wav is no WAV file of uncompressed sound: unknown format"),
+        ("{bad}/cut.wav", "{bad}/cut.wav is cut short: part 'data' has 3993 of 4000 bytes"),
+        ("{bad}/head.wav", "{bad}/head.wav is cut short: part 'fmt ' has 0 of 16 bytes"),
+        ("{bad}/text.wav", "{bad}/text.wav is no WAV file"),
+        ("{bad}/float.wav", "{bad}/float.wav has floats up to 1.5, amplitudes lie in [-1, 1]"),
+        ("{bad}/alaw.wav", "{bad}/alaw.wav is WAV of A-law; only uncompressed sound is read"),
+        ("{bad}/rf64.wav", "{bad}/rf64.wav is RF64, which is not read"),
+        ("{bad}/odd.wav", "{bad}/odd.wav is damaged: 1 channels of 16 bits make no 3 bytes"),
+        ("{bad}/guid.wav", "{bad}/guid.wav is WAV of an unknown format"),
         ("{bad}/good.wav {bad}/fast.wav", "fast.wav is at 16000 Hz, {bad}/good.wav at 8000"),
         ("{bad}/good.wav", "good.wav has 100 samples for validation, fewer than a window of 1024"),
         ("{bad}/good.wav --tiles 8", "--tiles is for images, {bad}/good.wav is WAV"),

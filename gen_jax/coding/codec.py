@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
@@ -30,17 +30,22 @@ class Content:
     """What goes in and comes out: integers by name, first axis examples, and the class of each example.
 
     `kept` is the dtype of the array of labels, "" where they were only told and do not come out again.
+    `packed` names the pictures of fewer bits than a byte, each with one of `container.PACKED`.
     """
 
     kind: Kind
     arrays: dict[str, np.ndarray]
     labels: np.ndarray | None = None
     kept: str = ""
+    packed: dict[str, str] = field(default_factory=dict)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """Names, dtypes and shapes."""
-        return tuple(Entry(name, x.dtype.str, x.shape) for name, x in self.arrays.items())
+        return tuple(
+            Entry(name, self.packed.get(name, x.dtype.str), x.shape)
+            for name, x in self.arrays.items()
+        )
 
     @property
     def label_type(self) -> str | None:
@@ -169,8 +174,9 @@ class Codec:
         except (InputError, FloatingPointError) as error:
             raise InputError(f"it is damaged or from another machine: {error}") from error
         pairs = zip(header.entries, found, strict=True)
-        arrays = {entry.name: x.astype(entry.dtype) for entry, x in pairs}
-        content = Content(header.kind, arrays, labels, header.labels or "")
+        arrays = {entry.name: x.astype(entry.stored) for entry, x in pairs}
+        packed = {e.name: e.dtype for e in header.entries if e.dtype in container.PACKED}
+        content = Content(header.kind, arrays, labels, header.labels or "", packed)
         if content.checksum() != header.content:
             raise InputError(
                 "it is damaged or from another machine: the checksum of the events does not agree"
@@ -194,7 +200,7 @@ class Codec:
             return None
         if not classes:
             raise InputError("the model has no classes: it takes no labels")
-        if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        if labels.shape != (count,) or labels.dtype.kind not in "iub":
             raise InputError(f"labels should be {count} integers, one for each example")
         if labels.min() < 0 or labels.max() >= classes:
             raise InputError(

@@ -21,8 +21,11 @@ from gen_jax.errors import InputError
 MAGIC, VERSION = b"\x89GJX", 1
 KINDS = ("npz", "png")
 Kind = Literal["npz", "png"]
+# Pictures of fewer bits than a byte, whose values lie in bytes, each with the bits of a sample.
+PACKED = {"1-bit": 1, "2-bit": 2, "4-bit": 4}
 TYPES = (
     "|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", ">u2", ">i2", ">u4", ">i4", ">u8", ">i8",
+    *PACKED,
 )  # fmt: skip
 MAX_AXES, MAX_VALUES = 8, 2**30
 LANES = tuple(2**k for k in range(7))
@@ -31,11 +34,16 @@ UNLABELLED, NOT_KEPT = 254, 255  # of the byte `labels`; otherwise the type of t
 
 @dataclass(frozen=True)
 class Entry:
-    """An array of the file: its name, its dtype as numpy writes it, its shape."""
+    """An array of the file: its name, its dtype as numpy writes it or one of `PACKED`, its shape."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+
+    @property
+    def stored(self) -> str:
+        """The dtype of the array in memory."""
+        return "|u1" if self.dtype in PACKED else self.dtype
 
 
 @dataclass(frozen=True)
@@ -143,8 +151,10 @@ def _parse(reader: _Reader) -> tuple[Header, Words]:
         or not entries
         or len(set(names)) != len(names)
         or min(sides, default=0) < 1
+        or labels in PACKED
+        or (kind != "png" and any(entry.dtype in PACKED for entry in entries))
     ):
-        raise InputError("it has no lanes, holds nothing, or one name twice")
+        raise InputError("it has no lanes, holds nothing, one name twice or a type out of place")
     return Header(model, content, environment, lanes, levels, kind, labels, tuple(entries)), words
 
 

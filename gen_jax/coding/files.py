@@ -1,33 +1,38 @@
 """What `compress` reads and `decompress` writes: one .npz file of arrays, or PNG files.
 
-From PNG the pixels come back, and the mode; what else lies in the file (gamma, text, time) does not. Several pictures
-come back under their names in a new folder. The array `labels` of an .npz file holds the class of each example.
+From PNG the samples come back, and their bits; what else lies in the file (interlacing, gamma, text) does not. Several
+pictures come back under their names in a new folder. The array `labels` of an .npz file holds the classes of examples.
 """
 
 import os
+import secrets
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from gen_jax.coding.codec import Content
-from gen_jax.coding.container import TYPES, Kind
+from gen_jax.coding.container import PACKED, TYPES, Kind
 from gen_jax.coding.tiles import values_of
+from gen_jax.data.npz import read_npz
+from gen_jax.data.png import png
 from gen_jax.errors import InputError
-from gen_jax.evaluate.pictures import read_png, to_grey
+from gen_jax.evaluate.pictures import read_levels, to_grey
 from gen_jax.typing import Event
 
 LABELS = "labels"
 
 
-def read(paths: list[Path], model_event: Event, label: int | None = None) -> Content:
+def read(
+    paths: list[Path], model_event: Event, label: int | None = None, max_bytes: int | None = None
+) -> Content:
     """The content of the files; InputError, with the file's name, on the first that does not fit the model."""
     endings = {path.suffix.lower() for path in paths}
     if endings == {".npz"} and len(paths) == 1:
-        content = _read_npz(paths[0], model_event)
+        content = _read_npz(paths[0], model_event, max_bytes)
     elif endings == {".png"}:
-        content = _read_pngs(paths, model_event)
+        content = _read_pngs(paths, model_event, max_bytes)
     else:
         raise InputError("one .npz file or any number of .png files can be compressed into a file")
     if label is None:
@@ -35,7 +40,9 @@ def read(paths: list[Path], model_event: Event, label: int | None = None) -> Con
     if content.labels is not None:
         raise InputError(f"--label: {paths[0]} has its own labels")
     count = sum(len(x) for x in content.arrays.values())
-    return Content(content.kind, content.arrays, np.full(count, label, np.int64))
+    return Content(
+        content.kind, content.arrays, np.full(count, label, np.int64), packed=content.packed
+    )
 
 
 def check_out(kind: Kind, count: int, out: Path) -> None:
@@ -53,29 +60,33 @@ def check_out(kind: Kind, count: int, out: Path) -> None:
 def write(content: Content, out: Path, levels: int) -> None:
     """Write what was read, beside and renamed; InputError where a name would leave the folder."""
     check_out(content.kind, len(content.arrays), out)
-    beside = out.with_name(out.name + ".tmp")
+    # A new name every time: what a killed process left is never mixed in.
+    beside = out.with_name(f"{out.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        _write(content, beside, levels)
+        beside.replace(out)
+    except BaseException:
+        shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
+        raise
+
+
+def _write(content: Content, path: Path, levels: int) -> None:
     if content.kind == "npz":
-        _write_npz(content, beside)
-    elif len(content.arrays) == 1:
-        [x] = content.arrays.values()
-        _picture(x, levels).save(beside, format="PNG")
-    else:
-        beside.mkdir(parents=True, exist_ok=True)
-        for name, x in content.arrays.items():
+        _write_npz(content, path)
+        return
+    if len(content.arrays) > 1:
+        path.mkdir(parents=True)
+    for name, x in content.arrays.items():
+        place = path
+        if len(content.arrays) > 1:
             if not name or name != os.path.basename(name) or name in (".", "..") or "\\" in name:
                 raise InputError(f"{name!r} is no name for a picture")
-            _picture(x, levels).save(beside / name, format="PNG")
-    beside.replace(out)
+            place = path / name
+        place.write_bytes(_picture(x, levels, content.packed.get(name)))
 
 
-def _read_npz(path: Path, event: Event) -> Content:
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    try:
-        with np.load(path) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:
-        raise InputError(f"{path} is no readable .npz file: {error}") from error
+def _read_npz(path: Path, event: Event, max_bytes: int | None) -> Content:
+    arrays = read_npz(path, max_bytes)
     labels = arrays.pop(LABELS, None)
     if not arrays:
         raise InputError(f"{path} holds no array of events")
@@ -101,35 +112,29 @@ def _write_npz(content: Content, path: Path) -> None:
                 np.lib.format.write_array(file, x, allow_pickle=False)
 
 
-def _read_pngs(paths: list[Path], event: Event) -> Content:
+def _read_pngs(paths: list[Path], event: Event, max_bytes: int | None) -> Content:
     if len(event.shape) != 3 or event.levels is None or event.levels > 256:
         raise InputError("only models of images of at most 256 levels can compress PNG")
     if event.shape[2] not in (1, 3):
         raise InputError(f"PNG files have 1 or 3 channels, the model is of {event.shape[2]}")
-    arrays = {}
+    arrays, packed = {}, {}
     for path in paths:
-        x, mode = read_png(path, event.shape[2], event.levels)
-        if mode == "1" and event.levels != 2:
-            raise InputError(f"{path} is a PNG of one bit, the model has {event.levels} levels")
+        x, depth = read_levels(path, event, max_bytes)
         name = path.name if len(paths) > 1 else ""
         if name in arrays:
             raise InputError(f"two pictures have the name {name}")
-        arrays[name] = x[None].astype(bool if mode == "1" else np.uint8)
-        _refuse_transparency(path)
-    return Content("png", arrays)
+        one_bit = depth == 1 and event.levels == 2
+        arrays[name] = x[None].astype(bool) if one_bit else x[None]
+        if depth < 8 and not one_bit:
+            packed[name] = f"{depth}-bit"
+    return Content("png", arrays, packed=packed)
 
 
-def _refuse_transparency(path: Path) -> None:
-    with Image.open(path) as picture:
-        if picture.format != "PNG":
-            raise InputError(f"{path} is no PNG but {picture.format}")
-        if "transparency" in picture.info or getattr(picture, "n_frames", 1) > 1:
-            raise InputError(
-                f"{path} has a transparent colour or several frames, which would be lost"
-            )
-
-
-def _picture(x: np.ndarray, levels: int) -> Image.Image:
+def _picture(x: np.ndarray, levels: int, packed: str | None) -> bytes:
+    """A PNG of as many bits a sample as there were."""
     grey = to_grey(x[0], levels)
-    picture = Image.fromarray(grey[..., 0] if grey.shape[-1] == 1 else grey)
-    return picture.convert("1") if x.dtype == bool else picture
+    depth = 1 if x.dtype == bool else PACKED.get(packed or "", 8)
+    samples, rest = np.divmod(grey, 255 // (2**depth - 1))
+    if rest.any():
+        raise InputError(f"it is damaged: a picture of {depth} bits holds other greys")
+    return png(samples, depth)

@@ -108,7 +108,7 @@ def paste(block: Block, group: Sequence[Tile], arrays: Sequence[np.ndarray], eve
 
 def values_of(x: np.ndarray, event: Event) -> np.ndarray:
     """The array with all axes of the event; InputError where shape, type or values do not fit the model."""
-    if not (np.issubdtype(x.dtype, np.integer) or x.dtype == bool):
+    if x.dtype.kind not in "iub":
         raise InputError(f"examples are {x.dtype}, the model is of integers")
     if x.ndim == 0 or not x.size:
         raise InputError("there are no examples in it")

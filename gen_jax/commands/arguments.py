@@ -49,6 +49,16 @@ def data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def max_bytes(parser: argparse.ArgumentParser) -> None:
+    """--max-bytes."""
+    parser.add_argument(
+        "--max-bytes",
+        type=positive,
+        metavar="N",
+        help="refuse a file that unpacks to more (64 MiB, of a larger file 32 times its size)",
+    )
+
+
 def check_out(path: Path, endings: tuple[str, ...] = (".png", ".npz")) -> None:
     """InputError where no such file can be written, before anything long runs."""
     if path.suffix not in endings:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gen_jax.commands.arguments import Subparsers, check_out, command, say
+from gen_jax.commands.arguments import Subparsers, check_out, command, max_bytes, say
 from gen_jax.errors import InputError
 
 
@@ -24,6 +24,7 @@ def add(commands: Subparsers) -> None:
     compress.add_argument(
         "--label", type=int, help="class of all events, where the model has classes"
     )
+    max_bytes(compress)
 
     decompress = command(
         commands,
@@ -64,7 +65,7 @@ def _compress(args: argparse.Namespace) -> None:
     runtime.set_up()
     run = load_run(args.workdir)
     codec = Codec(run.experiment.model, run.variables)
-    content = files.read(args.images, codec.event, args.label)
+    content = files.read(args.images, codec.event, args.label, args.max_bytes)
     data, size = codec.compress(content)
     write_bytes_atomically(args.out, data)
     found = {"out": str(args.out), "step": run.step, **size.record()}

@@ -11,6 +11,7 @@ from gen_jax.commands.arguments import (
     command,
     data_dir,
     group,
+    max_bytes,
     positive,
     say,
 )
@@ -68,6 +69,7 @@ def add(commands: Subparsers) -> None:
         metavar="SHARES",
         help="how to cut train (train=0.9,validation=0.05,test=0.05 where it is all there is)",
     )
+    max_bytes(importing)
     data_dir(importing)
 
     export = command(
@@ -122,7 +124,7 @@ def _import(args: argparse.Namespace) -> None:
     from gen_jax.train.logging import log_to_stderr
 
     log_to_stderr()
-    options = Options(args.levels, args.tiles, args.length, args.split, args.mono)
+    options = Options(args.levels, args.tiles, args.length, args.split, args.mono, args.max_bytes)
     with contextlib.redirect_stdout(io.StringIO()):  # as above
         done = import_files(args.name, args.paths, options, args.data_dir)
     say(args, done.record(), "\n".join(done.sentences()))

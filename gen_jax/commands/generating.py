@@ -7,6 +7,7 @@ from gen_jax.commands.arguments import (
     Subparsers,
     check_out,
     command,
+    max_bytes,
     natural,
     positive,
     say,
@@ -61,6 +62,7 @@ def add(commands: Subparsers) -> None:
     complete.add_argument(
         "--out", type=Path, required=True, help=".png for a grid, .npz for the integers"
     )
+    max_bytes(complete)
     _drawing(complete)
 
 
@@ -113,7 +115,7 @@ def _complete(args: argparse.Namespace) -> None:
     runtime.set_up()
     run = load_run(args.workdir)
     event = run.experiment.model.event
-    x = pictures.read_images(args.images, event)
+    x = pictures.read_images(args.images, event, args.max_bytes)
     keep = draw.kept_region(args.keep, event.shape)
     unlabelled = run.conditional and args.label is None
     labels = None if unlabelled else draw.labels_for(run, len(x), args.label)

@@ -1,35 +1,121 @@
-"""WAV files of uncompressed sound, read with care and written. InputError names the file that does not fit."""
+"""WAV files of uncompressed sound, read with care and written. InputError names the file that does not fit.
+
+The header is read here: `wave` of the standard library knows fewer kinds before Python 3.12, and libraries such as
+soundfile or scipy take a file that is cut short for a whole one.
+"""
 
 import io
+import struct
 import wave
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from gen_jax.errors import InputError, first_line
+from gen_jax.data.opening import read_regular
+from gen_jax.errors import InputError
 
 FULL_SCALE = 32767  # of the 16 bits that are written
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+# What follows the tag in the 16 bytes that name the format of an extensible header.
+TAIL = bytes.fromhex("000000001000800000aa00389b71")
+COMPRESSED = {2: "ADPCM", 6: "A-law", 7: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM", 0x55: "MP3"}
+OTHER_CONTAINERS = {b"RIFX": "big-endian WAV", b"RF64": "RF64", b"BW64": "BW64", b"riff": "Wave64"}
+# What writers to a pipe, who cannot come back, leave as the size: the samples reach to the end of the file.
+STREAMED = (0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF)
+DTYPES = {
+    (PCM, 8): "u1",
+    (PCM, 16): "<i2",
+    (PCM, 24): "<i4",
+    (PCM, 32): "<i4",
+    (FLOAT, 32): "<f4",
+    (FLOAT, 64): "<f8",
+}
+KINDS = "8, 16, 24 and 32 bits of integers, 32 and 64 of floats"
 
 
-def read_wav(path: Path) -> tuple[Float[np.ndarray, "n channels"], int]:
-    """Amplitudes in [-1, 1) and the rate in Hz, of 8 or 16 bits a sample."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            channels, width, rate, count = file.getparams()[:4]
-            content = file.readframes(count)
-    except (wave.Error, EOFError) as error:
-        what = first_line(error) or "it is cut short"
-        raise InputError(f"{path} is no WAV file of uncompressed sound: {what}") from error
-    if width not in (1, 2):
-        raise InputError(f"{path} has {8 * width} bits a sample; only 8 and 16 are read")
-    if len(content) != count * channels * width:
-        raise InputError(f"{path} is cut short: its header speaks of {count} samples")
-    if not content or rate < 1:
-        raise InputError(f"{path} holds no sound: {count} samples at {rate} Hz")
-    kind, zero = ("u1", 128) if width == 1 else ("<i2", 0)
-    x = (np.frombuffer(content, kind) - float(zero)) / 2.0 ** (8 * width - 1)
+def read_wav(
+    path: Path, max_bytes: int | None = None
+) -> tuple[Float[np.ndarray, "n channels"], int]:
+    """Amplitudes in [-1, 1] and the rate in Hz.
+
+    Integers of b bits are divided by 2^(b-1), those of 8 bits after 128 is taken away; floats are as they are.
+    InputError where the file is cut short, is of another kind, or holds floats outside of [-1, 1].
+    """
+    content = read_regular(path, max_bytes)
+    form, data = _chunks(path, content)
+    tag, channels, rate, width = _format(path, form)
+    bits = 8 * width // channels if channels else 0
+    if (tag, bits) not in DTYPES:
+        what = {PCM: "integers", FLOAT: "floats"}[tag]
+        raise InputError(f"{path} has {what} of {bits} bits a sample; only {KINDS} are read")
+    if len(data) % width:
+        raise InputError(f"{path} is cut short: its last sample has {len(data) % width} bytes")
+    if not data or rate < 1:
+        raise InputError(f"{path} holds no sound: {len(data) // width} samples at {rate} Hz")
+    x = _amplitudes(data, tag, bits)
+    if tag == FLOAT and not np.abs(x).max() <= 1:
+        raise InputError(
+            f"{path} has floats up to {np.abs(x).max():.3g}, amplitudes lie in [-1, 1]; scale it"
+        )
     return x.reshape(-1, channels), rate
+
+
+def _amplitudes(data: bytes, tag: int, bits: int) -> Float[np.ndarray, " n"]:
+    if bits == 24:  # the upper three bytes of a number of 32 bits
+        padded = np.zeros((len(data) // 3, 4), np.uint8)
+        padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        data, bits = padded.tobytes(), 32
+    x = np.frombuffer(data, DTYPES[tag, bits])
+    if tag == FLOAT:
+        return x.astype(np.float64)
+    return (x - (128.0 if bits == 8 else 0.0)) / 2.0 ** (bits - 1)
+
+
+def _chunks(path: Path, content: bytes) -> tuple[bytes, bytes]:
+    """What `fmt ` and `data` hold; of two, the first."""
+    kind = content[:4]
+    if kind in OTHER_CONTAINERS:
+        raise InputError(f"{path} is {OTHER_CONTAINERS[kind]}, which is not read; save it as WAV")
+    if kind != b"RIFF" or content[8:12] != b"WAVE":
+        raise InputError(f"{path} is no WAV file")
+    streamed = struct.unpack("<I", content[4:8])[0] in (0, *STREAMED)
+    found: dict[bytes, bytes] = {}
+    at = 12
+    while at + 8 <= len(content) and b"data" not in found:
+        name, size = struct.unpack("<4sI", content[at : at + 8])
+        at, left = at + 8, len(content) - at - 8
+        if name == b"data" and (size in STREAMED or (size == 0 and streamed)) and size != left:
+            size = left
+        if size > left:
+            raise InputError(
+                f"{path} is cut short: part {name.decode('latin1')!r} has {left} of {size} bytes"
+            )
+        found.setdefault(name, content[at : at + size])
+        at += size + size % 2
+    for name in (b"fmt ", b"data"):
+        if name not in found:
+            raise InputError(f"{path} is cut short: it has no part {name.decode()!r}")
+    return found[b"fmt "], found[b"data"]
+
+
+def _format(path: Path, form: bytes) -> tuple[int, int, int, int]:
+    """PCM or FLOAT, channels, rate in Hz, and bytes of a sample of all channels."""
+    if len(form) < 16:
+        raise InputError(f"{path} is damaged: its format has {len(form)} bytes")
+    tag, channels, rate, _, width, bits = struct.unpack("<HHIIHH", form[:16])
+    if tag == EXTENSIBLE:
+        if len(form) < 40 or form[26:40] != TAIL:
+            raise InputError(f"{path} is WAV of an unknown format")
+        [tag] = struct.unpack("<H", form[24:26])
+    if tag not in (PCM, FLOAT):
+        what = COMPRESSED.get(tag, f"format {tag:#06x}")
+        raise InputError(f"{path} is WAV of {what}; only uncompressed sound is read")
+    if not channels or width != channels * -(-bits // 8) or not width:
+        raise InputError(
+            f"{path} is damaged: {channels} channels of {bits} bits make no {width} bytes"
+        )
+    return tag, channels, rate, width
 
 
 def wav(x: Float[np.ndarray, " n"], rate: int) -> bytes:

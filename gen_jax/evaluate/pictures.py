@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 from PIL import Image
 
+from gen_jax.data.npz import read_npz
+from gen_jax.data.png import read_png
 from gen_jax.errors import InputError
 from gen_jax.typing import Event
 
@@ -40,30 +43,29 @@ def save_grid(path: Path, x: np.ndarray, levels: int, columns: int) -> None:
     enlarge(grid(to_grey(x, levels), columns)).save(path, format="PNG")
 
 
-def read_images(paths: list[Path], event: Event) -> np.ndarray:
+def read_images(
+    paths: list[Path], event: Event, max_bytes: int | None = None
+) -> Integer[np.ndarray, "N H W C"]:
     """Images of the event from PNG files, one each, or .npz files of one array; InputError where one does not fit."""
     if len(event.shape) != 3 or event.levels is None or event.shape[2] not in (1, 3):
         raise InputError("only models of images, grey or colour, can read PNG or .npz images")
     parts = [
-        _read_npz(path, event) if path.suffix == ".npz" else _read_png(path, event)[None]
+        _read_npz(path, event, max_bytes)
+        if path.suffix == ".npz"
+        else _read_png(path, event, max_bytes)[None]
         for path in paths
     ]
     return np.concatenate(parts)
 
 
-def _read_npz(path: Path, event: Event) -> np.ndarray:
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    try:
-        with np.load(path) as arrays:
-            names = arrays.files
-            x = arrays[names[0]] if len(names) == 1 else None
-    except Exception as error:
-        raise InputError(f"{path} is no readable .npz file: {error}") from error
-    if x is None:
+def _read_npz(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
+    arrays = read_npz(path, max_bytes)
+    if len(arrays) != 1:
         raise InputError(
-            f"{path} should hold one array of images, it holds {', '.join(names) or 'none'}"
+            f"{path} should hold one array of images, it holds {', '.join(arrays) or 'none'}"
         )
+    [x] = arrays.values()
+    x = x.astype(np.uint8) if x.dtype == bool else x
     if x.shape[1:] == event.shape[:2] and event.shape[2] == 1:
         x = x[..., None]
     refusal = event.refusal(x)
@@ -74,35 +76,34 @@ def _read_npz(path: Path, event: Event) -> np.ndarray:
     return x
 
 
-def _read_png(path: Path, event: Event) -> np.ndarray:
-    assert event.levels is not None  # the caller has checked
-    return read_png(path, event.shape[2], event.levels, event.shape[:2])[0]
+def _read_png(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
+    x, _ = read_levels(path, event, max_bytes)
+    if x.shape[:2] != event.shape[:2]:
+        (high, wide), (height, width) = x.shape[:2], event.shape[:2]
+        raise InputError(f"{path} is {high}x{wide}, the model is of {height}x{width}")
+    return x
 
 
-def read_png(
-    path: Path, channels: int, levels: int, size: tuple[int, ...] | None = None
-) -> tuple[np.ndarray, str]:
-    """The levels (H, W, C) of a PNG, what `to_grey` made of them, and its mode; any size where none is said.
+def read_levels(
+    path: Path, event: Event, max_bytes: int | None = None
+) -> tuple[UInt8[np.ndarray, "H W C"], int]:
+    """The levels of a PNG of any size, of which `to_grey` makes its greys, and its bits a sample.
 
-    InputError where it is not of this size, of another mode, or holds bytes that no level gives.
+    InputError where it is of another number of channels than the event, or holds greys that no level gives.
     """
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            mode, found = picture.mode, (picture.height, picture.width)
-            pixels = np.asarray(picture.convert("RGB" if channels == 3 else "L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no readable PNG: {error}") from error
-    if mode not in (("RGB",) if channels == 3 else ("L", "1")):
+    if event.levels is None or not 2 <= event.levels <= 256:
+        raise InputError("only models of images of at most 256 levels take PNG")
+    picture = read_png(path, max_bytes)
+    if picture.samples.shape[2] != event.shape[2]:
         raise InputError(
-            f"{path} is a PNG of mode {mode}, the model is of {channels} channel(s) of 8 bits"
+            f"{path} is a PNG of kind {picture.kind}, the model is of {event.shape[2]} channel(s)"
         )
-    if size not in (None, found):
-        raise InputError(f"{path} is {found[0]}x{found[1]}, the model is of {size[0]}x{size[1]}")
-    pixels = pixels.reshape(*found, channels)
-    x = np.round(pixels * ((levels - 1) / 255)).astype(np.uint8)
-    if not np.array_equal(to_grey(x, levels), pixels):
-        raise InputError(f"{path} has values that are none of the model's {levels} grey levels")
-    return x, mode
+    grey, level_of = picture.grey, np.zeros(256, np.uint8)
+    greys = to_grey(np.arange(event.levels), event.levels)
+    level_of[greys] = np.arange(event.levels)
+    x = level_of[grey]
+    if not np.array_equal(greys[x], grey):
+        raise InputError(
+            f"{path} has values that are none of the model's {event.levels} grey levels"
+        )
+    return x, picture.depth

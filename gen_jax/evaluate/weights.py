@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax.data.npz import Headers, read_npz
 from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate
 from gen_jax.train.workdir import WorkDir
@@ -40,17 +41,18 @@ def export(workdir: WorkDir, variables: dict[str, Any], step: int, out: Path) ->
 
 def load(path: Path, like: Any) -> tuple[int, Any]:
     """Step and variables of the shapes of `like`; InputError where the file is damaged or of another model."""
-    names = _named(like)
-    try:
-        with np.load(path) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    if arrays.keys() != {STEP, *names} or any(
-        arrays[name].shape != leaf.shape for name, leaf in names.items()
-    ):
-        raise InputError(f"{path} holds the weights of another model than config.json beside it")
-    leaves = [arrays[name].astype(leaf.dtype) for name, leaf in names.items()]
+    expected = {STEP: (), **{name: leaf.shape for name, leaf in _named(like).items()}}
+
+    def fits(headers: Headers) -> None:
+        """Before anything is read."""
+        found = {name: header.shape for name, header in headers.items()}
+        if found != expected or any(h.dtype.kind not in "biuf" for h in headers.values()):
+            raise InputError(
+                f"{path} holds the weights of another model than config.json beside it"
+            )
+
+    arrays = read_npz(path, check=fits)
+    leaves = [arrays[name].astype(leaf.dtype) for name, leaf in _named(like).items()]
     return int(arrays[STEP]), jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 

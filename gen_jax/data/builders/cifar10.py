@@ -9,8 +9,16 @@ from typing import ClassVar
 import numpy as np
 
 from gen_jax.data.builders.common import Builder, info, numbered
-from gen_jax.data.builders.originals import Original, array_of, download, find, npz_of, reading
-from gen_jax.data.formats import cifar_records, read_npz
+from gen_jax.data.builders.originals import (
+    Original,
+    array_of,
+    download,
+    find,
+    npz_of,
+    read_original_npz,
+    reading,
+)
+from gen_jax.data.formats import cifar_records
 from gen_jax.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -83,7 +91,7 @@ class Cifar10(Builder, skip_registration=True):
         """What the source holds, in original order, and the file or folder that it came from."""
         npz = npz_of(self.source, self.name)
         if npz:
-            return read_npz(npz), npz
+            return read_original_npz(npz), npz
         if not self.source:
             path = download(dl_manager, self.URL)
         elif Path(self.source).is_dir() and (Path(self.source) / TRAIN_FILES[0]).exists():

@@ -15,9 +15,9 @@ from gen_jax.data.builders.originals import (
     download,
     find,
     npz_of,
+    read_original_npz,
     reading,
 )
-from gen_jax.data.formats import read_npz
 from gen_jax.errors import InputError
 
 DRAWERS, HELD_OUT_DRAWERS = 20, 2
@@ -61,7 +61,9 @@ class Omniglot(Builder, skip_registration=True):
         original, file = self.ORIGINALS[key], f"images_{key}"
         npz = npz_of(self.source, self.name)
         if npz:
-            return original.check(_unpacked(read_npz(npz), key, npz), f"{npz}: array {key!r}")
+            return original.check(
+                _unpacked(read_original_npz(npz), key, npz), f"{npz}: array {key!r}"
+            )
         if not self.source:
             path = download(dl_manager, f"{self.URL}{file}.zip")
         elif Path(self.source).is_dir():

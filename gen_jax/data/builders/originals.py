@@ -14,10 +14,11 @@ import numpy as np
 from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-from gen_jax.data.formats import read_npz
+from gen_jax.data.npz import Headers, read_npz
 from gen_jax.errors import InputError, first_line
 
 LOG = logging.getLogger(__name__)
+MAX_NPZ_BYTES = 2**30
 RETRIES = 2  # TFDS's ten would let an unreachable host wait for minutes
 
 
@@ -97,6 +98,16 @@ def npz_of(source: str | None, name: str) -> Path | None:
     return path if path.suffix == ".npz" else None
 
 
+def read_original_npz(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an .npz; InputError where they take more memory than any published set that comes as one."""
+
+    def fits(headers: Headers) -> None:
+        if sum(header.nbytes for header in headers.values()) > MAX_NPZ_BYTES:
+            raise InputError(f"{path} unpacks to more than {MAX_NPZ_BYTES:,} bytes: no original")
+
+    return read_npz(path, check=fits)
+
+
 def array_of(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     """One array of an .npz; InputError with the names that are there."""
     if name not in arrays:
@@ -107,7 +118,7 @@ def array_of(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndar
 
 def checked_npz(path: Path, originals: Mapping[str, Original]) -> dict[str, np.ndarray]:
     """The arrays of an .npz under the names of `originals`, each one checked."""
-    arrays = read_npz(path)
+    arrays = read_original_npz(path)
     return {
         name: original.check(array_of(arrays, name, path), f"{path}: array {name!r}")
         for name, original in originals.items()

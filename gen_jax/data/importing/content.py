@@ -79,7 +79,7 @@ def examples(array: Shaped[np.ndarray, "..."], origin: str) -> Integer[np.ndarra
     """Integers (N, D) or (N, H, W, C), a grey image getting its channel; InputError for anything else."""
     if array.dtype == bool:
         array = array.astype(np.uint8)
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":  # timedelta64 is an np.integer
         floating = np.issubdtype(array.dtype, np.floating)
         nan = " and holds NaN" if floating and np.isnan(array).any() else ""
         raise InputError(
@@ -98,8 +98,10 @@ def class_labels(
     array: Shaped[np.ndarray, "..."], origin: str, count: int
 ) -> Int32[np.ndarray, " N"]:
     """One class an example; InputError where they are no integers, of another length or out of range."""
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iub":
         raise InputError(f"{origin} is {array.dtype}; labels are integers 0, 1, 2, ...")
+    if array.shape[1:] == (1,):
+        array = array[:, 0]
     if array.shape != (count,):
         raise InputError(f"{origin} has shape {array.shape}, there are {count} examples to label")
     if array.min() < 0 or array.max() >= MAX_CLASSES:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gen_jax.data.formats import read_png
 from gen_jax.data.importing.content import SPLIT_NAMES, Found, Part
 from gen_jax.data.importing.kinds import inside
+from gen_jax.data.png import Png, read_png
 from gen_jax.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -30,36 +30,40 @@ def labelled_files(paths: list[Path], what: str) -> tuple[dict[str, Files], list
     return splits, names
 
 
-def from_png(paths: list[Path], any_size: bool) -> Found:
+def from_png(paths: list[Path], any_size: bool, max_bytes: int | None = None) -> Found:
     """Images by split, of one size unless `any_size`; InputError that names the file where one does not fit."""
     splits, names = labelled_files(paths, "PNG")
-    first: tuple[Path, str, tuple[int, ...]] | None = None
+    first: tuple[Path, Png] | None = None
     parts = {}
     for split, files in splits.items():
         images = []
         for path, _ in files:
-            pixels, kind = read_png(path)
-            first = first or (path, kind, pixels.shape)
-            if kind != first[1]:
+            picture = read_png(path, max_bytes)
+            first = first or (path, picture)
+            if picture.kind != first[1].kind:
                 raise InputError(
-                    f"{path} is {kind}, {first[0]} is {first[1]}; a data set is of one kind"
+                    f"{path} is {picture.kind}, {first[0]} is {first[1].kind}; a data set is of one kind"
                 )
-            if pixels.shape != first[2] and not any_size:
+            if picture.samples.shape != first[1].samples.shape and not any_size:
                 raise InputError(
-                    f"{path} is {_size(pixels.shape)}, {first[0]} is {_size(first[2])};"
+                    f"{path} is {_size(picture)}, {first[0]} is {_size(first[1])};"
                     " images of several sizes need --tiles SIDE"
                 )
-            images.append(pixels)
+            images.append(picture.samples)
             if len(images) % TELL_EVERY == 0:
                 LOG.info("%s: %s of %s images read", split, f"{len(images):,}", f"{len(files):,}")
         labels = np.array([names.index(name) for _, name in files if name is not None], np.int32)
         x = images if any_size else np.stack(images)
         parts[split] = Part(x, [str(path) for path, _ in files], labels if names else None)
-    return Found(parts, num_classes=len(names), class_names=names)
+    assert first is not None  # no split is empty
+    depth, kind = first[1].depth, first[1].kind
+    levels = (2**depth, f"the files are {kind}") if 1 < depth < 8 else None
+    return Found(parts, levels, num_classes=len(names), class_names=names)
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]}x{shape[1]}"
+def _size(picture: Png) -> str:
+    height, width, _ = picture.samples.shape
+    return f"{height}x{width}"
 
 
 def _splits(folder: Path) -> dict[str, Files]:

@@ -25,6 +25,7 @@ class Options:
     length: int | None = None
     split: str | None = None
     mono: bool = False
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,17 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
 
 
 def _found(kind: str, files: list[Path], options: Options) -> Found:
+    limit = options.max_bytes
     if kind == "png":
-        return from_png(files, any_size=options.tiles is not None)
+        return from_png(files, options.tiles is not None, limit)
     if kind in ("text", "wav"):
         rule = rules.DEFAULT_SHARES if options.split is None else options.split
         shares = rules.parse_shares(rule)
         if kind == "wav":
-            return sounds.from_wav(files, shares, options.mono)
-        return readers.from_text(files, options.length or readers.DEFAULT_LENGTH, shares)
+            return sounds.from_wav(files, shares, options.mono, limit)
+        return readers.from_text(files, options.length or readers.DEFAULT_LENGTH, shares, limit)
     read = {"npz": readers.from_npz, "idx": readers.from_idx, "cifar": readers.from_cifar}
-    return read[kind](files)
+    return read[kind](files, limit)
 
 
 def _check_name(name: str) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from gen_jax.data.formats import cifar_records, read_idx, read_npz
+from gen_jax.data.formats import cifar_records, read_idx
 from gen_jax.data.importing.content import SPLIT_NAMES, Found, Part, class_labels, examples
 from gen_jax.data.importing.rules import bounds
+from gen_jax.data.npz import read_npz
+from gen_jax.data.opening import read_regular
 from gen_jax.errors import InputError, near
 
 LABELS = "_labels"
@@ -24,10 +26,10 @@ CIFAR_NAMES = {
 DEFAULT_LENGTH = 128
 
 
-def from_npz(paths: list[Path]) -> Found:
+def from_npz(paths: list[Path], max_bytes: int | None = None) -> Found:
     """Arrays train, valid or validation, test, each with optional `*_labels`."""
     path = _only(paths, ".npz file")
-    arrays = read_npz(path)
+    arrays = read_npz(path, max_bytes)
     _check_names(path, list(arrays))
     parts = {}
     for name in (name for name in arrays if name in SPLIT_NAMES):
@@ -66,12 +68,12 @@ def _split(key: str) -> str | None:
     return SPLIT_NAMES.get(key.removesuffix(LABELS))
 
 
-def from_idx(paths: list[Path]) -> Found:
+def from_idx(paths: list[Path], max_bytes: int | None = None) -> Found:
     """Images and labels by split, the split told by the file's name, the rest by its magic number."""
     images: dict[str, tuple[Path, np.ndarray]] = {}
     labels: dict[str, tuple[Path, np.ndarray]] = {}
     for path in paths:
-        array = read_idx(path)
+        array = read_idx(path, max_bytes)
         split = next((name for word, name in IDX_SPLITS.items() if word in path.name), "train")
         what, there = ("labels", labels) if array.ndim == 1 else ("images", images)
         for word in {"images", "labels"} - {what}:
@@ -94,7 +96,7 @@ def from_idx(paths: list[Path]) -> Found:
     return Found(parts)
 
 
-def from_cifar(paths: list[Path]) -> Found:
+def from_cifar(paths: list[Path], max_bytes: int | None = None) -> Found:
     """Batches in the order of their number; CIFAR-100 by its 100 fine labels."""
     batches = sorted(_batch(path) for path in paths)
     classes = batches[0][3]
@@ -107,7 +109,7 @@ def from_cifar(paths: list[Path]) -> Found:
     for split in ("train", "test"):
         mine = [path for where, _, path, _ in batches if where == split]
         if mine:
-            read = [cifar_records(path.read_bytes(), classes, path) for path in mine]
+            read = [cifar_records(read_regular(path, max_bytes), classes, path) for path in mine]
             images, labels = zip(*read, strict=True)
             origins = [str(path) for path, x in zip(mine, images, strict=True) for _ in x]
             parts[split] = Part(np.concatenate(images), origins, np.concatenate(labels))
@@ -125,10 +127,12 @@ def _batch(path: Path) -> tuple[str, int, Path, int]:
     )
 
 
-def from_text(paths: list[Path], length: int, shares: dict[str, Fraction]) -> Found:
+def from_text(
+    paths: list[Path], length: int, shares: dict[str, Fraction], max_bytes: int | None = None
+) -> Found:
     """Windows (N, L) of each contiguous split, and the symbols after them; symbol k is the k-th smallest byte."""
     path = _only(paths, "text file")
-    content = np.fromfile(path, np.uint8)
+    content = np.frombuffer(read_regular(path, max_bytes), np.uint8)
     alphabet, symbols = np.unique(content, return_inverse=True)
     if len(alphabet) < 2:
         raise InputError(f"{path} holds {len(alphabet)} distinct bytes, a text needs at least 2")

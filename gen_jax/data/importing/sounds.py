@@ -18,14 +18,16 @@ LEVELS = 256
 DEFAULT_LENGTH = 1024
 
 
-def from_wav(paths: list[Path], shares: dict[str, Fraction], mono: bool) -> Found:
+def from_wav(
+    paths: list[Path], shares: dict[str, Fraction], mono: bool, max_bytes: int | None = None
+) -> Found:
     """Whole sounds by split, of one rate; a single file is cut into contiguous parts, like a text."""
     splits, names = labelled_files(paths, "WAV")
     first, parts = None, {}
     for split, files in splits.items():
         codes = []
         for path, _ in files:
-            x, rate = _read(path, mono)
+            x, rate = _read(path, mono, max_bytes)
             first = first or (path, rate)
             if rate != first[1]:
                 raise InputError(
@@ -46,8 +48,8 @@ def from_wav(paths: list[Path], shares: dict[str, Fraction], mono: bool) -> Foun
     return Found(parts, levels, len(names), names, presentation, notes, cut)
 
 
-def _read(path: Path, mono: bool) -> tuple[UInt8[np.ndarray, " n"], int]:
-    x, rate = read_wav(path)
+def _read(path: Path, mono: bool, max_bytes: int | None) -> tuple[UInt8[np.ndarray, " n"], int]:
+    x, rate = read_wav(path, max_bytes)
     if x.shape[1] > 1 and not mono:
         raise InputError(f"{path} has {x.shape[1]} channels; --mono takes their mean")
     return mu_law.encode(x.mean(axis=1), LEVELS).astype(np.uint8), rate

@@ -1,0 +1,141 @@
+"""PNG files whose samples are kept to the bit, read with care and written; every command reads PNG by this.
+
+Interlacing, gamma, text and whatever else lies beside the samples changes none of them and is passed over.
+"""
+
+import contextlib
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from gen_jax.data.opening import check_size, read_regular
+from gen_jax.errors import InputError, first_line
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER = struct.Struct(">I4sIIBBBBBI")  # length, IHDR, width, height, depth, colour, 3 methods, crc
+END = b"\0\0\0\0IEND\xaeB`\x82"
+# By bits a sample and colour type.
+KINDS = {
+    (1, 0): "1-bit grey",
+    (2, 0): "2-bit grey",
+    (4, 0): "4-bit grey",
+    (8, 0): "8-bit grey",
+    (8, 2): "8-bit colour",
+}
+OTHER_KINDS = {
+    (16, 0): "16-bit grey",
+    (16, 2): "16-bit colour",
+    **{(depth, 3): "palette" for depth in (1, 2, 4, 8)},
+    (8, 4): "grey with alpha",
+    (16, 4): "16-bit grey with alpha",
+    (8, 6): "colour with alpha",
+    (16, 6): "16-bit colour with alpha",
+}
+
+
+@dataclass(frozen=True)
+class Png:
+    """The samples of one file as stored, 0 to 2^depth - 1, and its kind, one of `KINDS`."""
+
+    samples: UInt8[np.ndarray, "H W C"]
+    depth: int
+    kind: str
+
+    @property
+    def grey(self) -> UInt8[np.ndarray, "H W C"]:
+        """The samples spread over 0..255, exactly: 255 is a multiple of 1, 3, 15 and 255."""
+        return self.samples * np.uint8(255 // (2**self.depth - 1))
+
+
+def read_png(path: Path, max_bytes: int | None = None) -> Png:
+    """The file's samples; InputError where it is damaged, larger than the limit or of a kind that keeps none.
+
+    The header alone decides on size and kind, before anything is unpacked. The checksum of every chunk is compared.
+    """
+    content = read_regular(path)
+    if not content.startswith(SIGNATURE):
+        raise InputError(f"{path} is no PNG")
+    depth, kind, size = _header(path, content)
+    if kind not in KINDS.values():
+        raise _other_kind(path, kind)
+    check_size(path, size, len(content), max_bytes)
+    if END not in content:
+        raise _broken(path, "it is cut short")
+    try:
+        with _unlimited(), Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            clear = "transparency" in picture.info
+            frames = getattr(picture, "n_frames", 1)
+            picture.verify()  # the checksum of every chunk, which load() passes over
+        with _unlimited(), Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            picture.load()
+            pixels = np.asarray(picture).astype(np.uint8)
+    except Exception as error:
+        said = isinstance(error, (SyntaxError, OSError, ValueError)) and str(error)
+        unknown = isinstance(error, Image.UnidentifiedImageError) or not said
+        raise _broken(
+            path, "its parts make no picture" if unknown else first_line(error)
+        ) from error
+    if clear or frames > 1:
+        raise _other_kind(path, "animated" if frames > 1 else "transparent")
+    if 1 < depth < 8:
+        pixels //= 255 // (2**depth - 1)  # Pillow has spread them
+    return Png(pixels.reshape(*pixels.shape[:2], -1), depth, kind)
+
+
+def png(samples: UInt8[np.ndarray, "H W C"], depth: int) -> bytes:
+    """A PNG of these samples: grey of 1, 2, 4 or 8 bits, or colour of 8."""
+    height, width, channels = samples.shape
+    if depth == 8:
+        buffer = io.BytesIO()
+        Image.fromarray(samples[..., 0] if channels == 1 else samples).save(buffer, format="PNG")
+        return buffer.getvalue()
+    # Pillow writes grey of 1 or 8 bits only.
+    bits = samples[..., :1] >> np.arange(depth - 1, -1, -1, dtype=np.uint8) & 1
+    rows = np.packbits(bits.reshape(height, width * depth), axis=1)
+    unfiltered = np.pad(rows, ((0, 0), (1, 0)))  # each row begins with its filter, 0 for none
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(unfiltered.tobytes(), 9)), (b"IEND", b"")]
+    return SIGNATURE + b"".join(_chunk(*chunk) for chunk in chunks)
+
+
+@contextlib.contextmanager
+def _unlimited() -> Iterator[None]:
+    """Without Pillow's own limit of pixels: `check_size` has spoken."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _header(path: Path, content: bytes) -> tuple[int, str, int]:
+    """Bits a sample, kind, and bytes of all samples, one each."""
+    head = content[len(SIGNATURE) : len(SIGNATURE) + HEADER.size]
+    if len(head) < HEADER.size:
+        raise _broken(path, "it is cut short")
+    length, name, width, height, depth, colour, *methods, checksum = HEADER.unpack(head)
+    kind = (KINDS | OTHER_KINDS).get((depth, colour))
+    fits = (length, name) == (13, b"IHDR") and zlib.crc32(head[4:-4]) == checksum
+    if not fits or kind is None or methods[:2] != [0, 0] or methods[2] > 1 or not width * height:
+        raise _broken(path, "its header is damaged")
+    return depth, kind, width * height * (3 if colour == 2 else 1)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _broken(path: Path, what: str) -> InputError:
+    return InputError(f"{path} is a broken PNG: {what}")
+
+
+def _other_kind(path: Path, kind: str) -> InputError:
+    kept = ", ".join(KINDS.values())
+    return InputError(f"{path} is a PNG of kind {kind}; only {kept} keep their integers")
