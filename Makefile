@@ -8,7 +8,7 @@ RUN := runs/demo
 FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$p && exit; done
 
-.PHONY: sample demo test test-slow format tables ablations zoo clean
+.PHONY: sample demo test test-slow format tables ablations zoo accelerator clean
 
 sample: $(VENV)/installed
 	$(BIN)/gen-jax sample experiments/models/gated_pixel_cnn_digits --num 64 --out samples.png
@@ -48,6 +48,11 @@ zoo: $(VENV)/installed
 	@$(BIN)/gen-jax data prepare digits >/dev/null
 	$(BIN)/python experiments/zoo/run.py
 	$(BIN)/python experiments/tables.py
+
+# On a machine with an accelerator (pip install of an extra: cuda12, cuda13, tpu): make accelerator ARGS="--data cifar10.npz".
+# Without one: make accelerator ARGS=--check.
+accelerator: $(VENV)/installed
+	$(BIN)/python experiments/accelerator/run.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
