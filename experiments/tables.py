@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gen_jax.bench import codec, record, sampling, scaling, training
+from gen_jax.disk import write_atomically
 from gen_jax.evaluate.catalogue import RESULTS, SIGN, SOURCE, configs
 
 README = SOURCE / "README.md"
@@ -320,7 +321,7 @@ def main() -> int:
             )
         return 1 if stale else 0
     for path in stale:
-        Path(path).write_text(pages[path])
+        write_atomically(path, pages[path])
     return 0
 
 

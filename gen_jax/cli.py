@@ -7,11 +7,13 @@ import shlex
 import sys
 from typing import NoReturn
 
+from gen_jax import terminal
 from gen_jax.commands import coding, data, generating, judging, measuring, training
 from gen_jax.commands.arguments import INPUT_STATUS, Parser
-from gen_jax.errors import InputError, SaveError
+from gen_jax.errors import InputError, SaveError, first_line
 
 FAILURE_STATUS = 1
+OUT_OF_MEMORY = "out of memory: a smaller batch, model or number of examples takes less"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,16 +46,27 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in (
             errno.ENOSPC,
             errno.EACCES,
+            errno.EPERM,
             errno.EROFS,
             errno.EFBIG,
             errno.EDQUOT,
+            errno.EIO,
             errno.ENOTDIR,
+            errno.EISDIR,
+            errno.ELOOP,
+            errno.ENAMETOOLONG,
         ):
             raise
         return _fail(
             f"cannot use {error.filename or 'a file'}: {error.strerror}; what was saved is kept",
             INPUT_STATUS,
         )
+    except MemoryError as error:
+        return _fail(f"{OUT_OF_MEMORY} ({first_line(error)})", FAILURE_STATUS)
+    except RuntimeError as error:  # how jax says it of a device
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail(f"{OUT_OF_MEMORY} ({first_line(error)})", FAILURE_STATUS)
     except FloatingPointError as error:
         return _fail(str(error), FAILURE_STATUS)
     except KeyboardInterrupt:
@@ -63,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fail(sentence: str, status: int) -> int:
-    print(f"gen-jax: {sentence}", file=sys.stderr)
+    terminal.write(f"gen-jax: {terminal.line(sentence)}\n", sys.stderr)
     return status
 
 
@@ -72,7 +85,7 @@ def _leave(sentence: str) -> NoReturn:
     sys.stderr.flush()
     stderr = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    os.write(stderr, f"\ngen-jax: {sentence}\n".encode())
+    os.write(stderr, f"\ngen-jax: {terminal.line(sentence)}\n".encode())
     os._exit(INPUT_STATUS)
 
 

@@ -1,6 +1,7 @@
 """Eight simulated CPU devices and short compilations for every test process, and float64 where a test asks for it."""
 
 import os
+import resource
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def data_dir(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data")
     prepared.prepare("digits", root)
     return root
+
+
+@pytest.fixture
+def full_disk():
+    """Files of at most 200 bytes: a write beyond fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

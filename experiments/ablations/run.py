@@ -15,12 +15,12 @@ import numpy as np
 
 from gen_jax import InputError, runtime
 from gen_jax.data.prepared import prepared_folder
+from gen_jax.disk import write_atomically
 from gen_jax.evaluate import results, seeds
 from gen_jax.evaluate.catalogue import RESULTS, SOURCE, docstring
 from gen_jax.evaluate.run import Run
 from gen_jax.experiment import load_config
 from gen_jax.train.loop import load_split
-from gen_jax.train.workdir import write_atomically
 
 DATASETS = ("digits", "mnist")
 VARIANTS = (

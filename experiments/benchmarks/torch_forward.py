@@ -22,13 +22,13 @@ import numpy as np
 from gen_jax.bench.systems import MODELS
 from gen_jax.bench.timing import seconds
 from gen_jax.density import functional
+from gen_jax.disk import write_atomically
 from gen_jax.evaluate import results
 from gen_jax.evaluate.machine import machine
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.ops.masks import group_mask
-from gen_jax.train.workdir import write_atomically
 
 REPEATS = 5
 SMALL = 2  # images on which the outputs must agree

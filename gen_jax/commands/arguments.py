@@ -3,10 +3,14 @@
 import argparse
 import json
 import math
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gen_jax import terminal
+from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 
 INPUT_STATUS = 2
@@ -14,6 +18,10 @@ INPUT_STATUS = 2
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Also to a terminal that cannot show every character."""
+        terminal.write(message, file or sys.stderr)
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
@@ -67,11 +75,27 @@ def check_out(path: Path, endings: tuple[str, ...] = (".png", ".npz")) -> None:
         raise InputError(f"--out: there is no folder {path.absolute().parent}")
     if path.is_dir():
         raise InputError(f"--out: {path} is a folder")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"--out: nothing can be written in {path.absolute().parent}")
 
 
 def say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:
     """The result: an object under --json, else a sentence."""
-    print(json.dumps(record, indent=1) if args.json else sentence)
+    terminal.write((json.dumps(record, indent=1) if args.json else sentence) + "\n")
+
+
+def say_and_save(
+    args: argparse.Namespace, record: dict[str, Any], sentence: str, path: Path, content: str
+) -> None:
+    """A result and its file: said first, so that nothing computed is lost where the folder cannot be written."""
+    say(args, record, sentence)
+    sys.stdout.flush()
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise InputError(
+            f"the result stands above, but could not be saved as {path}: {error.strerror}"
+        ) from error
 
 
 def positive(text: str) -> int:

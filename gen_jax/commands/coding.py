@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from gen_jax.commands.arguments import Subparsers, check_out, command, max_bytes, say
+from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 
 
@@ -59,7 +60,6 @@ def _compress(args: argparse.Namespace) -> None:
     from gen_jax.coding import files
     from gen_jax.coding.codec import Codec
     from gen_jax.evaluate.run import load_run
-    from gen_jax.train.workdir import write_bytes_atomically
 
     check_out(args.out, (".gjx",))
     runtime.set_up()
@@ -67,7 +67,7 @@ def _compress(args: argparse.Namespace) -> None:
     codec = Codec(run.experiment.model, run.variables)
     content = files.read(args.images, codec.event, args.label, args.max_bytes)
     data, size = codec.compress(content)
-    write_bytes_atomically(args.out, data)
+    write_atomically(args.out, data)
     found = {"out": str(args.out), "step": run.step, **size.record()}
     say(args, found, f"{size} in {args.out}")
 

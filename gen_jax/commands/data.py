@@ -15,6 +15,7 @@ from gen_jax.commands.arguments import (
     positive,
     say,
 )
+from gen_jax.disk import write_atomically
 
 
 def add(commands: Subparsers) -> None:
@@ -138,10 +139,9 @@ def _export(args: argparse.Namespace) -> None:
     medium = medium_for(split.event, split.presentation)
     check_out(args.out, (*medium.endings, arrays.ENDING))
     x = split.x[: args.limit]
-    if args.out.suffix == arrays.ENDING:
-        arrays.save(args.out, split.event, "images", x)
-    else:
-        medium.write(args.out, x)
+    numbers = args.out.suffix == arrays.ENDING
+    encoded = arrays.encoded(split.event, "images", x) if numbers else medium.encoded(x)
+    write_atomically(args.out, encoded)
     num = len(x)
     record = {"name": args.name, "split": args.split, "num": num, "out": str(args.out)}
     say(args, record, f"{num} examples of {args.name} {args.split} in {args.out}")

@@ -13,6 +13,7 @@ from gen_jax.commands.arguments import (
     say,
     temperature,
 )
+from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 
 
@@ -96,10 +97,9 @@ def _sample(args: argparse.Namespace) -> None:
         text = medium.text(x)
         say(args, {**record, "text": text}, text)
         return
-    if args.out.suffix == arrays.ENDING:
-        arrays.save(args.out, medium.event, "samples", x)
-    else:
-        medium.write(args.out, x)
+    numbers = args.out.suffix == arrays.ENDING
+    encoded = arrays.encoded(medium.event, "samples", x) if numbers else medium.encoded(x)
+    write_atomically(args.out, encoded)
     say(args, record, f"{len(x)} samples in {args.out}")
 
 
@@ -121,10 +121,11 @@ def _complete(args: argparse.Namespace) -> None:
     labels = None if unlabelled else draw.labels_for(run, len(x), args.label)
     drawn = draw.complete(run, x, keep, args.seed, labels, args.temperature)
     if args.out.suffix == arrays.ENDING:
-        arrays.save(args.out, event, "completions", drawn)
+        encoded = arrays.encoded(event, "completions", drawn)
     else:
         rows = np.stack([x, np.where(keep, x, 0), drawn], axis=1).reshape(-1, *event.shape)
-        pictures.save_grid(args.out, rows, event.levels, columns=3)
+        encoded = pictures.sheet(rows, event.levels, columns=3)
+    write_atomically(args.out, encoded)
     say(
         args,
         {"out": str(args.out), "num": len(x), "kept_sites": int(keep.sum()), "step": run.step},

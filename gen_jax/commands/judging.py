@@ -12,7 +12,9 @@ from gen_jax.commands.arguments import (
     place,
     positive,
     say,
+    say_and_save,
 )
+from gen_jax.disk import write_atomically
 
 
 def add(commands: Subparsers) -> None:
@@ -95,7 +97,6 @@ def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax.evaluate import catalogue, certificate, distances, file_size, results
     from gen_jax.evaluate.run import load_run
     from gen_jax.train.loop import judged_split
-    from gen_jax.train.workdir import write_atomically
 
     runtime.set_up()
     run = load_run(args.workdir).under(args.data, args.draws)
@@ -109,15 +110,17 @@ def _evaluate(args: argparse.Namespace) -> None:
         result = run.likelihoods()(run.variables, split, args.limit)
     file = file_size.measure(run, split, args.compress) if args.compress else None
     record = results.record(run, split, result, file, distance)
-    if args.limit is None and args.split in (None, "test"):
-        write_atomically(run.workdir.result, results.dumps(record))
     certified = certificate.standing(run.workdir, run.variables).sentence
     what = f"{record['system']} on {split.dataset} {split.split}: {result or 'no bits/dim'}"
     count, seconds = record["num_examples"], record["seconds"]
     lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}"]
     lines += [catalogue.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
-    say(args, record, "\n".join(lines))
+    if args.limit is None and args.split in (None, "test"):
+        saved = (run.workdir.result, results.dumps(record))
+        say_and_save(args, record, "\n".join(lines), *saved)
+    else:
+        say(args, record, "\n".join(lines))
 
 
 def _certify(args: argparse.Namespace) -> int:
@@ -126,16 +129,15 @@ def _certify(args: argparse.Namespace) -> int:
     from gen_jax.evaluate.certify import certify
     from gen_jax.evaluate.run import load_run
     from gen_jax.train.loop import load_split
-    from gen_jax.train.workdir import write_atomically
 
     runtime.set_up()
     run = load_run(args.workdir)
     split = load_split(run.experiment, args.split, args.data_dir)
     record = certify(run, split, args.examples, args.seed)
-    write_atomically(run.workdir.certificate, results.dumps(record))
     where = "the laws hold" if record["passed"] else "NOT certified: a law fails"
     what = f"{record['system']} of step {run.step}, {where}, {record['seconds']:.0f} s"
-    say(args, record, f"{certificate.table(record)}\n{what}; in {run.workdir.certificate}")
+    saved = (run.workdir.certificate, results.dumps(record))
+    say_and_save(args, record, f"{certificate.table(record)}\n{what}", *saved)
     return 0 if record["passed"] else 1
 
 
@@ -143,6 +145,7 @@ def _receptive_field(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import receptive_field
     from gen_jax.evaluate.run import load_run
+    from gen_jax.media import html
 
     check_out(args.out, (".png",))
     runtime.set_up()
@@ -155,7 +158,7 @@ def _receptive_field(args: argparse.Namespace) -> None:
         x, labels = receptive_field.images(*data)
         model = (run.experiment.model, run.variables)
         fields.append(receptive_field.field(*model, args.site, x, labels, name, args.seed))
-    receptive_field.picture(fields).savefig(args.out, dpi=150)
+    write_atomically(args.out, html.png(receptive_field.picture(fields), dpi=150))
     rows = [{"model": one.name, **one.counts()} for one in fields]
     lines = [
         f"{row['model']}: depends on {row['depends_on']} of {row['earlier']} earlier pixels, declares"
@@ -168,7 +171,6 @@ def _receptive_field(args: argparse.Namespace) -> None:
 def _report(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import report
-    from gen_jax.train.workdir import write_atomically
 
     check_out(args.out, (".html",))
     runtime.set_up()

@@ -1,13 +1,13 @@
 """The one way into the data folder: a set is written beside, checked, renamed. All of it is there or nothing."""
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from gen_jax import disk
 from gen_jax.errors import InputError, first_line
 
 # The dot hides it; what lies in it is one level too deep to count as prepared.
@@ -76,8 +76,7 @@ def _workplace(root: Path, name: str) -> Iterator[Path]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         beside.mkdir(exist_ok=True)
-        with (beside / "lock").open("w") as lock:
-            _hold(lock, f"another process is writing {name!r} in {root}")
+        with disk.locked(beside / "lock", f"another process is writing {name!r} in {root}"):
             for left in set(beside.iterdir()) - {beside / "lock"}:
                 shutil.rmtree(left, ignore_errors=True)
             try:
@@ -88,13 +87,6 @@ def _workplace(root: Path, name: str) -> Iterator[Path]:
                 _remove_empty([*downloads.rglob("*"), downloads, downloads.parent])
     finally:
         _remove_empty(made)
-
-
-def _hold(lock: IO[str], otherwise: str) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InputError(otherwise) from error
 
 
 def _remove_empty(paths: list[Path]) -> None:

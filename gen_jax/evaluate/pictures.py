@@ -1,5 +1,6 @@
 """Arrays of levels to and from PNG: grids of samples, grids of completions, single images."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,16 @@ def enlarge(sheet: np.ndarray) -> Image.Image:
     return Image.fromarray(sheet.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def save_grid(path: Path, x: np.ndarray, levels: int, columns: int) -> None:
-    """Write a sheet of images of levels as PNG."""
-    enlarge(grid(to_grey(x, levels), columns)).save(path, format="PNG")
+def sheet(x: np.ndarray, levels: int, columns: int) -> bytes:
+    """Images of levels in rows of `columns` as PNG."""
+    return png(enlarge(grid(to_grey(x, levels), columns)))
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def read_images(

@@ -6,13 +6,14 @@ and cannot be trained on.
 """
 
 import functools
-import shutil
+import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from gen_jax import disk
 from gen_jax.data.npz import Headers, read_npz
 from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate
@@ -23,19 +24,19 @@ STEP = "step"
 
 def export(workdir: WorkDir, variables: dict[str, Any], step: int, out: Path) -> int:
     """Write the folder, which must not exist, and return the bytes of its weights."""
-    if out.exists():
+    if os.path.lexists(out):
         raise InputError(f"{out} exists; export to a new folder")
-    beside = out.with_name(out.name + ".tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    for path in (workdir.config, workdir.metrics, workdir.result):
-        if path.exists():
-            shutil.copy(path, beside)
+    kept = [workdir.config, workdir.metrics, workdir.result]
     if certificate.standing(workdir, variables).fits:
-        shutil.copy(workdir.certificate, beside)
+        kept.append(workdir.certificate)
     arrays = {STEP: np.asarray(step), **_named(variables)}
-    np.savez_compressed(WorkDir(beside).weights, **arrays)
-    beside.rename(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with disk.new_folder(out) as folder:
+        for path in kept:
+            if path.exists():
+                disk.write_atomically(folder / path.name, disk.read_plain(path))
+        with disk.new_file(WorkDir(folder).weights) as file:
+            np.savez_compressed(file, **arrays)
     return WorkDir(out).weights.stat().st_size
 
 

@@ -1,8 +1,8 @@
 """Arrays: examples of which no more is known than their numbers."""
 
 import html
+import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,8 +32,10 @@ class Arrays(Medium):
         return f"<pre>{html.escape(lines)}</pre>"
 
 
-def save(path: Path, event: Event, name: str, x: Num[np.ndarray, "N *event"]) -> None:
-    """Write examples as an array of an .npz file, integers in the smallest type that holds the levels."""
+def encoded(event: Event, name: str, x: Num[np.ndarray, "N *event"]) -> bytes:
+    """Examples as the array of an .npz file, integers in the smallest type that holds the levels."""
     dtype = x.dtype if event.levels is None else np.min_scalar_type(event.levels - 1)
     arrays: dict[str, Any] = {name: x.astype(dtype)}
-    np.savez_compressed(path, **arrays)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

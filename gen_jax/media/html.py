@@ -18,6 +18,11 @@ def picture(png: bytes, css: str = "") -> str:
 
 def plot(figure: Figure) -> str:
     """A figure of matplotlib."""
+    return picture(png(figure, dpi=130), "smooth")
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """A figure as PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return picture(buffer.getvalue(), "smooth")
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()

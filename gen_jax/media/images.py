@@ -1,8 +1,6 @@
 """Images: grids as PNG, and what a report shows of a model of pixels."""
 
-import io
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -42,16 +40,13 @@ class Images(Medium):
         assert self.event.levels is not None  # it fits
         return self.event.levels
 
-    def write(self, path: Path, x: Integer[np.ndarray, "N H W C"]) -> None:
+    def encoded(self, x: Integer[np.ndarray, "N H W C"]) -> bytes:
         """A sheet about as wide as high."""
-        pictures.save_grid(path, x, self.levels, columns=max(1, round(len(x) ** 0.5)))
+        return pictures.sheet(x, self.levels, columns=max(1, round(len(x) ** 0.5)))
 
     def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> str:
         """A sheet."""
-        buffer = io.BytesIO()
-        sheet = pictures.grid(pictures.to_grey(x, self.levels), columns)
-        pictures.enlarge(sheet).save(buffer, format="PNG")
-        return html.picture(buffer.getvalue())
+        return html.picture(pictures.sheet(x, self.levels, columns))
 
     def sections(self, run: Run, given: Split) -> Iterator[Section]:
         """Of an autoregressive model: completions, bits of each pixel, receptive field; file size where it codes."""

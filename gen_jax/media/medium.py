@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from jaxtyping import Num
@@ -21,13 +20,13 @@ Section = tuple[str, str]  # title and HTML
 class Medium(ABC):
     """How examples of an event are shown, whatever drew them; `presentation` is what the data set says about that.
 
-    A subclass defines `fits`, `figure` and what it has beside. Any examples go into .npz files too (`arrays.save`).
+    A subclass defines `fits`, `figure` and what it has beside. Any examples go into .npz files too (`arrays.encoded`).
     """
 
     event: Event
     presentation: Mapping[str, Any]
 
-    endings: ClassVar[tuple[str, ...]] = ()  # of the files that `write` writes
+    endings: ClassVar[tuple[str, ...]] = ()  # of the files that `encoded` makes
     num: ClassVar[int] = 64  # draws of `sample`, unless told otherwise
     num_in_report: ClassVar[int] = 64  # at each temperature
     temperatures: ClassVar[tuple[float, ...]] = (1.0,)  # in the report
@@ -39,8 +38,8 @@ class Medium(ABC):
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
         """Whether examples of the event, presented so, are of this medium."""
 
-    def write(self, path: Path, x: Num[ndarray, "N *event"]) -> None:
-        """Write all examples to one file, for media that have endings."""
+    def encoded(self, x: Num[ndarray, "N *event"]) -> bytes:
+        """All examples as the content of one file, for media that have endings."""
         raise TypeError(f"{type(self).__name__} has no files of its own")
 
     @abstractmethod

@@ -1,7 +1,6 @@
 """Points of the plane: scatter plots, and what a report shows of a bijection between them and noise."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -34,9 +33,9 @@ class Points(Medium):
         del presentation
         return event.shape == (2,) and event.levels is None
 
-    def write(self, path: Path, x: Float[np.ndarray, "N 2"]) -> None:
+    def encoded(self, x: Float[np.ndarray, "N 2"]) -> bytes:
         """A scatter plot."""
-        _scatter(x).savefig(path, dpi=150)
+        return html.png(_scatter(x), dpi=150)
 
     def figure(self, x: Float[np.ndarray, "N 2"]) -> str:
         """A scatter plot."""

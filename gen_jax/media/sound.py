@@ -1,7 +1,6 @@
 """Sound: mu-law codes at the `rate` of the presentation, in Hz."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -41,9 +40,9 @@ class Sound(Medium):
         """Samples a second."""
         return self.presentation["rate"]
 
-    def write(self, path: Path, x: Integer[np.ndarray, "N L"]) -> None:
+    def encoded(self, x: Integer[np.ndarray, "N L"]) -> bytes:
         """A WAV file of all."""
-        path.write_bytes(wav(self._amplitudes(x), self.rate))
+        return wav(self._amplitudes(x), self.rate)
 
     def figure(self, x: Integer[np.ndarray, "N L"]) -> str:
         """To hear them, and their wave and spectrogram over the same time."""

@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,9 +30,10 @@ class Text(Medium):
         del event
         return "alphabet" in presentation
 
-    def write(self, path: Path, x: Integer[np.ndarray, "N L"]) -> None:
+    def encoded(self, x: Integer[np.ndarray, "N L"]) -> bytes:
         """Their bytes, with a line between texts."""
-        path.write_bytes(self._bytes(x))
+        rows = np.array(self.presentation["alphabet"], np.uint8)[x]
+        return BETWEEN.join(row.tobytes() for row in rows)
 
     def figure(self, x: Integer[np.ndarray, "N L"]) -> str:
         """The same in a block."""
@@ -41,17 +41,14 @@ class Text(Medium):
 
     def text(self, x: Integer[np.ndarray, "N L"]) -> str:
         """The same decoded."""
-        return self._bytes(x).decode(errors="replace")
+        return self.encoded(x).decode(errors="replace")
 
     def prompt(self, text: str) -> list[int]:
         """Symbols of the prompt's bytes; InputError on a byte that the alphabet lacks."""
         symbols = {byte: k for k, byte in enumerate(self.presentation["alphabet"])}
-        strange = bytes(byte for byte in text.encode() if byte not in symbols)
+        typed = text.encode(errors="surrogateescape")  # the bytes of the command line as they are
+        strange = bytes(byte for byte in typed if byte not in symbols)
         if strange:
             shown = strange.decode(errors="replace")
             raise InputError(f"--prompt holds {shown!r}, which the text of the model does not")
-        return [symbols[byte] for byte in text.encode()]
-
-    def _bytes(self, x: Integer[np.ndarray, "N L"]) -> bytes:
-        rows = np.array(self.presentation["alphabet"], np.uint8)[x]
-        return BETWEEN.join(row.tobytes() for row in rows)
+        return [symbols[byte] for byte in typed]

@@ -10,16 +10,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from gen_jax import disk, terminal
 from gen_jax.train.workdir import WorkDir
 
 LOG = logging.getLogger("gen_jax")
+
+
+class Handler(logging.StreamHandler):
+    """Messages may hold names from files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """What can do no harm."""
+        return (terminal.clean if record.exc_info else terminal.line)(super().format(record))
 
 
 def log_to_stderr() -> None:
     """One line a message. What the checkpoint library logs is left out: its errors are raised."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Handler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.INFO)
@@ -33,14 +42,14 @@ class RunLog:
         workdir.keep_metrics_until(start)
         before = max((row.get("seconds", 0.0) for row in workdir.metrics_rows()), default=0.0)
         self.began = time.perf_counter() - before
-        self.unit = unit
-        self.file = workdir.metrics.open("a")
-        self.board = SummaryWriter(str(workdir.path / "tensorboard"), purge_step=start + 1)
+        self.unit = terminal.clean(unit)
+        self.file = disk.appended(workdir.metrics)
+        self.board = SummaryWriter(str(workdir.tensorboard), purge_step=start + 1)
         columns = (
             TextColumn("train"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}  {task.fields[rate]:.1f} steps/s"),
+            TextColumn("{task.fields[shown]}  {task.fields[rate]:.1f} steps/s", markup=False),
             TimeRemainingColumn(),
         )
         self.progress = Progress(*columns, console=Console(stderr=True), transient=True)

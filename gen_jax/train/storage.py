@@ -12,9 +12,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from gen_jax import disk
 from gen_jax.errors import InputError, first_line
-
-TRIAL = ".trial"
 
 
 class _Literal(type(epath.Path("/"))):
@@ -36,8 +35,7 @@ def literal(folder: Path) -> Any:
 
 def try_out(folder: Path) -> None:
     """Save one number in a new folder within and read it back; InputError where that fails. Nothing of it stays."""
-    place, told = folder.absolute() / TRIAL, np.arange(1, 2, dtype=np.float32)
-    shutil.rmtree(place, ignore_errors=True)
+    place, told = disk.beside(folder.absolute() / "trial"), np.arange(1, 2, dtype=np.float32)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(literal(place), {"leaf": told})

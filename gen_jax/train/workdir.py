@@ -1,21 +1,19 @@
 """A work directory: config.json, checkpoints/, metrics.jsonl, result.json, certificate.json, report.html."""
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from gen_jax import disk
 from gen_jax import experiment as experiments
+from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.train import storage
-
-LEFT = ("config.json.tmp", storage.TRIAL)  # in a folder whose claim was killed
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,22 @@ class WorkDir:
         """What `certify` found, on which weights."""
         return self.path / "certificate.json"
 
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains."""
+        return self.path / "lock"
+
+    def check_plain(self) -> None:
+        """InputError where anything that is read or written here is a link, a pipe or a device."""
+        files = (self.config, self.weights, self.metrics, self.result, self.certificate, self.lock)
+        folders = (self.checkpoints, self.tensorboard, self.path / "damaged")
+        disk.check_plain([*files, *folders])
+
     def claim(
         self,
         experiment: Experiment,
@@ -69,6 +83,7 @@ class WorkDir:
         the weights of a frozen first stage are others. The data set's presentation goes along, so that samples can be
         shown without the data set.
         """
+        self.check_plain()
         tree = experiments.to_tree(experiment)
         experiments.read(tree)  # refuse now what could not be read back after the training
         if self.weights.exists():
@@ -94,7 +109,8 @@ class WorkDir:
                 )
             return
         if self.path.exists() and (
-            not self.path.is_dir() or any(path.name not in LEFT for path in self.path.iterdir())
+            not self.path.is_dir()
+            or any(not path.name.startswith(disk.TEMPORARY) for path in self.path.iterdir())
         ):
             raise InputError(f"{self.path} exists and is no work directory (it has no config.json)")
         self._make()
@@ -109,20 +125,18 @@ class WorkDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             storage.try_out(self.path)
-        except BaseException:
+        except BaseException as error:
             for path in made:
                 with contextlib.suppress(OSError):
                     path.rmdir()
+            if isinstance(error, OSError):  # also a link whose target is away
+                raise InputError(f"cannot make the folder {self.path}: {error.strerror}") from error
             raise
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for one process; InputError where another has it. A killed one lets go."""
-        with (self.path / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"another process is training in {self.path}") from error
+        with disk.locked(self.lock, f"another process is training in {self.path}"):
             yield
 
     def read(self) -> dict[str, Any]:
@@ -142,6 +156,7 @@ class WorkDir:
 
     def experiment(self) -> Experiment:
         """The experiment that this folder holds."""
+        self.check_plain()
         return experiments.read(self.read()["experiment"])
 
     def metrics_rows(self) -> list[dict[str, Any]]:
@@ -165,22 +180,3 @@ def _noise(machine: dict[str, Any]) -> str:
     if machine.get("parallel", "jit") == "jit":
         return "jit"
     return f"{machine['parallel']} on {machine['devices']} devices"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside the file and rename: a reader sees the old text or the new one, a full disk keeps the old."""
-    write_bytes_atomically(path, text.encode())
-
-
-def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """The same for bytes."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
