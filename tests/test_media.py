@@ -1,6 +1,8 @@
 """Media: texts and arrays from a trained run to a file, the terminal and the report."""
 
+import io
 import json
+import os
 import re
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from test_cli import call, own_cache, succeed  # noqa: F401  its compilation cache
 
 from gen_jax import Independent, Markov, binary, image, points, tokens
+from gen_jax.cli import main
 from gen_jax.data.importing.importer import Options, import_files
 from gen_jax.data.prepared import Data, load
 from gen_jax.evaluate import draw
@@ -106,6 +109,19 @@ def test_a_text_is_printed_or_written(words, tmp_path):
         assert arrays["samples"].shape == (3, 8)
         assert arrays["samples"].dtype == np.uint8
         np.testing.assert_array_equal(arrays["samples"], draw.sample(load_run(words), 3))
+
+
+def test_a_prompt_is_bytes(words, monkeypatch):
+    """Typed in another encoding than UTF-8 its bytes count as they are: refused where the text has none such."""
+    assert Text(tokens(8, 2), {"alphabet": [0xF1, 10]}).prompt(os.fsdecode(b"\xf1\n")) == [0, 1]
+    status, out, err = call("sample", words, "--prompt", os.fsdecode(b"In\xf1"))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "which the text of the model does not" in err
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    assert main(["sample", str(words), "--num", "40"]) == 0
+    stream.flush()
+    assert b"?" in stream.buffer.getvalue()
 
 
 @pytest.mark.parametrize(
