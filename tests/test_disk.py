@@ -99,6 +99,25 @@ def test_files_have_the_usual_rights(tmp_path):
 
 
 EXPERIMENT = Experiment(model=Markov(image(2, 2, 1, 2)), data=Data("none"), steps=1, batch_size=1)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> bytes:
+    """config.json of a claimed folder."""
+    workdir = WorkDir(tmp_path_factory.mktemp("claimed") / "run")
+    workdir.claim(EXPERIMENT, {})
+    assert [path.name for path in workdir.path.iterdir()] == ["config.json"]
+    return workdir.config.read_bytes()
+
+
+@pytest.fixture
+def claimed(config, tmp_path) -> WorkDir:
+    workdir = WorkDir(tmp_path / "run")
+    workdir.path.mkdir()
+    workdir.config.write_bytes(config)
+    return workdir
+
+
 FILES = ["config.json", "metrics.jsonl", "result.json", "certificate.json", "weights.npz", "lock"]
 FOLDERS = ["checkpoints", "tensorboard", "damaged", "checkpoints/7", "checkpoints/7/state"]
 
