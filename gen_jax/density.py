@@ -16,6 +16,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from gen_jax import inputs
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
 Kind = Literal["mass", "density", "none"]
@@ -28,7 +29,8 @@ class Density(Protocol):
     """A distribution over events, as a Linen module.
 
     kind: probability of integers, density of reals, or no likelihood at all. value: what `log_prob` returns, the exact
-    log p, a lower bound of it, or an unbiased or numerical estimate. codec: how an entropy coder can use it.
+    log p, a lower bound of it, or an unbiased or numerical estimate. codec: how an entropy coder can use it. What a
+    model is conditioned on, where that is no class, is an event too: its `condition`.
     """
 
     event: Event
@@ -117,22 +119,31 @@ def functional(model: Any) -> Functional:
     """Wrap a module once: init(key, x), loss(variables, x, key), log_prob(variables, x), sample(variables, key, n).
 
     `loss` returns (loss, (metrics, updated collections)); `cond` is a keyword of each. `draws` are where it takes them.
+    The model is asked only for what it is a distribution of: InputError on examples of another shape or type, on a
+    condition of another length or type, missing or superfluous, and, where they are known, on values out of range;
+    inside `jit` these give NaN, and -1 as samples of integers (`inputs`). No examples have no numbers, and no loss.
     """
+    event = getattr(model, "event", None)
 
-    def labels(cond: ArrayLike | None) -> Array | None:
-        return None if cond is None else jnp.asarray(cond)
+    def given(x: ArrayLike, cond: ArrayLike | None) -> tuple[inputs.Given, inputs.Given]:
+        batch = inputs.examples(event, x)
+        return batch, inputs.condition(model, cond, len(batch.values))
 
     def init(key: PRNGKey, x: ArrayLike, cond: ArrayLike | None = None) -> dict:
         names = ("params", "dropout")
         rngs = {name: fold_in(key, name) for name in names}
-        return model.init(rngs, jnp.asarray(x), fold_in(key, "loss"), labels(cond), method="loss")
+        batch, of = given(x, cond)
+        return model.init(rngs, batch.values, fold_in(key, "loss"), of.values, method="loss")
 
     def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: ArrayLike | None = None):
+        batch, of = given(x, cond)
+        inputs.number(len(batch.values), "examples of a loss", least=1)
         mutable = [name for name in variables if name != "params"]
         rngs = {"dropout": fold_in(key, "dropout")}
-        (value, metrics), updated = model.apply(
-            variables, jnp.asarray(x), key, labels(cond), method="loss", mutable=mutable, rngs=rngs
+        found, updated = model.apply(
+            variables, batch.values, key, of.values, method="loss", mutable=mutable, rngs=rngs
         )
+        value, metrics = inputs.averaged(found, batch, of)
         return value, (metrics, updated)
 
     def log_prob(
@@ -142,21 +153,41 @@ def functional(model: Any) -> Functional:
         cond: ArrayLike | None = None,
         draws: int = 1,
     ):
-        options = {"draws": draws} if takes_draws(model) else {}
-        return model.apply(
-            variables, jnp.asarray(x), key, labels(cond), method="log_prob", **options
-        )
+        batch, of = given(x, cond)
+        options = {}
+        if takes_draws(model):
+            options["draws"] = inputs.number(draws, "draws", least=1)
+
+        def found(x, cond):
+            return model.apply(variables, x, key, cond, method="log_prob", **options)
+
+        if not len(batch.values):
+            return _nothing(found, batch.values, of.values)
+        return inputs.answered(found(batch.values, of.values), batch, of)
 
     def sample(
         variables: Variables,
         key: PRNGKey,
         n: int,
         cond: ArrayLike | None = None,
-        temperature: float | Scalar = 1.0,
+        temperature: ArrayLike = 1.0,
     ):
-        return model.apply(variables, key, n, labels(cond), temperature, method="sample")
+        n, of = inputs.number(n, "samples"), inputs.condition(model, cond, n)
+        heat = inputs.temperature(temperature)
+
+        def drawn(cond):
+            return model.apply(variables, key, n or 1, cond, heat.values, method="sample")
+
+        return inputs.answered(drawn(of.values), of, heat) if n else _nothing(drawn, of.values)
 
     return Functional(model, init, loss, log_prob, sample)
+
+
+def _nothing(found: Callable[..., Array], *of: Array | None) -> Array:
+    """What there is of no example, by what there would be of one."""
+    one = [None if rows is None else jnp.zeros((1, *rows.shape[1:]), rows.dtype) for rows in of]
+    like = jax.eval_shape(found, *one)
+    return jnp.zeros((0, *like.shape[1:]), like.dtype)
 
 
 def takes_draws(model: Any) -> bool:

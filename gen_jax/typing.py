@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, Num
 
@@ -71,12 +72,23 @@ class Event:
 
     def refusal(self, x: np.ndarray) -> str | None:
         """Say why the batch `x` (first axis: examples) does not belong to this event; None where it does."""
-        if x.shape[1:] != self.shape:
-            return f"examples have shape {x.shape[1:]}, the model is of shape {self.shape}"
+        return self.misfit(x.shape, x.dtype) or self.outside(x)
+
+    def misfit(self, shape: tuple[int, ...], dtype: np.dtype, what: str = "examples") -> str | None:
+        """Say why a batch of this shape and type does not belong to this event."""
+        if shape[1:] != self.shape or not shape:
+            return f"{what} have shape {shape[1:]}, the model is of shape {self.shape}"
         if self.levels is None:
-            return None if np.all(np.isfinite(x)) else "examples hold values that are not finite"
-        if x.dtype.kind not in "iu":  # timedelta64 is an np.integer
-            return f"examples are {x.dtype}, the model is of integers 0..{self.levels - 1}"
+            real = dtype.kind in "iu" or jnp.issubdtype(dtype, jnp.floating)  # no timedelta64
+            return None if real else f"{what} are {dtype}, the model is of real numbers"
+        if dtype.kind not in "iub":
+            return f"{what} are {dtype}, the model is of integers 0..{self.levels - 1}"
+        return None
+
+    def outside(self, x: np.ndarray, what: str = "examples") -> str | None:
+        """Say why the values of a batch are not this event's."""
+        if self.levels is None:
+            return None if np.all(np.isfinite(x)) else f"{what} hold values that are not finite"
         if x.size and (x.min() < 0 or x.max() >= self.levels):
             return f"values run from {x.min()} to {x.max()}, the model's levels from 0 to {self.levels - 1}"
         return None

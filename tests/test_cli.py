@@ -318,8 +318,11 @@ REFUSED = [
     ("sample {conditional} --out {new}/x.png --label -1", "has classes 0 to 9"),
     ("{sample} --num -3", "--num: '-3' is no positive whole number"),
     ("{sample} --num 0", "--num: '0' is no positive whole number"),
-    ("{sample} --temperature -1", "--temperature: '-1' is no positive number"),
-    ("{sample} --temperature nan", "--temperature: 'nan' is no positive number"),
+    (
+        "{sample} --temperature -1",
+        "--temperature: a temperature is 0, for the mode, or from 1e-30 to 1e+30",
+    ),
+    ("{sample} --temperature nan", "as float32 has it, not nan"),
     ("{sample} --seed -1", "--seed: '-1' is no whole number from 0"),
     ("{sample} --seed 4294967296", "--seed: '4294967296' is no whole number"),
     ("sample {run} --out {new}/x.gif", "ends in .png or .npz, not {new}/x.gif"),

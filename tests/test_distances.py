@@ -124,17 +124,19 @@ def test_the_classifier_is_a_softmax_and_its_loss_the_cross_entropy():
     own = np.asarray(log_probs)[np.arange(6), labels]
     np.testing.assert_allclose(loss, -own.mean(), rtol=1e-12)
     np.testing.assert_allclose(metrics["accuracy"], np.mean(own == log_probs.max(axis=1)))
-    with pytest.raises(InputError, match="needs labels"):
+    with pytest.raises(InputError, match="3 classes and needs one for each example"):
         pure.loss(variables, x, jax.random.key(0))
 
 
 def test_a_classifier_is_of_images_and_has_no_distribution():
     with pytest.raises(InputError, match="for images of integers"):
-        functional(Classifier(points(), 3)).init(jax.random.key(0), jnp.zeros((2, 2)))
+        functional(Classifier(points(), 3)).init(
+            jax.random.key(0), jnp.zeros((2, 2)), jnp.zeros(2, int)
+        )
     pure, variables = build(Classifier(image(4, 4, 1, 3), 3, ConvEncoder((4,))))
     for refused in (
-        lambda: pure.log_prob(variables, jnp.zeros((1, 4, 4, 1), int)),
-        lambda: pure.sample(variables, jax.random.key(0), 2),
+        lambda: pure.log_prob(variables, jnp.zeros((1, 4, 4, 1), int), cond=jnp.zeros(1, int)),
+        lambda: pure.sample(variables, jax.random.key(0), 2, jnp.zeros(2, int)),
     ):
         with pytest.raises(InputError, match="no distribution of images"):
             refused()

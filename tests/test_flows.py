@@ -315,6 +315,6 @@ def test_parameters_of_the_published_network():
     ],
 )
 def test_impossible_models_are_refused(model, sentence):
-    x = jnp.zeros((2, *model.event.shape))
+    x = jnp.zeros((2, *model.event.shape), jnp.int32)
     with pytest.raises(InputError, match=sentence):
         jax.eval_shape(functional(model).init, jax.random.key(0), x)

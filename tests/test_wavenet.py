@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import all_events, build, random_events
+from cases import all_events, build, labels, random_events
 from test_laws import influence
 
 from gen_jax import InputError, WaveNet, functional, image, sampling, sound
@@ -144,7 +144,8 @@ def test_local_conditioning_normalises_and_moves_what_follows():
 
 def count(model):
     x = jnp.zeros((2, *model.event.shape), jnp.int32)
-    return num_parameters(model, jax.eval_shape(functional(model).init, jax.random.key(0), x))
+    init = functional(model).init
+    return num_parameters(model, jax.eval_shape(init, jax.random.key(0), x, labels(model, 2)))
 
 
 def test_parameter_count():
@@ -164,7 +165,7 @@ def test_parameter_count():
         (WaveNet(sound(4), kernel=1), "wavenet needs a kernel of at least 2"),
         (WaveNet(sound(4), local=2, num_classes=2), "a class or on local features, not on both"),
         (WaveNet(sound(4), depth=0), "depth"),
-        (WaveNet(sound(5), local=2, hop=4), "needs (2, 2) for each example, not nothing"),
+        (WaveNet(sound(5), local=2, hop=4), "needs a condition of shape (2, 2) for each example"),
     ],
 )
 def test_refusals(model, sentence):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -125,14 +124,17 @@ def place(text: str) -> tuple[int, int]:
 
 
 def temperature(text: str) -> float:
-    """A positive finite number."""
+    """A positive number that float32 computes with."""
+    from gen_jax import inputs  # imports jax, which no other argument needs
+
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not (0 < value < math.inf):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return value
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    try:
+        return inputs.temperature(value).values
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _declare(of: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import sampling
+from gen_jax import inputs, sampling
 from gen_jax.density import Functional, fold_in
 from gen_jax.errors import InputError
 from gen_jax.evaluate.run import Run
@@ -39,6 +39,7 @@ def sample(
     they are as long as the model's events. InputError where the model has no others.
     """
     labels = labels_for(run, num, label)
+    inputs.temperature(temperature)
     if length is not None:
         run = run.lengthened(len(prompt) + length)
     if prompt:
@@ -109,6 +110,7 @@ def complete(
             f"{run.experiment.system} has no order of generation; only autoregressive models complete images"
         )
     known = sampling.prefix_length(model, keep)
+    temperature = inputs.temperature(temperature).values
     if run.conditional and labels is None:
         raise InputError(
             "the model is class-conditional: say of which class the images are, --label K"

@@ -21,7 +21,7 @@ from gen_jax.nn.gated import GatedLayer
 from gen_jax.nn.once import once
 from gen_jax.ops.masks import put_group
 from gen_jax.ops.scaling import to_symmetric
-from gen_jax.typing import Dtype
+from gen_jax.typing import Dtype, Event
 
 
 class Cache(NamedTuple):
@@ -101,6 +101,11 @@ class GatedPixelCNN(Autoregressive):
     def takes_reals(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Symbols have nothing between them."""
         return not self.embedding
+
+    @property
+    def condition(self) -> Event | None:
+        """The vector, if any."""
+        return Event((self.vector,)) if self.vector else None
 
     @property
     def groups(self) -> int:

@@ -18,7 +18,7 @@ from gen_jax.heads import Head, LogisticMixture, head_for
 from gen_jax.models.chain_rule import Autoregressive
 from gen_jax.nn.dilated_conv import DilatedConv, FrameUpsample, Queue, WaveNetLayer
 from gen_jax.ops.scaling import to_symmetric
-from gen_jax.typing import Dtype
+from gen_jax.typing import Dtype, Event
 
 NOTHING = -1  # the code before the first
 
@@ -88,6 +88,12 @@ class WaveNet(Autoregressive):
         if self.mixtures is None:
             return head_for(self.levels)
         return LogisticMixture(self.levels, 1, self.mixtures)
+
+    @property
+    def condition(self) -> Event | None:
+        """The frames of local features, if any."""
+        frames = -(-self.event.size // max(self.hop, 1))
+        return Event((frames, self.local)) if self.local else None
 
     @property
     def receptive_field(self) -> int:

@@ -183,6 +183,11 @@ class Pixels(Autoregressive):
     whole: VQVAE
 
     @property
+    def condition(self) -> Event:
+        """The codes."""
+        return self.whole.code_event
+
+    @property
     def head(self) -> Head:
         """That of the whole."""
         return self.whole.head
