@@ -224,7 +224,7 @@ def test_jensen_shannon_at_its_ends():
     ],
 )
 def test_impossible_sizes_are_refused(model, sentence):
-    x = jnp.zeros((2, *model.event.shape))
+    x = jnp.zeros((2, *model.event.shape), jnp.int32)
     with pytest.raises(InputError, match=sentence):
         jax.eval_shape(functional(model).init, KEY, x)
 
