@@ -22,6 +22,7 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
 Kind = Literal["mass", "density", "none"]
 Value = Literal["exact", "bound", "estimate"]
 Codec = Literal["direct", "bits_back", "none"]
+LossPer = Literal["dimension", "example"]
 
 
 @runtime_checkable
@@ -41,6 +42,9 @@ class Density(Protocol):
 
     def loss(self, x: Array, key: PRNGKey, cond: Array | None = None) -> tuple[Scalar, Metrics]:
         """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
+
+        Where the loss is in nats, `loss_per` of the class says of what, a dimension or an example: an optimiser's
+        constants may be in another unit (`train/optimizer.py`).
 
         A collection's name says how it goes over devices: `carry` has a row for each example, `counts` holds sums over
         examples, any other means over a batch (`train/sharding.py`). Two are not the loss's to update: each integer of
@@ -231,11 +235,13 @@ def importance_weighted_bound_in_chunks(
 def num_parameters(model: Any, variables: Variables) -> int:
     """Free parameters: the model's own count where it states one (tables of counts), else the size of `params`.
 
-    Those of a frozen first stage count too.
+    Those of a frozen first stage count too, and so do the vectors of a codebook that follows by averages.
     """
     stated = getattr(model, "num_parameters", None)
     if stated is not None:
         return stated
     own = sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables.get("codebook", {})):
+        own += leaf.size * (path[-1].key == "sums")
     frozen = variables.get("frozen", {}).values()
     return own + sum(num_parameters(model.first, held) for held in frozen)

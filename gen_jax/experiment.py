@@ -21,7 +21,8 @@ from beartype.door import is_bearable
 
 from gen_jax.data.prepared import Data
 from gen_jax.errors import InputError, near
-from gen_jax.train.optimizer import Adam
+from gen_jax.fields import added, stored
+from gen_jax.train.optimizer import Adam, Setting, following
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Evaluate:
     validation_draws: int = 1
 
 
+# Fields that say how long a schedule is.
+LENGTHS = ("optimizer.learning_rate.steps", "optimizer.learning_rate.lengths")
 # What the class of an experiment's open fields needs, to be built from a stored config.
 OPEN = {"model": ("loss", "log_prob", "sample"), "optimizer": ("build", "accumulate")}
 
@@ -50,6 +53,7 @@ class Experiment:
     """Everything that decides the numbers of a run. Budgets are steps; `ema` is the decay of the averaged weights.
 
     `first_stage` is the work directory of the trained model that a second stage holds frozen in its field `first`.
+    What a model initialises from data it takes from the first batch, or from the first batches with `init_examples`.
     """
 
     model: Any
@@ -61,6 +65,7 @@ class Experiment:
     ema: float = 0.999
     evaluate: Evaluate = Evaluate()
     first_stage: str | None = None
+    init_examples: int | None = added(None)
 
     def __post_init__(self):
         for field in ("steps", "batch_size"):
@@ -76,6 +81,8 @@ class Experiment:
             raise InputError("evaluate.draws and evaluate.validation_draws must be at least 1")
         if self.evaluate.examples is not None and self.evaluate.examples < 1:
             raise InputError("evaluate.examples must be at least 1")
+        if self.init_examples is not None and self.init_examples < 1:
+            raise InputError("init_examples must be at least 1")
         if self.optimizer.accumulate < 1:
             raise InputError("optimizer.accumulate must be at least 1")
         if self.batch_size % self.optimizer.accumulate:
@@ -87,6 +94,10 @@ class Experiment:
     def system(self) -> str:
         """The system's id: the file its model lives in."""
         return type(self.model).__module__.rsplit(".", 1)[-1]
+
+    def transformation(self) -> Any:
+        """The optimiser as optax has it, for these steps and this batch of the model's loss."""
+        return self.optimizer.build(Setting.of(self.model, self.batch_size, self.steps))
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -106,9 +117,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise InputError(f"{error.filename or path} is no Python file: {error}") from error
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment() of {path} returns no Experiment but {experiment!r}")
-    for override in overrides:
-        experiment = replace(experiment, override)
-    return experiment
+    return overridden(experiment, overrides)
 
 
 @contextlib.contextmanager
@@ -127,6 +136,18 @@ def _neighbours(folder: Path) -> Iterator[None]:
             file = getattr(sys.modules[name], "__file__", None)
             if "." not in name and file and Path(file).parent == folder:
                 del sys.modules[name]
+
+
+def overridden(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
+    """Apply `--set` overrides. A schedule over all of the steps follows them, unless its own length is set too."""
+    paths = [override.partition("=")[0] for override in overrides]
+    told = any(path in LENGTHS for path in paths)
+    for override in sorted(overrides, key=lambda one: not one.startswith("steps=")):
+        before, experiment = experiment.steps, replace(experiment, override)
+        if experiment.steps != before and not told:
+            optimizer = following(experiment.optimizer, before, experiment.steps)
+            experiment = dataclasses.replace(experiment, optimizer=optimizer)
+    return experiment
 
 
 def replace(experiment: Experiment, override: str) -> Experiment:
@@ -198,7 +219,8 @@ def to_tree(value: Any) -> Any:
     """A JSON tree that `from_tree` turns into an equal value."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         cls = type(value)
-        fields = {name: to_tree(getattr(value, name)) for name in _hints(cls)}
+        names = [name for name in stored(value) if name in _hints(cls)]
+        fields = {name: to_tree(getattr(value, name)) for name in names}
         return {"type": f"{cls.__module__}:{cls.__qualname__}", "fields": fields}
     if isinstance(value, tuple | list):
         return [to_tree(item) for item in value]

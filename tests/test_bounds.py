@@ -359,6 +359,22 @@ def test_what_is_measured():
     assert np.all(np.asarray(measured["reconstruction"]) > 0)
 
 
+@pytest.mark.parametrize("model", [VAE(binary(4), latent=1), IWAE(image(1, 3, 1, 3), latent=1)])
+def test_the_output_may_begin_at_the_marginals_of_the_data(model):
+    """Logits of the frequencies within [0.001, 0.999]; a decoder that adds nothing then has those as p(x | z)."""
+    model = model.clone(data_bias=True, encoder=DenseEncoder((2,)), decoder=DenseDecoder((2,)))
+    x = jnp.zeros((8, *model.event.shape), jnp.int32).at[:3].set(1)
+    x = x.at[:, ..., 1, :].set(0) if x.ndim > 2 else x.at[:, 1].set(0)
+    variables = jax.jit(functional(model).init)(jax.random.key(0), x)
+    bias = variables["params"]["decoder"]["Dense_1"]["bias"]
+    if model.event.levels == 2:
+        p = np.array([3 / 8, 0.001, 3 / 8, 3 / 8])
+        np.testing.assert_allclose(bias, np.log(p / (1 - p)), rtol=1e-5)
+    else:
+        p = np.array([5 / 8, 3 / 8, 0.001, 0.999, 0.001, 0.001, 5 / 8, 3 / 8, 0.001])
+        np.testing.assert_allclose(bias, np.log(p), rtol=1e-5)
+
+
 def test_parameter_count_of_the_published_network():
     """One stochastic layer, 784-200-200-(50, 50) and 50-200-200-784 (Burda et al. 2015), counted by hand."""
     shapes = jax.eval_shape(
@@ -378,6 +394,8 @@ def test_parameter_count_of_the_published_network():
         (VAE(binary(4), latent=0), "latent must be at least 1"),
         (VAE(binary(4), latent=3, kl=KLTerm(groups=2)), "3 units do not split into kl.groups = 2"),
         (VAE(image(6, 6), encoder=ConvEncoder(), decoder=ConvDecoder()), "sides 4 divides"),
+        (VAE(image(4, 4), decoder=ConvDecoder(), data_bias=True), "data_bias is for a dense"),
+        (VAE(image(4, 4), mixtures=2, data_bias=True), "data_bias is for a dense"),
         (VAE(binary(8), decoder=ConvDecoder()), "sides 4 divides"),
         (PixelVAE(binary(4)), "model of images"),
     ],

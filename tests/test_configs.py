@@ -1,12 +1,14 @@
 """The configs of experiments/configs: each builds its model under the name it has."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 from cases import labels
 
 from gen_jax import functional
 from gen_jax.density import num_parameters
-from gen_jax.evaluate.catalogue import CONFIGS
+from gen_jax.evaluate.catalogue import CONFIGS, docstring
 from gen_jax.experiment import load_config
 from gen_jax.train import first_stage
 
@@ -23,4 +25,7 @@ def test_every_config_builds_its_model():
         shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x, cond)
         if experiment.first_stage is None:
             assert first_stage.load(experiment) is None  # nothing is asked for
-        assert num_parameters(experiment.model, shapes) > 0
+        count = num_parameters(experiment.model, shapes)
+        assert count > 0
+        stated = re.findall(r"([\d,]+) parameters", "\n".join(docstring(path)))
+        assert stated in ([], [f"{count:,}"]), path

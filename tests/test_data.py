@@ -98,6 +98,15 @@ def test_a_batch_holds_the_examples_of_its_indices():
     assert Batches(numbered(23), 6, seed=2).batch(4)["cond"] is None
 
 
+def test_what_initialises_a_model_is_the_first_batches():
+    batches = Batches(numbered(23), 6, seed=2)
+    np.testing.assert_array_equal(batches.first()["x"], batches.batch(0)["x"])
+    for examples, count in ((6, 1), (7, 2), (23, 4), (1000, 4)):
+        expected = np.concatenate([batches.batch(step)["x"] for step in range(count)])
+        np.testing.assert_array_equal(batches.first(examples)["x"], expected)
+        assert batches.first(examples)["cond"] is None
+
+
 def test_take_gives_labels_to_conditional_models_only():
     split, rows = numbered(5), np.array([4, 0, 4])
     np.testing.assert_array_equal(take(split, rows, True)["cond"], [1, 0, 1])

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from gen_jax import FullTable, GatedPixelCNN, InputError, binary, image
+from gen_jax import VAE, FullTable, GatedPixelCNN, InputError, binary, image
 from gen_jax.experiment import (
     Data,
     Evaluate,
@@ -21,7 +21,7 @@ from gen_jax.experiment import (
     replace,
     to_tree,
 )
-from gen_jax.train.optimizer import Adam, Exponential, WarmupCosine
+from gen_jax.train.optimizer import L2, Adam, Exponential, WarmupCosine, planned_steps
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 DIGITS = CONFIGS / "gated_pixel_cnn_digits.py"
@@ -93,7 +93,7 @@ def test_overrides_reach_every_level_in_order():
     model = dataclasses.replace(
         base.model, depth=3, event=image(8, 8, 3, levels=17), dtype="bfloat16"
     )
-    rate = dataclasses.replace(base.optimizer.learning_rate, peak=0.5)
+    rate = WarmupCosine(0.5, 0, 10)  # 50 of 1,800 steps to warm up are less than half a step of 10
     assert load_config(DIGITS, overrides) == dataclasses.replace(
         base,
         model=model,
@@ -101,6 +101,42 @@ def test_overrides_reach_every_level_in_order():
         steps=10,
         evaluate=dataclasses.replace(base.evaluate, every=7),
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rate"),
+    [
+        (["steps=900"], WarmupCosine(3e-3, 25, 900)),
+        (["steps=3600"], WarmupCosine(3e-3, 50, 3600)),
+        (["optimizer.learning_rate.warmup=7", "steps=900"], WarmupCosine(3e-3, 7, 900)),
+        (["optimizer.learning_rate.steps=1800", "steps=900"], WarmupCosine(3e-3, 50, 1800)),
+        (["steps=900", "optimizer.learning_rate.steps=1000"], WarmupCosine(3e-3, 50, 1000)),
+        (["steps=900", "optimizer.learning_rate=0.5"], 0.5),
+    ],
+)
+def test_a_schedule_follows_the_steps_unless_told_otherwise(overrides, rate):
+    assert load_config(DIGITS, overrides).optimizer.learning_rate == rate
+
+
+def test_every_config_can_be_shortened():
+    """No schedule of any config is for more steps than are trained, or warms up for longer."""
+    for path in CONFIGS.glob("*.py"):
+        for steps in (1, 20):
+            short = load_config(path, [f"steps={steps}"])
+            assert set(planned_steps(short.optimizer, steps)) == {steps}, path
+            short.transformation()
+
+
+def test_records_from_before_a_field_was_added_are_as_they_were():
+    """A field with its default is not stored, so fingerprints stay; another value is, and is read back."""
+    assert differences(to_tree(VAE(image(4, 4))), to_tree(VAE(image(4, 4), data_bias=True))) == [
+        "data_bias: null -> true"
+    ]
+    assert "data_bias" not in to_tree(VAE(image(4, 4)))["fields"]
+    experiment = make(optimizer=Adam(unit="batch", l2=L2(0.5)), init_examples=7)
+    tree = to_tree(experiment)
+    assert read(json.loads(json.dumps(tree))) == experiment
+    assert tree["fields"]["init_examples"] == 7
 
 
 @pytest.mark.parametrize(

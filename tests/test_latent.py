@@ -64,6 +64,18 @@ def autoencoder(tmp_path_factory, data_dir):
     return path
 
 
+def test_a_run_begins_at_the_marginals_of_its_first_examples(data_dir, tmp_path):
+    """`init_examples` of the training set, and not the first batch, decide the output's bias."""
+    model = VAE(DIGITS, data_bias=True, **SMALL)
+    changes = {"optimizer": Adam(0.0), "steps": 1, "init_examples": 1000, "batch_size": 504}
+    trained(tmp_path / "run", data_dir, model, **changes)
+    x = loop.Batches(prepared.load("digits", "train", data_dir), 504, seed=0).first(1000)["x"]
+    shares = np.mean(x.reshape(1008, 64, 1) == np.arange(17), axis=0)
+    bias = load_run(tmp_path / "run").variables["params"]["decoder"]["Dense_1"]["bias"]
+    expected = np.log(np.clip(shares, 0.001, 0.999)).ravel()
+    np.testing.assert_allclose(bias, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("term", "collapses"), [(KLTerm(beta=200.0), True), (KLTerm(beta=200.0, free_bits=2.0), False)]
 )

@@ -1,5 +1,6 @@
 """The loop as a process: kill and resume, SIGTERM, full disk, a loss that is not finite."""
 
+import dataclasses
 import json
 import os
 import random
@@ -172,6 +173,13 @@ def test_a_schedule_shorter_than_the_run_is_refused(data_dir, tmp_path):
     with pytest.raises(InputError, match="ends at step 30, before the last of 60 steps"):
         loop.train(short, WorkDir(tmp_path / "run"), data_dir)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_schedule_longer_than_the_run_is_named(data_dir, tmp_path, caplog):
+    long = experiment("optimizer.learning_rate.steps=90")
+    with pytest.raises(InputError, match="batch_size"):  # only what comes before any training
+        loop.train(dataclasses.replace(long, batch_size=5000), WorkDir(tmp_path / "a"), data_dir)
+    assert "a schedule of 90 steps, of which only 60 are trained" in caplog.text
 
 
 def test_two_processes_do_not_share_a_work_directory(data_dir, tmp_path):

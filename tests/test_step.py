@@ -10,10 +10,20 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import GatedPixelCNN, InputError, functional, image
+from gen_jax import GAN, GatedPixelCNN, InputError, functional, image
 from gen_jax.density import fold_in
 from gen_jax.train import sharding, step
-from gen_jax.train.optimizer import Adam, Exponential, Groups, RMSProp, Stages, WarmupCosine
+from gen_jax.train.optimizer import (
+    L2,
+    Adam,
+    Exponential,
+    Groups,
+    RMSProp,
+    Setting,
+    Stages,
+    WarmupCosine,
+    following,
+)
 from gen_jax.train.step import create_state, train_step, train_steps
 
 MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
@@ -132,6 +142,44 @@ def test_epsilon_inside_the_root():
     np.testing.assert_allclose(updates["w"], -0.1 * g / np.sqrt(g**2 + 1e-4), rtol=1e-5)
 
 
+def test_epsilon_hat_and_second_moments_from_one():
+    """Two steps of -lr a m / (sqrt(v) + eps_hat), a = sqrt(1 - b2^t) / (1 - b1^t), m from 0 and v from 1."""
+    optimizer = Adam(0.1, b1=0.8, b2=0.9, eps=0.0, eps_hat=1e-2, second_moment=1.0).build()
+    params, m, v = {"w": jnp.zeros(2)}, np.zeros(2), np.ones(2)
+    state = optimizer.init(params)
+    for t, g in enumerate((np.array([0.5, -2.0]), np.array([1e-3, 0.1])), start=1):
+        updates, state = optimizer.update({"w": jnp.asarray(g)}, state, params)
+        m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+        a = np.sqrt(1 - 0.9**t) / (1 - 0.8**t)
+        np.testing.assert_allclose(updates["w"], -0.1 * a * m / (np.sqrt(v) + 1e-2), rtol=1e-5)
+
+
+def test_constants_are_in_the_unit_of_a_stated_loss():
+    """Nats of a dimension, of an example and of a batch of 3: the same epsilon, norm and penalty by the factors."""
+    setting = Setting.of(MODEL, batch_size=3, steps=10)
+    assert (setting.example, setting.batch) == (16.0, 48.0)
+    params, g = {"w": {"scale": jnp.array([2.0, 1.0])}}, np.array([1e-4, -2e-2])
+    for unit, factor in (("loss", 1), ("example", 16), ("batch", 48)):
+        optimizer = Adam(0.1, eps=0.01, clip_norm=0.5, unit=unit, l2=L2(0.05, ("scale",)))
+        chain = optimizer.build(setting)
+        updates, _ = chain.update({"w": {"scale": jnp.asarray(g)}}, chain.init(params), params)
+        penalised = factor * g + 0.1 * np.array([2.0, 1.0])
+        clipped = penalised * min(1.0, 0.5 / np.linalg.norm(penalised))
+        expected = -0.1 * clipped / (np.abs(clipped) + 0.01)
+        np.testing.assert_allclose(updates["w"]["scale"], expected, rtol=1e-5)
+    chain = RMSProp(0.1, decay=0.0, eps=0.5, unit="batch").build(setting)
+    updates, _ = chain.update({"w": jnp.asarray(g)}, chain.init({"w": g}), {"w": g})
+    np.testing.assert_allclose(updates["w"], -0.1 * 48 * g / (48 * np.abs(g) + 0.5), rtol=1e-5)
+
+
+def test_a_unit_that_the_loss_does_not_have_is_refused():
+    refused = "optimizer.unit is 'batch', but the model's loss is not in nats"
+    with pytest.raises(InputError, match=refused):
+        Groups(("generator",), (Adam(unit="batch"),)).build(Setting.of(GAN(image(4, 4)), 8, 2))
+    with pytest.raises(InputError, match="no parameter is named magnitude"):
+        Adam(l2=L2(1.0, ("magnitude",))).build().init({"scale": jnp.zeros(2)})
+
+
 def test_rmsprop_by_hand():
     """Two steps of update = -lr g / (sqrt(v) + eps), v = 0.9 v + 0.1 g^2 from zero."""
     optimizer, params = RMSProp(0.1, eps=1e-3).build(), {"w": jnp.zeros(2)}
@@ -157,6 +205,22 @@ def test_groups_have_their_own_optimisers():
             Groups(names, (Adam(), Adam())).build()
 
 
+def test_schedules_take_other_lengths():
+    """Shorter: the same course in proportion. Longer: the same warm-up. Stages of no step are left out."""
+    cosine = WarmupCosine(1.0, 50, 1800)
+    assert cosine.resized(1800, 900) == WarmupCosine(1.0, 25, 900)
+    assert cosine.resized(1800, 3600) == WarmupCosine(1.0, 50, 3600)
+    assert WarmupCosine(1.0, 9, 10).resized(10, 1) == WarmupCosine(1.0, 0, 1)
+    assert WarmupCosine(1.0, 50).resized(1800, 900) == WarmupCosine(1.0, 25)
+    stages = Stages((0.3, 0.2, 0.1), (10, 30, 90))
+    assert stages.resized(130, 13) == Stages((0.3, 0.2, 0.1), (1, 3, 9))
+    assert stages.resized(130, 2) == Stages((0.2, 0.1), (1, 1))
+    assert stages.resized(130, 260).steps == 260
+    both = Groups(("a", "b"), (Adam(cosine), RMSProp(Exponential(1.0, 0.5))))
+    assert following(both, 1800, 900).optimizers[0].learning_rate == cosine.resized(1800, 900)
+    assert following(Adam(cosine), 1000, 900) == Adam(cosine)  # it was of another length before
+
+
 def test_schedules():
     cosine, decay = WarmupCosine(1.0, 10, 110, 0.1).build(), Exponential(2.0, 0.5).build()
     np.testing.assert_allclose(
@@ -169,6 +233,10 @@ def test_schedules():
     found = [stages.build()(step) for step in (0, 1, 3, 4, 12, 99)]
     np.testing.assert_allclose(found, [0.3, 0.2, 0.2, 0.1, 0.1, 0.1], rtol=1e-6)
     assert stages.steps == 13
+    open_ended = WarmupCosine(1.0, 10, end=0.1).build(110)
+    np.testing.assert_allclose([open_ended(t) for t in (5, 60, 110)], [0.5, 0.55, 0.1], rtol=1e-6)
+    with pytest.raises(InputError, match="no experiment to take it from"):
+        WarmupCosine(1.0, 10).build()
     for wrong in (Stages((0.1,), (1, 2)), Stages((), ()), Stages((0.1,), (0,))):
         with pytest.raises(InputError, match="as many lengths"):
             wrong.build()

@@ -12,6 +12,7 @@ from test_laws import FALSE_ALARM, pooled_chi_square
 
 from gen_jax import VQVAE, GatedPixelCNN, InputError, VQVAEPrior, functional, image
 from gen_jax.coding.codec import Codec
+from gen_jax.density import bits_per_dim, num_parameters
 from gen_jax.evaluate import bounds, staged
 from gen_jax.evaluate.certify import laws_of
 from gen_jax.evaluate.subject import Subject
@@ -170,6 +171,28 @@ def test_a_collapsed_codebook_is_named():
     assert "perplexity 1.00 of 5 codes" in findings["codebook collapse"]
     rows["codes"][:, 1:] = [1, 2, 3]
     assert COLOUR.diagnosis(rows)[1] == {}
+
+
+def test_codes_by_averages_count_as_parameters():
+    """As those that are learned by their loss, in the first stage and under a prior."""
+    for wrap in (lambda first: first, with_prior):
+        learned, averaged = (wrap(GREY.clone(decay=decay)) for decay in (None, 0.99))
+        count = num_parameters(averaged, build(averaged)[1])
+        assert count == num_parameters(learned, build(learned)[1])
+    params = build(GREY)[1]["params"]
+    own = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert num_parameters(GREY, build(GREY)[1]) == own + 4 * 2
+
+
+def test_the_prior_logs_the_bits_of_the_bound():
+    """Codes by their number, the image by its own, both over the size of the image."""
+    model = MODELS["prior"]
+    pure, variables = build(model)
+    x = jnp.asarray(all_events(model)[:64])
+    _, (metrics, _) = jax.jit(pure.loss)(variables, x, jax.random.key(0))
+    nats = -jnp.mean(jax.jit(pure.log_prob)(variables, x))
+    np.testing.assert_allclose(metrics["bits_per_dim"], bits_per_dim(nats, model.event), rtol=1e-5)
+    np.testing.assert_allclose(metrics["codes"] + metrics["reconstruction"], nats, rtol=1e-5)
 
 
 def test_a_prior_of_other_events_is_refused():

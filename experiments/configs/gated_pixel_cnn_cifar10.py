@@ -4,6 +4,10 @@ Command: gen-jax train experiments/configs/gated_pixel_cnn_cifar10.py
 Hardware: one accelerator, days; the paper's ImageNet network took 32 GPUs for 60 hours
 Published: 3.03 bits/dim on test (van den Oord et al. 2016, 1606.05328, table 1)
 Expected: 3.03 bits/dim, exact; not run here
+
+10,839,006 parameters. The paper gives sizes for ImageNet only (20 layers, 384 features, 5x5), and neither optimiser nor
+epsilon: depth, features and head are PixelCNN's of CIFAR-10, the rate, clipped norm (of nats a dimension) and averaged
+weights ours. 45,000 of the 50,000 training images.
 """
 
 from gen_jax import GatedPixelCNN, image
@@ -14,7 +18,7 @@ EPOCH = 45_000 // 32
 
 
 def experiment() -> Experiment:
-    """The paper gives sizes for ImageNet only (20 layers, 384 features, 5x5); these are PixelCNN's of CIFAR-10."""
+    """15 layers of 129 features, 5x5, 1,023 in the head."""
     return Experiment(
         model=GatedPixelCNN(
             image(32, 32, channels=3), depth=15, features=129, kernel=5, head_features=1023

@@ -3,8 +3,13 @@
 Command: gen-jax train experiments/configs/vae_dynamic_mnist.py
 Then: gen-jax evaluate runs/vae_dynamic_mnist
 Hardware: one accelerator, hours
-Published: 86.76 nats, 5,000 draws on the fixed-binarised test set (1509.00519, table 1; trained on all 60,000 images)
+Published: 86.76 nats, 5,000 draws, on randomly binarised test images (1509.00519, table 1; trained on 59,600)
 Expected: about 86.8 nats, a bound, a little more for training on 50,000; not run here
+
+The test set is the fixed binarisation, which is one such draw: the expectation is the same. Deviations from
+github.com/yburda/iwae: 50,000 training images, whose frequencies the decoder's bias starts from (59,600 there); each
+update uses its own gradient (that of the step before there); evaluation is of averaged weights; the KL in closed form
+(sampled there).
 """
 
 from gen_jax import VAE, image
@@ -18,13 +23,24 @@ LENGTHS = tuple(EPOCH * 3**i for i in STAGES)
 
 
 def experiment() -> Experiment:
-    """200-200 tanh and 50 latent units; eight stages, 3,280 epochs of batches of 20."""
+    """200-200 tanh and 50 latent units; eight stages, 3,280 epochs of batches of 20.
+
+    Adam is for the sum of nats over a batch, and its second moments begin at 1.
+    """
     return Experiment(
-        model=VAE(image(28, 28, levels=2), latent=50),
+        model=VAE(image(28, 28, levels=2), latent=50, data_bias=True),
         data=Data("dynamic_mnist"),
-        optimizer=Adam(Stages(RATES, LENGTHS), b1=0.99, eps=1e-4),
+        optimizer=Adam(
+            Stages(RATES, LENGTHS),
+            b1=0.99,
+            eps=0.0,
+            eps_hat=1e-4,
+            second_moment=1.0,
+            unit="batch",
+        ),
         steps=sum(LENGTHS),
         batch_size=20,
+        init_examples=50_000,
         evaluate=Evaluate(
             every=10 * EPOCH,
             batch_size=100,

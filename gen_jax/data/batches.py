@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import grain
+import jax
 import numpy as np
 
 from gen_jax.data.dynamic import draw
@@ -63,6 +64,12 @@ class Batches:
         if self.split.greys is not None:
             batch["x"] = draw(self.split.greys[indices], (self.seed, step))
         return batch
+
+    def first(self, examples: int | None = None) -> Batch:
+        """What a model is initialised on: the batch of step 0, or the first batches that hold so many examples."""
+        count = 1 if examples is None else -(-min(examples, len(self.split)) // self.batch_size)
+        rows = [self.batch(step) for step in range(count)]
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
 
 
 def spread(total: int, count: int) -> np.ndarray:

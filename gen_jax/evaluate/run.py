@@ -146,7 +146,7 @@ def _shapes(experiment: Experiment) -> TrainState:
     dtype = jnp.float32 if event.levels is None else jnp.uint8
     cond = jnp.zeros(batch_size, jnp.int32) if experiment.model.num_classes else None
     batch = {"x": jnp.zeros((batch_size, *event.shape), dtype), "cond": cond}
-    model, optimizer = functional(experiment.model), experiment.optimizer.build()
+    model, optimizer = functional(experiment.model), experiment.transformation()
     key = jax.random.key(experiment.seed)
     return jax.eval_shape(partial(create_state, model, optimizer, key), batch)
 

@@ -25,7 +25,7 @@ def finished(
 ) -> dict[str, Any]:
     """What `judge` says of a run: read from the folder where the same experiment was judged, else trained for it."""
     workdir, kept = WorkDir(folder), folder / JUDGED
-    if kept.exists() and not differences(workdir.read()["experiment"], to_tree(experiment)):
+    if kept.exists() and not differences(to_tree(workdir.experiment()), to_tree(experiment)):
         return loads(kept.read_text())
     train(experiment, workdir, data_dir)
     record = judge(load_run(folder))

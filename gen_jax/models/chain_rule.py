@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from gen_jax import sampling
-from gen_jax.density import Codec, Kind, Value, bits_per_dim
+from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
@@ -32,6 +32,7 @@ class Autoregressive(nn.Module):
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "direct"
+    loss_per: ClassVar[LossPer] = "dimension"
     takes_reals: ClassVar[bool] = (
         False  # `__call__` takes levels as reals too: it has gradients in x
     )

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Integer
 from gen_jax.density import (
     Codec,
     Kind,
+    LossPer,
     Value,
     bits_per_dim,
     fold_in,
@@ -37,6 +38,7 @@ class Flow(nn.Module):
     kind: ClassVar[Kind] = "density"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"
+    loss_per: ClassVar[LossPer] = "example"
 
     def forward(
         self, x: Float[Array, "B *event"], train: bool = False
@@ -85,6 +87,7 @@ class DequantizedFlow(Flow):
 
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "bound"
+    loss_per: ClassVar[LossPer] = "dimension"
 
     def setup(self):
         """InputError on events of reals."""

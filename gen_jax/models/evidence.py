@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Integer
 from gen_jax.density import (
     Codec,
     Kind,
+    LossPer,
     Value,
     fold_in,
     importance_weighted_bound_in_chunks,
@@ -46,6 +47,7 @@ class GaussianLatent(nn.Module):
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "bound"
     codec: ClassVar[Codec] = "bits_back"
+    loss_per: ClassVar[LossPer] = "example"
 
     @property
     def latents(self) -> Event:

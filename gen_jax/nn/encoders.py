@@ -31,12 +31,17 @@ class DenseDecoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "B Z"], positions: tuple[int, ...], outputs: int
+        self,
+        z: Float[Array, "B Z"],
+        positions: tuple[int, ...],
+        outputs: int,
+        bias: Float[Array, " biases"] | None = None,
     ) -> Float[Array, "B *positions outputs"]:
-        """Parameters, `outputs` for each position."""
+        """Parameters, `outputs` for each position; their bias begins at `bias`, else at zero."""
         for features in self.hidden:
             z = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(z))
-        z = nn.Dense(math.prod(positions) * outputs, kernel_init=GLOROT)(z)
+        init = nn.initializers.zeros if bias is None else lambda *_: bias
+        z = nn.Dense(math.prod(positions) * outputs, kernel_init=GLOROT, bias_init=init)(z)
         return z.reshape(z.shape[0], *positions, outputs)
 
 

@@ -29,6 +29,7 @@ from gen_jax.experiment import Experiment
 from gen_jax.train import first_stage, sharding
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.logging import LOG, RunLog
+from gen_jax.train.optimizer import planned_steps
 from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import TrainState, create_state, jitted, train_step, unrolled
 from gen_jax.train.workdir import WorkDir
@@ -47,13 +48,17 @@ def train(
 ) -> TrainState:
     """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved."""
     model = functional(experiment.model)
-    optimizer = experiment.optimizer.build()
-    optimizers = getattr(experiment.optimizer, "optimizers", (experiment.optimizer,))
-    rates = [getattr(one, "learning_rate", None) for one in optimizers]
-    planned = min(getattr(rate, "steps", experiment.steps) for rate in rates)
-    if planned < experiment.steps:
+    optimizer = experiment.transformation()
+    planned = planned_steps(experiment.optimizer, experiment.steps)
+    if min(planned) < experiment.steps:
         raise InputError(
-            f"optimizer.learning_rate ends at step {planned}, before the last of {experiment.steps} steps"
+            f"optimizer.learning_rate ends at step {min(planned)}, before the last of {experiment.steps} steps"
+        )
+    if max(planned) > experiment.steps:
+        LOG.warning(
+            "optimizer.learning_rate is a schedule of %d steps, of which only %d are trained",
+            max(planned),
+            experiment.steps,
         )
     key = jax.random.key(experiment.seed)
     split = load_split(experiment, "train", data_dir)
@@ -64,11 +69,13 @@ def train(
 
     mesh = sharding.data_mesh(experiment.batch_size // experiment.optimizer.accumulate)
     create = functools.partial(create_state, model, optimizer, key)
-    first = sharding.put(batches.batch(0), mesh, P("data"))
+    first = sharding.put(batches.first(experiment.init_examples), mesh, P("data"))
     shapes = jax.eval_shape(create, first)
     if "carry" in shapes.collections:
         if experiment.optimizer.accumulate > 1:
             raise InputError("optimizer.accumulate must be 1: each row carries a state to the next")
+        if experiment.init_examples is not None:
+            raise InputError("init_examples must be None: there is a state for each row of a batch")
         batches = dataclasses.replace(batches, contiguous=True)
     frozen = first_stage.load(experiment)
     # Only now: what cannot be built leaves nothing behind.

@@ -91,7 +91,7 @@ class WorkDir:
                 f"{self.path} is an exported model, whose training cannot go on; use another --workdir"
             )
         if self.config.exists():
-            lines = experiments.differences(self.read()["experiment"], tree)
+            lines = experiments.differences(experiments.to_tree(self.experiment()), tree)
             if lines:
                 raise InputError(
                     f"{self.path} holds another config; use another --workdir or the same config."

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax import sampling
-from gen_jax.density import Codec, Kind, Value, bits_per_dim, fold_in
+from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import head_for
 from gen_jax.models.chain_rule import Autoregressive
@@ -127,6 +127,7 @@ class MADEEnsemble(nn.Module):
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "bits_back"
+    loss_per: ClassVar[LossPer] = "dimension"
 
     @property
     def latents(self) -> Event:

@@ -6,25 +6,39 @@ is a value under a Bernoulli or categorical head, or a pixel under a mixture of 
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
+from gen_jax.errors import InputError
+from gen_jax.fields import added
 from gen_jax.heads import Head, LogisticMixture, head_for
 from gen_jax.models.evidence import GaussianLatent
 from gen_jax.models.latent.kl_term import KLWeighted
 from gen_jax.nn.encoders import ConvDecoder, DenseDecoder
 from gen_jax.typing import Nats, PRNGKey, Scalar
 
+FREQUENCIES = (0.001, 0.999)
+
 
 class Factorised(GaussianLatent):
     """log p(x | z) = sum over sites of log p(x_site | z), all parameters from one network.
 
-    `mixtures` None is the head of one value: Bernoulli for two levels, else a softmax.
+    `mixtures` None is the head of one value: Bernoulli for two levels, else a softmax. With `data_bias` the decoder's
+    last bias begins at what the head needs for the frequencies of each value in the batch of the initialisation, which
+    are kept within [0.001, 0.999] (as in github.com/yburda/iwae, by the whole training set).
     """
 
     decoder: DenseDecoder | ConvDecoder = DenseDecoder()
     mixtures: int | None = None
+    data_bias: bool = added(False)
+
+    def setup(self):
+        """InputError where the decoder has no bias for each value."""
+        super().setup()
+        if self.data_bias and (self.mixtures or not isinstance(self.decoder, DenseDecoder)):
+            raise InputError("data_bias is for a dense decoder with one value a site, no mixture")
 
     @property
     def values(self) -> int:
@@ -44,13 +58,22 @@ class Factorised(GaussianLatent):
         """Row by row, so that a step gives no more parameters than the codec can hold."""
         return Rows(self)
 
-    def decode(self, z: Float[Array, "B Z"]) -> Float[Array, "B sites P"]:
-        """Parameters of every site."""
+    def decode(
+        self, z: Float[Array, "B Z"], bias: Float[Array, " biases"] | None = None
+    ) -> Float[Array, "B sites P"]:
+        """Parameters of every site; `bias` is what the last one begins at."""
         shape, head = self.event.shape, self.head
         positions = shape[:2] if len(shape) == 3 else shape
         sites = self.event.size // self.values
         outputs = sites // math.prod(positions) * head.size
-        return self.decoder(z, positions, outputs).reshape(len(z), sites, head.size)
+        begin = () if bias is None else (bias,)
+        return self.decoder(z, positions, outputs, *begin).reshape(len(z), sites, head.size)
+
+    def marginals(self, x: Integer[Array, "B *event"]) -> Float[Array, " biases"]:
+        """The head's parameters for the frequencies of each value over a batch, one site after the other."""
+        share = jnp.mean(jax.nn.one_hot(x.reshape(len(x), -1), self.event.levels or 2), axis=0)
+        logs = jnp.log(jnp.clip(share, *FREQUENCIES))
+        return (logs[:, 1] - logs[:, 0] if self.head.size == 1 else logs).ravel()
 
     def log_likelihood(
         self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
@@ -58,7 +81,8 @@ class Factorised(GaussianLatent):
         """Sum over the sites."""
         del train  # no dropout
         values = x.reshape(len(x), -1, self.values)
-        return jnp.sum(self.head.log_prob(self.decode(z), values), axis=-1)
+        begin = self.marginals(x) if self.data_bias and self.is_initializing() else None
+        return jnp.sum(self.head.log_prob(self.decode(z, begin), values), axis=-1)
 
     def draw(
         self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
