@@ -14,6 +14,7 @@ from gen_jax.errors import InputError, SaveError, first_line
 
 FAILURE_STATUS = 1
 OUT_OF_MEMORY = "out of memory: a smaller batch, model or number of examples takes less"
+JAX_SETTING = ("for JAX flag jax_", "for environment 'JAX_")  # what its import says of a wrong one
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
         _leave(str(error))
     except InputError as error:
         return _fail(str(error), INPUT_STATUS)
+    except ValueError as error:
+        if not any(words in str(error) for words in JAX_SETTING):
+            raise
+        return _fail(f"JAX does not take a setting of the shell: {error}", INPUT_STATUS)
     except BrokenPipeError:  # the reader has seen enough, as in `gen-jax list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE_STATUS

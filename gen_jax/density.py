@@ -3,10 +3,11 @@
 bits/dim = nats / (D log 2). A number is `exact`, a `bound` (printed with <=) or an `estimate` (printed with ~).
 """
 
+import contextlib
 import inspect
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -17,6 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from gen_jax import inputs
+from gen_jax.errors import InputError
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
 Kind = Literal["mass", "density", "none"]
@@ -184,7 +186,14 @@ def functional(model: Any) -> Functional:
 
         return inputs.answered(drawn(of.values), of, heat) if n else _nothing(drawn, of.values)
 
-    return Functional(model, init, loss, log_prob, sample)
+    return Functional(model, *map(as_written(), (init, loss, log_prob, sample)))
+
+
+@contextlib.contextmanager
+def as_written() -> Iterator[None]:
+    """What it runs promotes types and ranks as it was written to, also where the process would refuse to (a decorator)."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def _nothing(found: Callable[..., Array], *of: Array | None) -> Array:
@@ -197,6 +206,18 @@ def _nothing(found: Callable[..., Array], *of: Array | None) -> Array:
 def takes_draws(model: Any) -> bool:
     """Its log_prob is made of random draws, so it depends on their number and on a key."""
     return "draws" in inspect.signature(model.log_prob).parameters
+
+
+def root_key(seed: int) -> PRNGKey:
+    """The key that a seed stands for, of Threefry whatever the process prefers; InputError where it draws other bits.
+
+    Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+    """
+    if not jax.config.jax_threefry_partitionable:
+        raise InputError(
+            "JAX_THREEFRY_PARTITIONABLE is off, under which a seed draws other numbers: unset it"
+        )
+    return jax.random.key(seed, impl="threefry2x32")
 
 
 def fold_in(key: PRNGKey, data: int | str | Array) -> PRNGKey:

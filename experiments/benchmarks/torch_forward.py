@@ -21,7 +21,7 @@ import numpy as np
 
 from gen_jax.bench.systems import MODELS
 from gen_jax.bench.timing import seconds
-from gen_jax.density import functional
+from gen_jax.density import functional, root_key
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate import results
 from gen_jax.evaluate.machine import machine
@@ -71,7 +71,7 @@ def row(torch: Any, name: str, model: Any, batch: int) -> dict[str, Any]:
     """One model, forward in both from the same random weights; ValueError where the outputs differ."""
     rng = np.random.default_rng(0)
     x = rng.integers(model.levels, size=(batch, *model.event.shape), dtype=np.int32)
-    shapes = jax.eval_shape(functional(model).init, jax.random.key(0), x[:SMALL])
+    shapes = jax.eval_shape(functional(model).init, root_key(0), x[:SMALL])
     weights = jax.tree.map(lambda leaf: drawn(rng, leaf.shape), shapes)
     ours, network = jax.jit(model.apply), FORWARD[type(model)](torch, model, weights["params"])
 

@@ -16,7 +16,7 @@ import jax
 
 from gen_jax import InputError, runtime
 from gen_jax.bench import timing
-from gen_jax.density import fold_in
+from gen_jax.density import fold_in, root_key
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate import certify, distances, draw, file_size, results, seeds
 from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
@@ -127,7 +127,7 @@ def judge(run: Run, classifier: Run | None, data_dir: Path | None) -> dict[str, 
 
 def sampling_cost(run: Run) -> dict[str, Any]:
     """Seconds of drawing 64 images, and how many evaluations of their log p, one draw each, take as long (or None)."""
-    model, key = run.model, fold_in(jax.random.key(0), "cost")
+    model, key = run.model, fold_in(root_key(0), "cost")
     sampler, variables = draw.sampler(model, run.mesh), run.variables
     labels = draw.labels_for(run, DRAWN, None)
     cond = None if labels is None else sharding.put_rows(labels, run.mesh)

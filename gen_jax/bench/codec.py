@@ -15,6 +15,7 @@ from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.direct import Direct
 from gen_jax.coding.frequencies import Decoder, Encoder, weights
 from gen_jax.coding.walk import Programs
+from gen_jax.density import root_key
 
 METHOD = (
     "Encoding and decoding of a file beside sampling as many images by the same random weights; the images are such"
@@ -57,7 +58,7 @@ def measure(batch: int) -> dict[str, Any]:
 
 
 def _row(name: str, model: Any, batch: int) -> record.Row:
-    key, variables = jax.random.key(0), systems.initial(model)
+    key, variables = root_key(0), systems.initial(model)
     draw = jax.jit(lambda v, k: sampling.ancestral(model, v, k, batch))
     x = np.asarray(draw(variables, key)).astype(np.uint8)
     codec, content = Codec(model, variables), Content("npz", {"x": x})

@@ -7,6 +7,7 @@ import jax
 from gen_jax import sampling
 from gen_jax.bench import record, systems
 from gen_jax.bench.timing import ratios, seconds, summary, turns
+from gen_jax.density import root_key
 
 NAIVE_SITES = 4
 METHOD = (
@@ -35,7 +36,7 @@ def measure(batch: int, naive: bool = True) -> dict[str, Any]:
 
 
 def _row(name: str, model: Any, batch: int, naive: bool) -> record.Row:
-    key, x, variables = jax.random.key(0), systems.drawn(model, batch), systems.initial(model)
+    key, x, variables = root_key(0), systems.drawn(model, batch), systems.initial(model)
     forward = jax.jit(model.apply)
     draw = jax.jit(lambda v, k: sampling.ancestral(model, v, k, batch))
     found = turns(

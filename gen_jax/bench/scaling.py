@@ -10,6 +10,7 @@ from gen_jax import sampling
 from gen_jax.bench import record
 from gen_jax.bench.timing import rounded, turns
 from gen_jax.bench.training import repeated, training
+from gen_jax.density import root_key
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.train.step import jitted
@@ -96,7 +97,7 @@ def _rows(system: str, axis: str) -> list[record.Row]:
 def _programs(model: Any, batch: int) -> dict[str, tuple[Callable[[], Any], jax.stages.Compiled]]:
     """What runs, and the compiled program that it runs."""
     of = training(model, batch)
-    state, key = of.create(), jax.random.key(0)
+    state, key = of.create(), root_key(0)
     variables = {"params": state.params, **state.collections}
     draw = jax.jit(lambda variables: sampling.ancestral(model, variables, key, batch))
     forward = jax.jit(of.loss).lower(state, of.batch).compile()

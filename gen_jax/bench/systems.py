@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Int
 
-from gen_jax.density import functional
+from gen_jax.density import functional, root_key
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.gru import GRU
 from gen_jax.models.autoregressive.lstm import LSTM
@@ -42,12 +42,12 @@ MODELS = {
 
 def drawn(model: Any, batch: int) -> Int[Array, "batch *event"]:
     """Uniform noise."""
-    return jax.random.randint(jax.random.key(0), (batch, *model.event.shape), 0, model.event.levels)
+    return jax.random.randint(root_key(0), (batch, *model.event.shape), 0, model.event.levels)
 
 
 def initial(model: Any) -> Variables:
     """Variables as they are before training."""
-    return jax.jit(functional(model).init)(jax.random.key(0), drawn(model, 2))
+    return jax.jit(functional(model).init)(root_key(0), drawn(model, 2))
 
 
 def size(variables: Variables) -> int:

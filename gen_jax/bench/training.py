@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from gen_jax.bench import record, systems
 from gen_jax.bench.timing import ratios, summary, turns
-from gen_jax.density import functional
+from gen_jax.density import functional, root_key
 from gen_jax.train import sharding
 from gen_jax.train.optimizer import Adam
 from gen_jax.train.pmap import pmapped
@@ -61,7 +61,7 @@ class Training(NamedTuple):
 
 def training(model: Any, batch: int) -> Training:
     """The programs of the train loop, one step a call."""
-    pure, key, mesh = functional(model), jax.random.key(0), sharding.data_mesh(batch)
+    pure, key, mesh = functional(model), root_key(0), sharding.data_mesh(batch)
     optimizer = Adam().build()
     rows = {"x": np.asarray(systems.drawn(model, batch)), "cond": None}
     first = sharding.put(rows, mesh, P("data"))

@@ -102,9 +102,11 @@ def _decompress(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
     from gen_jax.evaluate import weights
     from gen_jax.evaluate.run import load_run
 
+    runtime.set_up()
     run = load_run(args.workdir)
     size = weights.export(run.workdir, run.variables, run.step, args.out)
     say(

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from gen_jax.density import fold_in
+from gen_jax.density import fold_in, root_key
 from gen_jax.evaluate.laws import Row
 from gen_jax.evaluate.subject import Subject
 from gen_jax.ops import gaussian
@@ -121,7 +121,7 @@ def _reals(s: Subject) -> Float[np.ndarray, "N *event"]:
 
 def _samples(s: Subject) -> Float[np.ndarray, "n *event"]:
     draw = jax.jit(s.pure.sample, static_argnums=2)
-    key = fold_in(jax.random.key(s.seed), "certify")
+    key = fold_in(root_key(s.seed), "certify")
     return np.asarray(draw(s.variables, key, SAMPLES))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from gen_jax.density import fold_in, functional
+from gen_jax.density import fold_in, functional, root_key
 from gen_jax.evaluate.laws import ERRORS, Row
 from gen_jax.evaluate.subject import Subject
 from gen_jax.typing import Event
@@ -44,7 +44,7 @@ def rises(s: Subject) -> Iterator[Row]:
 
 def both_sides(s: Subject, draws: int = DRAWS[-1]) -> Iterator[Row]:
     """On pairs (x, z) of the model itself the lower bound lies below the upper one."""
-    key = fold_in(jax.random.key(s.seed), "simulated")
+    key = fold_in(root_key(s.seed), "simulated")
     simulated = jax.jit(functools.partial(s.model.apply, method="simulated"), static_argnums=(2, 3))
     x, upper = (np.asarray(part) for part in simulated(s.variables, key, PAIRS, draws))
     gap = upper.astype(np.float64) - _bounds(s, x, None, draws)
@@ -61,7 +61,7 @@ def unit_sum(s: Subject, method: str = "log_prob", summed: int = SUMMED) -> Iter
     """
     clone = functional(s.model.tiny())
     every = all_events(clone.model.event)
-    key = fold_in(jax.random.key(s.seed), "unit sum")
+    key = fold_in(root_key(s.seed), "unit sum")
     some = np.random.default_rng(s.seed).choice(len(every), 64, replace=False)
     variables = clone.init(key, every[some])
     bound = functools.partial(clone.model.apply, variables, draws=2, method=method)
@@ -97,7 +97,7 @@ def finite(s: Subject) -> Iterator[Row]:
 def _bounds(s: Subject, x: np.ndarray, labels: np.ndarray | None, draws: int) -> np.ndarray:
     """L_K of each example, nats; the noise differs from K to K."""
     bound = jax.jit(functools.partial(s.pure.log_prob, draws=draws))
-    key, found = fold_in(fold_in(jax.random.key(s.seed), "bounds"), draws), []
+    key, found = fold_in(fold_in(root_key(s.seed), "bounds"), draws), []
     for first, (part, cond, count) in enumerate(s.chunks(x, labels)):
         found.append(np.asarray(bound(s.variables, part, fold_in(key, first), cond=cond))[:count])
     return np.concatenate(found).astype(np.float64)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.density import bits_per_dim, fold_in
+from gen_jax.density import bits_per_dim, fold_in, root_key
 from gen_jax.evaluate.bounds import errors_of
 from gen_jax.evaluate.laws import ERRORS, Row
 from gen_jax.evaluate.subject import Subject
@@ -47,7 +47,7 @@ def chain(s: Subject) -> Iterator[Row]:
 def non_negative(s: Subject) -> Iterator[Row]:
     """Every term of the bound is a divergence or the cost of an integer: finite, and never below 0."""
     terms = jax.jit(functools.partial(s.model.apply, method="terms"))
-    key, found = fold_in(jax.random.key(s.seed), "terms"), []
+    key, found = fold_in(root_key(s.seed), "terms"), []
     for first, (x, _, count) in enumerate(s.chunks(*s.every)):
         found.append(np.asarray(terms(s.variables, x, fold_in(key, first)))[:count])
     each = np.concatenate(found)
@@ -62,7 +62,7 @@ def trajectories(s: Subject) -> Iterator[Row]:
     """The terms add up to the mean of the trajectories' log-weights, on the same images."""
     x = np.resize(s.x, (WALKS, *s.x.shape[1:]))
     walk = jax.jit(lambda v, key, x: s.model.apply(v, key, len(x), x, method="trajectory")[1])
-    bound, key = jax.jit(s.pure.log_prob), fold_in(jax.random.key(s.seed), "trajectories")
+    bound, key = jax.jit(s.pure.log_prob), fold_in(root_key(s.seed), "trajectories")
     gaps = []
     for first, (part, _, count) in enumerate(s.chunks(x, None)):
         one, other = (fold_in(fold_in(key, name), first) for name in ("walk", "terms"))

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax import inputs, sampling
-from gen_jax.density import Functional, fold_in
+from gen_jax.density import Functional, fold_in, root_key
 from gen_jax.errors import InputError
 from gen_jax.evaluate.run import Run
 from gen_jax.train import sharding
@@ -49,7 +49,7 @@ def sample(
         x[:, : len(prompt)] = prompt
         return complete(run, x, np.arange(x.shape[1]) < len(prompt), seed, labels, temperature)
     draw = sampler(run.model, run.mesh)
-    key = fold_in(jax.random.key(seed), "sample")
+    key = fold_in(root_key(seed), "sample")
     parts = []
     for first in range(0, num, MAX_BATCH):
         count = min(MAX_BATCH, num - first)
@@ -78,7 +78,7 @@ def sampler(model: Functional, mesh: Mesh) -> Any:
 def reconstruct(run: Run, x: np.ndarray, seed: int = 0) -> np.ndarray:
     """What the model makes of given examples after its bottleneck: only for models that have one."""
     again = jax.jit(functools.partial(run.experiment.model.apply, method="reconstruct"))
-    key = fold_in(jax.random.key(seed), "reconstruct")
+    key = fold_in(root_key(seed), "reconstruct")
     rows = sharding.put_rows(x.astype(np.int32), run.mesh)
     return np.asarray(again(run.variables, rows, key))[: len(x)]
 
@@ -86,7 +86,7 @@ def reconstruct(run: Run, x: np.ndarray, seed: int = 0) -> np.ndarray:
 def curves(run: Run, x: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """The curves that the model has of given examples, their mean: only for models that have some."""
     found = jax.jit(functools.partial(run.experiment.model.apply, method="curves"))
-    key = fold_in(jax.random.key(seed), "curves")
+    key = fold_in(root_key(seed), "curves")
     rows = sharding.put_rows(x, run.mesh)
     each = jax.device_get(found(run.variables, rows, key))
     return {name: values[: len(x)].mean(axis=0) for name, values in each.items()}
@@ -122,7 +122,7 @@ def complete(
         )
 
     draw = jax.jit(rest, out_shardings=NamedSharding(run.mesh, P("data")))
-    key = fold_in(jax.random.key(seed), "complete")
+    key = fold_in(root_key(seed), "complete")
     parts = []
     for first in range(0, len(x), MAX_BATCH):
         rows = slice(first, first + MAX_BATCH)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Integer
 from gen_jax import sampling
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.transcoder import SLACK
-from gen_jax.density import bits_per_dim, fold_in
+from gen_jax.density import bits_per_dim, fold_in, root_key
 from gen_jax.errors import InputError
 from gen_jax.evaluate.subject import Subject
 
@@ -119,7 +119,7 @@ def steps(s: Subject) -> Iterator[Row]:
 def martingale(s: Subject) -> Iterator[Row]:
     """On the model's own samples sum_i -log p(x_i | x_<i) - H_i has mean 0, in standard errors of that mean."""
     draw = jax.jit(s.pure.sample, static_argnums=2)
-    key, model = fold_in(jax.random.key(s.seed), "certify"), s.model
+    key, model = fold_in(root_key(s.seed), "certify"), s.model
     excess = []
     for first in range(0, DRAWS, DRAWN_AT_ONCE):
         cond = s.classes(DRAWN_AT_ONCE)

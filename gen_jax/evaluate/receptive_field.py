@@ -20,6 +20,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from gen_jax.data.batches import spread, take
+from gen_jax.density import root_key
 from gen_jax.errors import InputError
 from gen_jax.evaluate.run import Run
 from gen_jax.train.loop import load_split
@@ -119,7 +120,7 @@ def by_gradient(
         return jnp.sum(jnp.mean(each, axis=0), axis=-1)
 
     reals = jnp.asarray(x, jnp.result_type(float))
-    return np.asarray(gradients(reals, jax.random.key(seed)))
+    return np.asarray(gradients(reals, root_key(seed)))
 
 
 def by_changes(

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax.data.prepared import Data, unit_of
-from gen_jax.density import Functional, functional, takes_draws
+from gen_jax.density import Functional, functional, root_key, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.evaluate import weights
 from gen_jax.evaluate.likelihood import Likelihoods
@@ -56,7 +56,7 @@ class Run:
     @property
     def comparable(self) -> bool:
         """Its samples can be compared with data on a classifier's features: images of integers, which it can draw."""
-        event, key = self.experiment.model.event, jax.random.key(0)
+        event, key = self.experiment.model.event, root_key(0)
         if len(event.shape) != 3 or event.levels is None:
             return False
         cond = jnp.zeros(1, jnp.int32) if self.conditional else None
@@ -73,7 +73,7 @@ class Run:
             if self.comparable:
                 beside = "; --distances compares samples with the data"
             raise InputError(f"{name} has no likelihood: there is no bits/dim to evaluate{beside}")
-        key, judge = jax.random.key(self.experiment.seed), self.experiment.evaluate
+        key, judge = root_key(self.experiment.seed), self.experiment.evaluate
         return Likelihoods(self.model, self.mesh, judge.batch_size, key, judge.draws)
 
     def under(self, data: str | None, draws: int | None) -> "Run":
@@ -147,7 +147,7 @@ def _shapes(experiment: Experiment) -> TrainState:
     cond = jnp.zeros(batch_size, jnp.int32) if experiment.model.num_classes else None
     batch = {"x": jnp.zeros((batch_size, *event.shape), dtype), "cond": cond}
     model, optimizer = functional(experiment.model), experiment.transformation()
-    key = jax.random.key(experiment.seed)
+    key = root_key(experiment.seed)
     return jax.eval_shape(partial(create_state, model, optimizer, key), batch)
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.density import fold_in, functional
+from gen_jax.density import fold_in, functional, root_key
 from gen_jax.evaluate import laws
 from gen_jax.evaluate.bounds import all_events
 from gen_jax.evaluate.laws import Row
@@ -22,7 +22,7 @@ SUM, TERM = 1e-4, 1e-4  # float32 rounding
 def joint(s: Subject) -> Iterator[Row]:
     """On a tiny clone p(z, x) sums to 1 over all pairs, and log_prob of each x is that of one of its pairs."""
     clone = functional(s.model.tiny())
-    x, key = all_events(clone.model.event), fold_in(jax.random.key(s.seed), "joint")
+    x, key = all_events(clone.model.event), fold_in(root_key(s.seed), "joint")
     label = np.zeros(1, np.int32) if clone.model.num_classes else None
     variables = jax.jit(clone.init)(key, x[:1], cond=label)
     codes, pixels = clone.model.stages(variables)

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 from gen_jax import fingerprint
 from gen_jax.data import prepared
 from gen_jax.data.batches import Batches
-from gen_jax.density import functional
+from gen_jax.density import functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.evaluate import source
 from gen_jax.evaluate.diagnosis import Diagnosis
@@ -60,7 +60,7 @@ def train(
             max(planned),
             experiment.steps,
         )
-    key = jax.random.key(experiment.seed)
+    key = root_key(experiment.seed)
     split = load_split(experiment, "train", data_dir)
     validation = load_split(experiment, "validation", data_dir)
     batches = Batches(

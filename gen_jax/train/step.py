@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Int
 
-from gen_jax.density import Functional, fold_in
+from gen_jax.density import Functional, as_written, fold_in
 from gen_jax.train import sharding
 from gen_jax.typing import Batch, MetricRows, Metrics, PRNGKey
 
@@ -30,6 +30,7 @@ class TrainState(NamedTuple):
     collections: dict[str, Any]
 
 
+@as_written()
 def create_state(
     model: Functional, optimizer: optax.GradientTransformation, key: PRNGKey, batch: Batch
 ) -> TrainState:
@@ -43,6 +44,7 @@ def create_state(
     return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), collections)
 
 
+@as_written()
 def train_step(
     state: TrainState,
     batch: Batch,
