@@ -135,12 +135,14 @@ def functional(model: Any) -> Functional:
         batch = inputs.examples(event, x)
         return batch, inputs.condition(model, cond, len(batch.values))
 
+    @as_written()
     def init(key: PRNGKey, x: ArrayLike, cond: ArrayLike | None = None) -> dict:
         names = ("params", "dropout")
         rngs = {name: fold_in(key, name) for name in names}
         batch, of = given(x, cond)
         return model.init(rngs, batch.values, fold_in(key, "loss"), of.values, method="loss")
 
+    @as_written()
     def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: ArrayLike | None = None):
         batch, of = given(x, cond)
         inputs.number(len(batch.values), "examples of a loss", least=1)
@@ -152,6 +154,7 @@ def functional(model: Any) -> Functional:
         value, metrics = inputs.averaged(found, batch, of)
         return value, (metrics, updated)
 
+    @as_written()
     def log_prob(
         variables: Variables,
         x: ArrayLike,
@@ -171,6 +174,7 @@ def functional(model: Any) -> Functional:
             return _nothing(found, batch.values, of.values)
         return inputs.answered(found(batch.values, of.values), batch, of)
 
+    @as_written()
     def sample(
         variables: Variables,
         key: PRNGKey,
@@ -186,12 +190,12 @@ def functional(model: Any) -> Functional:
 
         return inputs.answered(drawn(of.values), of, heat) if n else _nothing(drawn, of.values)
 
-    return Functional(model, *map(as_written(), (init, loss, log_prob, sample)))
+    return Functional(model, init, loss, log_prob, sample)
 
 
 @contextlib.contextmanager
 def as_written() -> Iterator[None]:
-    """What it runs promotes types and ranks as it was written to, also where the process would refuse to (a decorator)."""
+    """What runs in it, or under it as a decorator, promotes types and ranks also where the process refuses to."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -213,7 +217,7 @@ def root_key(seed: int) -> PRNGKey:
 
     Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
-    if not jax.config.jax_threefry_partitionable:
+    if not jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(
             "JAX_THREEFRY_PARTITIONABLE is off, under which a seed draws other numbers: unset it"
         )

@@ -31,7 +31,7 @@ def set_up() -> None:
 
     for name, value in WRITTEN_UNDER.items():
         jax.config.update(name, value)
-    if jax.config.jax_enable_x64:
+    if jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(
             "JAX_ENABLE_X64 is on, and models, samples and files are of 32 bits: unset it"
         )
@@ -63,7 +63,7 @@ def _check_devices() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        platforms = jax.config.jax_platforms
+        platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
         asked = f" (JAX_PLATFORMS is {platforms})" if platforms else ""
         why = f": {first_line(error)}" if str(error) else ""
         raise InputError(f"JAX finds no device{asked}{why}") from error

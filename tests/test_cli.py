@@ -334,7 +334,7 @@ REFUSED = [
     ("{complete} top:0.5 {bad}/large.npz", "shape (28, 28), the model is of shape (8, 8, 1)"),
     ("{complete} top:0.5 {bad}/large.png", "{bad}/large.png is 28x28, the model is of 8x8"),
     ("{complete} top:0.5 {bad}/high.npz", "values run from 17 to 17"),
-    ("{complete} top:0.5 {bad}/broken.png", "{bad}/broken.png is no readable PNG"),
+    ("{complete} top:0.5 {bad}/broken.png", "{bad}/broken.png is a broken PNG"),
     ("{complete} top:0.5 {images} --label 3", "is not class-conditional"),
     (
         "{complete} bottom:0.5 {images}",
