@@ -48,8 +48,12 @@ def test_npz_images_and_labels(tmp_path, root):
     assert done.folder == root / "mine" / "1.0.0"
     source = tfds.builder_from_directory(done.folder).as_data_source("train")
     assert [example["index"] for example in source] == list(range(7))
-    [sentence] = done.notes
+    sentence, missing = done.notes
     assert sentence.startswith("256 levels by default; values run from ")
+    assert missing.startswith(
+        "too few examples: class 0 (4) has none in test; class 1 (3) has none"
+    )
+    assert missing.endswith("class 4 (1) has none in train and test")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,8 @@ def test_npz_images_and_labels(tmp_path, root):
 )
 def test_npz_levels_and_types(tmp_path, root, array, levels, event, dtype):
     np.savez_compressed(tmp_path / "a.npz", test=array)
-    import_files("mine", [tmp_path / "a.npz"], Options(levels=levels), root)
+    many = "last" if array.ndim == 4 else None  # five channels are not taken without a word
+    import_files("mine", [tmp_path / "a.npz"], Options(levels=levels, channels=many), root)
     read = load("mine", root, "test")
     assert_same(read.x, array.astype(dtype))
     assert (read.event, read.labels, read.num_classes) == (event, None, 0)

@@ -138,7 +138,7 @@ REFUSED = [
     ("x {bad}/deep", "{bad}/deep/x/y is a folder inside a class folder"),
     ("x {bad}/files", "{bad}/files holds files beside folders: b.png, x"),
     ("x {bad}/partly", "{bad}/partly/test/a.png is in no class folder, others are"),
-    ("x {bad}/hollow", "{bad}/hollow/class is empty"),
+    ("x {bad}/hollow", "{bad}/hollow is empty"),
     # idx
     ("x {bad}/idx/magic.idx", "{bad}/idx/magic.idx is no idx file: its magic number is 0x00010803"),
     ("x {bad}/idx/type.idx", "{bad}/idx/type.idx: magic number 0x00000d03 is of type 0x0d"),

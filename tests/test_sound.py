@@ -9,9 +9,11 @@ import pytest
 from test_cli import call, own_cache, succeed  # noqa: F401  its compilation cache
 from test_import_refusals import snapshot
 
-from gen_jax import Independent, sound
+from gen_jax import Independent, InputError, sound
 from gen_jax.data.builders.plucks import LENGTH, PERIODS, RATE, plucks, string
+from gen_jax.data.importing import importer
 from gen_jax.data.importing.importer import Options, import_files
+from gen_jax.data.importing.sounds import SILENCE
 from gen_jax.data.prepared import Data, load
 from gen_jax.data.wav import read_wav, wav
 from gen_jax.evaluate import draw
@@ -148,6 +150,33 @@ def test_several_files_stay_whole_and_have_classes(tmp_path):
         np.testing.assert_array_equal(read.x, np.concatenate(expected))
         np.testing.assert_array_equal(read.labels, np.repeat([0, 1], 2 * len(numbers)))
     assert done.notes[-1] == "windows of 20 samples; 40 of 360 at the ends of sounds are left out"
+
+
+def test_sounds_shorter_than_a_window(tmp_path):
+    """Refused, padded with silence or passed over, as the user says; a split of nothing is refused always."""
+    sounds = {name: noise(count) for name, count in (("a", 50), ("b", 13), ("c", 20))}
+    for name, x in sounds.items():
+        save(tmp_path / "in" / name / "0.wav", x.tobytes())
+    whole = {"length": 20, "split": "train=1"}
+    with pytest.raises(InputError, match="--short pad or --short skip takes or leaves such sounds"):
+        importer.read([tmp_path / "in"], Options(**whole))
+    codes = {name: mu_law.encode(x / 32768) for name, x in sounds.items()}
+    assert mu_law.encode(np.zeros(1)) == SILENCE
+    padded = np.pad(codes["b"], (0, 7), constant_values=SILENCE)
+    rows = [codes["a"][:20], codes["a"][20:40], padded, codes["c"]]
+    content, notes = importer.read([tmp_path / "in"], Options(**whole, short="pad"))
+    np.testing.assert_array_equal(content.x["train"], rows)
+    assert notes[-1] == "shorter than a window and padded with silence: 0.wav"
+    content, notes = importer.read([tmp_path / "in"], Options(**whole, short="skip"))
+    np.testing.assert_array_equal(content.x["train"], [rows[0], rows[1], rows[3]])
+    np.testing.assert_array_equal(content.labels["train"], [0, 0, 2])
+    assert "shorter than a window and passed over: 0.wav" in notes
+    nine = save(tmp_path / "nine.wav", noise(9).tobytes())
+    for short in (None, "pad", "skip"):
+        with pytest.raises(InputError, match=r"has 0 samples for validation, .*give other shares"):
+            importer.read([nine], Options(length=4, short=short))
+    with pytest.raises(InputError, match="no sound of train fills a window of 10 samples"):
+        importer.read([nine], Options(length=10, split="train=1", short="skip"))
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,25 @@ def add(commands: Subparsers) -> None:
         "--mono", action="store_true", help="take the mean of a sound's channels"
     )
     importing.add_argument(
+        "--short",
+        choices=("pad", "skip"),
+        help="what to do with a sound shorter than a window: silence after it, or without it",
+    )
+    channels = importing.add_mutually_exclusive_group()
+    for which, shape in (("first", "(N, C, H, W)"), ("last", "(N, H, W, C)")):
+        channels.add_argument(
+            f"--channels-{which}",
+            action="store_const",
+            dest="channels",
+            const=which,
+            help=f"arrays of images are {shape}",
+        )
+    importing.add_argument(
+        "--classes",
+        action="store_true",
+        help="the folders are classes, also where a name looks like a split",
+    )
+    importing.add_argument(
         "--split",
         metavar="SHARES",
         help="how to cut train (train=0.9,validation=0.05,test=0.05 where it is all there is)",
@@ -125,7 +144,10 @@ def _import(args: argparse.Namespace) -> None:
     from gen_jax.train.logging import log_to_stderr
 
     log_to_stderr()
-    options = Options(args.levels, args.tiles, args.length, args.split, args.mono, args.max_bytes)
+    options = Options(
+        args.levels, args.tiles, args.length, args.split, args.mono, args.max_bytes, args.channels,
+        args.classes, args.short,
+    )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):  # as above
         done = import_files(args.name, args.paths, options, args.data_dir)
     say(args, done.record(), "\n".join(done.sentences()))

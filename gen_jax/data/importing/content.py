@@ -2,21 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int32, Integer, Shaped
 
 from gen_jax.errors import InputError
 
-SPLIT_NAMES = {
-    "train": "train",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-ORDER = ("train", "validation", "test")
 MAX_CLASSES = 2**16
+MAX_CHANNELS = 4  # that are taken for channels without a word
+Channels = Literal["first", "last"] | None
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,13 @@ class Content:
         return next(iter(self.x.values())).shape[1:]
 
 
-def examples(array: Shaped[np.ndarray, "..."], origin: str) -> Integer[np.ndarray, "N ..."]:
-    """Integers (N, D) or (N, H, W, C), a grey image getting its channel; InputError for anything else."""
+def examples(
+    array: Shaped[np.ndarray, "..."], origin: str, channels: Channels = None
+) -> Integer[np.ndarray, "N ..."]:
+    """Integers (N, D) or (N, H, W, C), a grey image getting its channel; InputError for anything else.
+
+    `channels` says which axis of four they are, the last where that is plausible and nothing is said.
+    """
     if array.dtype == bool:
         array = array.astype(np.uint8)
     if array.dtype.kind not in "iu":  # timedelta64 is an np.integer
@@ -91,7 +91,35 @@ def examples(array: Shaped[np.ndarray, "..."], origin: str) -> Integer[np.ndarra
         )
     if not array.size:
         raise InputError(f"{origin} has shape {array.shape}: it holds no examples")
+    if array.ndim == 4:
+        return _channels_last(array, origin, channels)
+    if channels:
+        raise InputError(
+            f"{origin} has shape {array.shape}; --channels-{channels} is for arrays of 4 axes"
+        )
     return array[..., None] if array.ndim == 3 else array
+
+
+def _channels_last(
+    array: Integer[np.ndarray, "N first second third"], origin: str, channels: Channels
+) -> Integer[np.ndarray, "N H W C"]:
+    second, _, last = array.shape[1:]
+    if channels == "first":
+        return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+    # Of 2 or 4 last values beside a second axis of 1 or 3, either may be the channels.
+    unclear = last not in (1, 3) and second in (1, 3)
+    if channels is None and (last > MAX_CHANNELS or unclear):
+        why = (
+            "both its second and its last axis may be the channels"
+            if last <= MAX_CHANNELS
+            else f"its last axis, {last}, is no plausible number of channels"
+            + (f", its second, {second}, is" if second <= MAX_CHANNELS else "")
+        )
+        raise InputError(
+            f"{origin} has shape {array.shape}: {why}; --channels-first takes it as x.transpose(0, 2, 3, 1),"
+            " --channels-last as it is"
+        )
+    return array
 
 
 def class_labels(

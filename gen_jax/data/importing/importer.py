@@ -10,9 +10,10 @@ import numpy as np
 from gen_jax.data import prepared
 from gen_jax.data.builders.common import storage
 from gen_jax.data.importing import readers, rules, sounds, writer
-from gen_jax.data.importing.content import ORDER, Content, Found, Part
-from gen_jax.data.importing.folders import from_png
-from gen_jax.data.importing.kinds import WORDS, kind_and_files
+from gen_jax.data.importing.content import Channels, Content, Found, Part
+from gen_jax.data.importing.folders import from_png, passed_over
+from gen_jax.data.importing.kinds import FOLDERS, WORDS, kind_and_files
+from gen_jax.data.importing.splits import ORDER
 from gen_jax.errors import InputError
 
 
@@ -26,6 +27,9 @@ class Options:
     split: str | None = None
     mono: bool = False
     max_bytes: int | None = None
+    channels: Channels = None
+    classes: bool = False
+    short: sounds.Short = None
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,33 @@ class Outcome:
         }
 
     def sentences(self) -> list[str]:
-        """One a line, the folder last."""
-        counts = ", ".join(f"{name} {len(x)}" for name, x in self.content.x.items())
+        """What was decided and understood, one a line, the folder last."""
+        counts = ", ".join(f"{len(x)} {name}" for name, x in self.content.x.items())
         return [
             *self.notes,
-            f"{counts}; shape {self.content.shape}, {self.content.levels} levels,"
-            f" {self.content.num_classes or 'no'} classes",
+            f"{counts}: {self._examples()} of {self.content.levels} levels",
+            self._classes(),
             f"{self.name} is in {self.folder}",
         ]
+
+    def _examples(self) -> str:
+        shape, unit = self.content.shape, self.content.presentation.get("unit")
+        if len(shape) == 3:
+            height, width, channels = shape
+            many = "channel" if channels == 1 else "channels"
+            return f"images {height} high, {width} wide, {channels} {many},"
+        return f"windows of {shape[0]} {unit}s" if unit else f"vectors of {shape[0]} values"
+
+    def _classes(self) -> str:
+        labels = [*self.content.labels.values()]
+        if not labels:
+            return "no classes"
+        counts = np.bincount(np.concatenate(labels), minlength=self.content.num_classes)
+        named = [
+            f"{rules.named(label, self.content.class_names)} ({count})"
+            for label, count in enumerate(counts.tolist())
+        ]
+        return f"{len(named)} classes with their examples: {rules.listed(named)}"
 
 
 def import_files(
@@ -84,7 +107,7 @@ def import_files(
 
 def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
     """All that would be written, and what was decided on the way, one sentence each."""
-    kind, files = kind_and_files(paths)
+    kind, files, passed = kind_and_files(paths)
     if options.length is not None and kind not in ("text", "wav"):
         raise InputError(f"--length is for text and sound, {paths[0]} is {WORDS[kind]}")
     if options.tiles is not None and kind in ("text", "wav"):
@@ -93,10 +116,18 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         raise InputError(f"--levels is for integers, {paths[0]} is sound, coded by the mu-law")
     if kind != "wav" and options.mono:
         raise InputError(f"--mono is for sound, {paths[0]} is {WORDS[kind]}")
+    if kind != "wav" and options.short:
+        raise InputError(f"--short is for sound, {paths[0]} is {WORDS[kind]}")
+    if kind not in ("npz", "idx") and options.channels:
+        raise InputError(
+            f"--channels-{options.channels} is for arrays, {paths[0]} is {WORDS[kind]}"
+        )
+    if kind not in FOLDERS and options.classes:
+        raise InputError(f"--classes is for folders of files, {paths[0]} is {WORDS[kind]}")
     found = _found(kind, files, options)
-    parts, notes = found.parts, list(found.notes)
+    parts, notes = found.parts, [*passed_over(passed), *found.notes]
     if not found.cut:
-        parts, said = rules.divide(parts, options.split)
+        parts, said = rules.divide(parts, options.split, found.class_names)
         notes += said
     parts = {name: parts[name] for name in ORDER if name in parts}
     levels, said = rules.choose_levels(parts, options.levels, found.levels)
@@ -105,9 +136,12 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         parts, said = rules.tile(parts, options.tiles)
         notes += said
     if kind == "wav":
-        parts, said = sounds.cut_windows(parts, options.length or sounds.DEFAULT_LENGTH)
+        parts, said = sounds.cut_windows(
+            parts, options.length or sounds.DEFAULT_LENGTH, options.short
+        )
         notes += said
     _check_alike(parts)
+    notes += rules.missing_classes(parts, found.class_names)
     dtype = storage(levels)
     labels = {name: part.labels for name, part in parts.items() if part.labels is not None}
     seen = max((int(values.max()) + 1 for values in labels.values()), default=0)
@@ -126,15 +160,17 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
 def _found(kind: str, files: list[Path], options: Options) -> Found:
     limit = options.max_bytes
     if kind == "png":
-        return from_png(files, options.tiles is not None, limit)
+        return from_png(files, options.tiles is not None, limit, options.classes)
     if kind in ("text", "wav"):
         rule = rules.DEFAULT_SHARES if options.split is None else options.split
         shares = rules.parse_shares(rule)
         if kind == "wav":
-            return sounds.from_wav(files, shares, options.mono, limit)
+            return sounds.from_wav(files, shares, options.mono, limit, options.classes)
         return readers.from_text(files, options.length or readers.DEFAULT_LENGTH, shares, limit)
-    read = {"npz": readers.from_npz, "idx": readers.from_idx, "cifar": readers.from_cifar}
-    return read[kind](files, limit)
+    if kind == "cifar":
+        return readers.from_cifar(files, limit)
+    read = {"npz": readers.from_npz, "idx": readers.from_idx}
+    return read[kind](files, limit, options.channels)
 
 
 def _check_name(name: str) -> None:

@@ -1,5 +1,6 @@
 """What kind of files the given paths are, by name and, for idx, by first bytes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from gen_jax.data.formats import starts_like_idx
@@ -15,11 +16,17 @@ WORDS = {
     "idx": "idx",
 }
 FOLDERS = ("png", "wav")  # kinds whose folders hold splits and classes
+# By file managers of other systems, in small letters.
+PUT_THERE = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon", "__macosx", "$recycle.bin")
 
 
-def kind_and_files(paths: list[Path]) -> tuple[str, list[Path]]:
-    """One of `WORDS`, and the files to read; InputError where kinds differ. A folder of PNG or WAV files stays one."""
+def kind_and_files(paths: list[Path]) -> tuple[str, list[Path], list[Path]]:
+    """One of `WORDS`, the files to read, and those passed over; InputError where kinds differ.
+
+    A folder of PNG or WAV files stays one.
+    """
     for path in paths:
+        check_name(path)
         if not path.exists():
             raise InputError(f"no such file or folder: {path}")
     seen: dict[Path, Path] = {}
@@ -33,8 +40,9 @@ def kind_and_files(paths: list[Path]) -> tuple[str, list[Path]]:
             raise InputError(
                 f"{paths[0]} is {WORDS[kinds[0]]}, {path} is {WORDS[kind]}; import one kind of files at a time"
             )
-    files = [file for path in paths for file in _expanded(path, kinds[0])]
-    return kinds[0], files
+    passed: list[Path] = []
+    files = [file for path in paths for file in _expanded(path, kinds[0], passed)]
+    return kinds[0], files, passed
 
 
 def _kind(path: Path) -> str:
@@ -52,7 +60,10 @@ def _kind(path: Path) -> str:
 
 def _kind_of_folder(folder: Path) -> str:
     held = inside(folder)
-    if _first_file(folder).suffix.lower() == ".wav":
+    first = next(_files(folder), None)
+    if first is None:
+        raise InputError(f"{folder} is empty")
+    if first.suffix.lower() == ".wav":
         return "wav"
     if any(path.is_dir() or path.suffix.lower() == ".png" for path in held):
         return "png"
@@ -65,18 +76,22 @@ def _kind_of_folder(folder: Path) -> str:
     )
 
 
-def _first_file(folder: Path) -> Path:
-    """The first by name, the files of a folder before those of its folders."""
+def _files(folder: Path, depth: int = 3) -> Iterator[Path]:
+    """By name, the files of a folder before those of its folders, splits and classes deep."""
     held = inside(folder)
-    return next((path for path in held if not path.is_dir()), None) or _first_file(held[0])
+    yield from (path for path in held if not path.is_dir())
+    for path in held if depth > 1 else ():
+        if path.is_dir():
+            yield from _files(path, depth - 1)
 
 
-def _expanded(path: Path, kind: str) -> list[Path]:
+def _expanded(path: Path, kind: str, passed: list[Path]) -> list[Path]:
     """The data files of a CIFAR or idx folder; the notes that CIFAR comes with are passed over."""
     if kind in FOLDERS or not path.is_dir():
         return [path]
-    held = inside(path)
+    held = inside(path, passed)
     if kind == "cifar":
+        passed += [file for file in held if file.suffix != ".bin"]
         return [file for file in held if file.suffix == ".bin"]
     for file in held:
         if not starts_like_idx(file):
@@ -84,9 +99,22 @@ def _expanded(path: Path, kind: str) -> list[Path]:
     return held
 
 
-def inside(folder: Path) -> list[Path]:
-    """What a folder holds and does not hide, by name; InputError where that is nothing."""
-    held = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    if not held:
-        raise InputError(f"{folder} is empty")
+def inside(folder: Path, passed: list[Path] | None = None) -> list[Path]:
+    """What a folder holds, by name; what it hides and what file managers put there joins `passed`."""
+    held, other = [], []
+    for path in sorted(folder.iterdir()):
+        check_name(path)
+        put = path.name.startswith(".") or path.name.lower().strip() in PUT_THERE
+        (other if put else held).append(path)
+    if passed is not None:
+        passed += other
     return held
+
+
+def check_name(path: Path) -> None:
+    """InputError where a name is no text, and so could be neither shown nor stored."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise InputError(f"{shown} has a name that is no UTF-8; rename it") from error

@@ -9,14 +9,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gen_jax.data.formats import cifar_records, read_idx
-from gen_jax.data.importing.content import SPLIT_NAMES, Found, Part, class_labels, examples
+from gen_jax.data.importing.content import Channels, Found, Part, class_labels, examples
 from gen_jax.data.importing.rules import bounds
+from gen_jax.data.importing.splits import key_of, known_keys, split_in
 from gen_jax.data.npz import read_npz
 from gen_jax.data.opening import read_regular
 from gen_jax.errors import InputError, near
 
-LABELS = "_labels"
-IDX_SPLITS = {"train": "train", "t10k": "test", "test": "test", "valid": "validation"}
 CIFAR_NAMES = {
     r"data_batch_(\d+)\.bin": (10, "train"),
     r"test_batch\.bin": (10, "test"),
@@ -26,55 +25,59 @@ CIFAR_NAMES = {
 DEFAULT_LENGTH = 128
 
 
-def from_npz(paths: list[Path], max_bytes: int | None = None) -> Found:
-    """Arrays train, valid or validation, test, each with optional `*_labels`."""
+def from_npz(paths: list[Path], max_bytes: int | None = None, channels: Channels = None) -> Found:
+    """Arrays `train`, `valid`, `test`, each with optional `*_labels`, or named as Keras and MedMNIST do."""
     path = _only(paths, ".npz file")
     arrays = read_npz(path, max_bytes)
-    _check_names(path, list(arrays))
+    images, labels = _by_split(path, list(arrays))
     parts = {}
-    for name in (name for name in arrays if name in SPLIT_NAMES):
+    for split, name in images.items():
         origin = f"{path}: array {name!r}"
-        x = examples(arrays[name], origin)
-        labels = None
-        for key in arrays:
-            if key != name and _split(key) == SPLIT_NAMES[name]:
-                labels = class_labels(arrays[key], f"{path}: array {key!r}", len(x))
-        parts[SPLIT_NAMES[name]] = Part(x, [origin] * len(x), labels)
+        x, key = examples(arrays[name], origin, channels), labels.get(split)
+        label = class_labels(arrays[key], f"{path}: array {key!r}", len(x)) if key else None
+        parts[split] = Part(x, [origin] * len(x), label)
     return Found(parts)
 
 
-def _check_names(path: Path, names: list[str]) -> None:
-    images = [name for name in names if name in SPLIT_NAMES]
-    if not images:
+def _by_split(path: Path, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Names of the arrays of examples and of labels; InputError where one is neither, or none has examples."""
+    keys = {name: key_of(name) for name in names}
+    if not any(key and not key[1] for key in keys.values()):
         raise InputError(
             f"{path} should hold arrays train, valid (or validation), test, at least one of them;"
             f" it holds {', '.join(names) or 'none'}"
         )
-    known = [*SPLIT_NAMES, *(name + LABELS for name in SPLIT_NAMES)]
-    for name in names:
-        if name not in known:
+    images, labels = {}, {}
+    for name, key in keys.items():
+        if key is None:
             raise InputError(
-                f"{path}: array {name!r} is no split and no labels of one{near(name, known)}"
+                f"{path}: array {name!r} is no split and no labels of one{near(name, known_keys())}"
             )
-        if name not in images and not any(SPLIT_NAMES[image] == _split(name) for image in images):
+        split, labelled = key
+        there = labels if labelled else images
+        if split in there:
+            raise InputError(f"{path} holds a split twice: {there[split]}, {name}")
+        there[split] = name
+    for split, name in labels.items():
+        if split not in images:
             raise InputError(f"{path}: array {name!r} labels a split that is not there")
-    for kind in (images, [name for name in names if name not in images]):
-        if len({_split(name) for name in kind}) < len(kind):
-            raise InputError(f"{path} holds a split twice: {', '.join(sorted(kind))}")
+    return images, labels
 
 
-def _split(key: str) -> str | None:
-    """The split that an array of images or of labels belongs to."""
-    return SPLIT_NAMES.get(key.removesuffix(LABELS))
+def from_idx(paths: list[Path], max_bytes: int | None = None, channels: Channels = None) -> Found:
+    """Images and labels by split, the split told by a word of the file's name, the rest by its magic number.
 
-
-def from_idx(paths: list[Path], max_bytes: int | None = None) -> Found:
-    """Images and labels by split, the split told by the file's name, the rest by its magic number."""
+    Where no name says a split all are one set, train; InputError where only some do.
+    """
     images: dict[str, tuple[Path, np.ndarray]] = {}
     labels: dict[str, tuple[Path, np.ndarray]] = {}
+    says = {path: split_in(path.name) for path in paths}
+    silent = [path for path, split in says.items() if split is None]
+    if silent and len(silent) < len(paths):
+        other = next(path for path in paths if says[path])
+        raise InputError(f"{silent[0]} says no split by its name, {other} says {says[other]}")
     for path in paths:
-        array = read_idx(path, max_bytes)
-        split = next((name for word, name in IDX_SPLITS.items() if word in path.name), "train")
+        array, split = read_idx(path, max_bytes), says[path] or "train"
         what, there = ("labels", labels) if array.ndim == 1 else ("images", images)
         for word in {"images", "labels"} - {what}:
             if word in path.name:
@@ -89,11 +92,12 @@ def from_idx(paths: list[Path], max_bytes: int | None = None) -> Found:
             )
     parts = {}
     for split, (path, array) in images.items():
-        x = examples(array, str(path))
+        x = examples(array, str(path), channels)
         there = labels.get(split)
         label = class_labels(there[1], str(there[0]), len(x)) if there else None
         parts[split] = Part(x, [str(path)] * len(x), label)
-    return Found(parts)
+    notes = [f"{path.name} says no split by its name: all of it is one set" for path in silent[:1]]
+    return Found(parts, notes=notes)
 
 
 def from_cifar(paths: list[Path], max_bytes: int | None = None) -> Found:

@@ -1,16 +1,19 @@
 """The rules between files and content: what becomes train, validation and test; how many levels; tiles."""
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Integer
 
-from gen_jax.data.importing.content import ORDER, SPLIT_NAMES, Part
+from gen_jax.data.importing.content import Part
+from gen_jax.data.importing.splits import ORDER, split_of
 from gen_jax.errors import InputError, near
 
 DEFAULT_SHARES = "train=0.9,validation=0.05,test=0.05"
 MAX_LEVELS = 2**16
+SHOWN = 10  # of a list
 SHARE = re.compile(r"1|0?\.\d{1,9}|\d{1,9}/[1-9]\d{0,8}")
 
 
@@ -19,17 +22,18 @@ def parse_shares(rule: str) -> dict[str, Fraction]:
     shares = {}
     for item in rule.split(","):
         name, _, share = (word.strip() for word in item.partition("="))
-        if name not in SPLIT_NAMES:
+        split = split_of(name)
+        if split is None:
             raise InputError(
-                f"--split: {name!r} is none of train, validation, test{near(name, SPLIT_NAMES)}"
+                f"--split: {name!r} is none of train, validation, test{near(name, ORDER)}"
             )
         if not SHARE.fullmatch(share) or not 0 < Fraction(share) <= 1:
             raise InputError(
                 f"--split: the share of {name} should be such as 0.8 or 4/5, not {share!r}"
             )
-        if SPLIT_NAMES[name] in shares:
-            raise InputError(f"--split names {SPLIT_NAMES[name]} twice")
-        shares[SPLIT_NAMES[name]] = Fraction(share)
+        if split in shares:
+            raise InputError(f"--split names {split} twice")
+        shares[split] = Fraction(share)
     if sum(shares.values()) != 1:
         raise InputError(
             f"--split: the shares of {rule!r} add up to {float(sum(shares.values()))}, not 1"
@@ -43,7 +47,9 @@ def bounds(count: int, shares: dict[str, Fraction]) -> dict[str, tuple[int, int]
     return dict(zip(shares, zip([0, *ends], ends, strict=False), strict=True))
 
 
-def divide(parts: dict[str, Part], rule: str | None) -> tuple[dict[str, Part], list[str]]:
+def divide(
+    parts: dict[str, Part], rule: str | None, class_names: Sequence[str] = ()
+) -> tuple[dict[str, Part], list[str]]:
     """Cut train by the rule, by `DEFAULT_SHARES` where train is all there is; else leave the splits as they are.
 
     Examples stay in order. Where they have labels each class is cut by itself, so that a set sorted by class
@@ -60,7 +66,7 @@ def divide(parts: dict[str, Part], rule: str | None) -> tuple[dict[str, Part], l
     twice = [name for name in shares if name != "train" and name in parts]
     if twice:
         raise InputError(f"--split names {twice[0]}, which the files hold already")
-    cut = _cut(parts["train"], shares)
+    cut = _cut(parts["train"], shares, class_names)
     counts = ", ".join(f"{name} {len(part)}" for name, part in cut.items())
     how = "each class by itself, in order" if parts["train"].labels is not None else "in order"
     why = "by --split" if rule else f"by default ({DEFAULT_SHARES})"
@@ -68,7 +74,7 @@ def divide(parts: dict[str, Part], rule: str | None) -> tuple[dict[str, Part], l
     return cut | rest, [f"{len(parts['train'])} examples are split {why}, {how}: {counts}"]
 
 
-def _cut(part: Part, shares: dict[str, Fraction]) -> dict[str, Part]:
+def _cut(part: Part, shares: dict[str, Fraction], class_names: Sequence[str]) -> dict[str, Part]:
     labels = np.zeros(len(part), np.int32) if part.labels is None else part.labels
     chosen: dict[str, list[np.ndarray]] = {name: [] for name in shares}
     for label in np.unique(labels):
@@ -78,11 +84,46 @@ def _cut(part: Part, shares: dict[str, Fraction]) -> dict[str, Part]:
     cut = {name: part.take(np.sort(np.concatenate(groups))) for name, groups in chosen.items()}
     for name in cut:
         if not len(cut[name]):
+            counts = [
+                f"{named(int(label), class_names)} has {count}"
+                for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+            ]
+            each = f" (each class is cut by itself: {listed(counts)})"
             raise InputError(
-                f"{part.origins[0]}: {len(part)} examples are too few, split {name} would be empty;"
-                " give other shares with --split"
+                f"{part.origins[0]}: {len(part)} examples are too few, split {name} would be empty"
+                + each * (part.labels is not None)
+                + "; give other shares with --split"
             )
     return cut
+
+
+def missing_classes(parts: dict[str, Part], class_names: Sequence[str]) -> list[str]:
+    """A sentence that names the classes of which some split has none; nothing where every split has all."""
+    counts = {
+        name: np.bincount(part.labels) for name, part in parts.items() if part.labels is not None
+    }
+    most = max((len(count) for count in counts.values()), default=0)
+    counts = {name: np.pad(count, (0, most - len(count))) for name, count in counts.items()}
+    told = []
+    for label in range(most):
+        total = sum(int(count[label]) for count in counts.values())
+        without = [name for name, count in counts.items() if not count[label]]
+        if total and without:
+            told.append(
+                f"class {named(label, class_names)} ({total}) has none in {' and '.join(without)}"
+            )
+    return [f"too few examples: {listed(told, '; ')}"] * bool(told)
+
+
+def named(label: int, class_names: Sequence[str]) -> str:
+    """A class by its number, and its name where it has one."""
+    return f"{label} {class_names[label]!r}" if label < len(class_names) else str(label)
+
+
+def listed(items: Sequence[str], between: str = ", ") -> str:
+    """The first of them, and how many more there are."""
+    more = f"{between}and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return between.join(items[:SHOWN]) + more
 
 
 def choose_levels(
@@ -115,7 +156,9 @@ def choose_levels(
 
 
 def _extremes(part: Part) -> tuple[int, int]:
-    arrays = part.x if isinstance(part.x, list) else [part.x]
+    arrays = [x for x in (part.x if isinstance(part.x, list) else [part.x]) if x.size]
+    if not arrays:
+        return 0, 0
     return min(int(x.min()) for x in arrays), max(int(x.max()) for x in arrays)
 
 

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -9,22 +10,28 @@ from jaxtyping import UInt8
 from gen_jax.data.importing.content import Found, Part
 from gen_jax.data.importing.folders import labelled_files
 from gen_jax.data.importing.readers import windows
-from gen_jax.data.importing.rules import bounds
+from gen_jax.data.importing.rules import bounds, listed
 from gen_jax.data.wav import read_wav
 from gen_jax.errors import InputError
 from gen_jax.ops import mu_law
 
 LEVELS = 256
 DEFAULT_LENGTH = 1024
+SILENCE = 128  # the code of amplitude 0
+Short = Literal["pad", "skip"] | None
 
 
 def from_wav(
-    paths: list[Path], shares: dict[str, Fraction], mono: bool, max_bytes: int | None = None
+    paths: list[Path],
+    shares: dict[str, Fraction],
+    mono: bool,
+    max_bytes: int | None = None,
+    classes: bool = False,
 ) -> Found:
     """Whole sounds by split, of one rate; a single file is cut into contiguous parts, like a text."""
-    splits, names = labelled_files(paths, "WAV")
+    listing = labelled_files(paths, "WAV", classes)
     first, parts = None, {}
-    for split, files in splits.items():
+    for split, files in listing.splits.items():
         codes = []
         for path, _ in files:
             x, rate = _read(path, mono, max_bytes)
@@ -34,12 +41,11 @@ def from_wav(
                     f"{path} is at {rate} Hz, {first[0]} at {first[1]}; a data set has one rate"
                 )
             codes.append(x)
-        labels = np.array([names.index(name) for _, name in files if name is not None], np.int32)
-        parts[split] = Part(codes, [str(path) for path, _ in files], labels if names else None)
+        parts[split] = Part(codes, [str(path) for path, _ in files], listing.labels(files))
     assert first is not None  # no split is empty
-    rate = first[1]
+    rate, names = first[1], listing.names
     cut = list(parts) == ["train"] and len(parts["train"]) == 1
-    notes = [f"sound at {rate} Hz"]
+    notes = [*listing.notes, f"sound at {rate} Hz"]
     if cut:
         parts, said = _contiguous(parts["train"], shares)
         notes += said
@@ -66,22 +72,38 @@ def _contiguous(part: Part, shares: dict[str, Fraction]) -> tuple[dict[str, Part
     return parts, notes
 
 
-def cut_windows(parts: dict[str, Part], length: int) -> tuple[dict[str, Part], list[str]]:
-    """All sounds as windows that do not overlap; InputError where one has none."""
-    done, total, left = {}, 0, 0
+def cut_windows(
+    parts: dict[str, Part], length: int, short: Short = None
+) -> tuple[dict[str, Part], list[str]]:
+    """All sounds as windows that do not overlap; what `short` says of a sound that fills none, else InputError.
+
+    `pad`: silence follows it. `skip`: it is passed over.
+    """
+    done, total, left, few = {}, 0, 0, []
     for split, part in parts.items():
         rows = []
         for x, origin in zip(part.x, part.origins, strict=True):
+            if len(x) < length:
+                few.append(origin)
+                if not short or not len(x):
+                    way = "--short pad or --short skip takes or leaves such sounds"
+                    raise InputError(
+                        f"{origin} has {len(x)} samples for {split}, fewer than a window of {length};"
+                        f" {way if len(x) else 'give other shares with --split'}"
+                    )
+            if len(x) < length and short == "pad":
+                x = np.pad(x, (0, length - len(x)), constant_values=SILENCE)
             rows.append(windows(x, length))
-            if not len(rows[-1]):
-                raise InputError(
-                    f"{origin} has {len(x)} samples for {split}, fewer than a window of {length}"
-                )
             total, left = total + len(x), left + len(x) - rows[-1].size
         counts = [len(one) for one in rows]
+        if not sum(counts):
+            raise InputError(f"no sound of {split} fills a window of {length} samples")
         labels = None if part.labels is None else part.labels.repeat(counts)
         origins = np.repeat(part.origins, counts).tolist()
         done[split] = Part(np.concatenate(rows), origins, labels)
-    return done, [
-        f"windows of {length} samples; {left} of {total} at the ends of sounds are left out"
-    ]
+    notes = [f"windows of {length} samples; {left} of {total} at the ends of sounds are left out"]
+    if few:
+        what = "padded with silence" if short == "pad" else "passed over"
+        names = listed([Path(origin).name for origin in few])
+        notes.append(f"shorter than a window and {what}: {names}")
+    return done, notes
