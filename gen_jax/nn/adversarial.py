@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from gen_jax.errors import InputError
 from gen_jax.nn.batch_norm import BatchNorm
+from gen_jax.nn.conv import Conv, ConvTranspose
 
 INIT = nn.initializers.normal(0.02)
 SLOPE = 0.2  # of the discriminators' leaky rectifiers
@@ -62,9 +63,9 @@ class ConvGenerator(nn.Module):
         x = x.reshape(z.shape[0], height, width, -1)
         for features in self.features[1:]:
             x = nn.relu(BatchNorm()(x, train))
-            x = nn.ConvTranspose(features, (4, 4), (2, 2), kernel_init=INIT, use_bias=False)(x)
+            x = ConvTranspose(features, (4, 4), 2, kernel_init=INIT, use_bias=False)(x)
         x = nn.relu(BatchNorm()(x, train))
-        return nn.ConvTranspose(channels, (4, 4), (2, 2), kernel_init=INIT)(x)
+        return ConvTranspose(channels, (4, 4), 2, kernel_init=INIT)(x)
 
 
 class ConvDiscriminator(nn.Module):
@@ -80,7 +81,7 @@ class ConvDiscriminator(nn.Module):
         """logit D(x); InputError but for images whose sides 2^len(features) divides."""
         _factor(self.features, x.shape[1:])
         for index, features in enumerate(self.features):
-            x = nn.Conv(features, (4, 4), 2, kernel_init=INIT, use_bias=index == 0)(x)
+            x = Conv(features, (4, 4), 2, kernel_init=INIT, use_bias=index == 0)(x)
             x = nn.leaky_relu(x if index == 0 else BatchNorm(decay=None)(x, train=True), SLOPE)
         return nn.Dense(1, kernel_init=INIT)(x.reshape(x.shape[0], -1))[:, 0]
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Int
 
+from gen_jax.nn.conv import Dense
 from gen_jax.ops import dilated_conv
 from gen_jax.ops.gates import gated_tanh
 from gen_jax.typing import Dtype
@@ -69,9 +70,9 @@ class WaveNetLayer(nn.Module):
         """Declare the convolution, the 1x1 to h' and skip, and the 1x1 of the condition."""
         F = self.features
         self.conv = DilatedConv(2 * F, self.kernel, self.dilation, self.dtype)
-        self.out = nn.Dense(self.skip_features + (not self.last) * F, dtype=self.dtype)
+        self.out = Dense(self.skip_features + (not self.last) * F, dtype=self.dtype)
         if self.conditional:
-            self.condition = nn.Dense(2 * F, use_bias=False, dtype=self.dtype)
+            self.condition = Dense(2 * F, use_bias=False, dtype=self.dtype)
 
     def _outputs(self, h, a, y):
         if self.conditional:
@@ -111,5 +112,5 @@ class FrameUpsample(nn.Module):
     def __call__(self, frames: Float[Array, "B T K"]) -> Float[Array, "B L K"]:
         """T frames as T hop vectors of as many features."""
         batch, count, features = frames.shape
-        phases = nn.Dense(self.hop * features, use_bias=False, dtype=self.dtype)(frames)
+        phases = Dense(self.hop * features, use_bias=False, dtype=self.dtype)(frames)
         return phases.reshape(batch, count * self.hop, features)

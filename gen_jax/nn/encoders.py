@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from gen_jax.errors import InputError
+from gen_jax.nn.conv import Conv, ConvTranspose
 
 GLOROT = nn.initializers.glorot_uniform()
 
@@ -54,7 +55,7 @@ class ConvEncoder(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B F"]:
         """The last layer, flattened."""
         for features in self.features:
-            x = nn.elu(nn.Conv(features, (3, 3), strides=2)(x))
+            x = nn.elu(Conv(features, (3, 3), stride=2)(x))
         return x.reshape(x.shape[0], -1)
 
 
@@ -78,5 +79,5 @@ class ConvDecoder(nn.Module):
         x = nn.elu(nn.Dense(height * width * self.features[0])(z))
         x = x.reshape(z.shape[0], height, width, -1)
         for features in self.features:
-            x = nn.elu(nn.ConvTranspose(features, (4, 4), strides=(2, 2))(x))
-        return nn.Conv(outputs, (3, 3))(x)
+            x = nn.elu(ConvTranspose(features, (4, 4), stride=2)(x))
+        return Conv(outputs, (3, 3))(x)

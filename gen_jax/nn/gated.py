@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.causal_conv import HorizontalConv, VerticalConv
+from gen_jax.nn.conv import Dense
 from gen_jax.ops.gates import gated_tanh
 from gen_jax.ops.masks import put_group, take_group
 from gen_jax.typing import Dtype
@@ -45,7 +46,7 @@ class GatedLayer(nn.Module):
         """Declare the four convolutions and the term of the condition."""
         F, dtype = self.features, self.dtype
         self.vertical = VerticalConv(2 * F, self.rows, self.kernel, self.first, dtype)
-        self.link = nn.Dense(2 * F, dtype=dtype)
+        self.link = Dense(2 * F, dtype=dtype)
         self.horizontal = HorizontalConv(
             F, self.kernel // 2 + 1, self.groups, self.first, splits=2, dtype=dtype
         )

@@ -163,7 +163,8 @@ class GatedBlock(nn.Module):
             first = pad_row(self.activation(u), cache.u[0])
             hidden = self.u.first.above(cache.u[0], first)
             if skip is not None:
-                hidden = hidden + self.u.project(self.activation(skip))
+                skip = self.activation(skip)
+                hidden = hidden + self.u.project.part(skip, 0, self.inputs)
             second = pad_row(self.activation(hidden), cache.u[1])
             out = self.u.second.above(cache.u[1], second) + self.u.class_term(cond)
             u = u + gated_linear(out)

@@ -7,11 +7,11 @@ stays unseen (van den Oord, Kalchbrenner and Kavukcuoglu 2016, 1601.06759, figur
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.causal_conv import KERNEL_INIT
 from gen_jax.ops import conv
+from gen_jax.ops.convolution import convolve
 from gen_jax.ops.masks import group_mask, take_group
 from gen_jax.ops.shifted_conv import row_taps
 from gen_jax.typing import Dtype
@@ -50,8 +50,7 @@ class MaskedConv(nn.Module):
         kernel = jnp.concatenate([above, closed[None]])
         side = self.kernel // 2
         padding = ((side, 0), (side, side))
-        layout = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=layout) + bias
+        return convolve(x, kernel, padding) + bias
 
     @nn.compact
     def above(self, *rows: Float[Array, "W_padded B I"]) -> Float[Array, "W B O"]:

@@ -6,6 +6,8 @@ van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, section 4.1.
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from gen_jax.nn.conv import Conv, ConvTranspose
+
 
 class ResidualStack(nn.Module):
     """x + (ReLU, 3x3 to `hidden`, ReLU, 1x1 back) `blocks` times, then ReLU."""
@@ -17,8 +19,8 @@ class ResidualStack(nn.Module):
     def __call__(self, x: Float[Array, "B H W F"]) -> Float[Array, "B H W F"]:
         """As many features as came in."""
         for _ in range(self.blocks):
-            h = nn.relu(nn.Conv(self.hidden, (3, 3))(nn.relu(x)))
-            x = x + nn.Conv(x.shape[-1], (1, 1))(h)
+            h = nn.relu(Conv(self.hidden, (3, 3))(nn.relu(x)))
+            x = x + Conv(x.shape[-1], (1, 1))(h)
         return nn.relu(x)
 
 
@@ -34,9 +36,9 @@ class GridEncoder(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
         """The image halved once for each entry of `strided`."""
         for features in self.strided:
-            x = nn.relu(nn.Conv(features, (4, 4), strides=2)(x))
-        x = nn.Conv(self.strided[-1], (3, 3))(x)
-        return nn.Conv(self.outputs, (1, 1))(ResidualStack(self.blocks, self.hidden)(x))
+            x = nn.relu(Conv(features, (4, 4), stride=2)(x))
+        x = Conv(self.strided[-1], (3, 3))(x)
+        return Conv(self.outputs, (1, 1))(ResidualStack(self.blocks, self.hidden)(x))
 
 
 class GridDecoder(nn.Module):
@@ -50,7 +52,7 @@ class GridDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "B h w D"]) -> Float[Array, "B H W O"]:
         """The grid doubled once for each entry of `strided`."""
-        z = ResidualStack(self.blocks, self.hidden)(nn.Conv(self.strided[-1], (3, 3))(z))
+        z = ResidualStack(self.blocks, self.hidden)(Conv(self.strided[-1], (3, 3))(z))
         for features in self.strided[-2::-1]:
-            z = nn.relu(nn.ConvTranspose(features, (4, 4), strides=(2, 2))(z))
-        return nn.ConvTranspose(self.outputs, (4, 4), strides=(2, 2))(z)
+            z = nn.relu(ConvTranspose(features, (4, 4), stride=2)(z))
+        return ConvTranspose(self.outputs, (4, 4), stride=2)(z)

@@ -6,6 +6,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.time_block import EPSILON, GLOROT, ZEROS
 from gen_jax.ops.attention import full_attention
 from gen_jax.typing import Dtype
@@ -23,8 +24,8 @@ class SelfAttention(nn.Module):
         F, dtype = x.shape[-1], self.dtype
         h = nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(x).reshape(x.shape[0], -1, F)
         query, key, value = (
-            nn.Dense(F, dtype=dtype, kernel_init=GLOROT, name=name)(h)
+            Dense(F, dtype=dtype, kernel_init=GLOROT, name=name)(h)
             for name in ("query", "key", "value")
         )
         mean = full_attention(query, key, value).reshape(x.shape)
-        return x + nn.Dense(F, dtype=dtype, kernel_init=ZEROS, name="out")(mean)
+        return x + Dense(F, dtype=dtype, kernel_init=ZEROS, name="out")(mean)

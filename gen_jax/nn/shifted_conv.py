@@ -13,6 +13,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from gen_jax.ops import shifted_conv as ops
+from gen_jax.ops.convolution import dense
 from gen_jax.typing import Dtype
 
 
@@ -109,16 +110,16 @@ class Project(WeightNorm):
         """sum_i x_i W_i + b."""
         x = jnp.concatenate(inputs, axis=-1)
         kernel, bias = self.weights(
-            (x.shape[-1], self.features), lambda kernel: x @ kernel.astype(x.dtype)
+            (x.shape[-1], self.features), lambda kernel: dense(x, kernel.astype(x.dtype))
         )
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel + bias
+        return dense(x, kernel) + bias
 
     @nn.compact
     def part(
         self, x: Float[Array, "*batch _I"], first: int, total: int, bias: bool = True
     ) -> Float[Array, "*batch O"]:
-        """The share of the inputs from `first` on, out of `total`."""
+        """The share of the inputs from `first` on, out of `total`; the batch need not be the first axis."""
         kernel, offset = self.weights((total, self.features))
         kernel = kernel[first : first + x.shape[-1]]
         x, kernel, offset = promote_dtype(x, kernel, offset, dtype=self.dtype)

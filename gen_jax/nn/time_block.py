@@ -7,6 +7,7 @@ appendix B; sizes and initialisation of their code). The last convolution begins
 import flax.linen as nn
 from jaxtyping import Array, Float, Num
 
+from gen_jax.nn.conv import Conv, Dense
 from gen_jax.ops.sinusoidal import sinusoidal
 from gen_jax.typing import Dtype
 
@@ -43,11 +44,11 @@ class TimeBlock(nn.Module):
         """All sites at once."""
         F, dtype = self.features, self.dtype
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(x))
-        h = nn.Conv(F, (3, 3), dtype=dtype, kernel_init=GLOROT)(h)
+        h = Conv(F, (3, 3), dtype=dtype, kernel_init=GLOROT)(h)
         h = h + nn.Dense(F, dtype=dtype, kernel_init=GLOROT)(nn.silu(time))[:, None, None]
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(h))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
-        h = nn.Conv(F, (3, 3), dtype=dtype, kernel_init=ZEROS)(h)
+        h = Conv(F, (3, 3), dtype=dtype, kernel_init=ZEROS)(h)
         if x.shape[-1] != F:
-            x = nn.Dense(F, dtype=dtype, kernel_init=GLOROT)(x)
+            x = Dense(F, dtype=dtype, kernel_init=GLOROT)(x)
         return x + h

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from gen_jax.errors import InputError
+from gen_jax.nn.conv import Conv
 from gen_jax.nn.self_attention import SelfAttention
 from gen_jax.nn.time_block import EPSILON, GLOROT, ZEROS, TimeBlock, TimeEmbedding
 from gen_jax.typing import Dtype, Event
@@ -53,8 +54,8 @@ class UNet(nn.Module):
         dtype, last = self.dtype, len(self.multipliers) - 1
         time = TimeEmbedding(self.features, dtype)(t)
 
-        def conv(features, strides=1):
-            return nn.Conv(features, (3, 3), strides, dtype=dtype, kernel_init=GLOROT)
+        def conv(features, stride=1):
+            return Conv(features, (3, 3), stride, dtype=dtype, kernel_init=GLOROT)
 
         def block(h, features):
             return TimeBlock(features, self.groups, self.dropout, dtype)(h, time, train)
@@ -78,4 +79,4 @@ class UNet(nn.Module):
             if level:
                 h = conv(h.shape[-1])(jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2))
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(h))
-        return nn.Conv(outputs, (3, 3), dtype=dtype, kernel_init=ZEROS)(h)
+        return Conv(outputs, (3, 3), dtype=dtype, kernel_init=ZEROS)(h)

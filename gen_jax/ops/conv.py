@@ -5,10 +5,9 @@ keeps. `strict` moves the window by one, so that the output does not read its ow
 """
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+from gen_jax.ops.convolution import convolve, dense
 
 
 def vertical_conv(
@@ -18,7 +17,7 @@ def vertical_conv(
     height, width = kernel.shape[:2]
     rows = (height, -1) if strict else (height - 1, 0)
     columns = (width // 2, (width - 1) // 2)
-    return lax.conv_general_dilated(x, kernel, (1, 1), (rows, columns), dimension_numbers=_LAYOUT)
+    return convolve(x, kernel, (rows, columns))
 
 
 def vertical_conv_row(
@@ -27,10 +26,7 @@ def vertical_conv_row(
     """One row of `vertical_conv`: `window` holds the h rows that it reads."""
     width = kernel.shape[1]
     columns = (width // 2, (width - 1) // 2)
-    y = lax.conv_general_dilated(
-        window, kernel, (1, 1), ((0, 0), columns), dimension_numbers=_LAYOUT
-    )
-    return y[:, 0]
+    return convolve(window, kernel, ((0, 0), columns))[:, 0]
 
 
 def horizontal_conv(
@@ -39,10 +35,9 @@ def horizontal_conv(
     """Column c reads columns c-w+1..c (strict: c-w..c-1) of its own row; zeros outside the image."""
     width = kernel.shape[0]
     if width == 1 and not strict:
-        return x @ kernel[0]
+        return dense(x, kernel[0])
     columns = (width, -1) if strict else (width - 1, 0)
-    padding = ((0, 0), columns)
-    return lax.conv_general_dilated(x, kernel[None], (1, 1), padding, dimension_numbers=_LAYOUT)
+    return convolve(x, kernel[None], ((0, 0), columns))
 
 
 def horizontal_conv_site(
@@ -57,4 +52,4 @@ def same_conv(
     x: Float[Array, "B H W I"], kernel: Float[Array, "h w I O"]
 ) -> Float[Array, "B H W O"]:
     """Neither cropped nor causal: sites read in all directions; zeros outside the image."""
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
+    return convolve(x, kernel, "SAME")

@@ -8,20 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from gen_jax.ops.convolution import convolve
+
 
 def dilated_conv(
     x: Float[Array, "B L I"], kernel: Float[Array, "k I O"], dilation: int
 ) -> Float[Array, "B L O"]:
     """All times at once."""
     earlier = (kernel.shape[0] - 1) * dilation
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (1,),
-        ((earlier, 0),),
-        rhs_dilation=(dilation,),
-        dimension_numbers=("NWC", "WIO", "NWC"),
-    )
+    return convolve(x, kernel, ((earlier, 0),), dilation=dilation)
 
 
 def empty_queue(

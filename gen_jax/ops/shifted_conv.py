@@ -6,10 +6,9 @@ contiguous and every tap is a matrix product over a slice.
 """
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+from gen_jax.ops.convolution import convolve, dense
 
 
 def shifted_conv(
@@ -17,10 +16,7 @@ def shifted_conv(
 ) -> Float[Array, "B H_out W_out O"]:
     """y[r, c] = sum_ij x[s r - h + 1 + i, s c - left + j] K[i, j]; zeros outside the image."""
     height, width = kernel.shape[:2]
-    if height == width == stride == 1:
-        return x @ kernel[0, 0]
-    padding = ((height - 1, 0), (left, width - 1 - left))
-    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT)
+    return convolve(x, kernel, ((height - 1, 0), (left, width - 1 - left)), stride)
 
 
 def row_taps(
@@ -50,11 +46,12 @@ def upsample(
     inputs, outputs = kernel.shape[2:]
     own = kernel[:, -2:]
     flat = jnp.transpose(own, (2, 0, 1, 3)).reshape(inputs, 4 * outputs)
-    phases = (x @ flat).reshape(*x.shape[:-1], 2, 2, outputs)
+    phases = dense(x, flat).reshape(*x.shape[:-1], 2, 2, outputs)
     if kernel.shape[1] == 2:
         return phases
     beside = jnp.transpose(kernel[:, 0], (1, 0, 2)).reshape(inputs, 2 * outputs)
-    from_next = jnp.pad(x[..., 1:, :], [(0, 0)] * (x.ndim - 2) + [(0, 1), (0, 0)]) @ beside
+    next_column = jnp.pad(x[..., 1:, :], [(0, 0)] * (x.ndim - 2) + [(0, 1), (0, 0)])
+    from_next = dense(next_column, beside)
     return phases.at[..., 1, :].add(from_next.reshape(*x.shape[:-1], 2, outputs))
 
 

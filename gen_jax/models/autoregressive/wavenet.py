@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Num
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, LogisticMixture, head_for
 from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.dilated_conv import DilatedConv, FrameUpsample, Queue, WaveNetLayer
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype, Event
@@ -77,8 +78,8 @@ class WaveNet(Autoregressive):
             )
             for i, dilation in enumerate(dilations)
         ]
-        self.hidden = nn.Dense(self.skip_features, dtype=self.dtype)
-        self.out = nn.Dense(self.head.size, dtype=self.dtype)
+        self.hidden = Dense(self.skip_features, dtype=self.dtype)
+        self.out = Dense(self.head.size, dtype=self.dtype)
         if self.local:
             self.upsample = FrameUpsample(self.hop, dtype=self.dtype)
 
