@@ -257,6 +257,25 @@ def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_pa
     assert of_source().startswith("not that of this page")
 
 
+def test_a_diverged_training_is_named_everywhere(data_dir, tmp_path, monkeypatch):
+    """A rate of 1e9 ends with status 0, as trained as it was asked to be, but is said to have diverged."""
+    fast = ("optimizer.learning_rate.peak=1e9", "optimizer.learning_rate.warmup=0", "ema=0")
+    found = json.loads(train(tmp_path / "run", data_dir, *fast))
+    words = "bits/dim is far worse than a uniform distribution (4.09): the training diverged"
+    assert words in found["findings"][0]
+    settings = [f"--set={one}" for one in (*TINY.split(), *fast)]
+    where = ("--data-dir", data_dir)
+    line = succeed("train", CONFIG, *settings, "--workdir", tmp_path / "run", *where)
+    assert f"trained 4 steps in {tmp_path}/run; at the end " in line
+    assert words in line
+    monkeypatch.setattr(report, "_samples", lambda *args: "")
+    monkeypatch.setattr(Images, "sections", lambda *args: [])
+    for _ in range(2):  # by the last validation, then by the result
+        succeed("report", tmp_path / "run", "--out", tmp_path / "x.html", *where)
+        assert words in (tmp_path / "x.html").read_text()
+        assert words in succeed("evaluate", tmp_path / "run", *where)
+
+
 def test_training_again_does_nothing(run, data_dir):
     files = [path for path in run.rglob("*") if "tensorboard" not in path.parts and path.is_file()]
     before = {path: path.read_bytes() for path in files}

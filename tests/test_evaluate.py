@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from cases import build, random_events
 
-from gen_jax import GatedPixelCNN, image
+from gen_jax import GatedPixelCNN, image, points, tokens
 from gen_jax.data.prepared import Split
 from gen_jax.evaluate import catalogue
-from gen_jax.evaluate.likelihood import Likelihoods, Result
+from gen_jax.evaluate.likelihood import Likelihoods, Result, newey_west
 from gen_jax.train import sharding
 
 MODEL = GatedPixelCNN(image(3, 3, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
@@ -40,6 +40,48 @@ def test_bits_and_standard_error():
     assert str(result) == "1.0820 ± 0.3607 bits/dim (3.00 nats), exact"
     assert str(Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "bound")).startswith("<= 1.0820")
     assert str(Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "estimate")).startswith("~ 1.0820")
+
+
+def test_the_error_of_a_text_allows_for_dependence():
+    """A series x_t = 0.8 x_{t-1} + noise: its mean has about 3 times the error that independent values would have."""
+    rng, values = np.random.default_rng(0), np.zeros((100, 1200))
+    for t in range(1, 1200):
+        values[:, t] = 0.8 * values[:, t - 1] + rng.normal(size=100)
+    values = values[:, 200:]
+    true, event = values.mean(axis=1).std(), tokens(1, 2)
+    scale = math.log(2)
+    kinds = {
+        in_order: [Result(row, event, "exact", in_order=in_order) for row in values]
+        for in_order in (True, False)
+    }
+    found = {k: np.mean([one.stderr for one in of]) * scale / true for k, of in kinds.items()}
+    assert found[True] == pytest.approx(1.0, abs=0.2)
+    assert found[False] == pytest.approx(1 / 3, abs=0.1)
+    assert kinds[True][0].stderr_method == "Newey-West, 31 lags"
+    assert kinds[False][0].stderr_method == "independent examples"
+    noise = rng.normal(size=1000)
+    both = [Result(noise, event, "exact", in_order=in_order).stderr for in_order in (True, False)]
+    assert both[0] == pytest.approx(both[1], rel=0.25)
+
+
+def test_newey_and_west_by_hand():
+    """g_0 = 5 / 4, g_1 = (1.5 * 0.5 - 0.25 + 0.75) / 4, weight 1/2; over n - 1 = 3 where theirs is over n."""
+    assert newey_west(np.array([1.0, 2.0, 3.0, 4.0]), 1) == pytest.approx((5 + 1.25) / 4 / 3)
+    assert newey_west(np.array([1.0, 2.0, 3.0, 4.0]), 0) == pytest.approx(5 / 4 / 3)
+
+
+def test_far_worse_than_uniform_is_a_finding():
+    """17 levels need 4.09 bits under the uniform distribution; a density has no such number."""
+    event = image(2, 2, 1, 17)
+    for bits, words in (
+        (4.0, None),
+        (8.1, None),
+        (8.2, "8.2 bits/dim is far worse than a uniform"),
+    ):
+        result = Result(np.full(3, bits * 4 * math.log(2)), event, "exact")
+        assert (result.finding or "").startswith(words or "") is True
+        assert bool(result.finding) == bool(words)
+    assert Result(np.full(3, 1e9), points(), "exact").finding is None
 
 
 def test_conditional_models_get_their_labels():

@@ -84,6 +84,8 @@ def test_evaluates_the_whole_text(run, texts):
     nats = -float(long.model.log_prob(long.variables, text[None])[0])
     assert math.isclose(out["bits_per_dim"], nats / len(text) / math.log(2), rel_tol=1e-4)
     assert out["unit"] == "bits/character"
+    lags = math.isqrt(len(split) + bool(split.rest))
+    assert out["stderr_method"] == f"Newey-West, {lags} lags"
     assert "every value once, in 1 contiguous stream(s)" in out["protocol"]
     sizes = jax.tree.map(lambda x: x.size, loaded.variables["params"])
     assert out["weights_bytes"] == 4 * sum(jax.tree.leaves(sizes))  # no row of a batch

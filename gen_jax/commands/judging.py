@@ -114,6 +114,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     what = f"{record['system']} on {split.dataset} {split.split}: {result or 'no bits/dim'}"
     count, seconds = record["num_examples"], record["seconds"]
     lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}"]
+    lines += [result.finding] if result and result.finding else []
     lines += [catalogue.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
     if args.limit is None and args.split in (None, "test"):

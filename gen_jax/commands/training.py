@@ -50,6 +50,7 @@ def add(commands: Subparsers) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from gen_jax import runtime
+    from gen_jax.evaluate.run import diverged
     from gen_jax.experiment import load_config
     from gen_jax.train.loop import train
     from gen_jax.train.workdir import WorkDir
@@ -62,8 +63,15 @@ def _train(args: argparse.Namespace) -> None:
     rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
     rows = [row for row in rows if "nats" in row]
     best = min(rows, key=lambda row: row["nats"]) if rows else None
-    record = {"workdir": str(workdir.path), "steps": experiment.steps, "best_validation": best}
-    say(args, record, f"trained {experiment.steps} steps in {workdir.path}")
+    finding = diverged(workdir, experiment)
+    record = {
+        "workdir": str(workdir.path),
+        "steps": experiment.steps,
+        "best_validation": best,
+        "findings": [finding] if finding else [],
+    }
+    line = f"trained {experiment.steps} steps in {workdir.path}"
+    say(args, record, f"{line}; at the end {finding}" if finding else line)
 
 
 def _reproduce(args: argparse.Namespace) -> int:

@@ -57,6 +57,11 @@ class Split:
         """Of its numbers."""
         return unit_of(self.event, self.presentation)
 
+    @property
+    def in_order(self) -> bool:
+        """Examples are the windows of a text, one after the other, and so depend on each other."""
+        return "alphabet" in self.presentation
+
 
 def unit_of(event: Event, presentation: Mapping[str, Any]) -> str:
     """bits/dim, or per what a data set calls its dimensions, such as a character; of reals nats."""

@@ -5,6 +5,7 @@ Read from docstrings and JSON files without importing jax. A config's docstring 
 
 import ast
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ MODELS = SOURCE / "gen_jax" / "models"
 CONFIGS = SOURCE / "experiments" / "configs"
 RESULTS = SOURCE / "experiments" / "results"
 SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
+FAR = 2.0  # times the bits of the uniform distribution
 NO_SYSTEMS = """
     __init__ chain_bound chain_rule change_of_variables counts evidence kl_term pixelwise recurrent schedules staged
 """.split()  # noqa: SIM905  a list to read
@@ -85,6 +87,16 @@ def figure(value: str, nats: float, bits_per_dim: float | None, stderr: float, u
     if bits_per_dim is None:
         return f"{sign}{nats:.4f} ± {stderr:.4f} {unit}"
     return f"{sign}{bits_per_dim:.4f} ± {stderr:.4f} {unit} ({sign}{nats:.2f} nats)"
+
+
+def divergence(bits_per_dim: float | None, levels: int | None, unit: str) -> str | None:
+    """A finding where a number is more than twice the uniform distribution's, log2 of the levels; else None."""
+    if bits_per_dim is None or levels is None or bits_per_dim <= FAR * math.log2(levels):
+        return None
+    return (
+        f"{bits_per_dim:.4g} {unit} is far worse than a uniform distribution ({math.log2(levels):.2f}): the training"
+        " diverged, or has hardly begun"
+    )
 
 
 def distances(result: dict[str, Any]) -> str:

@@ -1,6 +1,9 @@
 """Negative log-likelihood of a split: every example once, averaged weights, fixed noise, highest matmul precision.
 
-bits/dim = nats / (D log 2); the standard error is that of the mean over the examples. Of reals nats are all there is:
+bits/dim = nats / (D log 2); the standard error is that of the mean over the examples. The windows of a text depend on
+each other over many of them (who speaks, in which scene), so its error is Newey and West's (1987, Econometrica 55),
+var = (g_0 + 2 sum_{l=1}^{L} (1 - l / (L + 1)) g_l) / n, with g_l the autocovariance of windows l apart and L = sqrt(n)
+rounded down, rather than g_0 / n. Of reals nats are all there is:
 a density, and with it its logarithm, depends on the unit of the data. A model with a `carry` reads the examples in
 their order as `batch_size` contiguous streams, each from its beginning, and what a text holds after its last window
 too: every character once, given all before it in its stream.
@@ -15,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
-from gen_jax.evaluate.catalogue import figure
+from gen_jax.evaluate.catalogue import divergence, figure
 from gen_jax.train import sharding
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
@@ -36,6 +39,7 @@ class Result:
     draws: int | None = None  # of a value that is made of them
     unit: str = "bits/dim"
     rest: int = 0  # values of the last example, where it is no whole one
+    in_order: bool = False  # neighbours depend on each other
 
     @property
     def num_examples(self) -> int:
@@ -54,9 +58,27 @@ class Result:
 
     @property
     def stderr(self) -> float:
-        """Standard error of the mean in bits per dimension, of reals in nats, as if the examples were independent."""
+        """Standard error of the mean in bits per dimension, of reals in nats, by `stderr_method`."""
         count, whole = len(self.per_example), self.per_example + self.nats * (1 - self._sizes)
-        return float(whole.std(ddof=1) / math.sqrt(count) / self._scale) if count > 1 else math.nan
+        if count < 2:
+            return math.nan
+        if not self.in_order:
+            return float(whole.std(ddof=1) / math.sqrt(count) / self._scale)
+        return math.sqrt(newey_west(whole, self._lags)) / self._scale
+
+    @property
+    def stderr_method(self) -> str:
+        """Independent examples, or Newey and West's for those that are not."""
+        return f"Newey-West, {self._lags} lags" if self.in_order else "independent examples"
+
+    @property
+    def finding(self) -> str | None:
+        """That it diverged, where it did."""
+        return divergence(self.bits_per_dim, self.event.levels, self.unit)
+
+    @property
+    def _lags(self) -> int:
+        return math.isqrt(len(self.per_example))
 
     @property
     def _sizes(self) -> np.ndarray:
@@ -74,6 +96,15 @@ class Result:
         number = figure(self.value, self.nats, self.bits_per_dim, self.stderr, self.unit)
         drawn = "" if self.draws is None else f" of {self.draws:,} draw{'s' * (self.draws > 1)}"
         return f"{number}, {self.value}{drawn}"
+
+
+def newey_west(values: Float[np.ndarray, " n"], lags: int) -> float:
+    """Variance of the mean of a series whose values depend on each other over no more than `lags`."""
+    deviations, count = values - values.mean(), len(values)
+    shares = 1 - np.arange(lags + 1) / (lags + 1)
+    covariances = [np.sum(deviations[l:] * deviations[: count - l]) for l in range(lags + 1)]  # noqa: E741
+    total = 2 * np.dot(shares, covariances) - covariances[0]
+    return float(max(total, 0.0) / (count * (count - 1)))
 
 
 class Likelihoods:
@@ -119,7 +150,8 @@ class Likelihoods:
             log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
             values.append(-log_prob[counted])
         value = self.model.model.value
-        return Result(np.concatenate(values), split.event, value, self.draws, split.unit)
+        of = (split.event, value, self.draws, split.unit)
+        return Result(np.concatenate(values), *of, in_order=split.in_order)
 
     def _in_order(self, variables: Variables, split: Split, limit: int | None) -> Result:
         """Streams of equally many examples, shorter at the end; a text's rest is one more example, filled up."""
@@ -143,8 +175,8 @@ class Likelihoods:
                 variables, carry, *sharding.put(batch, self.mesh, P("data"))
             )
             values[rows[counted]] = -np.asarray(log_prob, np.float64)[counted]
-        value, unit = self.model.model.value, split.unit
-        return Result(values, split.event, value, unit=unit, rest=len(rest))
+        of = (split.event, self.model.model.value, None, split.unit, len(rest))
+        return Result(values, *of, in_order=split.in_order)
 
 
 def batches(

@@ -65,12 +65,13 @@ def _section(run: Run, data_dir: Path | None) -> str:
 
 def _number(run: Run) -> str:
     if not run.workdir.result.exists():
-        return f"<p class='number'>{_unevaluated(run)}</p>"
+        return f"<p class='number'>{_unevaluated(run)}</p>{_finding(run.finding())}"
     result = json.loads(run.workdir.result.read_text())
     facts = f"{result['parameters']:,} parameters, {result['seconds']:.0f} s of training on {result['cpu']}"
     return (
         f"<p class='number'>{markup.escape(summary(result))}</p><p>{markup.escape(result['protocol'])}.<br>"
-        f"{markup.escape(facts)}.</p>{_distances(result)}{_certificate(run, result)}"
+        f"{markup.escape(facts)}.</p>{_finding(run.finding(result['bits_per_dim']))}{_distances(result)}"
+        f"{_certificate(run, result)}"
     )
 
 
@@ -84,6 +85,10 @@ def _unevaluated(run: Run) -> str:
         command += " --distances CLASSIFIER"
         words += f" yet: <code>{markup.escape(command)}</code> compares its samples with the data"
     return f"{words}."
+
+
+def _finding(sentence: str | None) -> str:
+    return f"<p>Finding: {markup.escape(sentence)}.</p>" if sentence else ""
 
 
 def _distances(result: dict[str, Any]) -> str:

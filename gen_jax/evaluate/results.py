@@ -16,14 +16,15 @@ from gen_jax.experiment import Experiment, to_tree
 from gen_jax.typing import Variables
 
 FIELDS = """
-    system dataset dataset_version split num_examples nats bits_per_dim unit stderr kind value draws protocol certified
-    file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu threads devices
-    parallel versions git dirty config
+    system dataset dataset_version split num_examples nats bits_per_dim unit stderr stderr_method kind value draws
+    protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu
+    threads devices parallel versions git dirty config
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # of what config.json says of the training
 # What files that lack these fields were made with.
 BEFORE_RECORDED = {
     "unit": "bits/dim",
+    "stderr_method": "independent examples",
     "file": None,
     "distances": None,
     "devices": 1,
@@ -58,6 +59,7 @@ def record(
         "nats": None if result is None else result.nats,
         "bits_per_dim": None if result is None else result.bits_per_dim,
         "stderr": None if result is None or math.isnan(result.stderr) else result.stderr,
+        "stderr_method": None if result is None else result.stderr_method,
         "protocol": protocol(experiment, run.step),
         "certified": certificate.standing(run.workdir, run.variables).state == "certified",
         "file_bytes": file and file["bytes"],

@@ -16,6 +16,7 @@ from gen_jax.data.prepared import Data, unit_of
 from gen_jax.density import Functional, functional, root_key, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.evaluate import weights
+from gen_jax.evaluate.catalogue import divergence
 from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.experiment import Experiment
 from gen_jax.experiment import replace as replace_field
@@ -52,6 +53,10 @@ class Run:
     def unit(self) -> str:
         """Of its numbers."""
         return unit_of(self.experiment.model.event, self.presentation)
+
+    def finding(self, bits_per_dim: float | None = None) -> str | None:
+        """That this number, else that of the last validation, shows a training that diverged, where it does."""
+        return diverged(self.workdir, self.experiment, bits_per_dim)
 
     @property
     def comparable(self) -> bool:
@@ -115,6 +120,18 @@ class Run:
         for setting in settings:
             experiment = replace_field(experiment, f"model.sampler.{setting}")
         return replace(self, experiment=experiment, model=functional(experiment.model))
+
+
+def diverged(
+    workdir: WorkDir, experiment: Experiment, bits_per_dim: float | None = None
+) -> str | None:
+    """A sentence where the number, else that of the last validation, is far worse than the uniform distribution's."""
+    for row in workdir.metrics_rows() if bits_per_dim is None else ():
+        if row["split"] == "validation":
+            bits_per_dim = row.get("bits_per_dim")
+    event = experiment.model.event
+    unit = unit_of(event, workdir.read().get("presentation", {}))
+    return divergence(bits_per_dim, event.levels, unit)
 
 
 def load_run(path: Path) -> Run:

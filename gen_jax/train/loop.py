@@ -138,6 +138,8 @@ def train(
                         if likelihoods is not None:
                             result = likelihoods(variables, validation, judge.examples)
                             bits, value = result.bits_per_dim, result.nats
+                            if result.finding:
+                                findings = {**findings, "divergence": result.finding}
                             row = {"nats": value, **row}
                             if bits is not None:
                                 value, row = bits, {"bits_per_dim": bits, **row}
