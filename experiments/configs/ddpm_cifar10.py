@@ -7,7 +7,7 @@ Expected: <= 3.75 bits/dim; not run here
 
 Deviations from github.com/hojonathanho/diffusion: no flips; 45,000 of the 50,000 training images; the decoder's normal
 CDF is exact (a tanh there); the embedding is of t in 1..1,000 (0..999 there); last layers start at 0 (1e-10 there); the
-norm is clipped over the batch (at 1/8 on each of eight cores there); the average of the weights warms up. All 1,000
+norm is clipped over the whole batch (on each of eight cores there); the average of the weights warms up. All 1,000
 terms of the bound are a pass of the network each, so that validation is on 500 images.
 """
 

@@ -4,6 +4,8 @@ Command: gen-jax data import dna_made dna_made.npz; gen-jax train experiments/co
 Hardware: 2 CPU cores, about a minute
 Published: 79.66 nats, MADE with mask sampling; 83.63 with one mask (Germain et al. 2015, 1502.03509, table 4)
 Expected: 79.02 nats on test, exact
+
+Optimiser, budget and averaged weights are ours.
 """
 
 from gen_jax import MADEEnsemble, binary

@@ -4,6 +4,8 @@ Command: gen-jax data import mushrooms mushrooms.npz; gen-jax train experiments/
 Hardware: 2 CPU cores, about half a minute
 Published: 9.69 nats, MADE with mask sampling; 9.68 with one mask (Germain et al. 2015, 1502.03509, table 4)
 Expected: 9.63 nats on test, exact
+
+Optimiser, budget and averaged weights are ours.
 """
 
 from gen_jax import MADEEnsemble, binary

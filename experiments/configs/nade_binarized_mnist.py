@@ -4,6 +4,8 @@ Command: gen-jax train experiments/configs/nade_binarized_mnist.py
 Hardware: one CPU core, 24 minutes
 Published: 88.33 nats, NADE with 500 hidden units (Larochelle and Murray 2011; table of Uria et al. 2016, 1605.02226)
 Expected: 87.91 nats on test, exact
+
+Optimiser, budget and averaged weights are ours.
 """
 
 from gen_jax import NADE, image

@@ -8,8 +8,8 @@ Expected: about 86.8 nats, a bound, a little more for training on 50,000; not ru
 
 The test set is the fixed binarisation, which is one such draw: the expectation is the same. Deviations from
 github.com/yburda/iwae: 50,000 training images, whose frequencies the decoder's bias starts from (59,600 there); each
-update uses its own gradient (that of the step before there); evaluation is of averaged weights; the KL in closed form
-(sampled there).
+update uses its own gradient (that of the step before there); the layer of q's mean and scale begins as LeCun's (as
+Glorot's there, as all others here); the KL is in closed form (sampled there); evaluation is of averaged weights.
 """
 
 from gen_jax import VAE, image

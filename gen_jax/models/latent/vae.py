@@ -75,14 +75,26 @@ class Factorised(GaussianLatent):
         logs = jnp.log(jnp.clip(share, *FREQUENCIES))
         return (logs[:, 1] - logs[:, 0] if self.head.size == 1 else logs).ravel()
 
+    def log_weights(
+        self,
+        x: Integer[Array, "B *event"],
+        mean: Float[Array, "B Z"],
+        log_scale: Float[Array, "B Z"],
+        noise: Float[Array, "K B Z"],
+        train: bool = False,
+    ) -> tuple[Float[Array, "K B"], Float[Array, "K B"]]:
+        """As of all; the first call of all declares the decoder's bias."""
+        if self.data_bias and self.is_initializing():
+            self.decode(mean[:1], self.marginals(x))
+        return super().log_weights(x, mean, log_scale, noise, train)
+
     def log_likelihood(
         self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
     ) -> Nats:
         """Sum over the sites."""
         del train  # no dropout
         values = x.reshape(len(x), -1, self.values)
-        begin = self.marginals(x) if self.data_bias and self.is_initializing() else None
-        return jnp.sum(self.head.log_prob(self.decode(z, begin), values), axis=-1)
+        return jnp.sum(self.head.log_prob(self.decode(z), values), axis=-1)
 
     def draw(
         self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
