@@ -114,6 +114,7 @@ def test_the_same_source_gives_the_same_bits(gated, again):
     assert all(row["passed"] for row in record["rows"])
     named = {name.partition(" ")[0] for name in rows} - {"best"}
     unnamed = {
+        "stderr_method",
         "certified",
         "file_bytes",
         "file",
