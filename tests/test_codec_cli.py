@@ -138,6 +138,12 @@ def test_colour_with_labels(colour, tmp_path):
         np.testing.assert_array_equal(archive["labels"], labels)
         np.testing.assert_array_equal(archive["x"], x)
     assert "has its own labels" in refuse("compress", colour, source, "-o", out, "--label", 1)
+    np.savez(source, x=x, labels=labels > 0)  # booleans are classes 0 and 1
+    succeed("compress", colour, source, "-o", out)
+    (tmp_path / "y.npz").unlink()
+    succeed("decompress", colour, out, "-o", back)
+    with np.load(back) as archive:
+        np.testing.assert_array_equal(archive["labels"], labels > 0, strict=True)
     Image.fromarray(x[0]).save(tmp_path / "x.png")
     picture = ("compress", colour, tmp_path / "x.png", "-o", out)
     assert "is class-conditional" in refuse(*picture)
@@ -146,7 +152,7 @@ def test_colour_with_labels(colour, tmp_path):
     succeed("decompress", colour, out, "-o", tmp_path / "y.png")
     with Image.open(tmp_path / "y.png") as found:
         np.testing.assert_array_equal(found, x[0])
-    for wrong in ([0, 3], [0], [0.0, 1.0], [[0, 1]]):
+    for wrong in ([0, 3], [0], [0.0, 1.0], [[0, 1]], np.zeros(2, "timedelta64[s]")):
         np.savez(source, x=x, labels=np.array(wrong))
         assert "labels" in refuse("compress", colour, source, "-o", out)
 

@@ -15,6 +15,7 @@ from test_codec_cli import model_folder
 
 from gen_jax import Independent, InputError, image
 from gen_jax.coding import files
+from gen_jax.coding.codec import Content
 from gen_jax.data.importing import importer
 from gen_jax.data.importing.importer import Options
 from gen_jax.data.png import KINDS, SIGNATURE, png, read_png
@@ -194,6 +195,25 @@ def test_what_a_killed_decompression_left_is_not_mixed_in(model, tmp_path):
     (tmp_path / "back.tmp" / "stranger.png").write_bytes(b"")
     succeed("decompress", model, tmp_path / "x.gjx", "-o", tmp_path / "back")
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "packed", "value", "words"),
+    [
+        ((1, 3, 4, 1), "4-bit", 18, "a picture of 4 bits holds other greys"),
+        ((1, 3, 4, 3), "2-bit", 85, "is no picture of 2 bits a sample"),
+        ((2, 3, 4, 1), None, 0, "is no picture of 8 bits a sample"),
+        ((1, 3, 4, 2), None, 0, "is no picture of 8 bits a sample"),
+        ((3, 4, 1), None, 0, "is no picture of 8 bits a sample"),
+    ],
+)
+def test_what_describes_no_picture_is_not_written(tmp_path, shape, packed, value, words):
+    """A container forged with a right checksum could hold it."""
+    x = np.full(shape, value, np.uint8)
+    content = Content("png", {"": x}, packed={"": packed} if packed else {})
+    with pytest.raises(InputError, match=words):
+        files.write(content, tmp_path / "x.png", 256)
+    assert list(tmp_path.iterdir()) == []
 
 
 def suite() -> list[Path]:

@@ -86,3 +86,22 @@ def test_weights_of_another_model_are_refused(exported, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="weights of another model"):
         load_run(folder)
+
+
+@pytest.mark.parametrize("change", ["name", "shape", "type"])
+def test_weights_are_compared_before_they_are_read(exported, tmp_path, monkeypatch, change):
+    """By their headers: what is of another model could be of any size."""
+    with np.load(exported[1] / "weights.npz") as archive:
+        arrays = dict(archive)
+    name = next(key for key in arrays if key.endswith("kernel"))
+    zeros = arrays.pop(name)
+    if change == "name":
+        arrays["another"] = zeros
+    elif change == "shape":
+        arrays[name] = np.zeros((1000, *zeros.shape), zeros.dtype)
+    else:
+        arrays[name] = zeros.astype("timedelta64[s]")
+    np.savez_compressed(tmp_path / "weights.npz", **arrays)
+    monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing may call it
+    with pytest.raises(InputError, match="holds the weights of another model than config"):
+        weights.load(tmp_path / "weights.npz", exported[0].variables)

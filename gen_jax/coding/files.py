@@ -131,10 +131,11 @@ def _read_pngs(paths: list[Path], event: Event, max_bytes: int | None) -> Conten
 
 
 def _picture(x: np.ndarray, levels: int, packed: str | None) -> bytes:
-    """A PNG of as many bits a sample as there were."""
-    grey = to_grey(x[0], levels)
+    """A PNG of as many bits a sample as there were; InputError where a forged file describes none."""
     depth = 1 if x.dtype == bool else PACKED.get(packed or "", 8)
-    samples, rest = np.divmod(grey, 255 // (2**depth - 1))
+    if x.ndim != 4 or len(x) != 1 or x.shape[3] not in ((1, 3) if depth == 8 else (1,)):
+        raise InputError(f"it is damaged: {x.shape} is no picture of {depth} bits a sample")
+    samples, rest = np.divmod(to_grey(x[0], levels), 255 // (2**depth - 1))
     if rest.any():
         raise InputError(f"it is damaged: a picture of {depth} bits holds other greys")
     return png(samples, depth)
