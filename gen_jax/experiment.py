@@ -7,7 +7,6 @@ dataclass as `module:qualname` with its fields, and rebuilt from there without t
 import ast
 import contextlib
 import dataclasses
-import importlib
 import json
 import runpy
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 
 from beartype.door import is_bearable
 
+from gen_jax import classes
+from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data
 from gen_jax.errors import InputError, near
 from gen_jax.fields import added, stored
@@ -231,32 +232,33 @@ def to_tree(value: Any) -> Any:
     )
 
 
-def read(tree: Any) -> Experiment:
+def read(tree: Any, trust: Trust = False) -> Experiment:
     """The experiment of a stored tree; InputError where it is damaged or a field is of another kind than declared.
 
-    Importing the modules that it names runs them; built is only what the fields of an Experiment may hold.
+    Classes are those of gen_jax, or others where they are trusted (`classes.find`). Built is only what the fields of an
+    Experiment may hold.
     """
-    if not isinstance(tree, dict) or _class(tree) is not Experiment:
+    if not isinstance(tree, dict) or _class(tree, trust) is not Experiment:
         raise InputError("what is stored is no gen_jax.experiment:Experiment")
     for name, methods in OPEN.items():
         node = tree["fields"].get(name)
-        kind = _class(node) if isinstance(node, dict) else type(node)
+        kind = _class(node, trust) if isinstance(node, dict) else type(node)
         lacking = [method for method in methods if not hasattr(kind, method)]
         if lacking:
             raise InputError(f"{name}: {kind.__qualname__} has no {' and no '.join(lacking)}")
     try:
-        return from_tree(tree, Experiment)
+        return from_tree(tree, Experiment, trust)
     except RecursionError as error:
         raise InputError("the stored experiment is nested too deeply") from error
 
 
-def from_tree(tree: Any, hint: Any = Any) -> Any:
+def from_tree(tree: Any, hint: Any = Any, trust: Trust = False) -> Any:
     """The value that `to_tree` wrote; InputError where a class cannot be found or is none that the hint names."""
     if isinstance(tree, list):
-        return tuple(from_tree(item, hint) for item in tree)
+        return tuple(from_tree(item, hint, trust) for item in tree)
     if not isinstance(tree, dict):
         return tree
-    cls = _class(tree)
+    cls = _class(tree, trust)
     if hint is not Any and not issubclass(cls, tuple(_classes(hint))):
         raise InputError(f"{tree['type']} stands where {_named(hint)} belongs")
     hints = _hints(cls)
@@ -265,7 +267,7 @@ def from_tree(tree: Any, hint: Any = Any) -> Any:
         raise InputError(f"{tree['type']} has no field {', '.join(sorted(unknown))}")
     fields = {}
     for name, node in tree["fields"].items():
-        value = fields[name] = _as_float(from_tree(node, hints[name]), hints[name])
+        value = fields[name] = _as_float(from_tree(node, hints[name], trust), hints[name])
         if hints[name] is not Any and not _fits(value, hints[name]):
             raise InputError(
                 f"{tree['type']}: {name} is {value!r:.80}, the field is {_named(hints[name])}"
@@ -276,23 +278,12 @@ def from_tree(tree: Any, hint: Any = Any) -> Any:
         raise InputError(f"{tree['type']} was written by another version: {error}") from error
 
 
-def _class(node: dict[str, Any]) -> type:
+def _class(node: dict[str, Any], trust: Trust) -> type:
     """The dataclass that a node of a tree names."""
     name = node.get("type")
     if not isinstance(name, str) or not isinstance(node.get("fields"), dict):
         raise InputError(f"a stored config has no class and fields in {json.dumps(node):.80}")
-    module, _, qualname = name.partition(":")
-    try:
-        cls: Any = importlib.import_module(module)
-        for part in qualname.split("."):
-            cls = getattr(cls, part)
-    except Exception as error:  # whatever the module raises
-        raise InputError(
-            f"{name} is not importable: put the class into an installed module"
-        ) from error
-    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
-        raise InputError(f"{name} is no dataclass")
-    return cls
+    return classes.find(name, trust)
 
 
 def _classes(hint: Any) -> list[type]:

@@ -262,4 +262,4 @@ def test_commands(tmp_path):
     with np.load(back) as archive:
         np.testing.assert_array_equal(archive["images"], x)
     out.write_bytes(out.read_bytes()[:-9])
-    assert "damaged" in refuse("decompress", folder, out, "-o", back)
+    assert "damaged" in refuse("decompress", folder, out, "-o", back, "--force")

@@ -1,6 +1,8 @@
 """gen-jax compress and decompress: the same files come out, and every bad input is one sentence and status 2."""
 
+import dataclasses
 import json
+import os
 
 import jax
 import numpy as np
@@ -81,8 +83,10 @@ def test_npz_comes_back_as_it_was(grey, tmp_path):
         for name in archive.files:
             assert archive[name].dtype == arrays[name].dtype
             np.testing.assert_array_equal(archive[name], arrays[name])
-    assert "bits/dim (the model's own" in succeed("compress", grey, tmp_path / "in.npz", "-o", out)
-    assert succeed("decompress", grey, out, "-o", back) == f"6 events in {back}\n"
+    assert "bits/dim (the model's own" in succeed(
+        "compress", grey, tmp_path / "in.npz", "-o", out, "--force"
+    )
+    assert succeed("decompress", grey, out, "-o", back, "--force") == f"6 events in {back}\n"
 
 
 def test_pictures_come_back_as_they_were(grey, tmp_path):
@@ -97,7 +101,7 @@ def test_pictures_come_back_as_they_were(grey, tmp_path):
     for name in sizes:
         with Image.open(tmp_path / name) as one, Image.open(tmp_path / "back" / name) as other:
             assert (one.mode, one.size, one.tobytes()) == (other.mode, other.size, other.tobytes())
-    succeed("compress", grey, tmp_path / "crop.png", "-o", out)
+    succeed("compress", grey, tmp_path / "crop.png", "-o", out, "--force")
     succeed("decompress", grey, out, "-o", tmp_path / "crop_again.png")
     with Image.open(tmp_path / "crop_again.png") as picture:
         np.testing.assert_array_equal(picture, pictures.to_grey(noise(19, 13), 17))
@@ -120,7 +124,7 @@ def test_one_bit_stays_one_bit(bits, tmp_path, mode):
         assert picture.mode == mode
         np.testing.assert_array_equal(np.asarray(picture.convert("L")), pixels)
     np.savez(tmp_path / "x.npz", x=pixels[None] > 0)
-    succeed("compress", bits, tmp_path / "x.npz", "-o", tmp_path / "x.gjx")
+    succeed("compress", bits, tmp_path / "x.npz", "-o", tmp_path / "x.gjx", "--force")
     succeed("decompress", bits, tmp_path / "x.gjx", "-o", tmp_path / "y.npz")
     with np.load(tmp_path / "y.npz") as archive:
         assert archive["x"].dtype == bool
@@ -137,15 +141,17 @@ def test_colour_with_labels(colour, tmp_path):
         assert archive["labels"].dtype == np.int16
         np.testing.assert_array_equal(archive["labels"], labels)
         np.testing.assert_array_equal(archive["x"], x)
-    assert "has its own labels" in refuse("compress", colour, source, "-o", out, "--label", 1)
+    assert "has its own labels" in refuse(
+        "compress", colour, source, "-o", out, "--label", 1, "--force"
+    )
     np.savez(source, x=x, labels=labels > 0)  # booleans are classes 0 and 1
-    succeed("compress", colour, source, "-o", out)
+    succeed("compress", colour, source, "-o", out, "--force")
     (tmp_path / "y.npz").unlink()
-    succeed("decompress", colour, out, "-o", back)
+    succeed("decompress", colour, out, "-o", back, "--force")
     with np.load(back) as archive:
         np.testing.assert_array_equal(archive["labels"], labels > 0, strict=True)
     Image.fromarray(x[0]).save(tmp_path / "x.png")
-    picture = ("compress", colour, tmp_path / "x.png", "-o", out)
+    picture = ("compress", colour, tmp_path / "x.png", "-o", out, "--force")
     assert "is class-conditional" in refuse(*picture)
     assert "has classes 0 to 2" in refuse(*picture, "--label", 3)
     succeed(*picture, "--label", 2)
@@ -154,7 +160,7 @@ def test_colour_with_labels(colour, tmp_path):
         np.testing.assert_array_equal(found, x[0])
     for wrong in ([0, 3], [0], [0.0, 1.0], [[0, 1]], np.zeros(2, "timedelta64[s]")):
         np.savez(source, x=x, labels=np.array(wrong))
-        assert "labels" in refuse("compress", colour, source, "-o", out)
+        assert "labels" in refuse("compress", colour, source, "-o", out, "--force")
 
 
 def test_bad_images(grey, tmp_path):
@@ -221,11 +227,89 @@ def test_bad_files(grey, bits, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.gjx", "x.npz"]
 
 
-def test_a_name_cannot_leave_its_folder(tmp_path):
+HOSTILE = {
+    "../x.png": "is no name for a picture",
+    "/x.png": "is no name for a picture",
+    "..": "is no name for a picture",
+    "a\\b.png": "is no name for a picture",
+    "": "is no name for a picture",
+    "profile": "is no name for a picture",
+    ".png": "is no name for a picture",
+    "a\0.png": "holds characters that no name may hold",
+    "\x1b]0;x\x07.png": "holds characters that no name may hold",
+    "line\nline.png": "holds characters that no name may hold",
+    os.fsdecode(b"\xff.png"): "holds characters that no name may hold",
+    "n" * 300 + ".png": "is too long for a name",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_cannot_leave_its_folder(tmp_path, name):
     picture = np.zeros((1, 3, 4, 1), np.uint8)
-    for name in ("../x.png", "/x.png", "..", "a\\b", ""):
-        content = Content("png", {name: picture, "fine.png": picture})
-        with pytest.raises(InputError, match="is no name for a picture"):
-            files.write(content, tmp_path / "out", 5)
-        assert not (tmp_path / "out").exists()
-        assert not (tmp_path / "x.png").exists()
+    content = Content("png", {name: picture, "fine.png": picture})
+    with pytest.raises(InputError, match=HOSTILE[name]):
+        files.write(content, tmp_path / "out", 5)
+    with pytest.raises(InputError, match=HOSTILE[name]):
+        container.check("png", content.entries)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hostile_containers(grey, tmp_path):
+    """Sound but for their names: one sentence each, and nothing beside OUT is left."""
+    source, file = tmp_path / "x.npz", tmp_path / "x.gjx"
+    np.savez(source, one=noise(1, 8, 8), two=noise(1, 8, 8))
+    succeed("compress", grey, source, "-o", file)
+    header, words = container.unpack(file.read_bytes())
+    left = sorted(path.name for path in tmp_path.iterdir())
+    for kind, names in (
+        ("npz", ("a\0b", "a\0c")),
+        ("npz", ("a" * 65532, "b")),
+        ("npz", ("\x1b[2J", "b")),
+        ("png", ("n" * 300 + ".png", "b.png")),
+        ("png", ("a\0b.png", "a\0c.png")),
+        ("png", ("../b.png", "b.png")),
+        ("npz", ("a", "a")),
+    ):
+        entries = tuple(
+            dataclasses.replace(entry, name=name)
+            for entry, name in zip(header.entries, names, strict=True)
+        )
+        file.write_bytes(
+            container.pack(dataclasses.replace(header, kind=kind, entries=entries), words)
+        )
+        told = refuse("decompress", grey, file, "-o", tmp_path / "out.npz")
+        assert "name" in told or "header makes no sense" in told
+        assert told.removesuffix("\n").isprintable()
+        assert sorted(path.name for path in tmp_path.iterdir()) == left
+    told = dataclasses.replace(header, environment="cpu \x1b[31m\nERROR 1.2.3")
+    file.write_bytes(container.pack(told, words))
+    status, _, err = call("decompress", grey, file, "-o", tmp_path / "out.npz")
+    assert (status, err.count("\n")) == (0, 1)
+    assert r"compressed on cpu \x1b[31m\nERROR 1.2.3" in err
+
+
+def test_names_that_a_folder_takes_for_one(tmp_path, monkeypatch):
+    """On a disk that does not tell upper from lower case nothing is lost in silence, nor left."""
+    monkeypatch.setattr(files.Path, "__truediv__", lambda one, name: one.joinpath(name.lower()))
+    picture = np.zeros((1, 3, 4, 1), np.uint8)
+    with pytest.raises(InputError, match="differs in case only"):
+        files.write(Content("png", {"A.png": picture, "a.png": picture}), tmp_path / "out", 5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_without_a_word(grey, tmp_path):
+    source, file, back = tmp_path / "x.npz", tmp_path / "x.gjx", tmp_path / "y.npz"
+    np.savez(source, x=noise(1, 8, 8))
+    for line, out in ((("compress", grey, source), file), (("decompress", grey, file), back)):
+        succeed(*line, "-o", out)
+        whole = out.read_bytes()
+        out.write_bytes(b"mine")
+        assert f"-o: {out} exists; --force overwrites it" in refuse(*line, "-o", out)
+        assert out.read_bytes() == b"mine"
+        succeed(*line, "-o", out, "--force")
+        assert out.read_bytes() == whole
+        out.unlink()
+        out.symlink_to(tmp_path / "away")
+        assert "exists" in refuse(*line, "-o", out)
+        succeed(*line, "-o", out, "--force")
+        assert not (tmp_path / "away").exists()

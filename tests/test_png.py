@@ -181,7 +181,7 @@ def test_pictures_come_back_at_their_own_depth(model, tmp_path):
     succeed("decompress", model, out, "-o", tmp_path / "back")
     for name, content in given.items():
         assert (tmp_path / "back" / name).read_bytes() == content
-    succeed("compress", model, tmp_path / "2.png", "-o", out)
+    succeed("compress", model, tmp_path / "2.png", "-o", out, "--force")
     succeed("decompress", model, out, "-o", tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == given["2.png"]
 

@@ -130,7 +130,7 @@ class Codec:
         FloatingPointError where the model's probabilities are none, or not those of its parallel pass.
         """
         levels = self.levels
-        container.checked(content.entries)
+        container.check(content.kind, content.entries)
         lanes = self._lanes(content.entries)
         transcoder = self.transcoder(lanes)
         blocks = _Blocks([*content.arrays.values()], self.event, transcoder, lanes)

@@ -9,8 +9,10 @@ one container for a header and its words: `unpack` packs again and compares.
 """
 
 import math
+import unicodedata
 import zlib
 from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Literal
 
 import numpy as np
@@ -28,6 +30,7 @@ TYPES = (
     *PACKED,
 )  # fmt: skip
 MAX_AXES, MAX_VALUES = 8, 2**30
+MAX_ARRAY_NAME, MAX_FILE_NAME = 2**16 - 1 - len(".npy"), 255  # bytes
 LANES = tuple(2**k for k in range(7))
 UNLABELLED, NOT_KEPT = 254, 255  # of the byte `labels`; otherwise the type of the array `labels`
 
@@ -60,11 +63,30 @@ class Header:
     entries: tuple[Entry, ...]
 
 
-def checked(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The entries; InputError where one file may not hold so much."""
+def check(kind: Kind, entries: tuple[Entry, ...]) -> None:
+    """InputError where one file may not hold so much, or a name is one that nothing can be written under."""
     if sum(math.prod(entry.shape) for entry in entries) > MAX_VALUES:
         raise InputError(f"one file holds at most {MAX_VALUES:,} values; compress in several")
-    return entries
+    check_names(kind, entries)
+
+
+def check_names(kind: Kind, entries: tuple[Entry, ...]) -> None:
+    """InputError at a name that would be cut off, leave its folder, steer a terminal, or be too long for its place.
+
+    The place of an array is an entry of a .zip file; pictures, where there are several, are files of one folder.
+    """
+    several = len(entries) > 1
+    for name in (entry.name for entry in entries):
+        categories = {unicodedata.category(character) for character in name}
+        if categories & {"Cc", "Cs"}:
+            raise InputError(f"{name!r:.200} holds characters that no name may hold")
+        size = len(name.encode())
+        if size > (MAX_ARRAY_NAME if kind == "npz" else MAX_FILE_NAME):
+            raise InputError(f"{name!r:.80}... is too long for a name: {size} bytes")
+        if kind == "png" and several:
+            plain = name == PurePosixPath(name).name == PureWindowsPath(name).name
+            if not plain or PurePosixPath(name).suffix.lower() != ".png":
+                raise InputError(f"{name!r} is no name for a picture")
 
 
 def pack(header: Header, words: Words) -> bytes:
@@ -100,7 +122,7 @@ def unpack(data: bytes) -> tuple[Header, Words]:
             raise InputError("another spelling")
     except (InputError, IndexError, ValueError) as error:
         raise InputError("it is damaged: its header makes no sense") from error
-    checked(header.entries)
+    check(header.kind, header.entries)
     return header, words
 
 

@@ -5,13 +5,14 @@ pictures come back under their names in a new folder. The array `labels` of an .
 """
 
 import os
-import secrets
-import shutil
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from gen_jax import disk
+from gen_jax.coding import container
 from gen_jax.coding.codec import Content
 from gen_jax.coding.container import PACKED, TYPES, Kind
 from gen_jax.coding.tiles import values_of
@@ -53,36 +54,34 @@ def check_out(kind: Kind, count: int, out: Path) -> None:
             raise InputError(f"the file holds {ending[1:]}: -o needs a name that ends in {ending}")
         if out.is_dir():
             raise InputError(f"-o: {out} is a folder")
-    elif out.exists() or out.suffix.lower() in (".png", ".npz"):
+    elif os.path.lexists(out) or out.suffix.lower() in (".png", ".npz"):
         raise InputError("the file holds several pictures: -o needs a new folder")
 
 
 def write(content: Content, out: Path, levels: int) -> None:
     """Write what was read, beside and renamed; InputError where a name would leave the folder."""
     check_out(content.kind, len(content.arrays), out)
-    # A new name every time: what a killed process left is never mixed in.
-    beside = out.with_name(f"{out.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        _write(content, beside, levels)
-        beside.replace(out)
-    except BaseException:
-        shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
-        raise
-
-
-def _write(content: Content, path: Path, levels: int) -> None:
+    container.check_names(content.kind, content.entries)
     if content.kind == "npz":
-        _write_npz(content, path)
+        with disk.new_file(out) as file:
+            _write_npz(content, file)
         return
-    if len(content.arrays) > 1:
-        path.mkdir(parents=True)
-    for name, x in content.arrays.items():
-        place = path
-        if len(content.arrays) > 1:
-            if not name or name != os.path.basename(name) or name in (".", "..") or "\\" in name:
-                raise InputError(f"{name!r} is no name for a picture")
-            place = path / name
-        place.write_bytes(_picture(x, levels, content.packed.get(name)))
+    pictures = {
+        name: _picture(x, levels, content.packed.get(name)) for name, x in content.arrays.items()
+    }
+    if len(pictures) == 1:
+        [data] = pictures.values()
+        disk.write_atomically(out, data)
+        return
+    with disk.new_folder(out) as folder:
+        for name, data in pictures.items():
+            try:
+                with (folder / name).open("xb") as file:
+                    file.write(data)
+            except FileExistsError as error:
+                raise InputError(
+                    f"this folder cannot hold {name!r} beside a name that differs in case only"
+                ) from error
 
 
 def _read_npz(path: Path, event: Event, max_bytes: int | None) -> Content:
@@ -102,11 +101,13 @@ def _read_npz(path: Path, event: Event, max_bytes: int | None) -> Content:
     return Content("npz", arrays, labels, labels.dtype.str)
 
 
-def _write_npz(content: Content, path: Path) -> None:
+def _write_npz(content: Content, target: IO[bytes]) -> None:
     arrays = dict(content.arrays)
     if content.labels is not None and content.kept:
         arrays[LABELS] = content.labels.astype(content.kept)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # takes any name of an array
+    with zipfile.ZipFile(
+        target, "w", zipfile.ZIP_DEFLATED
+    ) as archive:  # takes any name of an array
         for name, x in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, x, allow_pickle=False)

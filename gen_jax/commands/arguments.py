@@ -66,16 +66,38 @@ def max_bytes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_out(path: Path, endings: tuple[str, ...] = (".png", ".npz")) -> None:
+def trust(parser: argparse.ArgumentParser) -> None:
+    """--trust, of every command that reads a model folder."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="import the classes that the folder names from outside gen_jax, which runs their code",
+    )
+
+
+def force(parser: argparse.ArgumentParser) -> None:
+    """--force, of commands whose output is one's own data and no picture that can be drawn again."""
+    parser.add_argument("--force", action="store_true", help="overwrite the file of -o")
+
+
+def check_new(path: Path, forced: bool) -> None:
+    """InputError where something has the name, which only --force overwrites."""
+    if os.path.lexists(path) and not forced:
+        raise InputError(f"-o: {path} exists; --force overwrites it")
+
+
+def check_out(
+    path: Path, endings: tuple[str, ...] = (".png", ".npz"), option: str = "--out"
+) -> None:
     """InputError where no such file can be written, before anything long runs."""
     if path.suffix not in endings:
-        raise InputError(f"--out needs a name that ends in {' or '.join(endings)}, not {path}")
+        raise InputError(f"{option} needs a name that ends in {' or '.join(endings)}, not {path}")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"--out: there is no folder {path.absolute().parent}")
+        raise InputError(f"{option}: there is no folder {path.absolute().parent}")
     if path.is_dir():
-        raise InputError(f"--out: {path} is a folder")
+        raise InputError(f"{option}: {path} is a folder")
     if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"--out: nothing can be written in {path.absolute().parent}")
+        raise InputError(f"{option}: nothing can be written in {path.absolute().parent}")
 
 
 def say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:

@@ -3,7 +3,16 @@
 import argparse
 from pathlib import Path
 
-from gen_jax.commands.arguments import Subparsers, check_out, command, max_bytes, say
+from gen_jax.commands.arguments import (
+    Subparsers,
+    check_new,
+    check_out,
+    command,
+    force,
+    max_bytes,
+    say,
+    trust,
+)
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 
@@ -26,6 +35,8 @@ def add(commands: Subparsers) -> None:
         "--label", type=int, help="class of all events, where the model has classes"
     )
     max_bytes(compress)
+    force(compress)
+    trust(compress)
 
     decompress = command(
         commands,
@@ -43,6 +54,8 @@ def add(commands: Subparsers) -> None:
         required=True,
         help="the .npz or .png file, or a new folder for several pictures",
     )
+    force(decompress)
+    trust(decompress)
 
     export = command(
         commands,
@@ -53,6 +66,7 @@ def add(commands: Subparsers) -> None:
     )
     export.add_argument("workdir", type=Path)
     export.add_argument("--out", type=Path, required=True, help="a new folder")
+    trust(export)
 
 
 def _compress(args: argparse.Namespace) -> None:
@@ -61,9 +75,10 @@ def _compress(args: argparse.Namespace) -> None:
     from gen_jax.coding.codec import Codec
     from gen_jax.evaluate.run import load_run
 
-    check_out(args.out, (".gjx",))
+    check_out(args.out, (".gjx",), "-o")
+    check_new(args.out, args.force)
     runtime.set_up()
-    run = load_run(args.workdir)
+    run = load_run(args.workdir, args.trust)
     codec = Codec(run.experiment.model, run.variables)
     content = files.read(args.images, codec.event, args.label, args.max_bytes)
     data, size = codec.compress(content)
@@ -83,12 +98,13 @@ def _decompress(args: argparse.Namespace) -> None:
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"-o: there is no folder {args.out.absolute().parent}")
     runtime.set_up()
-    run = load_run(args.workdir)
+    run = load_run(args.workdir, args.trust)
     codec = Codec(run.experiment.model, run.variables)
     try:
         data = args.file.read_bytes()
         header, _ = container.unpack(data)
         files.check_out(header.kind, len(header.entries), args.out)
+        check_new(args.out, args.force)
         content = codec.decompress(data)
         files.write(content, args.out, codec.levels)
     except InputError as error:
@@ -107,7 +123,7 @@ def _export(args: argparse.Namespace) -> None:
     from gen_jax.evaluate.run import load_run
 
     runtime.set_up()
-    run = load_run(args.workdir)
+    run = load_run(args.workdir, args.trust)
     size = weights.export(run.workdir, run.variables, run.step, args.out)
     say(
         args,

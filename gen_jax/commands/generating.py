@@ -12,6 +12,7 @@ from gen_jax.commands.arguments import (
     positive,
     say,
     temperature,
+    trust,
 )
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
@@ -73,6 +74,7 @@ def _drawing(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=temperature, default=1.0, help="below 1: closer to the mode"
     )
     parser.add_argument("--seed", type=natural, default=0)
+    trust(parser)
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -82,7 +84,7 @@ def _sample(args: argparse.Namespace) -> None:
     from gen_jax.media import arrays, medium_of
 
     runtime.set_up()
-    run = load_run(args.workdir).sampled_by(args.sampler)
+    run = load_run(args.workdir, args.trust).sampled_by(args.sampler)
     medium = medium_of(run)
     endings = (*medium.endings, arrays.ENDING)
     if args.out is not None:
@@ -113,7 +115,7 @@ def _complete(args: argparse.Namespace) -> None:
 
     check_out(args.out)
     runtime.set_up()
-    run = load_run(args.workdir)
+    run = load_run(args.workdir, args.trust)
     event = run.experiment.model.event
     x = pictures.read_images(args.images, event, args.max_bytes)
     keep = draw.kept_region(args.keep, event.shape)

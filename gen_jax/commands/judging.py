@@ -13,6 +13,7 @@ from gen_jax.commands.arguments import (
     positive,
     say,
     say_and_save,
+    trust,
 )
 from gen_jax.disk import write_atomically
 
@@ -47,6 +48,7 @@ def add(commands: Subparsers) -> None:
         metavar="CLASSIFIER",
         help="also compare samples with the examples, on features of the classifier trained in this folder",
     )
+    trust(evaluate)
     data_dir(evaluate)
 
     certify = command(
@@ -60,6 +62,7 @@ def add(commands: Subparsers) -> None:
     certify.add_argument("--split", default="validation")
     certify.add_argument("--examples", type=positive, default=12, help="real events to try (12)")
     certify.add_argument("--seed", type=natural, default=0)
+    trust(certify)
     data_dir(certify)
 
     receptive = command(
@@ -78,6 +81,7 @@ def add(commands: Subparsers) -> None:
         "--noise", action="store_true", help="random images instead of the data set's"
     )
     receptive.add_argument("--seed", type=natural, default=0)
+    trust(receptive)
     data_dir(receptive)
 
     report = command(
@@ -89,6 +93,7 @@ def add(commands: Subparsers) -> None:
     )
     report.add_argument("workdirs", type=Path, nargs="+", metavar="workdir")
     report.add_argument("--out", type=Path, required=True)
+    trust(report)
     data_dir(report)
 
 
@@ -99,12 +104,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax.train.loop import judged_split
 
     runtime.set_up()
-    run = load_run(args.workdir).under(args.data, args.draws)
+    run = load_run(args.workdir, args.trust).under(args.data, args.draws)
     split = judged_split(run.experiment, args.data_dir, args.split)
     result = distance = None
     if args.distances:
         distance = distances.measure(
-            run, split, load_run(args.distances), args.limit, args.data_dir
+            run, split, load_run(args.distances, args.trust), args.limit, args.data_dir
         )
     if run.experiment.model.kind != "none" or not args.distances:
         result = run.likelihoods()(run.variables, split, args.limit)
@@ -132,7 +137,7 @@ def _certify(args: argparse.Namespace) -> int:
     from gen_jax.train.loop import load_split
 
     runtime.set_up()
-    run = load_run(args.workdir)
+    run = load_run(args.workdir, args.trust)
     split = load_split(run.experiment, args.split, args.data_dir)
     record = certify(run, split, args.examples, args.seed)
     where = "the laws hold" if record["passed"] else "NOT certified: a law fails"
@@ -152,7 +157,7 @@ def _receptive_field(args: argparse.Namespace) -> None:
     runtime.set_up()
     fields = []
     for path in args.workdirs:
-        run = load_run(path)
+        run = load_run(path, args.trust)
         name = path.resolve().name
         receptive_field.site_of(run.experiment.model, args.site, name)  # before data are read
         data = (run, args.examples, None if args.noise else args.split, args.data_dir, args.seed)
@@ -175,5 +180,5 @@ def _report(args: argparse.Namespace) -> None:
 
     check_out(args.out, (".html",))
     runtime.set_up()
-    write_atomically(args.out, report.html(args.workdirs, args.data_dir))
+    write_atomically(args.out, report.html(args.workdirs, args.data_dir, args.trust))
     say(args, {"out": str(args.out)}, f"report in {args.out}")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gen_jax.commands.arguments import Subparsers, command, data_dir, say
+from gen_jax.commands.arguments import Subparsers, command, data_dir, say, trust
 
 
 def add(commands: Subparsers) -> None:
@@ -32,6 +32,7 @@ def add(commands: Subparsers) -> None:
         default="jit",
         help="over devices: one program split by the compiler, or the same step mapped",
     )
+    trust(train)
     data_dir(train)
 
     reproduce = command(
@@ -45,13 +46,15 @@ def add(commands: Subparsers) -> None:
     reproduce.add_argument(
         "--workdir", type=Path, help="where to keep the run (a folder of its own in runs/)"
     )
+    trust(reproduce)
     data_dir(reproduce)
 
 
 def _train(args: argparse.Namespace) -> None:
-    from gen_jax import runtime
+    from gen_jax import classes, runtime
     from gen_jax.evaluate.run import diverged
-    from gen_jax.experiment import load_config
+    from gen_jax.experiment import load_config, to_tree
+    from gen_jax.train.logging import LOG
     from gen_jax.train.loop import train
     from gen_jax.train.workdir import WorkDir
 
@@ -59,7 +62,13 @@ def _train(args: argparse.Namespace) -> None:
     experiment = load_config(args.config, args.set)
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
     workdir = WorkDir(args.workdir or Path("runs") / args.config.stem, origin)
-    train(experiment, workdir, args.data_dir, args.parallel)
+    train(experiment, workdir, args.data_dir, args.parallel, args.trust)
+    foreign = classes.foreign(to_tree(experiment))
+    if foreign:
+        LOG.info(
+            "%s: no class of gen_jax, so commands that read %s need --trust",
+            ", ".join(foreign), workdir.path,
+        )  # fmt: skip
     rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
     rows = [row for row in rows if "nats" in row]
     best = min(rows, key=lambda row: row["nats"]) if rows else None
@@ -79,6 +88,6 @@ def _reproduce(args: argparse.Namespace) -> int:
     from gen_jax.evaluate import reproduce
 
     runtime.set_up()
-    record = reproduce.reproduce(args.result, args.workdir, args.data_dir, args.typed)
+    record = reproduce.reproduce(args.result, args.workdir, args.data_dir, args.typed, args.trust)
     say(args, record, reproduce.text(record))
     return 0 if record["reproduced"] else 1

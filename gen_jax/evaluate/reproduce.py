@@ -11,11 +11,10 @@ A result that contradicts itself, its config or the data is different before any
 import json
 import math
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gen_jax import fingerprint
+from gen_jax import classes, fingerprint
 from gen_jax.errors import InputError, first_line
 from gen_jax.evaluate import comparison, results, source
 from gen_jax.evaluate.machine import machine
@@ -29,17 +28,20 @@ ORIGIN = "reproduces"  # in the config.json of a folder begun here
 
 
 def reproduce(
-    path: Path, folder: Path | None, data_dir: Path | None, command: str
+    path: Path, folder: Path | None, data_dir: Path | None, command: str, trust: bool = False
 ) -> dict[str, Any]:
     """Compare what needs no training, then train and compare the rest; InputError where that cannot begin.
 
     `folder` goes on where it was killed. By default there is one for each config, source, set of packages and machine.
     """
     recorded = load(path)
-    experiment = _experiment(path, recorded)
+    experiment = _experiment(path, recorded, trust)
     if experiment.model.kind == "none":
         raise InputError(f"{path} is of {experiment.system}, which has no likelihood to find again")
-    why, now = reasons(recorded), conditions(recorded["parallel"], first_stage.load(experiment))
+    why, now = (
+        reasons(recorded),
+        conditions(recorded["parallel"], first_stage.load(experiment, trust)),
+    )
     split = judged_split(experiment, data_dir, recorded["split"])
     try:
         stated = results.stated(experiment, split, variable_shapes(experiment))
@@ -51,8 +53,8 @@ def reproduce(
         origin = {"command": command, ORIGIN: str(path)}
         workdir = WorkDir(folder or _folder(path, recorded, now), origin)
         _check_begun_here(workdir, now)
-        train(experiment, workdir, data_dir, recorded["parallel"])
-        run = load_run(workdir.path)
+        train(experiment, workdir, data_dir, recorded["parallel"], trust)
+        run = load_run(workdir.path, trust)
         found = results.record(run, split, run.likelihoods()(run.variables, split))
         rows += comparison.measured(recorded, found, same_bits=not why)
     return {
@@ -104,13 +106,13 @@ def load(path: Path) -> dict[str, Any]:
     return recorded
 
 
-def _experiment(path: Path, recorded: dict[str, Any]) -> Experiment:
+def _experiment(path: Path, recorded: dict[str, Any], trust: bool) -> Experiment:
     if recorded["parallel"] not in typing.get_args(sharding.Parallel):
         raise InputError(f"{path}: parallel is {recorded['parallel']!r:.80}")
     if not isinstance(recorded["split"], str):
         raise InputError(f"{path}: split is {recorded['split']!r:.80}")
     try:
-        return read(recorded["config"])
+        return read(recorded["config"], trust)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -123,22 +125,12 @@ def reasons(recorded: dict[str, Any]) -> list[str]:
         why.append(changed)
     elif recorded["dirty"] is not False:
         why.append("the recorded source had changes")
-    foreign = {name for name in _classes(recorded["config"]) if not name.startswith("gen_jax.")}
-    why += [f"{name} is no part of gen_jax" for name in sorted(foreign)]
+    why += [f"{name} is no part of gen_jax" for name in classes.foreign(recorded["config"])]
     here, there = source.versions(), recorded["versions"]
     there = there if isinstance(there, dict) else {}
     pairs = [(name, here.get(name), there.get(name)) for name in {**here, **there}]
     pairs += [(name, value, recorded[name]) for name, value in machine().items()]
     return why + [f"{name} is {now}, not {was!s:.40}" for name, now, was in pairs if now != was]
-
-
-def _classes(tree: Any) -> Iterator[str]:
-    """All classes that a config names."""
-    if isinstance(tree, dict):
-        yield tree["type"]
-        tree = list(tree["fields"].values())
-    for item in tree if isinstance(tree, list) else ():
-        yield from _classes(item)
 
 
 def _folder(path: Path, recorded: dict[str, Any], now: dict[str, Any]) -> Path:

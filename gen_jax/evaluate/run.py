@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data, unit_of
 from gen_jax.density import Functional, functional, root_key, takes_draws
 from gen_jax.errors import InputError
@@ -134,10 +135,13 @@ def diverged(
     return divergence(bits_per_dim, event.levels, unit)
 
 
-def load_run(path: Path) -> Run:
-    """Read config and checkpoint; InputError where the folder is no work directory or holds no checkpoint."""
+def load_run(path: Path, trust: Trust = False) -> Run:
+    """Read config and checkpoint; InputError where the folder is no work directory or holds no checkpoint.
+
+    It is data: classes are those of gen_jax, and others are imported only where they are trusted, all or by name.
+    """
     workdir = WorkDir(path)
-    experiment = workdir.experiment()
+    experiment = workdir.experiment(trust)
     if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
         raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
     model, like = functional(experiment.model), _shapes(experiment)

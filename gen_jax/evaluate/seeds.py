@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gen_jax import classes
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate import results
 from gen_jax.evaluate.run import Run, load_run
@@ -28,7 +29,7 @@ def finished(
     if kept.exists() and not differences(to_tree(workdir.experiment()), to_tree(experiment)):
         return loads(kept.read_text())
     train(experiment, workdir, data_dir)
-    record = judge(load_run(folder))
+    record = judge(load_run(folder, {*classes.names(to_tree(experiment))}))
     write_atomically(kept, results.dumps(record))
     return record
 

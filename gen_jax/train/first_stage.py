@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from gen_jax import classes
 from gen_jax.errors import InputError
 from gen_jax.evaluate.run import load_run
 from gen_jax.experiment import Experiment, differences, to_tree
@@ -16,8 +17,8 @@ from gen_jax.train.step import TrainState
 from gen_jax.typing import Variables
 
 
-def load(experiment: Experiment) -> Variables | None:
-    """The first stage's variables, None where the model needs none.
+def load(experiment: Experiment, trust: bool = False) -> Variables | None:
+    """The first stage's variables, None where the model needs none; classes of the experiment itself are trusted.
 
     InputError where none is named, its work directory is missing or not trained to the end, or is of another model.
     """
@@ -34,7 +35,7 @@ def load(experiment: Experiment) -> Variables | None:
             f"{experiment.system} needs a trained {name}: name its work directory as first_stage"
         )
     try:
-        run = load_run(Path(path))
+        run = load_run(Path(path), trust or {*classes.names(to_tree(experiment))})
     except InputError as error:
         raise InputError(f"first_stage: {error}") from error
     steps = run.experiment.steps

@@ -45,8 +45,12 @@ def train(
     workdir: WorkDir,
     data_dir: Path | None = None,
     parallel: sharding.Parallel = "jit",
+    trust: bool = False,
 ) -> TrainState:
-    """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved."""
+    """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved.
+
+    `trust` allows that the folder of a first stage names classes that are neither of gen_jax nor in the experiment.
+    """
     model = functional(experiment.model)
     optimizer = experiment.transformation()
     planned = planned_steps(experiment.optimizer, experiment.steps)
@@ -77,7 +81,7 @@ def train(
         if experiment.init_examples is not None:
             raise InputError("init_examples must be None: there is a state for each row of a batch")
         batches = dataclasses.replace(batches, contiguous=True)
-    frozen = first_stage.load(experiment)
+    frozen = first_stage.load(experiment, trust)
     # Only now: what cannot be built leaves nothing behind.
     workdir.claim(experiment, conditions(parallel, frozen), split.presentation)
     placed = sharding.state_sharding(shapes, mesh)

@@ -10,6 +10,7 @@ from typing import Any
 
 from gen_jax import disk
 from gen_jax import experiment as experiments
+from gen_jax.classes import Trust
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
@@ -85,7 +86,9 @@ class WorkDir:
         """
         self.check_plain()
         tree = experiments.to_tree(experiment)
-        experiments.read(tree)  # refuse now what could not be read back after the training
+        experiments.read(
+            tree, trust=True
+        )  # refuse now what could not be read back after the training
         if self.weights.exists():
             raise InputError(
                 f"{self.path} is an exported model, whose training cannot go on; use another --workdir"
@@ -154,10 +157,13 @@ class WorkDir:
             raise InputError(f"{self.config} is damaged: it holds no experiment")
         return record
 
-    def experiment(self) -> Experiment:
-        """The experiment that this folder holds."""
+    def experiment(self, trust: Trust = False) -> Experiment:
+        """The experiment that this folder holds; InputError at a class that is neither of gen_jax nor trusted."""
         self.check_plain()
-        return experiments.read(self.read()["experiment"])
+        try:
+            return experiments.read(self.read()["experiment"], trust)
+        except InputError as error:
+            raise InputError(f"{self.config}: {error}") from error
 
     def metrics_rows(self) -> list[dict[str, Any]]:
         """All complete lines of metrics.jsonl; a line cut short by a kill is left out."""

@@ -1,0 +1,98 @@
+"""The class that a stored config names: one of gen_jax, or of anywhere else by the user's word.
+
+A config from elsewhere is data, and importing a module runs it. So what is no part of gen_jax is imported only where it
+is trusted, and then only where the module's source, read but not run, defines such a class.
+"""
+
+import ast
+import dataclasses
+import importlib
+import sys
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from gen_jax.errors import InputError
+
+Trust = bool | Collection[str]  # all classes, or those of these names; classes of gen_jax always
+OWN = "gen_jax"
+
+
+def find(name: str, trust: Trust = False) -> type:
+    """The dataclass `module:qualname`; InputError where it is not trusted, cannot be imported or is no dataclass."""
+    module, _, qualname = name.partition(":")
+    if is_foreign(name):
+        if not (trust if isinstance(trust, bool) else name in trust):
+            raise InputError(
+                f"{name:.200} is no class of gen_jax, and importing it would run its code; --trust allows it, where you"
+                " trust what you were given"
+            )
+        if not _defined(module, qualname):
+            raise _not_importable(name)
+    elif any(part.startswith("_") for part in module.split(".")):  # the program itself
+        raise _not_importable(name)
+    try:
+        cls: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            cls = getattr(cls, part)
+    except (Exception, SystemExit) as error:  # whatever the module raises
+        raise _not_importable(name) from error
+    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
+        raise InputError(f"{name} is no dataclass")
+    if not is_foreign(name) and is_foreign(cls.__module__):
+        raise InputError(f"{name} is no class of gen_jax itself")
+    return cls
+
+
+def is_foreign(name: str) -> bool:
+    """It belongs to another package than gen_jax."""
+    module = name.partition(":")[0]
+    return module != OWN and not module.startswith(f"{OWN}.")
+
+
+def names(tree: Any) -> Iterator[str]:
+    """All classes that a stored config names."""
+    if isinstance(tree, dict):
+        yield tree["type"]
+        tree = list(tree["fields"].values())
+    for item in tree if isinstance(tree, list) else ():
+        yield from names(item)
+
+
+def foreign(tree: Any) -> list[str]:
+    """Those that are not of gen_jax."""
+    return sorted({name for name in names(tree) if is_foreign(name)})
+
+
+def _not_importable(name: str) -> InputError:
+    return InputError(f"{name:.200} is not importable: put the class into an installed module")
+
+
+def _defined(module: str, qualname: str) -> bool:
+    """Whether the module's source has such a class; also where it runs already, or is no source that can be read."""
+    if module in sys.modules:
+        return True
+    try:
+        spec = _spec(module)
+        source = spec.loader.get_source(module)
+        nodes = ast.walk(ast.parse(source)) if source is not None else ()
+    except (AttributeError, ImportError, ValueError, SyntaxError, RecursionError):
+        return False
+    last = qualname.rpartition(".")[2]
+    return source is None or any(
+        isinstance(node, ast.ClassDef) and node.name == last for node in nodes
+    )
+
+
+def _spec(module: str) -> Any:
+    """Where a module lies, without importing the packages that it is in; None where nothing is found."""
+    found, path, parts = None, None, module.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+        found = next((spec for spec in specs if spec is not None), None)
+        if found is None:
+            return None
+        path = found.submodule_search_locations
+        if path is None and count < len(parts):
+            return None
+    return found
