@@ -52,8 +52,10 @@ def is_foreign(name: str) -> bool:
 def names(tree: Any) -> Iterator[str]:
     """All classes that a stored config names."""
     if isinstance(tree, dict):
-        yield tree["type"]
-        tree = list(tree["fields"].values())
+        if isinstance(tree.get("type"), str):
+            yield tree["type"]
+        fields = tree.get("fields")
+        tree = list(fields.values()) if isinstance(fields, dict) else []
     for item in tree if isinstance(tree, list) else ():
         yield from names(item)
 

@@ -169,6 +169,8 @@ def test_ones_own_config_is_trusted(ours, foreign, tmp_path):
     workdir = WorkDir(tmp_path / "run")
     workdir.claim(mine, {})
     workdir.claim(mine, {})
+    with pytest.raises(InputError, match="holds another config"):
+        workdir.claim(experiment, {})
     with pytest.raises(InputError, match="--trust"):
         workdir.experiment()
     assert workdir.experiment(trust=True) == mine

@@ -33,9 +33,9 @@ table { border-collapse: collapse } td, th { text-align: left; padding: .15rem .
 """
 
 
-def html(workdirs: list[Path], data_dir: Path | None = None) -> str:
+def html(workdirs: list[Path], data_dir: Path | None = None, trust: bool = False) -> str:
     """The page for one or several work directories; InputError where one holds nothing to show."""
-    sections = "".join(_section(load_run(path), data_dir) for path in workdirs)
+    sections = "".join(_section(load_run(path, trust), data_dir, trust) for path in workdirs)
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -43,7 +43,7 @@ def html(workdirs: list[Path], data_dir: Path | None = None) -> str:
     )
 
 
-def _section(run: Run, data_dir: Path | None) -> str:
+def _section(run: Run, data_dir: Path | None, trust: bool) -> str:
     medium, given = medium_of(run), judged_split(run.experiment, data_dir)
     sections = [
         ("Training", _curves(run)),
@@ -55,7 +55,7 @@ def _section(run: Run, data_dir: Path | None) -> str:
     if isinstance(run.experiment.model, Curved):
         sections += _model_curves(run, given)
     sections.append(("Run", _run(run)))
-    lines = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run)]
+    lines = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run, trust)]
     if given.split != "test":
         lines.append(
             f"<p>Examples are of {given.split}, because {given.dataset} has no test split here.</p>"
@@ -63,7 +63,7 @@ def _section(run: Run, data_dir: Path | None) -> str:
     return "".join([*lines, *(f"<h2>{name}</h2>{shown}" for name, shown in sections)])
 
 
-def _number(run: Run) -> str:
+def _number(run: Run, trust: bool) -> str:
     if not run.workdir.result.exists():
         return f"<p class='number'>{_unevaluated(run)}</p>{_finding(run.finding())}"
     result = json.loads(run.workdir.result.read_text())
@@ -71,7 +71,7 @@ def _number(run: Run) -> str:
     return (
         f"<p class='number'>{markup.escape(summary(result))}</p><p>{markup.escape(result['protocol'])}.<br>"
         f"{markup.escape(facts)}.</p>{_finding(run.finding(result['bits_per_dim']))}{_distances(result)}"
-        f"{_certificate(run, result)}"
+        f"{_certificate(run, result, trust)}"
     )
 
 
@@ -98,12 +98,13 @@ def _distances(result: dict[str, Any]) -> str:
     return f"<p>{markup.escape(distances(result))}.</p>"
 
 
-def _certificate(run: Run, result: dict[str, Any]) -> str:
+def _certificate(run: Run, result: dict[str, Any], trust: bool) -> str:
     """Whether the weights are certified, and the number too; the table of laws where the certificate is theirs."""
     found = certificate.standing(run.workdir, run.variables)
     words = found.sentence
     if found.state == "certified" and not (
-        result["certified"] and result["protocol"] == protocol(read(result["config"]), run.step)
+        result["certified"]
+        and result["protocol"] == protocol(read(result["config"], trust), run.step)
     ):
         words = "the weights are certified, the number was written before: evaluate them again"
     table = f"<pre>{markup.escape(certificate.table(found.record))}</pre>" if found.record else ""

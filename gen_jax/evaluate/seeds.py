@@ -26,10 +26,12 @@ def finished(
 ) -> dict[str, Any]:
     """What `judge` says of a run: read from the folder where the same experiment was judged, else trained for it."""
     workdir, kept = WorkDir(folder), folder / JUDGED
-    if kept.exists() and not differences(to_tree(workdir.experiment()), to_tree(experiment)):
+    tree = to_tree(experiment)
+    known = {*classes.names(tree)}
+    if kept.exists() and not differences(to_tree(workdir.experiment(known)), tree):
         return loads(kept.read_text())
     train(experiment, workdir, data_dir)
-    record = judge(load_run(folder, {*classes.names(to_tree(experiment))}))
+    record = judge(load_run(folder, known))
     write_atomically(kept, results.dumps(record))
     return record
 

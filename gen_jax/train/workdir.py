@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gen_jax import disk
+from gen_jax import classes, disk
 from gen_jax import experiment as experiments
 from gen_jax.classes import Trust
 from gen_jax.disk import write_atomically
@@ -86,15 +86,14 @@ class WorkDir:
         """
         self.check_plain()
         tree = experiments.to_tree(experiment)
-        experiments.read(
-            tree, trust=True
-        )  # refuse now what could not be read back after the training
+        # Refuse now what could not be read back after the training.
+        experiments.read(tree, trust=True)
         if self.weights.exists():
             raise InputError(
                 f"{self.path} is an exported model, whose training cannot go on; use another --workdir"
             )
         if self.config.exists():
-            lines = experiments.differences(experiments.to_tree(self.experiment()), tree)
+            lines = experiments.differences(self._there({*classes.names(tree)}), tree)
             if lines:
                 raise InputError(
                     f"{self.path} holds another config; use another --workdir or the same config."
@@ -120,6 +119,13 @@ class WorkDir:
         shown = {"presentation": dict(presentation)} if presentation else {}
         record = {**self.origin, "machine": machine, **shown, "experiment": tree}
         write_atomically(self.config, json.dumps(record, indent=1) + "\n")
+
+    def _there(self, known: Collection[str]) -> Any:
+        """The config that is there, as this version writes it; as it is where it names others than known classes."""
+        stored = self.read()["experiment"]
+        if {*classes.foreign(stored)} - {*known}:
+            return stored
+        return experiments.to_tree(self.experiment(known))
 
     def _make(self) -> None:
         """The new folder; InputError, and no folder, where checkpoints could not be read back from it."""
@@ -160,8 +166,9 @@ class WorkDir:
     def experiment(self, trust: Trust = False) -> Experiment:
         """The experiment that this folder holds; InputError at a class that is neither of gen_jax nor trusted."""
         self.check_plain()
+        tree = self.read()["experiment"]
         try:
-            return experiments.read(self.read()["experiment"], trust)
+            return experiments.read(tree, trust)
         except InputError as error:
             raise InputError(f"{self.config}: {error}") from error
 
