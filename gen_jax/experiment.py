@@ -7,6 +7,7 @@ dataclass as `module:qualname` with its fields, and rebuilt from there without t
 import ast
 import contextlib
 import dataclasses
+import inspect
 import json
 import runpy
 import sys
@@ -97,8 +98,10 @@ class Experiment:
         return type(self.model).__module__.rsplit(".", 1)[-1]
 
     def transformation(self) -> Any:
-        """The optimiser as optax has it, for these steps and this batch of the model's loss."""
-        return self.optimizer.build(Setting.of(self.model, self.batch_size, self.steps))
+        """The optimiser as optax has it, for these steps and this batch of the model's loss, where it asks for them."""
+        build = self.optimizer.build
+        asks = inspect.signature(build).parameters
+        return build(Setting.of(self.model, self.batch_size, self.steps)) if asks else build()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:

@@ -21,7 +21,7 @@ from gen_jax.experiment import (
     replace,
     to_tree,
 )
-from gen_jax.train.optimizer import L2, Adam, Exponential, WarmupCosine, planned_steps
+from gen_jax.train.optimizer import L2, Adam, Exponential, Setting, WarmupCosine, planned_steps
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 DIGITS = CONFIGS / "gated_pixel_cnn_digits.py"
@@ -116,6 +116,26 @@ def test_overrides_reach_every_level_in_order():
 )
 def test_a_schedule_follows_the_steps_unless_told_otherwise(overrides, rate):
     assert load_config(DIGITS, overrides).optimizer.learning_rate == rate
+
+
+def test_an_optimiser_of_ones_own_may_ask_for_nothing():
+    """`build` with or without the setting: steps and the units of the loss."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Plain:
+        accumulate: int = 1
+
+        def build(self):
+            return "plain"
+
+    class Asking(Plain):
+        def build(self, setting):
+            return setting
+
+    assert make(optimizer=Plain()).transformation() == "plain"
+    experiment = make(optimizer=Asking())
+    found, size = experiment.transformation(), float(experiment.model.event.size)
+    assert found == Setting(experiment.steps, size, size * experiment.batch_size)
 
 
 def test_every_config_can_be_shortened():
