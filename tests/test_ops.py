@@ -138,6 +138,17 @@ def test_heads_sample_their_conditional(head, temperature):
     np.testing.assert_allclose(np.exp(every), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("levels", [2, 5, 17, 256])
+def test_a_categorical_draw_inverts_the_cumulative_sum(levels):
+    logits = jnp.asarray(np.random.default_rng(0).normal(scale=3.0, size=(4000, levels)))
+    key, rows = jax.random.key(levels), np.arange(4000)
+    u, drawn = np.asarray(jax.random.uniform(key, (4000,))), categorical.sample(logits, key)
+    ends = np.cumsum(special.softmax(np.asarray(logits), axis=1), axis=1)
+    before = np.where(drawn == 0, 0, ends[rows, np.asarray(drawn) - 1])
+    assert np.all(before <= u + 1e-12)
+    assert np.all(u < ends[rows, np.asarray(drawn)] + 1e-12)
+
+
 def test_categorical_never_draws_the_impossible():
     """Levels of probability zero at both ends and in the middle stay undrawn."""
     logits = jnp.array([-jnp.inf, 0.0, -jnp.inf, 1.0, -jnp.inf])

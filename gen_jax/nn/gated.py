@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.causal_conv import HorizontalConv, VerticalConv
 from gen_jax.nn.conv import Dense
-from gen_jax.ops.gates import gated_tanh
+from gen_jax.ops.gates import gated_tanh, term_halves
 from gen_jax.ops.masks import put_group, take_group
 from gen_jax.typing import Dtype
 
@@ -88,13 +88,14 @@ class GatedLayer(nn.Module):
     def site(
         self,
         window: Float[Array, "B columns I"],
-        term: Float[Array, "B two_F"],
+        table: Float[Array, "W B two_F"],
+        column: Int[Array, ""],
         gate: Float[Array, "B F"],
         group: Int[Array, ""],
     ) -> tuple[Float[Array, "B F"], Float[Array, "B f"], Float[Array, "B f"]]:
-        """One group at one pixel, given the gate outputs of the pixel's earlier groups: gate, h', skip."""
-        x = self.horizontal.site(window, group) + take_group(term, group, self.groups, splits=2)
-        gate = put_group(gate, gated_tanh(x), group)
+        """One group at one pixel, given the row's terms and the gates of the pixel's earlier groups: gate, h', skip."""
+        terms = term_halves(table, column, group, self.groups)
+        gate = put_group(gate, gated_tanh(self.horizontal.site(window, group), terms), group)
         residual, skip = jnp.split(self.out.site(gate[:, None], group), 2, axis=-1)
         if not self.first:
             residual = residual + take_group(window[:, -1], group, self.groups)

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.shifted_conv import Project, ShiftedConv
-from gen_jax.ops.gates import concat_elu, gated_linear
+from gen_jax.ops.gates import concat_elu, gated_linear, term_halves
 from gen_jax.typing import Dtype
 
 Activation = Callable[[Array], Array]
@@ -193,8 +193,9 @@ class GatedBlock(nn.Module):
             skip = self.activation(skip)
             hidden = hidden + self.v.project.part(skip, start, start + self.inputs, bias=False)
         second, left = put_column(cache.v[1], self.activation(hidden), column)
-        out = take_column(cache.tables[1], column) + self.v.second.site(left)
-        return cache._replace(v=(first, second)), v + gated_linear(out)
+        terms = term_halves(cache.tables[1], column)
+        out = gated_linear(self.v.second.site(left), terms)
+        return cache._replace(v=(first, second)), v + out
 
 
 def take_column(row: Float[Array, "W B F"], column: Int[Array, ""]) -> Float[Array, "B F"]:

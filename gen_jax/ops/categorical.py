@@ -1,5 +1,7 @@
 """Categorical distribution over levels, from logits; all values in nats."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer, Key
@@ -19,8 +21,28 @@ def sample(
     key: Key[Array, ""],
     temperature: float | Float[Array, ""] = 1.0,
 ) -> Int[Array, "*batch"]:
-    """Draw from softmax(logits / temperature) by inverting the cumulative sum with one uniform draw."""
+    """Draw from softmax(logits / temperature) by inverting the cumulative sum with one uniform draw.
+
+    The sum is inverted in two levels, blocks of neighbours and the levels of one block: two short sums, not a long one.
+    """
     logits = logits.astype(jnp.result_type(float)) / temperature
-    cumulative = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)
-    uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype) * cumulative[..., -1]
-    return jnp.sum(cumulative[..., :-1] <= uniform[..., None], axis=-1, dtype=jnp.int32)
+    levels, batch = logits.shape[-1], logits.shape[:-1]
+    weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    side = math.isqrt(levels - 1) + 1
+    weights = jnp.pad(weights, [(0, 0)] * len(batch) + [(0, -levels % side)])
+    weights = weights.reshape(*batch, -1, side)
+    totals = jnp.sum(weights, axis=-1)
+    uniform = jax.random.uniform(key, batch, logits.dtype) * jnp.sum(totals, axis=-1)
+    block, before = _inverted(totals, uniform)
+    inside = jnp.take_along_axis(weights, block[..., None, None], axis=-2)[..., 0, :]
+    return block * side + _inverted(inside, uniform - before)[0]
+
+
+def _inverted(
+    weights: Float[Array, "*batch K"], u: Float[Array, "*batch"]
+) -> tuple[Int[Array, "*batch"], Float[Array, "*batch"]]:
+    """The first k with sum_{j<=k} w_j > u, where rounding leaves none the last with w_k > 0; and sum_{j<k} w_j."""
+    ends = jnp.cumsum(weights, axis=-1)
+    passed = (ends <= u[..., None]) & (ends < ends[..., -1:])
+    before = jnp.max(jnp.where(passed, ends, 0), axis=-1)
+    return jnp.sum(passed, axis=-1, dtype=jnp.int32), before

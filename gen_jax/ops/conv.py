@@ -44,8 +44,9 @@ def horizontal_conv_site(
     window: Float[Array, "B w I"], kernel: Float[Array, "w I O"]
 ) -> Float[Array, "B O"]:
     """One site of `horizontal_conv`: `window` holds the w columns that it reads."""
-    batch, width, inputs = window.shape
-    return window.reshape(batch, width * inputs) @ jnp.reshape(kernel, (width * inputs, -1))
+    width, inputs = window.shape[1:]
+    beside = jnp.concatenate([window[:, i] for i in range(width)], axis=-1)  # no transposition
+    return beside @ jnp.reshape(kernel, (width * inputs, -1))
 
 
 def same_conv(

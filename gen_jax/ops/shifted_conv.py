@@ -31,9 +31,8 @@ def row_taps(
 
 def site_taps(window: Float[Array, "w B I"], kernel: Float[Array, "w I O"]) -> Float[Array, "B O"]:
     """What one row gives to one site: `window` holds the w columns that it reads."""
-    width, batch, inputs = window.shape
-    window = jnp.swapaxes(window, 0, 1).reshape(batch, width * inputs)
-    return window @ jnp.reshape(kernel, (width * inputs, -1))
+    beside = jnp.concatenate(list(window), axis=-1)
+    return beside @ jnp.reshape(kernel, (beside.shape[-1], -1))
 
 
 def upsample(

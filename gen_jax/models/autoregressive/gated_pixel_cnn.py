@@ -185,14 +185,13 @@ class GatedPixelCNN(Autoregressive):
         first = self.layers[0]
         window = lax.dynamic_slice_in_dim(cache.image, row + first.rows, 1, axis=1)[:, 0]
         window = lax.dynamic_slice_in_dim(window, column, first.columns, axis=1)
-        here = [lax.dynamic_index_in_dim(term, column, keepdims=False) for term in terms]
-        gate, h, skips = first.site(window, here[0], cache.gates[0], group)
+        gate, h, skips = first.site(window, terms[0], column, cache.gates[0], group)
         gates, kept = [gate], []
-        deep = zip(self.layers[1:], cache.row, here[1:], cache.gates[1:], strict=True)
-        for layer, so_far, term, gate in deep:
+        deep = zip(self.layers[1:], cache.row, terms[1:], cache.gates[1:], strict=True)
+        for layer, so_far, table, gate in deep:
             kept.append(self._put_site(so_far, h, column + layer.columns - 1, group))
             window = lax.dynamic_slice_in_dim(kept[-1], column, layer.columns, axis=0)
-            gate, h, skip = layer.site(jnp.swapaxes(window, 0, 1), term, gate, group)
+            gate, h, skip = layer.site(jnp.swapaxes(window, 0, 1), table, column, gate, group)
             gates.append(gate)
             skips = skips + skip
         skip = put_group(cache.skip, nn.relu(skips), group)
