@@ -80,7 +80,7 @@ def test_a_trained_model_certifies(model, data_dir):
     folder, printed, evaluated = model
     assert printed.count("pass") == 9
     assert "the laws hold" in printed
-    assert evaluated.endswith(", certified\n")
+    assert evaluated.endswith(", certified by the certificate in the folder\n")
     record = json.loads((folder / "certificate.json").read_text())
     run = load_run(folder)
     assert record["parameters"] == fingerprint.of_variables(run.variables)
@@ -91,7 +91,7 @@ def test_a_trained_model_certifies(model, data_dir):
     assert json.loads(succeed("evaluate", folder, "--data-dir", data_dir, "--json"))["certified"]
     page = folder.parent / "x.html"
     succeed("report", folder, "--out", page, "--data-dir", data_dir)
-    assert "<p>Certified.</p><pre>law" in page.read_text()
+    assert "<p>Certified by the certificate in the folder.</p><pre>law" in page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_number_from_before_the_certificate_is_not_certified(copy, data_dir, t
     (copy / "result.json").write_text(json.dumps({**result, "certified": False}))
     succeed("report", copy, "--out", tmp_path / "x.html", "--data-dir", data_dir)
     assert (
-        "The weights are certified, the number was written before"
+        "Certified by the certificate in the folder, the number was written before"
         in (tmp_path / "x.html").read_text()
     )
 

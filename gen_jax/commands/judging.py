@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from gen_jax.commands.arguments import (
     Subparsers,
@@ -16,6 +17,7 @@ from gen_jax.commands.arguments import (
     trust,
 )
 from gen_jax.disk import write_atomically
+from gen_jax.errors import InputError
 
 
 def add(commands: Subparsers) -> None:
@@ -62,6 +64,11 @@ def add(commands: Subparsers) -> None:
     certify.add_argument("--split", default="validation")
     certify.add_argument("--examples", type=positive, default=12, help="real events to try (12)")
     certify.add_argument("--seed", type=natural, default=0)
+    certify.add_argument(
+        "--check",
+        action="store_true",
+        help="make the folder's certificate again and compare; write nothing; status 1 where it says otherwise",
+    )
     trust(certify)
     data_dir(certify)
 
@@ -138,13 +145,35 @@ def _certify(args: argparse.Namespace) -> int:
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
-    split = load_split(run.experiment, args.split, args.data_dir)
-    record = certify(run, split, args.examples, args.seed)
+    there, asked = None, (args.split, args.examples, args.seed)
+    if args.check:
+        found = certificate.standing(run.workdir, run.variables)
+        if not found.record:
+            raise InputError(f"there is nothing to check in {args.workdir}: {found.sentence}")
+        there = found.record
+        asked = certificate.settings(there)
+    name, examples, seed = asked
+    split = load_split(run.experiment, name, args.data_dir)
+    record = certify(run, split, examples, seed)
+    if there:
+        return _say_check(args, record, certificate.differences(there, record))
     where = "the laws hold" if record["passed"] else "NOT certified: a law fails"
     what = f"{record['system']} of step {run.step}, {where}, {record['seconds']:.0f} s"
     saved = (run.workdir.certificate, results.dumps(record))
     say_and_save(args, record, f"{certificate.table(record)}\n{what}", *saved)
     return 0 if record["passed"] else 1
+
+
+def _say_check(args: argparse.Namespace, record: dict[str, Any], differences: list[str]) -> int:
+    """What was found here, and whether the folder's certificate says the same; nothing is written."""
+    from gen_jax.evaluate import certificate
+
+    verdict = "the certificate in the folder says the same"
+    if differences:
+        verdict = f"the certificate in the folder says OTHERWISE: {'; '.join(differences)}"
+    lines = [certificate.table(record), f"{verdict}; checked in {record['seconds']:.0f} s"]
+    say(args, {**record, "differences": differences}, "\n".join(lines))
+    return 1 if differences or not record["passed"] else 0
 
 
 def _receptive_field(args: argparse.Namespace) -> None:
@@ -180,5 +209,6 @@ def _report(args: argparse.Namespace) -> None:
 
     check_out(args.out, (".html",))
     runtime.set_up()
-    write_atomically(args.out, report.html(args.workdirs, args.data_dir, args.trust))
+    page = report.html(args.workdirs, args.data_dir, args.trust)
+    write_atomically(args.out, page.encode(errors="backslashreplace"))
     say(args, {"out": str(args.out)}, f"report in {args.out}")

@@ -4,9 +4,13 @@ import json
 from typing import Any, Literal, NamedTuple
 
 from gen_jax import fingerprint
+from gen_jax.errors import InputError
 from gen_jax.evaluate.table import aligned
 from gen_jax.train.workdir import WorkDir
 from gen_jax.typing import Variables
+
+# Whose word it is: whoever can write into the folder could have written it; `certify --check` makes it again.
+CERTIFIED = "certified by the certificate in the folder"
 
 
 class Standing(NamedTuple):
@@ -45,7 +49,46 @@ def standing(workdir: WorkDir, variables: Variables) -> Standing:
     failed = [law for law, passed in laws.items() if not passed]
     if failed or not laws:
         return Standing("failed", f"not certified: fails {', '.join(failed) or 'empty'}", record)
-    return Standing("certified", "certified", record)
+    return Standing("certified", CERTIFIED, record)
+
+
+def settings(record: dict[str, Any]) -> tuple[str, int, int]:
+    """Split, number of examples and seed that a certificate was made with; InputError where it says none."""
+    found = tuple(record.get(name) for name in ("split", "num_examples", "seed"))
+    split, examples, seed = found
+    numbers = all(type(number) is int and 0 <= number < 2**32 for number in (examples, seed))
+    if not isinstance(split, str) or not numbers or not examples:
+        raise InputError(f"certificate.json does not say what it was made of: {found!r:.200}")
+    return split, examples, seed
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What a certificate says otherwise than one made again: steps, laws, limits and verdicts.
+
+    What is measured is rounding, different on another machine: it may differ by less than the limit of its law.
+    """
+    found = []
+    if there["step"] != here["step"]:
+        found.append(f"it is of step {there['step']}, the weights are of step {here['step']}")
+    rows, again = ({row["law"]: row for row in record["rows"]} for record in (there, here))
+    for law in dict.fromkeys([*rows, *again]):
+        one, other = rows.get(law), again.get(law)
+        if one is None or other is None:
+            found.append(f"{law}: {'is not in it' if one is None else 'is no law of this model'}")
+            continue
+        told = [f"{name} {one.get(name)}, not {other[name]}" for name in ("passed", "limit", "unit")
+                if one.get(name) != other[name]]  # fmt: skip
+        was, now = one.get("measured"), other["measured"]
+        if not told and not _near(was, now, other["limit"]):
+            told.append(f"measured {was}, not {now}")
+        found += [f"{law}: {', '.join(told)}"] if told else []
+    return found
+
+
+def _near(one: Any, other: float | None, limit: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return isinstance(one, int | float) and abs(one - other) <= abs(limit)
 
 
 def table(record: dict[str, Any]) -> str:

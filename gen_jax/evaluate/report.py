@@ -1,11 +1,12 @@
 """One HTML file that opens offline: number, curves, samples, what else their medium shows, reconstructions, config."""
 
-import html as markup
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gen_jax.data.batches import spread
@@ -18,32 +19,30 @@ from gen_jax.evaluate.results import protocol
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import read
 from gen_jax.media import medium_of
-from gen_jax.media.html import plot
+from gen_jax.media.html import literal, paragraph, plot
 from gen_jax.media.medium import Medium
 from gen_jax.train.loop import judged_split
 
 RECONSTRUCTIONS, CURVED = 16, 32
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem } .number { font-size: 1.25rem }
-img { width: 100%; image-rendering: pixelated } img.smooth { image-rendering: auto }
-pre, code { background: #f4f4f4; overflow-x: auto } pre { padding: .75rem }
-table { border-collapse: collapse } td, th { text-align: left; padding: .15rem .75rem .15rem 0; vertical-align: top }
-"""
+# Every text is escaped; only `Markup` is not, which the media make of texts that are.
+PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def html(workdirs: list[Path], data_dir: Path | None = None, trust: bool = False) -> str:
     """The page for one or several work directories; InputError where one holds nothing to show."""
-    sections = "".join(_section(load_run(path, trust), data_dir, trust) for path in workdirs)
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>gen_jax report</title><style>{STYLE}</style></head><body>{sections}</body></html>\n"
-    )
+    runs = [_run(load_run(path, trust), data_dir, trust) for path in workdirs]
+    return PAGES.get_template("report.html").render(runs=runs)
 
 
-def _section(run: Run, data_dir: Path | None, trust: bool) -> str:
+def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
+    """What the template shows of one work directory."""
     medium, given = medium_of(run), judged_split(run.experiment, data_dir)
     sections = [
         ("Training", _curves(run)),
@@ -54,51 +53,56 @@ def _section(run: Run, data_dir: Path | None, trust: bool) -> str:
         sections.append(("Reconstructions", _reconstructions(run, medium, given)))
     if isinstance(run.experiment.model, Curved):
         sections += _model_curves(run, given)
-    sections.append(("Run", _run(run)))
-    lines = [f"<h1>{run.experiment.system} on {run.experiment.data.name}</h1>", _number(run, trust)]
-    if given.split != "test":
-        lines.append(
-            f"<p>Examples are of {given.split}, because {given.dataset} has no test split here.</p>"
-        )
-    return "".join([*lines, *(f"<h2>{name}</h2>{shown}" for name, shown in sections)])
+    instead = f"Examples are of {given.split}, because {given.dataset} has no test split here."
+    return {
+        "title": f"{run.experiment.system} on {run.experiment.data.name}",
+        **{"protocol": None, "facts": None, "certificate": None, "laws": None},
+        **_number(run, trust),
+        "instead": instead if given.split != "test" else None,
+        "sections": sections,
+        "rows": _rows(run),
+        "config": json.dumps(run.workdir.read()["experiment"], indent=1),
+    }
 
 
-def _number(run: Run, trust: bool) -> str:
+def _number(run: Run, trust: bool) -> dict[str, Any]:
+    """The number, how it was made, what is to be said of it, and whose certificate there is."""
     if not run.workdir.result.exists():
-        return f"<p class='number'>{_unevaluated(run)}</p>{_finding(run.finding())}"
+        return {"number": _unevaluated(run), "sentences": _finding(run.finding())}
     result = json.loads(run.workdir.result.read_text())
-    facts = f"{result['parameters']:,} parameters, {result['seconds']:.0f} s of training on {result['cpu']}"
-    return (
-        f"<p class='number'>{markup.escape(summary(result))}</p><p>{markup.escape(result['protocol'])}.<br>"
-        f"{markup.escape(facts)}.</p>{_finding(run.finding(result['bits_per_dim']))}{_distances(result)}"
-        f"{_certificate(run, result, trust)}"
-    )
+    return {
+        "number": summary(result),
+        "protocol": result["protocol"],
+        "facts": f"{result['parameters']:,} parameters, {result['seconds']:.0f} s of training on {result['cpu']}",
+        "sentences": _finding(run.finding(result["bits_per_dim"])) + _distances(result),
+        **_certificate(run, result, trust),
+    }
 
 
-def _unevaluated(run: Run) -> str:
+def _unevaluated(run: Run) -> Markup:
     """Which command would write the number, and that there is none where none would."""
     command = f"gen-jax evaluate {run.workdir.path}"
     if run.experiment.model.kind != "none":
-        return f"Not evaluated yet: <code>{markup.escape(command)}</code> writes the number."
-    words = f"{run.experiment.system} has no likelihood, so there is no number"
+        return Markup("Not evaluated yet: <code>{}</code> writes the number.").format(command)
+    words = Markup("{} has no likelihood, so there is no number").format(run.experiment.system)
     if run.comparable:
         command += " --distances CLASSIFIER"
-        words += f" yet: <code>{markup.escape(command)}</code> compares its samples with the data"
-    return f"{words}."
+        words += Markup(" yet: <code>{}</code> compares its samples with the data").format(command)
+    return words + "."
 
 
-def _finding(sentence: str | None) -> str:
-    return f"<p>Finding: {markup.escape(sentence)}.</p>" if sentence else ""
+def _finding(sentence: str | None) -> list[str]:
+    return [f"Finding: {sentence}"] if sentence else []
 
 
-def _distances(result: dict[str, Any]) -> str:
-    """A paragraph beside a bits/dim; without one the distances are the number already."""
+def _distances(result: dict[str, Any]) -> list[str]:
+    """A sentence beside a bits/dim; without one the distances are the number already."""
     if result["bits_per_dim"] is None or not result.get("distances"):
-        return ""
-    return f"<p>{markup.escape(distances(result))}.</p>"
+        return []
+    return [distances(result)]
 
 
-def _certificate(run: Run, result: dict[str, Any], trust: bool) -> str:
+def _certificate(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any]:
     """Whether the weights are certified, and the number too; the table of laws where the certificate is theirs."""
     found = certificate.standing(run.workdir, run.variables)
     words = found.sentence
@@ -106,12 +110,12 @@ def _certificate(run: Run, result: dict[str, Any], trust: bool) -> str:
         result["certified"]
         and result["protocol"] == protocol(read(result["config"], trust), run.step)
     ):
-        words = "the weights are certified, the number was written before: evaluate them again"
-    table = f"<pre>{markup.escape(certificate.table(found.record))}</pre>" if found.record else ""
-    return f"<p>{markup.escape(words[0].upper() + words[1:])}.</p>{table}"
+        words = f"{certificate.CERTIFIED}, the number was written before: evaluate them again"
+    table = certificate.table(found.record) if found.record else None
+    return {"certificate": words[0].upper() + words[1:], "laws": table}
 
 
-def _curves(run: Run) -> str:
+def _curves(run: Run) -> Markup:
     rows = run.workdir.metrics_rows()
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -126,14 +130,14 @@ def _curves(run: Run) -> str:
             points = [
                 (row["step"], row[name]) for row in rows if row["split"] == split and name in row
             ]
-            label = split if number else f"{name.replace('_', ' ')}, {split}"
+            label = split if number else literal(f"{name.replace('_', ' ')}, {split}")
             if points:
                 left.plot(*zip(*points, strict=True), label=label, **style)
     if left.lines:
         left.legend()
     if number:
         _fit_to_the_end(left, [row[number] for row in rows if row.get(number) is not None])
-    left.set(xlabel="step", ylabel=run.unit if number else "loss")
+    left.set(xlabel="step", ylabel=literal(run.unit) if number else "loss")
     for name in ("grad_norm", "update_norm"):
         points = [(row["step"], row[name]) for row in rows if row.get(name)]
         if points:
@@ -157,33 +161,32 @@ def _fit_to_the_end(axes: Any, values: list[float]) -> None:
         axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
 
 
-def _samples(run: Run, medium: Medium) -> str:
+def _samples(run: Run, medium: Medium) -> Markup:
     length, num = draw.usual_length(run, medium.length), medium.num_in_report
-    shown = ""
+    shown = Markup()
     for temperature in medium.temperatures:
         try:
             x = draw.sample(run, num, temperature=temperature, length=length)
         except InputError as error:
-            return f"<p>None: {markup.escape(str(error))}.</p>"
+            return paragraph(f"None: {error}.")
         said = f"{num} draw{'s' * (num > 1)}, seed 0, temperature {temperature:g}"
-        shown += f"<p>{said}.</p>{medium.figure(x)}"
+        shown += paragraph(f"{said}.") + medium.figure(x)
     return shown
 
 
-def _reconstructions(run: Run, medium: Medium, given: Split) -> str:
+def _reconstructions(run: Run, medium: Medium, given: Split) -> Markup:
     x = given.x[spread(len(given), RECONSTRUCTIONS)]
     again = draw.reconstruct(run, x)
-    return (
-        f"<p>Examples of {given.split} above, their reconstructions below.</p>"
-        f"{medium.figure(x)}{medium.figure(again)}"
-    )
+    said = f"Examples of {given.split} above, their reconstructions below."
+    return paragraph(said) + medium.figure(x) + medium.figure(again)
 
 
-def _run(run: Run) -> str:
+def _rows(run: Run) -> dict[str, Any]:
+    """Where the run comes from."""
     config = run.workdir.read()
     named = " ".join(f"{name} {version}" for name, version in source.versions().items())
     result = json.loads(run.workdir.result.read_text()) if run.workdir.result.exists() else {}
-    rows = {
+    return {
         "command": config.get("command", "none: made from Python"),
         "checkpoint": f"step {run.step} of {run.experiment.steps}",
         "source": _source(result or source.revision())
@@ -191,12 +194,6 @@ def _run(run: Run) -> str:
         else "not that of this page: other packages or another gen_jax began the run",
         "versions": named,
     }
-    table = "".join(
-        f"<tr><th>{name}</th><td><code>{markup.escape(value)}</code></td></tr>"
-        for name, value in rows.items()
-    )
-    tree = markup.escape(json.dumps(config["experiment"], indent=1))
-    return f"<table>{table}</table><details><summary>config</summary><pre>{tree}</pre></details>"
 
 
 def _source(revision: dict[str, Any]) -> str:
@@ -206,7 +203,7 @@ def _source(revision: dict[str, Any]) -> str:
     return f"{revision['git']}{' with changes' if revision['dirty'] else ''}"
 
 
-def _model_curves(run: Run, given: Split) -> list[tuple[str, str]]:
+def _model_curves(run: Run, given: Split) -> list[tuple[str, Markup]]:
     """Each curve of the model under its title, on a logarithmic axis, and its sum."""
     x, sections = given.x[spread(len(given), CURVED)], []
     for title, values in draw.curves(run, x).items():
@@ -215,5 +212,5 @@ def _model_curves(run: Run, given: Split) -> list[tuple[str, str]]:
         axes.plot(values, lw=1, marker="o", ms=2)
         axes.set(xlabel="t", ylabel=title.rpartition(", ")[2], yscale="log")
         said = f"Mean over {len(x)} {given.split} examples; the {len(values)} terms add up to {values.sum():.4f}."
-        sections.append((markup.escape(title), f"<p>{said}</p>{plot(figure)}"))
+        sections.append((title, paragraph(said) + plot(figure)))
     return sections

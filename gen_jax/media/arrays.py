@@ -1,13 +1,14 @@
 """Arrays: examples of which no more is known than their numbers."""
 
-import html
 import io
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Num
+from markupsafe import Markup
 
+from gen_jax.media import html
 from gen_jax.media.medium import Medium
 from gen_jax.typing import Event
 
@@ -25,11 +26,11 @@ class Arrays(Medium):
         del event, presentation
         return True
 
-    def figure(self, x: Num[np.ndarray, "N *event"]) -> str:
+    def figure(self, x: Num[np.ndarray, "N *event"]) -> Markup:
         """One line an example, cut where it is long."""
         with np.printoptions(threshold=64, precision=3, linewidth=10**6):
             lines = "\n".join(str(row.reshape(-1)) for row in x)
-        return f"<pre>{html.escape(lines)}</pre>"
+        return html.block(lines)
 
 
 def encoded(event: Event, name: str, x: Num[np.ndarray, "N *event"]) -> bytes:

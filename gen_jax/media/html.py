@@ -3,6 +3,7 @@
 import base64
 import io
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 
@@ -11,12 +12,28 @@ def embedded(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def picture(png: bytes, css: str = "") -> str:
+def paragraph(text: str) -> Markup:
+    """A text, escaped."""
+    return Markup("<p>{}</p>").format(text)
+
+
+def block(text: str, css: str = "") -> Markup:
+    """A text whose lines stay as they are, escaped."""
+    return Markup('<pre style="{}">{}</pre>').format(css, text)
+
+
+def picture(png: bytes, css: str = "") -> Markup:
     """A PNG; pixels stay sharp unless the class `smooth` is asked for."""
-    return f"<p><img class='{css}' alt='' src='{embedded('image/png', png)}'></p>"
+    url = embedded("image/png", png)
+    return Markup('<p><img class="{}" alt="" src="{}"></p>').format(css, url)
 
 
-def plot(figure: Figure) -> str:
+def literal(text: str) -> str:
+    """A text as matplotlib shows it and does not take it for a formula."""
+    return text.replace("$", r"\$")
+
+
+def plot(figure: Figure) -> Markup:
     """A figure of matplotlib."""
     return picture(png(figure, dpi=130), "smooth")
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from jaxtyping import Integer
+from markupsafe import Markup
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ class Images(Medium):
         """A sheet about as wide as high."""
         return pictures.sheet(x, self.levels, columns=max(1, round(len(x) ** 0.5)))
 
-    def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> str:
+    def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> Markup:
         """A sheet."""
         return html.picture(pictures.sheet(x, self.levels, columns))
 
@@ -59,16 +60,16 @@ class Images(Medium):
         if hasattr(model, "sites"):
             yield "Receptive field", _receptive_field(run, given)
 
-    def _completions(self, run: Run, given: Split) -> str:
+    def _completions(self, run: Run, given: Split) -> Markup:
         chosen = spread(len(given), COMPLETIONS)
         keep, shown = draw.kept_region("top:0.5", self.event.shape), given.x[chosen]
         labels = given.labels[chosen] if run.conditional and given.labels is not None else None
         drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
         rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
         said = "first row the image, second the kept upper half, below it two completions"
-        return f"<p>Images of {given.split}: {said}.</p>{self.figure(rows, len(shown))}"
+        return html.paragraph(f"Images of {given.split}: {said}.") + self.figure(rows, len(shown))
 
-    def _heat_maps(self, run: Run, given: Split) -> str:
+    def _heat_maps(self, run: Run, given: Split) -> Markup:
         model, chosen = run.experiment.model, spread(len(given), HEAT_MAPS)
         x = given.x[chosen]
         batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
@@ -79,7 +80,7 @@ class Images(Medium):
         planes[:, model.sites[:, 0]] = bits
         planes = planes.reshape(len(x), *self.event.shape).sum(axis=-1)
         figure = Figure(figsize=(9, 2.1), layout="constrained")
-        axes = figure.subplots(2, len(x))
+        axes = figure.subplots(2, len(x), squeeze=False)
         shown = pictures.to_grey(x, self.levels)
         heat = ScalarMappable(Normalize(0, planes.max()), "magma")
         for i in range(len(x)):
@@ -89,22 +90,22 @@ class Images(Medium):
             axis.set_axis_off()
         figure.colorbar(heat, ax=axes[1], label="bits", aspect=8)
         mean = float(np.mean(bits_per_dim(nats.sum(axis=-1), self.event)))
-        return (
-            f"<p>-log2 p(x_i | x_&lt;i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim.</p>"
-            + html.plot(figure)
+        said = (
+            f"-log2 p(x_i | x_<i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim."
         )
+        return html.paragraph(said) + html.plot(figure)
 
 
-def _file(run: Run, given: Split) -> str:
+def _file(run: Run, given: Split) -> Markup:
     found = file_size.measure(run, given, COMPRESSED)
     weights = f"weights of {found['weights_bytes']:,} bytes not included"
-    return (
-        f"<p>On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found, given.unit)};"
-        f" {weights}. PNG and the others have them tiled into one image.</p>"
+    return html.paragraph(
+        f"On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found, given.unit)};"
+        f" {weights}. PNG and the others have them tiled into one image."
     )
 
 
-def _receptive_field(run: Run, given: Split) -> str:
+def _receptive_field(run: Run, given: Split) -> Markup:
     height, width, _ = run.experiment.model.event.shape
     batch = take(given, spread(len(given), AVERAGED), run.conditional)
     places = ((height // 4, width // 2), (height // 2, width // 2), (3 * height // 4, width // 4))
@@ -114,7 +115,8 @@ def _receptive_field(run: Run, given: Split) -> str:
         )
         for place in places
     ]
-    return (
-        "<p>What p(x_i | x_&lt;i) of the red pixel depends on, by gradient or by changed pixels; grey: not at all;"
-        f" outlined: what the model declares.</p>{html.plot(receptive_field.picture(fields))}"
+    said = (
+        "What p(x_i | x_<i) of the red pixel depends on, by gradient or by changed pixels; grey: not at all;"
+        " outlined: what the model declares."
     )
+    return html.paragraph(said) + html.plot(receptive_field.picture(fields))

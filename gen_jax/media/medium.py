@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxtyping import Num
+from markupsafe import Markup
 from numpy import ndarray
 
 from gen_jax.data.prepared import Split
@@ -13,7 +14,7 @@ from gen_jax.errors import InputError
 from gen_jax.evaluate.run import Run
 from gen_jax.typing import Event
 
-Section = tuple[str, str]  # title and HTML
+Section = tuple[str, Markup]  # title and HTML
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Medium(ABC):
         raise TypeError(f"{type(self).__name__} has no files of its own")
 
     @abstractmethod
-    def figure(self, x: Num[ndarray, "N *event"]) -> str:
-        """The examples as HTML that needs no other file."""
+    def figure(self, x: Num[ndarray, "N *event"]) -> Markup:
+        """The examples as HTML that needs no other file; texts in it are escaped (`media/html.py`)."""
 
     def text(self, x: Num[ndarray, "N *event"]) -> str:
         """All examples in one text, for media that are printed."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -37,7 +38,7 @@ class Points(Medium):
         """A scatter plot."""
         return html.png(_scatter(x), dpi=150)
 
-    def figure(self, x: Float[np.ndarray, "N 2"]) -> str:
+    def figure(self, x: Float[np.ndarray, "N 2"]) -> Markup:
         """A scatter plot."""
         return html.plot(_scatter(x))
 
@@ -51,7 +52,7 @@ class Points(Medium):
             " f: standard normal noise, the samples that it becomes, a grid around it under the inverse. Colours go"
             " along."
         )
-        yield "Data to noise and back", f"<p>{said}</p>{html.plot(both_ways(run, x))}"
+        yield "Data to noise and back", html.paragraph(said) + html.plot(both_ways(run, x))
 
 
 def both_ways(run: Run, x: Float[np.ndarray, "N 2"]) -> Figure:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from jaxtyping import Float, Integer
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gen_jax.data.batches import spread, take
@@ -44,7 +45,7 @@ class Sound(Medium):
         """A WAV file of all."""
         return wav(self._amplitudes(x), self.rate)
 
-    def figure(self, x: Integer[np.ndarray, "N L"]) -> str:
+    def figure(self, x: Integer[np.ndarray, "N L"]) -> Markup:
         """To hear them, and their wave and spectrogram over the same time."""
         heard = self._amplitudes(x)
         player = html.embedded("audio/wav", wav(heard, self.rate))
@@ -56,18 +57,22 @@ class Sound(Medium):
         quiet = heard + 1e-5 * np.random.default_rng(0).standard_normal(len(heard))
         spectrum.specgram(quiet, NFFT=256, Fs=self.rate, noverlap=192, vmin=-120)
         spectrum.set(xlabel="seconds", ylabel="Hz")
-        return f"<p><audio controls src='{player}'></audio></p>{html.plot(figure)}"
+        heard = Markup('<p><audio controls src="{}"></audio></p>').format(player)
+        return heard + html.plot(figure)
 
     def sections(self, run: Run, given: Split) -> Iterator[Section]:
         """Given sounds, and of an autoregressive model how it goes on with them and the bits of each sample."""
         chosen = spread(len(given), GIVEN)
         x = given.x[chosen]
-        yield "Given sounds", f"<p>{len(x)} of {given.split}.</p>{self.figure(x)}"
+        yield "Given sounds", html.paragraph(f"{len(x)} of {given.split}.") + self.figure(x)
         if hasattr(run.experiment.model, "sites"):
             keep = np.arange(x.shape[1]) < x.shape[1] // 4
             labels = given.labels[chosen] if run.conditional and given.labels is not None else None
             drawn = self.figure(draw.complete(run, x, keep, labels=labels))
-            yield "Completions", f"<p>The same up to a quarter, from there on drawn.</p>{drawn}"
+            yield (
+                "Completions",
+                html.paragraph("The same up to a quarter, from there on drawn.") + drawn,
+            )
             yield "Bits of each sample", self._bits(run, given)
 
     def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
@@ -77,7 +82,7 @@ class Sound(Medium):
         parts = [part for row in mu_law.decode(x, self.event.levels) for part in (row, pause)]
         return np.concatenate(parts[:-1])
 
-    def _bits(self, run: Run, given: Split) -> str:
+    def _bits(self, run: Run, given: Split) -> Markup:
         model, chosen = run.experiment.model, spread(len(given), MEASURED)
         batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
         sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
@@ -86,5 +91,5 @@ class Sound(Medium):
         axes = figure.subplots()
         axes.plot(np.arange(nats.shape[1]) / self.rate, nats.mean(axis=0) / np.log(2), lw=0.6)
         axes.set(xlabel="seconds", ylabel="bits", ylim=(0, None))
-        said = f"-log2 p(x_t | x_&lt;t), mean over {len(chosen)} sounds of {given.split}"
-        return f"<p>{said}.</p>{html.plot(figure)}"
+        said = f"-log2 p(x_t | x_<t), mean over {len(chosen)} sounds of {given.split}"
+        return html.paragraph(f"{said}.") + html.plot(figure)

@@ -1,13 +1,14 @@
 """Text: symbol k of an example is byte `alphabet[k]` of the presentation."""
 
-import html
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Integer
+from markupsafe import Markup
 
 from gen_jax.errors import InputError
+from gen_jax.media import html
 from gen_jax.media.medium import Medium
 from gen_jax.typing import Event
 
@@ -35,9 +36,9 @@ class Text(Medium):
         rows = np.array(self.presentation["alphabet"], np.uint8)[x]
         return BETWEEN.join(row.tobytes() for row in rows)
 
-    def figure(self, x: Integer[np.ndarray, "N L"]) -> str:
+    def figure(self, x: Integer[np.ndarray, "N L"]) -> Markup:
         """The same in a block."""
-        return f"<pre style='white-space: pre-wrap'>{html.escape(self.text(x))}</pre>"
+        return html.block(self.text(x), "white-space: pre-wrap")
 
     def text(self, x: Integer[np.ndarray, "N L"]) -> str:
         """The same decoded."""
