@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 
 import numpy as np
@@ -10,7 +11,7 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the mo
 from test_codec_cli import model_folder
 
 from gen_jax import Markov, image
-from gen_jax.evaluate import certificate, report
+from gen_jax.evaluate import catalogue, certificate, report
 from gen_jax.evaluate.run import load_run
 from gen_jax.experiment import Data
 from gen_jax.media import arrays, html
@@ -114,3 +115,13 @@ def test_a_certificate_is_made_again(tmp_path, data_dir):
     assert "does not say what it was made of" in call("certify", path, "--check", *data)[2]
     file.write_text(json.dumps({**record, "parameters": "0" * 64}))
     assert "the certificate is stale" in call("certify", path, "--check", *data)[2]
+
+
+def test_one_example_has_no_standard_error():
+    """Not nan, and no place of a number is left empty."""
+    said = "1.0000 (standard error not known) bits/dim (2.00 nats)"
+    assert catalogue.figure("exact", 2.0, 1.0, None, "bits/dim") == said
+    assert catalogue.figure("exact", 2.0, 1.0, math.nan, "bits/dim") == said
+    assert catalogue.figure("bound", 2.0, None, None, "nats") == (
+        "<= 2.0000 (standard error not known) nats"
+    )

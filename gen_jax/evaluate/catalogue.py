@@ -81,12 +81,15 @@ def summary(result: dict[str, Any]) -> str:
     return f"{number}, {result['value']}, {where}"
 
 
-def figure(value: str, nats: float, bits_per_dim: float | None, stderr: float, unit: str) -> str:
-    """A number with its sign and standard error in its unit: nats where there are no bits."""
-    sign = SIGN[value]
+def figure(
+    value: str, nats: float, bits_per_dim: float | None, stderr: float | None, unit: str
+) -> str:
+    """A number with its sign and standard error, which one example has none of, in its unit: nats where no bits."""
+    sign, known = SIGN[value], stderr is not None and not math.isnan(stderr)
+    error = f"± {stderr:.4f}" if known else "(standard error not known)"
     if bits_per_dim is None:
-        return f"{sign}{nats:.4f} ± {stderr:.4f} {unit}"
-    return f"{sign}{bits_per_dim:.4f} ± {stderr:.4f} {unit} ({sign}{nats:.2f} nats)"
+        return f"{sign}{nats:.4f} {error} {unit}"
+    return f"{sign}{bits_per_dim:.4f} {error} {unit} ({sign}{nats:.2f} nats)"
 
 
 def divergence(bits_per_dim: float | None, levels: int | None, unit: str) -> str | None:

@@ -54,12 +54,15 @@ def standing(workdir: WorkDir, variables: Variables) -> Standing:
 
 def settings(record: dict[str, Any]) -> tuple[str, int, int]:
     """Split, number of examples and seed that a certificate was made with; InputError where it says none."""
-    found = tuple(record.get(name) for name in ("split", "num_examples", "seed"))
-    split, examples, seed = found
-    numbers = all(type(number) is int and 0 <= number < 2**32 for number in (examples, seed))
-    if not isinstance(split, str) or not numbers or not examples:
-        raise InputError(f"certificate.json does not say what it was made of: {found!r:.200}")
-    return split, examples, seed
+    split, examples, seed = (record.get(name) for name in ("split", "num_examples", "seed"))
+    if not (isinstance(split, str) and _natural(examples) and _natural(seed)) or examples == 0:
+        said = (split, examples, seed)
+        raise InputError(f"certificate.json does not say what it was made of: {said!r:.200}")
+    return split, int(examples or 0), int(seed or 0)
+
+
+def _natural(number: Any) -> bool:
+    return type(number) is int and 0 <= number < 2**32
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
