@@ -301,7 +301,7 @@ def test_samples_and_the_report_are_heard(tmp_path):
     np.testing.assert_array_equal(mu_law.encode(x[:, 0]), draw.sample(load_run(run), 1)[0])
     succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path / "data")
     page = (tmp_path / "x.html").read_text()
-    assert page.count("<audio controls src='data:audio/wav;base64,UklGR") == 3
+    assert page.count('<audio controls src="data:audio/wav;base64,UklGR') == 3
     assert "<h2>Completions</h2><p>The same up to a quarter" in page
     assert "<h2>Bits of each sample</h2><p>-log2 p(x_t | x_&lt;t), mean over 8 sounds" in page
     status, _, err = call("sample", run, "--out", tmp_path / "b.png")
