@@ -19,6 +19,15 @@ TORCH: record.Columns = {
     "PyTorch": lambda row: f"{row['torch_seconds']:.3f} s",
     "JAX / PyTorch": lambda row: f"{row['ratio']:.2f}" if row["ratio"] else "not measured",
 }
+TORCH_TRAINING: record.Columns = {
+    "system": lambda row: f"`{row['system']}`",
+    "batch": lambda row: str(row["batch"]),
+    "JAX": lambda row: f"{row['jax_seconds']:.3f} s",
+    "PyTorch": lambda row: f"{row['torch_seconds']:.3f} s",
+    "JAX / PyTorch": lambda row: f"{row['ratio']:.2f}",
+    "compiled": lambda row: f"{row['compiled_seconds']:.3f} s" if row["compiled_seconds"] else "-",
+    "JAX / compiled": lambda row: f"{row['compiled_ratio']:.2f}" if row["compiled_ratio"] else "-",
+}
 ZOO: record.Columns = {
     "system": lambda row: f"`{row['system']}`",
     "bits/dim": lambda row: (
@@ -310,6 +319,10 @@ Growth with image side, depth and batch (`gen-jax bench scaling`):
 Forward passes beside the same networks in PyTorch (`experiments/benchmarks/torch_forward.py`):
 
 {bench("torch_forward", TORCH)}
+
+Train steps beside the same networks in PyTorch (`experiments/benchmarks/torch_training.py`):
+
+{bench("torch_training", TORCH_TRAINING)}
 
 Ablations: PixelCNN, Gated PixelCNN and PixelCNN++ at small size, and PixelCNN++ with one change each
 (`experiments/ablations/`, `make ablations`). Here bits/dim is the mean over three seeds and ± the deviation of one
