@@ -129,6 +129,22 @@ def test_one_indicator_for_all_channels():
     )
 
 
+def test_scales_end_at_the_published_bound():
+    """Log-scales below -7 count as -7, those above as they are: in what is scored, coded and drawn."""
+    head, x = LogisticMixture(256, 1, 1), jnp.array([[128]])
+    for log_scale in (-9.0, -7.0, -6.9, -5.5, -4.0):
+        params = jnp.array([[0.3, 0.01, log_scale]])  # one logistic around 0.01
+        expected = np.log(oracle_mass(np.array([128]), 0.01, max(log_scale, -7.0), 256))
+        np.testing.assert_allclose(head.log_prob(params, x), expected.astype(float), rtol=1e-9)
+        pmf = head.conditional(params, 0, x)[0, 128]
+        np.testing.assert_allclose(np.log(pmf), expected.astype(float)[0], rtol=1e-9)
+    wide, narrow = (
+        np.asarray(head.sample(jnp.tile(jnp.array([0.3, 0.0, s]), (400, 1)), jax.random.key(0)))
+        for s in (-7.0, -9.0)
+    )
+    np.testing.assert_array_equal(wide, narrow)
+
+
 @pytest.mark.parametrize("values", [1, 3])
 def test_a_pixel_sums_to_one(values):
     rng, levels, K = np.random.default_rng(1), 4, 2

@@ -85,6 +85,18 @@ def test_smoothing_is_laplaces():
     np.testing.assert_allclose(found.sum(), 10, rtol=1e-6)
 
 
+def test_an_unused_code_is_smoothed_by_a_share_of_even_use():
+    """Laplace's rule with 1e-5 of even use, 1 / K: an unused code divides by 1e-5 / K over 1 + 1e-5."""
+    model = VQVAE(image(4, 4, 1, 3), **NET)
+    shares, sums = jnp.array([0.75, 0.25, 0.0, 0.0]), jnp.full((4, 2), 1e-6)
+    found = model.apply(
+        {"codebook": {"codebook": {"shares": shares, "sums": sums}}},
+        method=lambda model: model.codebook.vectors,
+    )
+    smooth = (np.array([0.75, 0.25, 0, 0]) + 1e-5 / 4) / (1 + 1e-5)
+    np.testing.assert_allclose(found, 1e-6 / smooth[:, None].repeat(2, axis=1), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("shares", "expected"), [([0.25] * 4, 4), ([1, 0, 0, 0], 1), ([0, 0.5, 0, 0.5], 2)]
 )
