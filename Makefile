@@ -54,6 +54,9 @@ zoo: $(VENV)/installed
 accelerator: $(VENV)/installed
 	$(BIN)/python experiments/accelerator/run.py $(ARGS)
 
+mutants: $(VENV)/installed-test
+	$(BIN)/python experiments/mutants/run.py
+
 clean:
 	rm -rf $(VENV) build *.egg-info
 
