@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, build, labels, random_events
+from scipy import stats
 from test_bounds import BOUNDS
 from test_bounds import build as build_latent
 from test_ddpm import SCHEDULE, STEPS, Dense
@@ -19,6 +20,7 @@ from gen_jax import DDPM, MADEEnsemble, binary, points
 from gen_jax.density import fold_in
 from gen_jax.models.diffusion.chain_bound import ChainBound
 from gen_jax.nn import bijections
+from gen_jax.ops import dequantize
 
 KEY = jax.random.key(0)
 EXAMPLE, DIMENSION, BITS = (
@@ -107,6 +109,19 @@ def test_every_time_is_drawn(monkeypatch):
     assert len(counts) == STEPS + 1
     assert counts[0] == 0
     assert np.all(np.abs(counts[1:] - 1000 / STEPS) < 4.5 * math.sqrt(1000 / STEPS))
+
+
+def test_the_noise_of_a_level_fills_it(monkeypatch):
+    """u is uniform over [0, 1), in the loss as in the bound."""
+    seen, right = [], dequantize.uniform
+    monkeypatch.setattr(dequantize, "uniform", lambda x, u: seen.append(u) or right(x, u))
+    pure, variables = built(PAIR)
+    x = jnp.zeros((1000, *PAIR.event.shape), int)
+    for draw in (pure.loss, pure.log_prob):
+        del seen[:]
+        with jax.disable_jit():
+            draw(variables, x, KEY)
+        assert stats.kstest(np.ravel(seen[0]), "uniform").pvalue > 1e-4
 
 
 def test_every_mask_is_drawn():

@@ -5,7 +5,7 @@ what is left is arithmetic.
 """
 
 import ast
-import random
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,14 +62,16 @@ def mutants(path: str, source: bytes) -> list[Mutant]:
 
 
 def chosen(files: dict[str, bytes], count: int, seed: int, each: int = 2) -> list[Mutant]:
-    """`count` of them by a seed: the kinds in turn, files in random order, at most `each` of a file."""
-    rng = random.Random(seed)
+    """`count` of them by a seed: the kinds in turn, at most `each` of a file.
+
+    The order is that of hashes of their ids, so that a changed file changes its own mutants and few others.
+    """
     pools: dict[str, list[Mutant]] = {kind: [] for kind in KINDS}
     for path in sorted(files):
         for mutant in mutants(path, files[path]):
             pools[mutant.kind].append(mutant)
     for kind in KINDS:
-        rng.shuffle(pools[kind])
+        pools[kind].sort(key=lambda one: hashlib.sha256(f"{seed} {one.id}".encode()).digest())
     taken: list[Mutant] = []
     while len(taken) < count:
         before = len(taken)

@@ -33,10 +33,15 @@ LATENT = [
     inputs("vae"),
     ("latent", "autoencoder or collapse"),
 ]
-FLOW = [*all_of("flows"), losses("flow")]
+FLOW = [*all_of("flows"), losses("flow", "level")]
 DIFFUSION = [*all_of("diffusion", "ddpm"), losses("diffusion", "time"), inputs("diffusion")]
 GATED_TESTS = [laws(GATED), inputs(GATED), ("models", "gated or class or dropout or leak")]
-SHIFTED = [*all_of("shifted_conv"), laws(PP, SNAIL), inputs(PP, SNAIL), ("models", "pp or snail")]
+SHIFTED = [
+    *all_of("shifted_conv"),
+    laws(PP, SNAIL),
+    inputs(PP, SNAIL, "place"),
+    ("models", "pp or snail"),
+]
 WAVENET = [*all_of("wavenet"), laws(WAVE), inputs(WAVE, "frames")]
 VQ = [*all_of("vq", "vq_vae"), losses("vq"), inputs("vq")]
 RECURRENT = [*all_of("recurrent"), laws(*CELLS), losses("lstm")]
