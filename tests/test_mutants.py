@@ -38,7 +38,7 @@ class Model:
         (one.place, one.kind, one.before, one.after) for one in modules[0].mutants("a", source)
     ]
     assert found == [
-        ("module", "constant", "7.0", "14.0"),
+        ("module", "constant", "-7.0", "-14.0"),
         ("Model.value", "sign", "sum(left(x, 2.5), axis=1) + self.size", "(sum(left(x, 2.5), axis=1) - self.size)"),
         ("Model.value", "dropped term", "sum(left(x, 2.5), axis=1) + self.size", "(sum(left(x, 2.5), axis=1))"),
         ("Model.value", "swapped argument", "left(x, 2.5)", "(left(2.5, x))"),

@@ -135,6 +135,19 @@ def test_an_unused_code_is_restarted_in_training():
     assert np.any(np.all(np.isclose(outputs, after["sums"][3] / 0.25, atol=1e-5), axis=1))
 
 
+def test_a_decay_of_zero_keeps_nothing():
+    """One loss and the codes are the means of what took them: the step of k-means by the model itself."""
+    model = VQVAE(image(4, 4, 1, 3), **NET, decay=0.0)
+    pure, x = functional(model), jax.random.randint(KEY, (8, 4, 4, 1), 0, 3)
+    variables = jax.jit(pure.init)(KEY, x)
+    outputs = model.apply(variables, x, method="encode").reshape(-1, 2)
+    codes = model.apply(variables, x, method="parts")[0].reshape(-1)
+    after = jax.jit(pure.loss)(variables, x, KEY)[1][1]["codebook"]["codebook"]
+    for code in np.unique(codes):
+        mean = np.mean(outputs[codes == code], axis=0)
+        np.testing.assert_allclose(after["sums"][code] / after["shares"][code], mean, rtol=1e-4)
+
+
 def encoder_gradient(model, variables, x):
     def loss(params):
         return functional(model).loss({**variables, "params": params}, x, KEY)[0]

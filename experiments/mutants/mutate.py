@@ -129,6 +129,8 @@ def _changes(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         if not isinstance(node.operand, ast.Constant):
             yield "sign", node.operand
+        elif type(node.operand.value) is float:
+            yield "constant", ast.Constant(-2 * node.operand.value)
     elif isinstance(node, ast.Constant) and type(node.value) is int:
         yield "off by one", ast.Constant(node.value + 1)
     elif isinstance(node, ast.Constant) and type(node.value) is float:

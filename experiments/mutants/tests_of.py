@@ -33,8 +33,12 @@ LATENT = [
     inputs("vae"),
     ("latent", "autoencoder or collapse"),
 ]
-FLOW = [*all_of("flows"), losses("flow", "level")]
-DIFFUSION = [*all_of("diffusion", "ddpm"), losses("diffusion", "time"), inputs("diffusion")]
+FLOW = [*all_of("initialisation", "flows"), losses("flow", "level")]
+DIFFUSION = [
+    *all_of("initialisation", "diffusion", "ddpm"),
+    losses("diffusion", "time"),
+    inputs("diffusion"),
+]
 GATED_TESTS = [laws(GATED), inputs(GATED), ("models", "gated or class or dropout or leak")]
 SHIFTED = [
     *all_of("shifted_conv"),
@@ -106,7 +110,7 @@ TESTS: dict[str, Tests] = {
     "models/baseline": COUNTS,
     "models/autoregressive/gated_pixel_cnn": GATED_TESTS,
     "models/autoregressive/made": [*all_of("nade"), laws("made"), losses("mask")],
-    "models/autoregressive/nade": [*all_of("nade"), laws("nade"), losses("nade")],
+    "models/autoregressive/nade": [*all_of("nade", "initialisation"), laws("nade"), losses("nade")],
     "models/autoregressive/pixel_cnn_pp": SHIFTED,
     "models/autoregressive/pixel_cnn": [
         laws("[pixel_cnn]"),

@@ -1,0 +1,70 @@
+"""What training begins with: residual branches of a tenth, couplings and noise of nothing, layers of unit scale."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax import NADE, binary, functional
+from gen_jax.nn import time_block
+from gen_jax.nn.conditioners import ResNet
+from gen_jax.nn.gated_resnet import GatedResnet, PointwiseResnet
+from gen_jax.nn.shifted_conv import Project
+
+KEY = jax.random.key(0)
+X = 3 + 2 * jax.random.normal(KEY, (8, 4, 4, 4))
+
+
+def seen_inside(block, name, *inputs):
+    """What the layer of this name in the block puts out, at the initialisation by these inputs."""
+
+    def outputs(*inputs):
+        wanted = lambda layer, method: layer.name == name and method == "__call__"  # noqa: E731
+        variables = block.init(KEY, *inputs)
+        _, state = block.apply(
+            variables, *inputs, capture_intermediates=wanted, mutable=["intermediates"]
+        )
+        return state["intermediates"]
+
+    [out] = jax.tree.leaves(jax.jit(outputs)(*inputs))
+    return np.asarray(out, np.float64)
+
+
+@pytest.mark.parametrize("block", [GatedResnet(4, width=2, aux=False), PointwiseResnet()])
+def test_residual_branches_begin_at_a_tenth(block):
+    """Before its gate what a block adds has standard deviation 0.1 over the first batch (their code's init_scale)."""
+    out = seen_inside(block, "second", X)
+    np.testing.assert_allclose(np.std(out, axis=(0, 1, 2)), 0.1, rtol=1e-4)
+
+
+def test_directions_begin_small():
+    """N(0, 0.05^2): their length does not count, but a step of the optimiser is large beside it or small."""
+    module = Project(60)
+    variables = jax.jit(module.init)(KEY, jax.random.normal(KEY, (9, 50)))
+    direction = variables["params"]["direction"]
+    np.testing.assert_allclose(np.std(direction), 0.05, rtol=0.05)
+
+
+def test_couplings_begin_as_the_identity():
+    """Shift and scale of an image's flow are zero."""
+    network = ResNet(4, 1)
+    variables = jax.jit(network.init, static_argnums=2)(KEY, X, 6)
+    assert not np.any(jax.jit(network.apply, static_argnums=2)(variables, X, 6))
+
+
+def test_layers_keep_the_scale():
+    """Weights of NADE have variance 1 / fan-in: all inputs for a hidden unit, all hidden units for an output."""
+    model = NADE(binary(60), hidden=50)
+    params = jax.jit(functional(model).init)(KEY, jnp.zeros((1, 60), int))["params"]
+    np.testing.assert_allclose(np.std(params["kernel"]) * np.sqrt(60), 1.0, rtol=0.05)
+    np.testing.assert_allclose(np.std(params["out_kernel"]) * np.sqrt(50), 1.0, rtol=0.05)
+
+
+def test_group_normalisation_adds_a_millionth():
+    """To the variance of a group, in the U-net, as in the code of Ho et al."""
+    x = 1e-3 * X
+    out = seen_inside(time_block.TimeBlock(4, 2), "GroupNorm_0", x, jnp.zeros((8, 4)))
+    before, after = (
+        np.asarray(v, np.float64).reshape(8, 16, 2, 2).var(axis=(1, 3)) for v in (x, out)
+    )
+    np.testing.assert_allclose(after, before / (before + 1e-6), rtol=1e-3)
