@@ -142,7 +142,7 @@ def run(python: str, workers: int, everything: bool) -> None:
             "gen_jax or tests differ from the commit: the table names the commit it is of"
         )
     files = sources()
-    todo = [*chosen(files, COUNT, SEED), *planted()]
+    todo = [*planted(), *chosen(files, COUNT, SEED)]
     known = {row["id"]: row for row in load()}
     rows: dict[str, Any] = {mutant.id: known.get(mutant.id) for mutant in todo}
     waiting: queue.Queue[Mutant] = queue.Queue()
