@@ -222,7 +222,7 @@ def conv(kernel, inputs, outputs):
 
 
 def test_parameter_count_on_cifar10():
-    """By hand from the paper's layers: 256 features, 8x8x10 codes; each code of 64 numbers lies beside."""
+    """By hand from the paper's layers: 256 features, 8x8x10 codes; 512 vectors of 64 numbers follow by averages."""
     model = load_config(CONFIGS / "vq_vae_cifar10.py").model
     assert model.code_event.shape == (8, 8, 10)
     blocks = 2 * (conv(3, 256, 256) + conv(1, 256, 256))
@@ -230,12 +230,13 @@ def test_parameter_count_on_cifar10():
     decoder = conv(3, 640, 256) + blocks + conv(4, 256, 256) + conv(4, 256, 100)
     x = jnp.zeros((1, 32, 32, 3), jnp.int32)
     shapes = jax.eval_shape(functional(model).init, KEY, x)
-    assert num_parameters(model, shapes) == encoder + decoder
+    codebook = 512 * 64
+    assert num_parameters(model, shapes) == encoder + decoder + codebook
     assert shapes["codebook"]["codebook"]["sums"].shape == (512, 64)
     prior = load_config(CONFIGS / "vq_vae_prior_cifar10.py").model
     shapes = jax.eval_shape(functional(prior).init, KEY, x)
     own = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-    assert num_parameters(prior, shapes) == own + encoder + decoder
+    assert num_parameters(prior, shapes) == own + encoder + decoder + codebook
 
 
 @pytest.mark.parametrize(

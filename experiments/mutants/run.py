@@ -209,9 +209,9 @@ def table(rows: list[dict[str, Any]], reasons: dict[str, str]) -> str:
     lines = [
         "# Mutants",
         "",
-        f"`make mutants`: {len(drawn)} mutations drawn by seed {SEED} from `ops`, `nn`, `models` and `heads`, and"
-        f" {len(rows) - len(drawn)} planted bugs that once survived. Of those drawn"
-        f" {len(caught)} ({len(caught) / len(drawn):.0%}) are caught. Run at {', '.join(commits)}.",
+        f"`make mutants`: {len(drawn)} of {COUNT} mutations that seed {SEED} draws from `ops`, `nn`, `models` and"
+        f" `heads`, and {len(rows) - len(drawn)} of {len(PLANTED)} planted bugs, judged by the tests of their file. Of"
+        f" those drawn {len(caught)} ({len(caught) / max(1, len(drawn)):.0%}) are caught. Run at {', '.join(commits)}.",
         "",
         "| kind | mutants | caught | timeout | survived |",
         "| --- | --- | --- | --- | --- |",
