@@ -106,13 +106,21 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import catalogue, certificate, distances, file_size, results
+    from gen_jax.evaluate import (
+        catalogue,
+        certificate,
+        distances,
+        file_size,
+        results,
+        trained_on,
+    )
     from gen_jax.evaluate.run import load_run
     from gen_jax.train.loop import judged_split
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust).under(args.data, args.draws)
     split = judged_split(run.experiment, args.data_dir, args.split)
+    trained_on.check(run, split, args.data_dir, named=bool(args.data))
     result = distance = None
     if args.distances:
         distance = distances.measure(

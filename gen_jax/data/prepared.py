@@ -1,5 +1,6 @@
 """Prepared data sets: where they lie, what they hold, and one split of them in memory."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ class Split:
     greys: np.ndarray | None = None
     presentation: Mapping[str, Any] = field(default_factory=dict)
     rest: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -61,6 +63,16 @@ class Split:
     def in_order(self) -> bool:
         """Examples are the windows of a text, one after the other, and so depend on each other."""
         return "alphabet" in self.presentation
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the examples and their classes in order: another set of the same name has another."""
+        digest = hashlib.sha256(repr((self.rest, self.class_names)).encode())
+        for array in (self.x if self.greys is None else self.greys, self.labels):
+            if array is not None:
+                digest.update(f"{array.dtype.str} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
 
 def unit_of(event: Event, presentation: Mapping[str, Any]) -> str:
@@ -142,7 +154,8 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
     event = Event(x.shape[1:], metadata["levels"])
     version, presentation = str(builder.info.version), metadata.get("presentation", {})
     rest = tuple(metadata.get("rest", {}).get(split, ()))
-    return Split(name, version, split, x, labels, event, classes, greys, presentation, rest)
+    names = tuple(map(str, metadata.get("class_names", ())))
+    return Split(name, version, split, x, labels, event, classes, greys, presentation, rest, names)
 
 
 def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:

@@ -149,7 +149,8 @@ def _check_begun_here(workdir: WorkDir, now: dict[str, Any]) -> None:
         raise InputError(
             f"{workdir.path} was not begun by `gen-jax reproduce`; use a new --workdir"
         )
-    if there.get("machine") != now:
+    begun = {name: value for name, value in there.get("machine", {}).items() if name != "data"}
+    if begun != now:  # the train loop compares the data
         raise InputError(
             f"{workdir.path} was begun with other source, packages or machine; use a new --workdir"
         )

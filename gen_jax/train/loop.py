@@ -9,6 +9,7 @@ import functools
 import math
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def train(
         batches = dataclasses.replace(batches, contiguous=True)
     frozen = first_stage.load(experiment, trust)
     # Only now: what cannot be built leaves nothing behind.
-    workdir.claim(experiment, conditions(parallel, frozen), split.presentation)
+    workdir.claim(experiment, conditions(parallel, frozen, (split, validation)), split.presentation)
     placed = sharding.state_sharding(shapes, mesh)
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
@@ -164,9 +165,18 @@ def train(
     return state
 
 
-def conditions(parallel: sharding.Parallel, frozen: Variables | None) -> dict[str, Any]:
-    """What decides the bits of a run beside config and data; `frozen` are the weights of a first stage."""
-    found = {**machine(), "parallel": parallel, "source": source.digest()}
+def conditions(
+    parallel: sharding.Parallel,
+    frozen: Variables | None,
+    splits: Sequence[prepared.Split] = (),
+) -> dict[str, Any]:
+    """What decides the bits of a run beside its config; `frozen` are the weights of a first stage."""
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    found = {**machine(), "parallel": parallel, "source": source.digest(), "precision": precision}
+    if splits:
+        names = list(splits[0].class_names)
+        checksums = {split.split: split.checksum for split in splits}
+        found["data"] = {"checksums": checksums, "class_names": names}
     return found if frozen is None else {**found, "first_stage": fingerprint.of_variables(frozen)}
 
 

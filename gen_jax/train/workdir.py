@@ -99,16 +99,7 @@ class WorkDir:
                     f"{self.path} holds another config; use another --workdir or the same config."
                     f" Differences (there -> asked): {'; '.join(lines)}"
                 )
-            there, asked = _noise(self.read().get("machine", {})), _noise(machine)
-            if there != asked:
-                raise InputError(
-                    f"{self.path} was begun with --parallel {there}, which draws other noise than {asked}; use another"
-                    " --workdir or go on as begun"
-                )
-            if self.read().get("machine", {}).get("first_stage") != machine.get("first_stage"):
-                raise InputError(
-                    f"{self.path} was begun with other weights of the first stage; use another --workdir"
-                )
+            self._check_conditions(self.read().get("machine", {}), machine, experiment.data.name)
             return
         if self.path.exists() and (
             not self.path.is_dir()
@@ -126,6 +117,29 @@ class WorkDir:
         if {*classes.foreign(stored)} - {*known}:
             return stored
         return experiments.to_tree(self.experiment(known))
+
+    def _check_conditions(self, there: dict[str, Any], asked: dict[str, Any], data: str) -> None:
+        """InputError where the run would go on with other bits; what an earlier version did not record is left out."""
+        if _noise(there) != _noise(asked):
+            raise InputError(
+                f"{self.path} was begun with --parallel {_noise(there)}, which draws other noise than {_noise(asked)};"
+                " use another --workdir or go on as begun"
+            )
+        if there.get("first_stage") != asked.get("first_stage"):
+            raise InputError(
+                f"{self.path} was begun with other weights of the first stage; use another --workdir"
+            )
+        if "precision" in there and there["precision"] != asked["precision"]:
+            raise InputError(
+                f"{self.path} was begun with JAX_DEFAULT_MATMUL_PRECISION {there['precision'] or 'unset'}, which is"
+                f" {asked['precision'] or 'unset'} now; use another --workdir or go on as begun"
+            )
+        if "data" in there and there["data"] != asked.get("data"):
+            what = changed(there["data"], asked["data"])
+            raise InputError(
+                f"{self.path} was begun on another data set {data}: {what} now; use another --workdir or bring that"
+                " set back"
+            )
 
     def _make(self) -> None:
         """The new folder; InputError, and no folder, where checkpoints could not be read back from it."""
@@ -186,6 +200,16 @@ class WorkDir:
         """Forget what was logged after the step from which training goes on."""
         kept = [json.dumps(row) + "\n" for row in self.metrics_rows() if row["step"] <= step]
         write_atomically(self.metrics, "".join(kept))
+
+
+def changed(there: dict[str, Any], asked: dict[str, Any]) -> str:
+    """What of a data set is different."""
+    names = (there.get("class_names"), asked["class_names"])
+    if names[0] != names[1]:
+        return f"classes {names[0]} are {names[1]}"
+    before = there.get("checksums", {})
+    splits = [name for name, sum_ in asked["checksums"].items() if before.get(name) != sum_]
+    return f"the examples of {' and '.join(splits)} are others"
 
 
 def _noise(machine: dict[str, Any]) -> str:
