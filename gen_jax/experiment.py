@@ -27,6 +27,11 @@ from gen_jax.fields import added, stored
 from gen_jax.train.optimizer import Adam, Setting, following
 
 
+# Above these a model is a slip of the hand, or a stored config is damaged.
+LAYERS = ("depth", "blocks", "resnets", "cycles", "layers", "resolutions")
+DEEPEST, LARGEST = 1000, 2**24
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Validation and checkpoint every so many steps; the batch size is part of the protocol where there is noise.
@@ -70,6 +75,11 @@ class Experiment:
     init_examples: int | None = added(None)
 
     def __post_init__(self):
+        for name, value in (*_whole(self.model, "model"), ("batch_size", self.batch_size),
+                            ("evaluate.batch_size", self.evaluate.batch_size)):  # fmt: skip
+            most = DEEPEST if name.rpartition(".")[2] in LAYERS else LARGEST
+            if value > most:
+                raise InputError(f"{name} is {value:,}: more than {most:,} cannot be built")
         for field in ("steps", "batch_size"):
             if getattr(self, field) < 1:
                 raise InputError(f"{field} must be at least 1, not {getattr(self, field)}")
@@ -152,6 +162,19 @@ def overridden(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
             optimizer = following(experiment.optimizer, before, experiment.steps)
             experiment = dataclasses.replace(experiment, optimizer=optimizer)
     return experiment
+
+
+def _whole(node: Any, path: str) -> Iterator[tuple[str, int]]:
+    """Every whole number of a model with its path; seeds, which may be of any size, are none of these."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        for field in dataclasses.fields(node):
+            if field.name not in ("parent", "name") and "seed" not in field.name:
+                yield from _whole(getattr(node, field.name, None), f"{path}.{field.name}")
+    elif isinstance(node, tuple | list):
+        for item in node:
+            yield from _whole(item, path)
+    elif isinstance(node, int) and not isinstance(node, bool):
+        yield path, int(node)
 
 
 def replace(experiment: Experiment, override: str) -> Experiment:

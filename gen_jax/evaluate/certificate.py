@@ -1,9 +1,8 @@
 """certificate.json: which laws held on which weights. It counts only for the same parameters under the same config."""
 
-import json
 from typing import Any, Literal, NamedTuple
 
-from gen_jax import fingerprint
+from gen_jax import fingerprint, stored
 from gen_jax.errors import InputError
 from gen_jax.evaluate.table import aligned
 from gen_jax.train.workdir import WorkDir
@@ -36,10 +35,11 @@ def standing(workdir: WorkDir, variables: Variables) -> Standing:
     if not workdir.certificate.is_file():
         return Standing("none", "not certified")
     try:
-        record = json.loads(workdir.certificate.read_text())
+        record = stored.record(workdir.certificate)
         of = (record["parameters"], record["config"])
         step, laws = record["step"], {row["law"]: row["passed"] is True for row in record["rows"]}
-    except (ValueError, KeyError, TypeError):
+        table(record)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Standing("damaged", "not certified: certificate.json is damaged")
     if of != (fingerprint.of_variables(variables), config_hash(workdir)):
         return Standing(

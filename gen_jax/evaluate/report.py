@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from gen_jax import stored
 from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
 from gen_jax.density import Curved
@@ -69,7 +70,19 @@ def _number(run: Run, trust: bool) -> dict[str, Any]:
     """The number, how it was made, what is to be said of it, and whose certificate there is."""
     if not run.workdir.result.exists():
         return {"number": _unevaluated(run), "sentences": _finding(run.finding())}
-    result = json.loads(run.workdir.result.read_text())
+    result = stored.record(run.workdir.result)
+    try:
+        return _measured(run, result, trust)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{run.workdir.result} is damaged: a field is missing or of another kind ({error!r:.80});"
+            f" `gen-jax evaluate {run.workdir.path}` writes it anew"
+        ) from error
+
+
+def _measured(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any]:
     return {
         "number": summary(result),
         "protocol": result["protocol"],
@@ -185,7 +198,7 @@ def _rows(run: Run) -> dict[str, Any]:
     """Where the run comes from."""
     config = run.workdir.read()
     named = " ".join(f"{name} {version}" for name, version in source.versions().items())
-    result = json.loads(run.workdir.result.read_text()) if run.workdir.result.exists() else {}
+    result = stored.record(run.workdir.result) if run.workdir.result.exists() else {}
     return {
         "command": config.get("command", "none: made from Python"),
         "checkpoint": f"step {run.step} of {run.experiment.steps}",

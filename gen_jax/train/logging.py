@@ -44,7 +44,11 @@ class RunLog:
         self.began = time.perf_counter() - before
         self.unit = terminal.clean(unit)
         self.file = disk.appended(workdir.metrics)
-        self.board = SummaryWriter(str(workdir.tensorboard), purge_step=start + 1)
+        try:
+            self.board = SummaryWriter(str(workdir.tensorboard), purge_step=start + 1)
+        except OSError as error:  # a log never blocks a run
+            LOG.warning("no TensorBoard files: %s: %s", workdir.tensorboard, error.strerror)
+            self.board = None
         columns = (
             TextColumn("train"),
             BarColumn(),
@@ -64,7 +68,8 @@ class RunLog:
     def __exit__(self, *error):
         self.progress.stop()
         self.file.close()
-        self.board.close()
+        if self.board is not None:
+            self.board.close()
 
     def scalars(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Write one row; `seconds` is training time, earlier parts of a resumed run included."""
@@ -74,7 +79,8 @@ class RunLog:
         )
         self.file.flush()
         for name, value in values.items():
-            self.board.add_scalar(f"{split}/{name}", value, step)
+            if self.board is not None:
+                self.board.add_scalar(f"{split}/{name}", value, step)
 
     def advance(self, step: int, value: float) -> None:
         """Move the bar; the rate is that of the bar's own clock."""

@@ -2,13 +2,14 @@
 
 import contextlib
 import json
+import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gen_jax import classes, disk
+from gen_jax import classes, disk, stored
 from gen_jax import experiment as experiments
 from gen_jax.classes import Trust
 from gen_jax.disk import write_atomically
@@ -169,12 +170,12 @@ class WorkDir:
             raise InputError(
                 f"{self.path} is no work directory: it {what}; `gen-jax train` makes one"
             )
-        try:
-            record = json.loads(self.config.read_text())
-        except json.JSONDecodeError as error:
-            raise InputError(f"{self.config} is damaged: {error}") from error
-        if not isinstance(record, dict) or "experiment" not in record:
+        record = stored.record(self.config)
+        if "experiment" not in record:
             raise InputError(f"{self.config} is damaged: it holds no experiment")
+        for name in ("machine", "presentation"):
+            if not isinstance(record.get(name, {}), dict):
+                raise InputError(f"{self.config} is damaged: its {name} is no object")
         return record
 
     def experiment(self, trust: Trust = False) -> Experiment:
@@ -187,17 +188,13 @@ class WorkDir:
             raise InputError(f"{self.config}: {error}") from error
 
     def metrics_rows(self) -> list[dict[str, Any]]:
-        """All complete lines of metrics.jsonl; a line cut short by a kill is left out."""
-        rows = []
-        for line in self.metrics.read_text().splitlines() if self.metrics.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows
+        """All sound lines of metrics.jsonl: one cut short by a kill, or damaged, is left out."""
+        return stored.rows(self.metrics)
 
     def keep_metrics_until(self, step: int) -> None:
-        """Forget what was logged after the step from which training goes on."""
+        """Forget what was logged after the step from which training goes on; a log that is no file is set aside."""
+        if self.metrics.is_dir():
+            self.metrics.rename(self.path / f"metrics.damaged-{secrets.token_hex(4)}")
         kept = [json.dumps(row) + "\n" for row in self.metrics_rows() if row["step"] <= step]
         write_atomically(self.metrics, "".join(kept))
 
