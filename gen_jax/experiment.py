@@ -26,7 +26,6 @@ from gen_jax.errors import InputError, near
 from gen_jax.fields import added, stored
 from gen_jax.train.optimizer import Adam, Setting, following
 
-
 # Above these a model is a slip of the hand, or a stored config is damaged.
 LAYERS = ("depth", "blocks", "resnets", "cycles", "layers", "resolutions")
 DEEPEST, LARGEST = 1000, 2**24
