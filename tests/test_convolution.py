@@ -152,6 +152,26 @@ def test_a_bfloat16_gradient_is_summed_in_float32(alone):
     np.testing.assert_allclose(np.asarray(dk[0, 0], float), 2000, rtol=0.01)
 
 
+def test_a_cropped_side_leaves_nothing_unset_in_float32():
+    """XLA's own convolution does on a CPU: the gradients of a shift by one crop one side and pad the other."""
+    rng = np.random.default_rng(0)
+    x, g, kernel = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for shape in ((3, 8, 8, 12), (3, 8, 8, 12), (1, 2, 12, 12))
+    )
+    for taps, shift in ((kernel[:, :1], 1), (kernel[:, :1], -1), (kernel, 2)):
+        edges = (shift, taps.shape[1] - 1 - shift)
+        y, pull = jax.vjp(lambda x, k, pad=((0, 0), edges): convolve(x, k, pad), x, taps)
+        moved = np.pad(x, ((0, 0), (0, 0), (2, 2), (0, 0)))
+        cuts = [moved[:, :, 2 - shift + a :][:, :, :8] for a in range(taps.shape[1])]
+        expected = sum(cut @ taps[0, a] for a, cut in enumerate(cuts))
+        np.testing.assert_allclose(y, expected, atol=1e-4)
+        back = np.zeros_like(moved)
+        for a in range(taps.shape[1]):
+            back[:, :, 2 - shift + a :][:, :, :8] += g @ taps[0, a].T
+        np.testing.assert_allclose(pull(g)[0], back[:, :, 2:10], atol=1e-4)
+
+
 def test_a_product_of_two_dimensional_arrays(x64):
     """`dense` maps the last axis; a convolution of a 1x1 kernel is one."""
     _, plain, x, k, _ = of("1x1")

@@ -256,7 +256,8 @@ def test_what_a_work_directory_was_begun_with(tmp_path):
 def test_the_command_passes_the_mode_on(flags, expected, tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr("gen_jax.runtime.set_up", lambda: None)
-    monkeypatch.setattr(loop, "train", lambda *args: asked.append(args[-1]))
+    monkeypatch.setattr(loop, "train", lambda *args: asked.append(args[3]))
+    monkeypatch.setattr("gen_jax.evaluate.run.diverged", lambda *_: None)
     assert main(["train", str(CONFIG), "--workdir", str(tmp_path), *flags]) == 0
     assert asked == [expected]
     with pytest.raises(SystemExit):

@@ -54,7 +54,7 @@ def measured(recorded: dict[str, Any], found: dict[str, Any], same_bits: bool) -
     for name, share in TOLERANCE.items():
         least = LEAST if name == "nats" and found["bits_per_dim"] is None else 0.0
         allowed = 0.0 if same_bits else share
-        if name == "stderr" and recorded["stderr_method"] != found["stderr_method"]:
+        if name == "stderr" and recorded.get("stderr_method") != found.get("stderr_method"):
             allowed = None  # another quantity
         yield _row(name, recorded[name], found[name], allowed, least)
     was, now = (int(OF_STEP.findall(one["protocol"])[0]) for one in (recorded, found))

@@ -77,12 +77,20 @@ def _plain(x: Array, kernel: Array, window: Window) -> Array:
     axes = tuple(range(x.ndim - 2))
     image = (0, x.ndim - 1, *(axis + 1 for axis in axes))
     layout = lax.ConvDimensionNumbers(image, (len(axes) + 1, len(axes), *axes), image)
+    padding, spread = window.padding, window.spread
+    if min(map(min, padding), default=0) < 0:
+        # Cropped first: in float32 XLA leaves outputs of a convolution unset that crops one side and pads the other.
+        edges = zip(padding, spread, strict=True)
+        crop = [(min(lo, 0), min(hi, 0), step - 1) for (lo, hi), step in edges]
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *crop, (0, 0, 0)])
+        padding = tuple((max(lo, 0), max(hi, 0)) for lo, hi in padding)
+        spread = (1,) * len(axes)
     return lax.conv_general_dilated(
         x,
         kernel,
         window.stride,
-        window.padding,
-        lhs_dilation=window.spread,
+        padding,
+        lhs_dilation=spread,
         rhs_dilation=window.dilation,
         dimension_numbers=layout,
     )
