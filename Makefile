@@ -8,7 +8,7 @@ RUN := runs/demo
 FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$p && exit; done
 
-.PHONY: sample demo test test-slow format tables ablations zoo accelerator faults clean
+.PHONY: sample demo test test-slow format tables ablations zoo accelerator faults mutants clean
 
 sample: $(VENV)/installed
 	$(BIN)/gen-jax sample experiments/models/gated_pixel_cnn_digits --num 64 --out samples.png

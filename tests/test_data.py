@@ -165,6 +165,14 @@ def garbled(path):
     path.write_text("{")
 
 
+def not_utf8(path):
+    path.write_bytes(b"\xff" + path.read_bytes())
+
+
+def a_list(path):
+    path.write_text('["levels"]')
+
+
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
@@ -175,6 +183,8 @@ def garbled(path):
         ("metadata.json", deleted),
         ("features.json", deleted),
         ("dataset_info.json", garbled),
+        ("features.json", not_utf8),
+        ("metadata.json", a_list),
     ],
 )
 def test_a_damaged_set_is_refused(data_dir, tmp_path, file, damage):

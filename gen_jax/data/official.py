@@ -12,9 +12,9 @@ LEVELS = {"binarized_mnist": 2}  # other images: 256
 
 def is_ours(folder: Path) -> bool:
     """Whether one of our builders wrote the folder; a damaged one of ours still counts as ours."""
-    marks = {"features.json": '"index"', "metadata.json": '"levels"'}
+    marks = {"features.json": b'"index"', "metadata.json": b'"levels"'}
     return any(
-        (folder / file).is_file() and mark in (folder / file).read_text()
+        (folder / file).is_file() and mark in (folder / file).read_bytes()
         for file, mark in marks.items()
     )
 

@@ -143,16 +143,30 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
         raise InputError(f"the data set at {folder} has {error}") from error
     except Exception as error:
         raise _damaged(folder, error) from error
-    if ours:
-        order = np.argsort(columns["index"])
-        columns = {key: column[order] for key, column in columns.items()}
+    try:
+        if ours:
+            order = np.argsort(columns["index"])
+            columns = {key: column[order] for key, column in columns.items()}
+        return _split(name, split, str(builder.info.version), columns, metadata)
+    except Exception as error:
+        raise _damaged(folder, error) from error
+
+
+def _split(
+    name: str,
+    split: str,
+    version: str,
+    columns: dict[str, np.ndarray],
+    metadata: Mapping[str, Any],
+) -> Split:
+    """The columns, as the metadata say what they are."""
     x, greys = columns["image"], None
     if split in metadata.get("greys", ()):
         greys, x = x, draw(x, FIXED_DRAW)
     classes = metadata["num_classes"]
     labels = columns["label"].astype(np.int32) if classes else None
     event = Event(x.shape[1:], metadata["levels"])
-    version, presentation = str(builder.info.version), metadata.get("presentation", {})
+    presentation = metadata.get("presentation", {})
     rest = tuple(metadata.get("rest", {}).get(split, ()))
     names = tuple(map(str, metadata.get("class_names", ())))
     return Split(name, version, split, x, labels, event, classes, greys, presentation, rest, names)
@@ -165,6 +179,8 @@ def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
         examples = source.__getitems__(rows[start : start + CHUNK])
         for key in {"image", "index", "label"} & examples[0].keys():
             values = [np.asarray(example[key]) for example in examples]
+            if any(value.dtype == object for value in values):
+                raise ValueError(f"an example has no {key}")
             if start == 0:
                 columns[key] = np.empty((len(rows), *values[0].shape), values[0].dtype)
             odd = [value.shape for value in values if value.shape != columns[key].shape[1:]]
