@@ -40,6 +40,7 @@ def run(case, setting):
 @pytest.fixture
 def module(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.delitem(sys.modules, "run", raising=False)  # other experiments have such a file
     return importlib.import_module
 
 

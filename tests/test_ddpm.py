@@ -347,7 +347,7 @@ def test_through_the_commands(data_dir, tmp_path):
     model = DDPM(image(8, 8, levels=17), Dense(), timesteps=4)
     judge = Evaluate(every=2, batch_size=64, examples=64)
     experiment = Experiment(model=model, data=Data("digits"), steps=2, batch_size=8, evaluate=judge)
-    run, options = tmp_path / "run", ("--data-dir", data_dir)
+    run, options = tmp_path / "run", ("--data-dir", data_dir, "--trust")
     train(experiment, WorkDir(run), data_dir)
     record = json.loads(succeed("evaluate", run, *options, "--json"))
     assert (record["system"], record["value"], record["certified"]) == ("ddpm", "bound", False)
@@ -355,13 +355,13 @@ def test_through_the_commands(data_dir, tmp_path):
     for name, settings in {"all": (), "ddim": ("steps=2", "eta=0")}.items():
         flags = [word for setting in settings for word in ("--sampler", setting)]
         out = tmp_path / f"{name}.npz"
-        succeed("sample", run, "--num", 3, "--out", out, *flags)
+        succeed("sample", run, "--num", 3, "--out", out, "--trust", *flags)
         with np.load(out) as arrays:
             found[name] = arrays["samples"]
     assert found["all"].shape == (3, 8, 8, 1)
     assert np.any(found["all"] != found["ddim"])
     for setting, words in {"steps=9": "9 exceeds", "stepz=2": "did you mean steps"}.items():
-        flags = ("--num", 3, "--out", tmp_path / "no.npz", "--sampler", setting)
+        flags = ("--num", 3, "--out", tmp_path / "no.npz", "--trust", "--sampler", setting)
         status, _, err = call("sample", run, *flags)
         assert status == 2
         assert words in err

@@ -233,7 +233,7 @@ def test_the_loop_under_pmap(data_dir, tmp_path, monkeypatch):
     assert [row["step"] for row in workdir.metrics_rows() if row["split"] == "train"] == [4, 8]
 
     rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
-    run = load_run(workdir.path)
+    run = load_run(workdir.path, trust=True)
     assert run.step == min(rows, key=lambda row: row["bits_per_dim"])["step"]
     assert draw.sample(run, 3).shape == (3, 8, 8, 1)
 

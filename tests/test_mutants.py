@@ -15,10 +15,12 @@ FOLDER = SOURCE / "experiments" / "mutants"
 @pytest.fixture(scope="module")
 def modules():
     sys.path.insert(0, str(FOLDER))
+    sys.modules.pop("run", None)  # other experiments have a file of this name
     try:
         yield tuple(importlib.import_module(name) for name in ("mutate", "tests_of", "run"))
     finally:
         sys.path.remove(str(FOLDER))
+        sys.modules.pop("run", None)
 
 
 def test_what_may_change_and_how(modules):

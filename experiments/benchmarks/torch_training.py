@@ -4,9 +4,9 @@ A step is loss, gradient and Adam; gen_jax's also keeps an average of the weight
 28x28 of two levels, under the mean negative log-likelihood, but for the U-net: 32x32 in colour, predicting given noise.
 No dropout on either side. Masks and weight norms are part of every step on both sides. Before anything is timed the
 gradients must agree to 1e-4 of the largest entry of each weight's (where that is next to nothing, as of an attention's
-key bias, of 1e-5 of the largest of all). gen_jax is compiled; PyTorch is eager, and compiled
-with --compile, channels last. After two steps the programs take turns; times are medians, ratios the medians of
-gen_jax's time over PyTorch's turn by turn: above 1 PyTorch is faster.
+key bias, of 1e-5 of the largest of all). gen_jax is compiled; PyTorch is eager, and compiled with --compile, channels
+last. After several steps of each, since PyTorch's first ones are slow, the programs take turns; times are medians,
+ratios the medians of gen_jax's time over PyTorch's turn by turn: above 1 PyTorch is faster.
 
 PyTorch is no dependency of gen_jax: `pip install torch` brings it.
 """
@@ -35,6 +35,7 @@ from gen_jax.train.step import jitted
 from gen_jax.typing import image
 
 RATE = 1e-3  # as gen_jax's Adam
+UNTIMED = 6  # steps of each program before it is timed
 SMALL = 3  # examples on which the gradients must agree
 TOLERANCE, FLOOR = (
     1e-4,
@@ -90,6 +91,9 @@ def row(torch: Any, name: str, model: Any, batch: int, compiled: bool) -> dict[s
     programs = {"jax": repeated(step, of), "torch": trained(torch, model, task, params, False)}
     if compiled:
         programs["compiled"] = trained(torch, model, task, params, True)
+    for program in programs.values():
+        for _ in range(UNTIMED):
+            jax.block_until_ready(program())
     found = turns(programs)
     columns = {f"{key}_seconds": None for key in ("jax", "torch", "compiled")}
     columns |= {"ratio": None, "compiled_ratio": None}

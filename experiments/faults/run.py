@@ -24,7 +24,7 @@ from gen_jax.disk import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
-JSON, PAGE = Path(__file__).with_name("faults.json"), ROOT / "docs" / "faults.md"
+JSON, PAGE = (Path(__file__).with_name(name) for name in ("faults.json", "RESULTS.md"))
 TINY = (
     "model.depth=1 model.features=4 model.head_features=4 model.first_kernel=3 steps=6 batch_size=8"
     " evaluate.every=2 evaluate.batch_size=64 optimizer.learning_rate.steps=6"
