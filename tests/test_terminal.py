@@ -38,6 +38,9 @@ def test_nothing_steers_the_terminal():
 )
 def test_a_terminal_of_any_encoding(encoding, shown):
     text = "Café 😀 ± 0.1 — 'x"
+    hostile = io.StringIO()
+    terminal.write(f"{ESCAPES}\n", hostile)
+    assert hostile.getvalue().removesuffix("\n").isprintable()
     if encoding is None:
         stream = io.StringIO()  # it has none
         terminal.write(text, stream)
