@@ -268,6 +268,7 @@ def test_a_leak_between_channels_is_caught(monkeypatch):
         (PixelCNN(image(4, 4), first_kernel=4), "odd first kernel"),
         (PixelCNNPP(binary(8)), "model of images"),
         (PixelCNNPP(image(30, 32, 3)), "sides that 4 divides, not 30x32"),
+        (PixelCNNPP(image(32, 30, 3)), "sides that 4 divides, not 32x30"),
         (PixelCNNPP(image(4, 4), resolutions=0), "resolutions >= 1"),
         (PixelCNNPP(image(4, 4, 3), mixtures=None), "for one channel"),
         (PixelCNNPP(image(4, 4), mixtures=0), "at least one mixture"),

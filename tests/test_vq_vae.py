@@ -98,6 +98,9 @@ def test_codes_under_the_uniform_prior_cost_log_k_each():
     codes, pixels = stages(variables, x)
     np.testing.assert_allclose(codes, -2 * np.log(5), rtol=1e-6)
     assert pixels.shape == (3,)
+    rows = COLOUR.apply(variables, x, jax.random.key(0), method="measure")
+    assert rows["codes"].shape == (3, 2)  # those of an example are a row
+    np.testing.assert_allclose(rows["reconstruction"], -pixels, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["colour", "classes"])
