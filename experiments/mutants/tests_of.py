@@ -41,10 +41,10 @@ DIFFUSION = [
 ]
 GATED_TESTS = [laws(GATED), inputs(GATED), ("models", "gated or class or dropout or leak")]
 SHIFTED = [
-    *all_of("shifted_conv"),
+    *all_of("initialisation", "shifted_conv"),
     laws(PP, SNAIL),
     inputs(PP, SNAIL, "place"),
-    ("models", "pp or snail"),
+    ("models", "pp or snail or impossible"),
 ]
 WAVENET = [*all_of("wavenet"), laws(WAVE), inputs(WAVE, "frames")]
 VQ = [*all_of("vq", "vq_vae"), losses("vq"), inputs("vq")]
