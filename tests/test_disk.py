@@ -189,5 +189,8 @@ def test_a_work_directory_that_is_a_dangling_link(tmp_path, target):
     path = tmp_path / "run"
     path.symlink_to(target)
     for place in (path, path / "deep"):
-        with pytest.raises(InputError, match=f"cannot (make the folder|look at) {place}"):
+        with pytest.raises(
+            InputError,
+            match=f"{path} is a link to /nowhere|cannot (make the folder|look at) {place}",
+        ):
             WorkDir(place).claim(EXPERIMENT, {})

@@ -153,7 +153,11 @@ class WorkDir:
             for path in made:
                 with contextlib.suppress(OSError):
                     path.rmdir()
-            if isinstance(error, OSError):  # also a link whose target is away
+            if self.path.is_symlink() and not self.path.exists():
+                raise InputError(
+                    f"{self.path} is a link to {self.path.readlink()}, which does not exist"
+                ) from error
+            if isinstance(error, OSError):
                 raise InputError(f"cannot make the folder {self.path}: {error.strerror}") from error
             raise
 
