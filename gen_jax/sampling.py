@@ -1,7 +1,7 @@
 """Ancestral sampling: x_i ~ p(x_i | x_<i) for i = 0, 1, ..., one cached step a site under `lax.scan`.
 
-Everything sequential goes through the stepping interface of `models/chain_rule.py`. The loop of full parallel passes
-stays as the oracle: same keys, same draws, a thousand times the cost.
+Everything sequential goes through the stepping interface of `models/autoregressive/base.py`. The loop of full parallel
+passes stays as the oracle: same keys, same draws, a thousand times the cost.
 """
 
 from typing import Any

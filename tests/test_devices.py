@@ -24,7 +24,7 @@ from gen_jax.evaluate import draw
 from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import Evaluate, Experiment
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.recurrent import Carry
 from gen_jax.train import loop, pmap, sharding, step
 from gen_jax.train.step import TrainState, create_state, train_step, train_steps

@@ -122,7 +122,11 @@ TESTS: dict[str, Tests] = {
     "models/autoregressive": RECURRENT,
     "models/recurrent": RECURRENT,
     "models/pixelwise": SHIFTED,
-    "models/chain_rule": [laws("nade", GATED), losses("nade", "lstm"), ("models", "counting")],
+    "models/autoregressive/base": [
+        laws("nade", GATED),
+        losses("nade", "lstm"),
+        ("models", "counting"),
+    ],
     "models/staged": VQ,
     "models/evidence": LATENT,
     "models/change_of_variables": FLOW,

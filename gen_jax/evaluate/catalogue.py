@@ -16,7 +16,7 @@ RESULTS = SOURCE / "experiments" / "results"
 SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
 FAR = 2.0  # times the bits of the uniform distribution
 NO_SYSTEMS = """
-    __init__ chain_bound chain_rule change_of_variables counts evidence kl_term pixelwise recurrent schedules staged
+    __init__ base chain_bound change_of_variables counts evidence kl_term pixelwise recurrent schedules staged
 """.split()  # noqa: SIM905  a list to read
 
 

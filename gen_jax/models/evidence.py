@@ -56,7 +56,7 @@ class GaussianLatent(nn.Module):
 
     @property
     def given(self) -> Any:
-        """p(x | z) in the stepping interface of `chain_rule.Autoregressive`, with z as the condition."""
+        """p(x | z) in the stepping interface of `autoregressive.base.Autoregressive`, with z as the condition."""
         raise TypeError(f"{type(self).__name__} does not define p(x | z)")
 
     def order(self, z: Float[Array, "B Z"]) -> Int[Array, "B D"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, LogisticMixture, head_for
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.shifted_conv import ShiftedConv
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.errors import InputError
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.recurrent import Carry, Recurrent
 from gen_jax.ops.recurrent import Cell, State
 

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.errors import InputError
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.causal_conv import HorizontalConv
 from gen_jax.nn.gated import GatedLayer
 from gen_jax.nn.once import once

@@ -20,7 +20,7 @@ from gen_jax import sampling
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import head_for
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.masked_mlp import Cache, MaskedMLP
 from gen_jax.ops import degrees
 from gen_jax.ops.orders import order_of

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.errors import InputError
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.ops import nade
 from gen_jax.ops.orders import order_of
 from gen_jax.ops.scaling import num_indicators

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, LogisticMixture, head_for
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.conv import Dense
 from gen_jax.nn.dilated_conv import DilatedConv, FrameUpsample, Queue, WaveNetLayer
 from gen_jax.ops.scaling import to_symmetric

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
 from gen_jax.density import bits_per_dim
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 

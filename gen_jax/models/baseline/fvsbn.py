@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.errors import InputError
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 
 
 class Cache(NamedTuple):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from gen_jax.models.chain_rule import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive
 
 
 class Uniform(Autoregressive):

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from gen_jax.density import bits_per_dim
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, LogisticMixture, head_for
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.baseline.uniform import Uniform
-from gen_jax.models.chain_rule import Autoregressive
 from gen_jax.models.staged import Stage, Staged
 from gen_jax.nn.codebook import Codebook
 from gen_jax.nn.residual import GridDecoder, GridEncoder
