@@ -7,8 +7,8 @@ import jax
 import network
 from stage import LeftOutError, Setting, drawn, seconds_a_call
 
-from gen_jax import sampling
 from gen_jax.density import functional
+from gen_jax.models.autoregressive.base import ancestral
 
 GROWS = 1.1
 
@@ -29,7 +29,7 @@ def run(case: str, setting: Setting) -> dict[str, Any]:
     shapes = jax.eval_shape(functional(net).init, jax.random.key(0), x)
     variables = jax.device_put(drawn(shapes))
     with network.precise("tensorfloat32"):
-        draw = jax.jit(lambda variables, key: sampling.ancestral(net, variables, key, batch))
+        draw = jax.jit(lambda variables, key: ancestral(net, variables, key, batch))
         lowered = draw.lower(variables, jax.random.key(0))
     begin = time.perf_counter()
     compiled = lowered.compile()

@@ -7,7 +7,6 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from gen_jax import sampling
 from gen_jax.bench import record, systems
 from gen_jax.bench.timing import Clock, ratios, rounded, summary, turns
 from gen_jax.coding import container
@@ -16,6 +15,7 @@ from gen_jax.coding.direct import Direct
 from gen_jax.coding.frequencies import Decoder, Encoder, weights
 from gen_jax.coding.walk import Programs
 from gen_jax.density import root_key
+from gen_jax.models.autoregressive.base import ancestral
 
 METHOD = (
     "Encoding and decoding of a file beside sampling as many images by the same random weights; the images are such"
@@ -59,7 +59,7 @@ def measure(batch: int) -> dict[str, Any]:
 
 def _row(name: str, model: Any, batch: int) -> record.Row:
     key, variables = root_key(0), systems.initial(model)
-    draw = jax.jit(lambda v, k: sampling.ancestral(model, v, k, batch))
+    draw = jax.jit(lambda v, k: ancestral(model, v, k, batch))
     x = np.asarray(draw(variables, key)).astype(np.uint8)
     codec, content = Codec(model, variables), Content("npz", {"x": x})
     data, size = codec.compress(content)

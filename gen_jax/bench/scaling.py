@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax import sampling
 from gen_jax.bench import record
 from gen_jax.bench.timing import rounded, turns
 from gen_jax.bench.training import repeated, training
 from gen_jax.density import root_key
+from gen_jax.models.autoregressive.base import ancestral
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.train.step import jitted
@@ -99,7 +99,7 @@ def _programs(model: Any, batch: int) -> dict[str, tuple[Callable[[], Any], jax.
     of = training(model, batch)
     state, key = of.create(), root_key(0)
     variables = {"params": state.params, **state.collections}
-    draw = jax.jit(lambda variables: sampling.ancestral(model, variables, key, batch))
+    draw = jax.jit(lambda variables: ancestral(model, variables, key, batch))
     forward = jax.jit(of.loss).lower(state, of.batch).compile()
     step = jitted(of.step, of.mesh, of.placed).lower(state, of.batches).compile()
     sample = draw.lower(variables).compile()

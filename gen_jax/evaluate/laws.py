@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
-from gen_jax import sampling
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.transcoder import SLACK
 from gen_jax.density import bits_per_dim, fold_in, root_key
 from gen_jax.errors import InputError
 from gen_jax.evaluate.subject import Subject
+from gen_jax.models.autoregressive.base import stepped_params
 
 DRAWS, DRAWN_AT_ONCE = 128, 64
 SUM = 1e-4  # float32 rounding of a logistic of the least scale, e^-7 at 256 levels, comes to 5e-5
@@ -106,7 +106,7 @@ def normalised(s: Subject) -> Iterator[Row]:
 
 def steps(s: Subject) -> Iterator[Row]:
     """Stepping through given values gives the parameters of the parallel pass, relative to the site's largest."""
-    stepped = jax.jit(functools.partial(sampling.stepped_params, s.model))
+    stepped = jax.jit(functools.partial(stepped_params, s.model))
     apart = 0.0
     for x, cond, _ in s.chunks(*s.every):
         one, other = s.params(x, cond), stepped(s.variables, x, cond)

@@ -16,11 +16,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from gen_jax import sampling
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import head_for
-from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.models.autoregressive.base import Autoregressive, ancestral
 from gen_jax.nn.masked_mlp import Cache, MaskedMLP
 from gen_jax.ops import degrees
 from gen_jax.ops.orders import order_of
@@ -190,7 +189,7 @@ class MADEEnsemble(nn.Module):
         del cond
         module, variables = self.member.unbind()
         masks = jax.random.randint(fold_in(key, "mask"), (n,), 0, self.num_masks)
-        in_order = sampling.ancestral(module, variables, key, n, masks, temperature)
+        in_order = ancestral(module, variables, key, n, masks, temperature)
         rank = jnp.asarray(self.member.net.degrees.position)[masks] - 1
         return jnp.take_along_axis(in_order, rank, axis=1).reshape(n, *self.event.shape)
 
