@@ -185,7 +185,8 @@ def pixel_snail(torch: Any, model: PixelSNAIL, params: Names, ready: Ready) -> C
     nn = torch.nn.functional
     layers = jax.tree.map(lambda one: layer_of(ready, one), params, is_leaf=weights)
     height, width, _ = model.event.shape
-    place = torch.from_numpy(np.float32(model.coordinates)).permute(2, 0, 1)[None]
+    place = torch.from_numpy(np.asarray(model.coordinates, np.float64)).permute(2, 0, 1)[None]
+    place = place.to(torch.get_default_dtype())
     earlier = torch.ones(height * width, height * width, dtype=torch.bool).tril(-1)
 
     def pointwise(layer, x, *aux):
