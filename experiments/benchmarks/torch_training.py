@@ -87,7 +87,9 @@ def row(torch: Any, name: str, model: Any, batch: int, compiled: bool) -> dict[s
         torch.set_default_dtype(torch.float64)
         exact = difference(torch, model, *jax.tree.map(doubled, (task, params)))
         torch.set_default_dtype(torch.float32)
-    print(f"{name}: gradients differ by {float32:.1e}, in float64 by {exact[0]:.1e}", file=sys.stderr)
+    print(
+        f"{name}: gradients differ by {float32:.1e}, in float64 by {exact[0]:.1e}", file=sys.stderr
+    )
     if not max(exact) <= TOLERANCE:
         raise ValueError(f"{name}: gradients and loss differ by {exact} in float64")
     of = training_of(task.pure, task.batch)
@@ -160,7 +162,9 @@ class Layer:
 
         self.norm = torch._weight_norm
         self.leaves = {name: leaf(array) for name, array in weights.items()}
-        self.mask = None if mask is None else torch.from_numpy(np.array(mask)).to(torch.get_default_dtype())
+        self.mask = (
+            None if mask is None else torch.from_numpy(np.array(mask)).to(torch.get_default_dtype())
+        )
 
     def __call__(self) -> tuple[Any, Any]:
         """Kernel and bias, or scale and bias."""
