@@ -14,9 +14,10 @@ from cases import build as built
 from cases import random_events
 from scipy import stats
 
-from gen_jax import IWAE, VAE, InputError, PixelVAE, binary, functional, image, points, sampling
+from gen_jax import IWAE, VAE, InputError, PixelVAE, binary, functional, image, points
 from gen_jax.density import importance_weighted_bound, num_parameters
 from gen_jax.models import evidence
+from gen_jax.models.autoregressive import base
 from gen_jax.models.latent.kl_term import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.ops import gaussian
@@ -267,10 +268,8 @@ def test_a_decoder_of_pixels_steps_with_its_vector():
     _, variables = build(model)
     decoder, own = model.bind(variables).decoder.unbind()
     z, key = jax.random.normal(jax.random.key(1), (5, 3)), jax.random.key(2)
-    cached = jax.jit(functools.partial(sampling.ancestral, decoder), static_argnums=2)(
-        own, key, 5, z
-    )
-    naive = functools.partial(sampling.naive, decoder)
+    cached = jax.jit(functools.partial(base.ancestral, decoder), static_argnums=2)(own, key, 5, z)
+    naive = functools.partial(base.naive, decoder)
     np.testing.assert_array_equal(jax.jit(naive, static_argnums=2)(own, key, 5, z), cached)
     same = jnp.repeat(jnp.asarray(cached[:1]), 5, axis=0)
     assert np.unique(decoder.apply(own, same, None, z, method="log_prob")).size == 5

@@ -10,9 +10,9 @@ import pytest
 from cases import all_events, build, labels, random_events
 from test_laws import influence
 
-from gen_jax import InputError, WaveNet, functional, image, sampling, sound
+from gen_jax import InputError, WaveNet, functional, image, sound
 from gen_jax.density import num_parameters
-from gen_jax.models.autoregressive import wavenet
+from gen_jax.models.autoregressive import base, wavenet
 from gen_jax.ops import dilated_conv, mu_law
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -111,13 +111,13 @@ def test_local_conditioning_steps_and_samples_like_the_parallel_pass():
     model, variables, cond = local_case()
     x = random_events(model, 3)
     parallel = model.apply(variables, x, cond)
-    stepped = jax.jit(functools.partial(sampling.stepped_params, model))(variables, x, cond)
+    stepped = jax.jit(functools.partial(base.stepped_params, model))(variables, x, cond)
     np.testing.assert_allclose(stepped, parallel, rtol=1e-12, atol=1e-12)
     draws = [
         jax.jit(functools.partial(draw, model), static_argnums=2)(
             variables, jax.random.key(1), 3, cond
         )
-        for draw in (sampling.ancestral, sampling.naive)
+        for draw in (base.ancestral, base.naive)
     ]
     np.testing.assert_array_equal(*draws)
 

@@ -14,10 +14,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import inputs, sampling
+from gen_jax import inputs
 from gen_jax.density import Functional, fold_in, root_key
 from gen_jax.errors import InputError
 from gen_jax.evaluate.run import Run
+from gen_jax.models.autoregressive import base
 from gen_jax.train import sharding
 
 MAX_BATCH = 64
@@ -109,7 +110,7 @@ def complete(
         raise InputError(
             f"{run.experiment.system} has no order of generation; only autoregressive models complete images"
         )
-    known = sampling.prefix_length(model, keep)
+    known = base.prefix_length(model, keep)
     temperature = inputs.temperature(temperature).values
     if run.conditional and labels is None:
         raise InputError(
@@ -117,9 +118,7 @@ def complete(
         )
 
     def rest(variables, key, x, cond, num_known):
-        return sampling.ancestral(
-            model, variables, key, x.shape[0], cond, temperature, x, num_known
-        )
+        return base.ancestral(model, variables, key, x.shape[0], cond, temperature, x, num_known)
 
     draw = jax.jit(rest, out_shardings=NamedSharding(run.mesh, P("data")))
     key = fold_in(root_key(seed), "complete")
