@@ -123,6 +123,8 @@ class LogisticMixture:
         return logistic_mixture.conditional(params, channel, previous, self.levels, self.mixtures)
 
 
-def head_for(levels: int) -> Head:
-    """The field's usual choice for one value: Bernoulli for two levels, else categorical."""
+def head_for(levels: int, values: int = 1, mixtures: int | None = None) -> Head:
+    """A mixture of logistics for all values of a site; for one value without `mixtures` Bernoulli or categorical."""
+    if mixtures is not None:
+        return LogisticMixture(levels, values, mixtures)
     return Bernoulli() if levels == 2 else Categorical(levels)

@@ -10,7 +10,7 @@ from cases import all_events, build, random_events
 from test_codec import content, same
 from test_laws import FALSE_ALARM, pooled_chi_square
 
-from gen_jax import VQVAE, GatedPixelCNN, InputError, VQVAEPrior, functional, image
+from gen_jax import VQVAE, Event, GatedPixelCNN, InputError, VQVAEPrior, binary, functional, image
 from gen_jax.coding.codec import Codec
 from gen_jax.density import bits_per_dim, num_parameters
 from gen_jax.evaluate import bounds, staged
@@ -204,4 +204,22 @@ def test_a_prior_of_other_events_is_refused():
     with pytest.raises(
         InputError, match=r"model\.prior is a model of .* the first stage's codes are"
     ):
+        jax.eval_shape(functools.partial(functional(model).init, jax.random.key(0)), x)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (VQVAE(binary(8)), r"vq_vae is a model of images \(H, W, C\), not of \(8,\)"),
+        (VQVAE(Event((4, 4, 1))), "vq_vae is a model of integers, the event has real values"),
+        (VQVAE(image(4, 6)), r"needs sides that 4 divides, not \(4, 6, 1\)"),
+        (VQVAE(image(4, 4), strided=()), "halves images at least once"),
+        (VQVAE(image(4, 4), groups=0), "size, groups and features of at least 1"),
+        (VQVAE(image(4, 4), decay=1.0), r"decay and restart in \[0, 1\)"),
+        (VQVAE(image(4, 4), decay=None, restart=0.5), "give it a decay"),
+    ],
+)
+def test_impossible_sizes_are_refused(model, sentence):
+    x = jnp.zeros((1, *model.event.shape), jnp.int32 if model.event.levels else float)
+    with pytest.raises(InputError, match=sentence):
         jax.eval_shape(functools.partial(functional(model).init, jax.random.key(0)), x)

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.errors import InputError
-from gen_jax.heads import Head, LogisticMixture, head_for
+from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.shifted_conv import ShiftedConv
 from gen_jax.ops.scaling import to_symmetric
@@ -49,9 +49,7 @@ class Pixelwise(Autoregressive):
     @property
     def head(self) -> Head:
         """K logistics for all channels of a pixel, or a softmax."""
-        if self.mixtures is None:
-            return head_for(self.levels)
-        return LogisticMixture(self.levels, self.event.shape[-1], self.mixtures)
+        return head_for(self.levels, self.event.shape[-1], self.mixtures)
 
     @property
     def sites(self) -> Int[np.ndarray, "sites V"]:

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
+from gen_jax.check import require_integers
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
@@ -43,11 +44,7 @@ class Autoregressive(nn.Module):
     @property
     def levels(self) -> int:
         """Number of levels of each value; InputError for events of reals."""
-        if self.event.levels is None:
-            raise InputError(
-                f"{type(self).__name__} is a mass over integers, the event has real values"
-            )
-        return self.event.levels
+        return require_integers(self.event, type(self).__name__)
 
     @property
     def head(self) -> Head:

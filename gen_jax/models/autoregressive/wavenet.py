@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from gen_jax.errors import InputError
-from gen_jax.heads import Head, LogisticMixture, head_for
+from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.conv import Dense
 from gen_jax.nn.dilated_conv import DilatedConv, FrameUpsample, Queue, WaveNetLayer
@@ -86,9 +86,7 @@ class WaveNet(Autoregressive):
     @property
     def head(self) -> Head:
         """A softmax over the codes, or K logistics over the same integers."""
-        if self.mixtures is None:
-            return head_for(self.levels)
-        return LogisticMixture(self.levels, 1, self.mixtures)
+        return head_for(self.levels, 1, self.mixtures)
 
     @property
     def condition(self) -> Event | None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.errors import InputError
 from gen_jax.fields import added
-from gen_jax.heads import Head, LogisticMixture, head_for
+from gen_jax.heads import Head, head_for
 from gen_jax.models.evidence import GaussianLatent
 from gen_jax.models.latent.kl_term import KLWeighted
 from gen_jax.nn.encoders import ConvDecoder, DenseDecoder
@@ -48,10 +48,7 @@ class Factorised(GaussianLatent):
     @property
     def head(self) -> Head:
         """The distribution of a site's values."""
-        levels = self.event.levels or 2
-        if self.mixtures is None:
-            return head_for(levels)
-        return LogisticMixture(levels, self.values, self.mixtures)
+        return head_for(self.event.levels or 2, self.values, self.mixtures)
 
     @property
     def given(self) -> "Rows":

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from gen_jax.check import require, require_image, require_integers
 from gen_jax.density import bits_per_dim
 from gen_jax.errors import InputError
-from gen_jax.heads import Head, LogisticMixture, head_for
+from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.baseline.uniform import Uniform
 from gen_jax.models.staged import Stage, Staged
@@ -47,18 +48,8 @@ class VQVAE(Staged):
     restart: float = 0.0
 
     def setup(self):
-        """Declare encoder, codebook and decoder; InputError on sizes that cannot work."""
-        grid, factor = self.code_event, 2 ** len(self.strided)
-        if min(self.size, *grid.shape, *self.strided) < 1 or any(
-            side % factor for side in self.event.shape[:2]
-        ):
-            raise InputError(
-                f"vq_vae needs sizes of at least 1 and images whose sides {factor} divides, not {self.event.shape}"
-            )
-        if not 0 <= (self.decay or 0) < 1 or not 0 <= self.restart < 1:
-            raise InputError("vq_vae needs decay and restart in [0, 1)")
-        if self.restart and self.decay is None:
-            raise InputError("vq_vae restarts codes that follow by averages only: give it a decay")
+        """Declare encoder, codebook and decoder."""
+        self.check()
         self.codebook = Codebook(self.codes, self.size, self.decay, self.restart)
         network = (self.strided, self.blocks, self.residual)
         self.encoder = GridEncoder(*network, self.groups * self.size)
@@ -67,11 +58,15 @@ class VQVAE(Staged):
 
     @property
     def code_event(self) -> Event:
-        """The grid of codes; InputError on events that are no images of integers."""
-        if len(self.event.shape) != 3 or self.event.levels is None or not self.strided:
-            raise InputError("vq_vae is a model of images of integers, halved at least once")
+        """The grid of codes."""
+        require_image(self.event, "vq_vae")
         high, wide = (side // 2 ** len(self.strided) for side in self.event.shape[:2])
         return Event((high, wide, self.groups), self.codes)
+
+    @property
+    def levels(self) -> int:
+        """Number of levels of each value."""
+        return require_integers(self.event, "vq_vae")
 
     @property
     def values(self) -> int:
@@ -81,10 +76,7 @@ class VQVAE(Staged):
     @property
     def head(self) -> Head:
         """The distribution of a site's values."""
-        levels = self.event.levels or 2
-        if self.mixtures is None:
-            return head_for(levels)
-        return LogisticMixture(levels, self.values, self.mixtures)
+        return head_for(self.levels, self.values, self.mixtures)
 
     def stages(self, variables: Variables) -> tuple[Stage, ...]:
         """Codes, all alike; the image given them."""
@@ -94,7 +86,7 @@ class VQVAE(Staged):
 
     def encode(self, x: Integer[Array, "B H W C"]) -> Float[Array, "B h w G D"]:
         """The encoder's outputs."""
-        outputs = self.encoder(to_symmetric(x, self.event.levels or 2))
+        outputs = self.encoder(to_symmetric(x, self.levels))
         return outputs.reshape(*outputs.shape[:-1], self.groups, self.size)
 
     def decode(self, vectors: Float[Array, "B h w G D"]) -> Float[Array, "B sites P"]:
@@ -175,6 +167,29 @@ class VQVAE(Staged):
     @property
     def _code_nats(self) -> float:
         return self.code_event.size * math.log(self.codes)
+
+    def check(self) -> None:
+        """InputError on sizes that cannot work."""
+        require_image(self.event, "vq_vae")
+        require_integers(self.event, "vq_vae")
+        height, width, _ = self.event.shape
+        factor = 2 ** len(self.strided)
+        require(
+            bool(self.strided) and not (height % factor or width % factor),
+            f"vq_vae halves images at least once and needs sides that {factor} divides, not {self.event.shape}",
+        )
+        require(
+            min(self.size, self.groups, *self.strided) >= 1,
+            "vq_vae needs size, groups and features of at least 1",
+        )
+        require(
+            0 <= (self.decay or 0) < 1 and 0 <= self.restart < 1,
+            "vq_vae needs decay and restart in [0, 1)",
+        )
+        require(
+            self.decay is not None or not self.restart,
+            "vq_vae restarts codes that follow by averages only: give it a decay",
+        )
 
 
 class Pixels(Autoregressive):

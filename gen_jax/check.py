@@ -1,0 +1,29 @@
+"""Refusals of a model's fields: each file of `models/` ends in one `check()` made of these, which `setup` calls first.
+
+    def check(self) -> None:
+        require_image(self.event, "pixel_cnn")
+        require(self.depth >= 0, "pixel_cnn needs depth >= 0")
+
+A text is written out before its condition is known, so it may hold only what exists once the lines above it passed.
+"""
+
+from gen_jax.errors import InputError
+from gen_jax.typing import Event
+
+
+def require(condition: bool, text: str) -> None:
+    """InputError with this sentence where the condition does not hold."""
+    if not condition:
+        raise InputError(text)
+
+
+def require_image(event: Event, model: str) -> None:
+    """InputError on events that are no images (H, W, C), of whatever values; `model` begins the sentence."""
+    require(len(event.shape) == 3, f"{model} is a model of images (H, W, C), not of {event.shape}")
+
+
+def require_integers(event: Event, model: str) -> int:
+    """The number of levels; InputError on events of real values."""
+    if event.levels is None:
+        raise InputError(f"{model} is a model of integers, the event has real values")
+    return event.levels
