@@ -1,7 +1,7 @@
-"""The class that a stored config names: one of gen_jax, or of anywhere else by the user's word.
+"""Names of classes in records: `gen_jax:NAME` of a class in `registry.py`, else `module:qualname`.
 
-A config from elsewhere is data, and importing a module runs it. So what is no part of gen_jax is imported only where it
-is trusted, and then only where the module's source, read but not run, defines such a class.
+A config from elsewhere is data, and importing a module runs it. So a class that is no part of gen_jax is imported only
+where it is trusted, and then only where the module's source, read but not run, defines such a class.
 """
 
 import ast
@@ -11,24 +11,45 @@ import sys
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, near
+from gen_jax.former import BY_PATH
+from gen_jax.registry import MODULES
 
 Trust = bool | Collection[str]  # all classes, or those of these names; classes of gen_jax always
 OWN = "gen_jax"
 
 
+def name_of(cls: type) -> str:
+    """The name of a class in records; InputError at a class of gen_jax that has no public name."""
+    module, qualname = cls.__module__, cls.__qualname__
+    if MODULES.get(qualname) == module:
+        return f"{OWN}:{qualname}"
+    if is_foreign(module):
+        return f"{module}:{qualname}"
+    raise InputError(f"a config cannot hold {module}:{qualname}: it is not in gen_jax/registry.py")
+
+
+def current(name: str) -> str:
+    """The name that records have now, of a name in any record."""
+    return f"{OWN}:{BY_PATH[name].name}" if name in BY_PATH else name
+
+
 def find(name: str, trust: Trust = False) -> type:
-    """The dataclass `module:qualname`; InputError where it is not trusted, cannot be imported or is no dataclass."""
+    """The dataclass of that name; InputError where it is not trusted, cannot be imported or is no dataclass."""
+    name = current(name)
     module, _, qualname = name.partition(":")
-    if is_foreign(name):
-        if not (trust if isinstance(trust, bool) else name in trust):
+    if not is_foreign(name):
+        if module != OWN or qualname not in MODULES:
             raise InputError(
-                f"{name:.200} is no class of gen_jax, and importing it would run its code; --trust allows it, where you"
-                " trust what you were given"
+                f"{name:.200} is no class of gen_jax that a config can hold{near(qualname, MODULES)}"
             )
-        if not _defined(module, qualname):
-            raise _not_importable(name)
-    elif any(part.startswith("_") for part in module.split(".")):  # the program itself
+        return getattr(importlib.import_module(MODULES[qualname]), qualname)
+    if not (trust if isinstance(trust, bool) else name in trust):
+        raise InputError(
+            f"{name:.200} is no class of gen_jax, and importing it would run its code; --trust allows it, where you"
+            " trust what you were given"
+        )
+    if not _defined(module, qualname):
         raise _not_importable(name)
     try:
         cls: Any = importlib.import_module(module)
@@ -38,13 +59,11 @@ def find(name: str, trust: Trust = False) -> type:
         raise _not_importable(name) from error
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
         raise InputError(f"{name} is no dataclass")
-    if not is_foreign(name) and is_foreign(cls.__module__):
-        raise InputError(f"{name} is no class of gen_jax itself")
     return cls
 
 
 def is_foreign(name: str) -> bool:
-    """It belongs to another package than gen_jax."""
+    """Whether the class, or module, belongs to another package than gen_jax."""
     module = name.partition(":")[0]
     return module != OWN and not module.startswith(f"{OWN}.")
 

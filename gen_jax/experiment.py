@@ -1,7 +1,8 @@
 """An experiment is a frozen dataclass that holds its model; a config file is Python that returns one.
 
 `--set a.b=value` replaces a field with a type check. The same tree is written to a work directory as JSON, each
-dataclass as `module:qualname` with its fields, and rebuilt from there without the file.
+dataclass by its name (`classes.py`) with all its fields, and rebuilt from there without the file. What certificates and
+compressed files are bound to is its identity: the fields that differ from their defaults.
 """
 
 import ast
@@ -13,7 +14,7 @@ import runpy
 import sys
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gen_jax import classes
 from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data
 from gen_jax.errors import InputError, near
-from gen_jax.fields import added, stored
+from gen_jax.former import BY_NAME, Former
 from gen_jax.train.optimizer import Adam, Setting, following
 
 # Above these a model is a slip of the hand, or a stored config is damaged.
@@ -71,7 +72,7 @@ class Experiment:
     ema: float = 0.999
     evaluate: Evaluate = Evaluate()
     first_stage: str | None = None
-    init_examples: int | None = added(None)
+    init_examples: int | None = None
 
     def __post_init__(self):
         for name, value in (*_whole(self.model, "model"), ("batch_size", self.batch_size),
@@ -103,14 +104,19 @@ class Experiment:
 
     @property
     def system(self) -> str:
-        """The system's id: the file its model lives in."""
-        return type(self.model).__module__.rsplit(".", 1)[-1]
+        """The system's id, which its model's class says itself; the class's name where it says none."""
+        return system_of(type(self.model))
 
     def transformation(self) -> Any:
         """The optimiser as optax has it, for these steps and this batch of the model's loss, where it asks for them."""
         build = self.optimizer.build
         asks = inspect.signature(build).parameters
         return build(Setting.of(self.model, self.batch_size, self.steps)) if asks else build()
+
+
+def system_of(cls: type) -> str:
+    """The id in the class's own attribute `system`, else its name: a subclass is another system."""
+    return vars(cls).get("system", cls.__name__)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -242,14 +248,59 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 def to_tree(value: Any) -> Any:
-    """A JSON tree that `from_tree` turns into an equal value."""
+    """A JSON tree that `from_tree` turns into an equal value: each class by its name, with every field."""
+    return _tree(value, classes.name_of, _hints)
+
+
+def identity(value: Any) -> Any:
+    """The tree of what makes a value what it is: of each class the fields that differ from their defaults.
+
+    So neither moving a class nor a new field with a default changes it.
+    """
+    return _tree(value, classes.name_of, lambda cls: ())
+
+
+def former(value: Any) -> Any:
+    """The identity that compressed files of version 1 are bound to: the path and the fields that old records had."""
+
+    def row(cls: type) -> Former | None:
+        return BY_NAME.get(classes.name_of(cls).removeprefix(f"{classes.OWN}:"))
+
+    def path(cls: type) -> str:
+        found = row(cls)
+        return found.path if found else classes.name_of(cls)
+
+    def fields(cls: type) -> Collection[str]:
+        found = row(cls)
+        return found.fields if found else _hints(cls)
+
+    return _tree(value, path, fields)
+
+
+def _tree(
+    value: Any, name: Callable[[type], str], always: Callable[[type], Collection[str]]
+) -> Any:
+    """A tree with classes by `name`; a field is left out where it has its default and is not one of `always`."""
+
+    def default(field: dataclasses.Field) -> Any:
+        if field.default_factory is not dataclasses.MISSING:
+            return _tree(field.default_factory(), name, always)
+        missing = field.default is dataclasses.MISSING
+        return dataclasses.MISSING if missing else _tree(field.default, name, always)
+
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        cls = type(value)
-        names = [name for name in stored(value) if name in _hints(cls)]
-        fields = {name: to_tree(getattr(value, name)) for name in names}
-        return {"type": f"{cls.__module__}:{cls.__qualname__}", "fields": fields}
+        cls, fields = type(value), {}
+        hints, wanted = _hints(cls), always(cls)
+        for field in dataclasses.fields(cls):
+            if field.name not in hints:
+                continue
+            held = _as_float(getattr(value, field.name), hints[field.name])
+            tree = _tree(held, name, always)
+            if field.name in wanted or tree != default(field):
+                fields[field.name] = tree
+        return {"type": name(cls), "fields": fields}
     if isinstance(value, tuple | list):
-        return [to_tree(item) for item in value]
+        return [_tree(item, name, always) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InputError(
@@ -264,7 +315,7 @@ def read(tree: Any, trust: Trust = False) -> Experiment:
     Experiment may hold.
     """
     if not isinstance(tree, dict) or _class(tree, trust) is not Experiment:
-        raise InputError("what is stored is no gen_jax.experiment:Experiment")
+        raise InputError("what is stored is no gen_jax:Experiment")
     for name, methods in OPEN.items():
         node = tree["fields"].get(name)
         kind = _class(node, trust) if isinstance(node, dict) else type(node)

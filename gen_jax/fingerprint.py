@@ -21,5 +21,5 @@ def of_variables(variables: Variables) -> str:
 
 
 def of_tree(tree: dict[str, Any]) -> str:
-    """Over a config as `to_tree` writes it."""
+    """Over a tree of JSON, such as a config."""
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()

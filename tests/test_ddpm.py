@@ -19,14 +19,14 @@ from gen_jax.evaluate.certify import laws_of
 from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.models.diffusion import chain_bound, schedules
-from gen_jax.models.diffusion.ddpm import Sampler
+from gen_jax.models.diffusion.ddpm import DDPMSampler
 from gen_jax.ops import diffusion
 from gen_jax.ops.sinusoidal import sinusoidal
 from gen_jax.train.loop import train
 from gen_jax.train.workdir import WorkDir
 
 STEPS = 5
-SCHEDULE = schedules.Linear(0.1, 0.5)
+SCHEDULE = schedules.LinearSchedule(0.1, 0.5)
 CHAIN = diffusion.chain(schedules.alpha_bar(SCHEDULE.betas(STEPS)))
 
 
@@ -58,7 +58,7 @@ class Dense(nn.Module):
 
 
 EVENT = image(1, 2, 1, 3)
-SMALL = {"network": Dense(), "timesteps": 4, "schedule": schedules.Linear(0.5, 0.8)}
+SMALL = {"network": Dense(), "timesteps": 4, "schedule": schedules.LinearSchedule(0.5, 0.8)}
 MODELS = {
     "beta": DDPM(EVENT, **SMALL),
     "posterior": DDPM(EVENT, **SMALL, variance="posterior", predicted="data"),
@@ -198,7 +198,13 @@ def test_simulated_is_what_the_sampler_draws(x64):
 def test_ddim_on_gaussian_data(x64):
     """Without noise x_0 is a linear map of x_T; with it, as for ancestral steps, its variance follows a recursion."""
     mean, variance, n = 0.4, 0.3, 20_000
-    for settings in (Sampler(3, 0.0), Sampler(5, 0.0), Sampler(3, 1.0), Sampler(5, 0.5), Sampler()):
+    for settings in (
+        DDPMSampler(3, 0.0),
+        DDPMSampler(5, 0.0),
+        DDPMSampler(3, 1.0),
+        DDPMSampler(5, 0.5),
+        DDPMSampler(),
+    ):
         model = gaussian_model(mean, variance, variance="posterior", sampler=settings)
         pure, key, steps = functional(model), jax.random.key(0), settings.steps or STEPS
         drawn = np.asarray(jax.jit(pure.sample, static_argnums=2)({}, key, n))
@@ -233,10 +239,10 @@ def test_temperature_scales_every_draw(x64):
 
 def test_too_many_steps_are_refused():
     with pytest.raises(InputError, match="must be at least 1"):
-        Sampler(steps=0)
+        DDPMSampler(steps=0)
     with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
-        Sampler(eta=2.0)
-    model = gaussian_model(0.0, 1.0, sampler=Sampler(steps=6))
+        DDPMSampler(eta=2.0)
+    model = gaussian_model(0.0, 1.0, sampler=DDPMSampler(steps=6))
     with pytest.raises(InputError, match="6 exceeds the model's 5 timesteps"):
         functional(model).sample({}, jax.random.key(0), 2)
 

@@ -25,11 +25,11 @@ def entries(t, chain=CHAIN):
 
 
 def test_schedules():
-    linear = schedules.Linear().betas(1000)
+    linear = schedules.LinearSchedule().betas(1000)
     assert (linear[0], linear[-1]) == (1e-4, 0.02)
     np.testing.assert_allclose(np.diff(linear), 0.0199 / 999)
     signal = lambda t: math.cos((t / 50 + 0.008) / 1.008 * math.pi / 2) ** 2  # noqa: E731
-    cosine = schedules.Cosine().betas(50)
+    cosine = schedules.CosineSchedule().betas(50)
     np.testing.assert_allclose(cosine[:-1], [1 - signal(t) / signal(t - 1) for t in range(1, 50)])
     assert cosine[-1] == 0.999
     kept = schedules.alpha_bar(cosine)
@@ -37,7 +37,9 @@ def test_schedules():
     np.testing.assert_allclose(kept[1:-1], [signal(t) / signal(0) for t in range(1, 50)])
 
 
-@pytest.mark.parametrize("made", [lambda: schedules.Linear(0.0), lambda: schedules.Cosine(-1.0)])
+@pytest.mark.parametrize(
+    "made", [lambda: schedules.LinearSchedule(0.0), lambda: schedules.CosineSchedule(-1.0)]
+)
 def test_impossible_schedules_are_refused(made):
     with pytest.raises(InputError, match="schedule needs"):
         made()

@@ -19,7 +19,7 @@ from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.adversarial import ConvDiscriminator, ConvGenerator
 from gen_jax.nn.encoders import ConvEncoder
 from gen_jax.train import loop
-from gen_jax.train.optimizer import Adam, Groups
+from gen_jax.train.optimizer import Adam, OptimizerGroups
 from gen_jax.train.workdir import WorkDir
 
 DIGITS = image(8, 8, levels=17)
@@ -153,7 +153,7 @@ def trained(folder, data_dir, model, steps=2, **changes):
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory, data_dir):
     model = GAN(DIGITS, 3, ConvGenerator((4, 4)), ConvDiscriminator((4, 4)))
-    players = Groups(("generator", "discriminator"), (Adam(1e-3), Adam(2e-3)))
+    players = OptimizerGroups(("generator", "discriminator"), (Adam(1e-3), Adam(2e-3)))
     return trained(tmp_path_factory.mktemp("runs") / "gan", data_dir, model, optimizer=players)
 
 

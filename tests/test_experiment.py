@@ -14,7 +14,9 @@ from gen_jax.experiment import (
     Evaluate,
     Experiment,
     differences,
+    former,
     from_tree,
+    identity,
     load_config,
     read,
     replace,
@@ -65,7 +67,7 @@ def test_a_config_imports_its_neighbours(tmp_path):
         load_config(folder / "config.py")
 
 
-def test_the_system_is_the_file_of_the_model():
+def test_the_system_is_what_the_model_says():
     assert make().system == "gated_pixel_cnn"
     assert make(model=FullTable(binary(3))).system == "full_table"
 
@@ -146,16 +148,20 @@ def test_every_config_can_be_shortened():
             short.transformation()
 
 
-def test_records_from_before_a_field_was_added_are_as_they_were():
-    """A field with its default is not stored, so fingerprints stay; another value is, and is read back."""
-    assert differences(to_tree(VAE(image(4, 4))), to_tree(VAE(image(4, 4), data_bias=True))) == [
-        "data_bias: null -> true"
-    ]
-    assert "data_bias" not in to_tree(VAE(image(4, 4)))["fields"]
+def test_a_default_is_stored_and_is_no_part_of_the_identity():
+    """A record tells every value, even should a default change; a field is part of what a model is by another value."""
+    plain, biased = VAE(image(4, 4)), VAE(image(4, 4), data_bias=True)
+    assert differences(to_tree(plain), to_tree(biased)) == ["data_bias: false -> true"]
+    event = {"shape": [4, 4, 1], "levels": 256}
+    assert identity(plain)["fields"] == {"event": {"type": "gen_jax:Event", "fields": event}}
+    assert identity(biased)["fields"] == identity(plain)["fields"] | {"data_bias": True}
+    assert "data_bias" not in former(plain)["fields"]
+    assert former(biased)["fields"]["data_bias"] is True
     experiment = make(optimizer=Adam(unit="batch", l2=L2(0.5)), init_examples=7)
     tree = to_tree(experiment)
     assert read(json.loads(json.dumps(tree))) == experiment
-    assert tree["fields"]["init_examples"] == 7
+    del tree["fields"]["init_examples"]  # a record from before there was the field
+    assert read(tree) == dataclasses.replace(experiment, init_examples=None)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
 from gen_jax.train import sharding
-from gen_jax.train.optimizer import Adam, Groups
+from gen_jax.train.optimizer import Adam, OptimizerGroups
 from gen_jax.train.step import create_state, train_step
 
 
@@ -33,7 +33,7 @@ PLAYERS = GAN(
     generator=DenseGenerator((16,)),
     discriminator=DenseDiscriminator((16,)),
 )
-BOTH = Groups(("generator", "discriminator"), (Adam(1e-2), Adam(2e-2)))
+BOTH = OptimizerGroups(("generator", "discriminator"), (Adam(1e-2), Adam(2e-2)))
 SYSTEMS = {
     "vae": (
         VAE(binary(4), latent=2, encoder=DenseEncoder((8,)), decoder=DenseDecoder((16,))),

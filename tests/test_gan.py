@@ -21,7 +21,7 @@ from gen_jax.nn.adversarial import (
 from gen_jax.nn.batch_norm import EPSILON, BatchNorm
 from gen_jax.ops import adversarial as game
 from gen_jax.ops.scaling import from_symmetric, to_symmetric
-from gen_jax.train.optimizer import Adam, Groups
+from gen_jax.train.optimizer import Adam, OptimizerGroups
 
 KEY = jax.random.key(5)
 NETWORKS = {"generator": ConvGenerator((5, 4)), "discriminator": ConvDiscriminator((4, 5))}
@@ -185,7 +185,7 @@ def test_the_value_at_the_best_discriminator():
     params = jax.jit(pure.init)(KEY, jnp.zeros((2, 2)))["params"]
     linear = {"Dense_0": jax.tree.map(jnp.float32, {"kernel": W, "bias": b})}
     params = {**params, "generator": linear}
-    players = Groups(("generator", "discriminator"), (Adam(0.0), Adam(1e-2))).build()
+    players = OptimizerGroups(("generator", "discriminator"), (Adam(0.0), Adam(1e-2))).build()
 
     @jax.jit
     def on_grid(params):

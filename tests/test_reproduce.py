@@ -327,7 +327,7 @@ def test_the_source_is_compared_by_git(checkout, tmp_path, monkeypatch):
 BAD = [
     (
         {"config.fields.model.type": "gen_jax.nowhere:Model"},
-        "gen_jax.nowhere:Model is not importable",
+        "gen_jax.nowhere:Model is no class of gen_jax",
     ),
     ({"config.fields.model.type": ":"}, ": is no class of gen_jax"),
     ({"config.fields.model.fields.depth": "deep"}, "depth is 'deep', the field is int"),
@@ -339,7 +339,7 @@ BAD = [
     ),
     ({"config.fields.steps": 0}, "steps must be at least 1"),
     ({"config": {"fields": {}}}, "a stored config has no class and fields"),
-    ({"config": []}, "what is stored is no gen_jax.experiment:Experiment"),
+    ({"config": []}, "what is stored is no gen_jax:Experiment"),
     ({"config.fields.data.fields.name": "cifar10"}, "data set 'cifar10' is not prepared in"),
     ({"split": "tset"}, "'tset' (did you mean test?)"),
     ({"split": 3}, "split is 3"),

@@ -16,11 +16,11 @@ from gen_jax.train import sharding, step
 from gen_jax.train.optimizer import (
     L2,
     Adam,
-    Exponential,
-    Groups,
+    ExponentialDecay,
+    OptimizerGroups,
+    PiecewiseConstant,
     RMSProp,
     Setting,
-    Stages,
     WarmupCosine,
     following,
 )
@@ -175,7 +175,9 @@ def test_constants_are_in_the_unit_of_a_stated_loss():
 def test_a_unit_that_the_loss_does_not_have_is_refused():
     refused = "optimizer.unit is 'batch', but the model's loss is not in nats"
     with pytest.raises(InputError, match=refused):
-        Groups(("generator",), (Adam(unit="batch"),)).build(Setting.of(GAN(image(4, 4)), 8, 2))
+        OptimizerGroups(("generator",), (Adam(unit="batch"),)).build(
+            Setting.of(GAN(image(4, 4)), 8, 2)
+        )
     with pytest.raises(InputError, match="no parameter is named magnitude"):
         Adam(l2=L2(1.0, ("magnitude",))).build().init({"scale": jnp.zeros(2)})
 
@@ -194,7 +196,7 @@ def test_groups_have_their_own_optimisers():
     """SGD-like first steps of Adam: each group moves by its own rate. Names that do not fit are refused."""
     params = {"a": {"w": jnp.zeros(2)}, "b": {"w": jnp.zeros(3)}}
     grads = jax.tree.map(lambda x: x + 2.0, params)
-    optimizer = Groups(("a", "b"), (Adam(0.1), RMSProp(0.5, decay=0.75))).build()
+    optimizer = OptimizerGroups(("a", "b"), (Adam(0.1), RMSProp(0.5, decay=0.75))).build()
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     np.testing.assert_allclose(updates["a"]["w"], -0.1, rtol=1e-5)
     np.testing.assert_allclose(updates["b"]["w"], -1.0, rtol=1e-5)
@@ -202,7 +204,7 @@ def test_groups_have_their_own_optimisers():
         optimizer.init({"a": params["a"]})
     for names in (("a",), ("a", "a")):
         with pytest.raises(InputError, match="one entry a group"):
-            Groups(names, (Adam(), Adam())).build()
+            OptimizerGroups(names, (Adam(), Adam())).build()
 
 
 def test_schedules_take_other_lengths():
@@ -212,24 +214,24 @@ def test_schedules_take_other_lengths():
     assert cosine.resized(1800, 3600) == WarmupCosine(1.0, 50, 3600)
     assert WarmupCosine(1.0, 9, 10).resized(10, 1) == WarmupCosine(1.0, 0, 1)
     assert WarmupCosine(1.0, 50).resized(1800, 900) == WarmupCosine(1.0, 25)
-    stages = Stages((0.3, 0.2, 0.1), (10, 30, 90))
-    assert stages.resized(130, 13) == Stages((0.3, 0.2, 0.1), (1, 3, 9))
-    assert stages.resized(130, 2) == Stages((0.2, 0.1), (1, 1))
+    stages = PiecewiseConstant((0.3, 0.2, 0.1), (10, 30, 90))
+    assert stages.resized(130, 13) == PiecewiseConstant((0.3, 0.2, 0.1), (1, 3, 9))
+    assert stages.resized(130, 2) == PiecewiseConstant((0.2, 0.1), (1, 1))
     assert stages.resized(130, 260).steps == 260
-    both = Groups(("a", "b"), (Adam(cosine), RMSProp(Exponential(1.0, 0.5))))
+    both = OptimizerGroups(("a", "b"), (Adam(cosine), RMSProp(ExponentialDecay(1.0, 0.5))))
     assert following(both, 1800, 900).optimizers[0].learning_rate == cosine.resized(1800, 900)
     assert following(Adam(cosine), 1000, 900) == Adam(cosine)  # it was of another length before
 
 
 def test_schedules():
-    cosine, decay = WarmupCosine(1.0, 10, 110, 0.1).build(), Exponential(2.0, 0.5).build()
+    cosine, decay = WarmupCosine(1.0, 10, 110, 0.1).build(), ExponentialDecay(2.0, 0.5).build()
     np.testing.assert_allclose(
         [cosine(0), cosine(5), cosine(10), cosine(60), cosine(110)],
         [0, 0.5, 1, 0.55, 0.1],
         rtol=1e-6,
     )
     np.testing.assert_allclose([decay(0), decay(1), decay(3)], [2.0, 1.0, 0.25], rtol=1e-6)
-    stages = Stages((0.3, 0.2, 0.1), (1, 3, 9))
+    stages = PiecewiseConstant((0.3, 0.2, 0.1), (1, 3, 9))
     found = [stages.build()(step) for step in (0, 1, 3, 4, 12, 99)]
     np.testing.assert_allclose(found, [0.3, 0.2, 0.2, 0.1, 0.1, 0.1], rtol=1e-6)
     assert stages.steps == 13
@@ -237,7 +239,11 @@ def test_schedules():
     np.testing.assert_allclose([open_ended(t) for t in (5, 60, 110)], [0.5, 0.55, 0.1], rtol=1e-6)
     with pytest.raises(InputError, match="no experiment to take it from"):
         WarmupCosine(1.0, 10).build()
-    for wrong in (Stages((0.1,), (1, 2)), Stages((), ()), Stages((0.1,), (0,))):
+    for wrong in (
+        PiecewiseConstant((0.1,), (1, 2)),
+        PiecewiseConstant((), ()),
+        PiecewiseConstant((0.1,), (0,)),
+    ):
         with pytest.raises(InputError, match="as many lengths"):
             wrong.build()
     clipped = Adam(1.0, b1=0.0, clip_norm=1.0).build()

@@ -7,7 +7,7 @@ Expected: <= 1.91 bits/dim on test, a bound; independent pixels need 2.41
 
 from gen_jax import DDPM, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.models.diffusion.schedules import Linear
+from gen_jax.models.diffusion.schedules import LinearSchedule
 from gen_jax.nn.unet import UNet
 from gen_jax.train.optimizer import Adam, WarmupCosine
 
@@ -25,7 +25,7 @@ def experiment() -> Experiment:
             image(8, 8, levels=17),
             network=UNet(features=32, multipliers=(1, 2), blocks=1, attention=(4,), groups=8),
             timesteps=200,
-            schedule=Linear(2e-3, 0.1),
+            schedule=LinearSchedule(2e-3, 0.1),
             variance="learned",
             objective="hybrid",
         ),

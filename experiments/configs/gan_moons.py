@@ -7,7 +7,7 @@ Hardware: 2 CPU cores, about a minute
 from gen_jax import GAN, points
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
-from gen_jax.train.optimizer import Adam, Groups
+from gen_jax.train.optimizer import Adam, OptimizerGroups
 
 
 def experiment() -> Experiment:
@@ -20,7 +20,9 @@ def experiment() -> Experiment:
             discriminator=DenseDiscriminator((128, 128)),
         ),
         data=Data("moons"),
-        optimizer=Groups(("generator", "discriminator"), (Adam(2e-4, b1=0.5), Adam(4e-4, b1=0.5))),
+        optimizer=OptimizerGroups(
+            ("generator", "discriminator"), (Adam(2e-4, b1=0.5), Adam(4e-4, b1=0.5))
+        ),
         steps=8000,
         batch_size=256,
         ema=0.999,

@@ -11,7 +11,7 @@ weights are averaged and the best checkpoint is chosen on 10,000 training images
 
 from gen_jax import GatedPixelCNN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, Exponential
+from gen_jax.train.optimizer import Adam, ExponentialDecay
 
 EPOCH = 50_000 // 128
 
@@ -21,7 +21,7 @@ def experiment() -> Experiment:
     return Experiment(
         model=GatedPixelCNN(image(28, 28, levels=2), depth=10, features=128, head_features=32),
         data=Data("dynamic_mnist"),
-        optimizer=Adam(Exponential(1e-3, 0.9999), unit="example"),
+        optimizer=Adam(ExponentialDecay(1e-3, 0.9999), unit="example"),
         steps=457 * EPOCH,
         batch_size=128,
         evaluate=Evaluate(every=10 * EPOCH, batch_size=128),

@@ -12,7 +12,7 @@ there); the average of the weights warms up.
 
 from gen_jax import PixelCNNPP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, Exponential
+from gen_jax.train.optimizer import Adam, ExponentialDecay
 
 EPOCH = 45_000 // 128
 
@@ -26,7 +26,12 @@ def experiment() -> Experiment:
         model=PixelCNNPP(image(32, 32, channels=3)),
         data=Data("cifar10"),
         optimizer=Adam(
-            Exponential(1e-3, 0.999995), b1=0.95, b2=0.9995, eps=0.0, eps_root=1e-8, unit="batch"
+            ExponentialDecay(1e-3, 0.999995),
+            b1=0.95,
+            b2=0.9995,
+            eps=0.0,
+            eps_root=1e-8,
+            unit="batch",
         ),
         steps=1000 * EPOCH,
         batch_size=128,

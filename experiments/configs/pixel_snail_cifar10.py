@@ -12,7 +12,7 @@ parameters that know no more; adds 1e-6 to the denominator of the attention's so
 
 from gen_jax import PixelSNAIL, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, Exponential
+from gen_jax.train.optimizer import Adam, ExponentialDecay
 
 EPOCH = 45_000 // 64
 
@@ -26,7 +26,12 @@ def experiment() -> Experiment:
         model=PixelSNAIL(image(32, 32, channels=3)),
         data=Data("cifar10"),
         optimizer=Adam(
-            Exponential(1e-3, 0.999998), b1=0.95, b2=0.9995, eps=0.0, eps_root=1e-6, unit="batch"
+            ExponentialDecay(1e-3, 0.999998),
+            b1=0.95,
+            b2=0.9995,
+            eps=0.0,
+            eps_root=1e-6,
+            unit="batch",
         ),
         steps=1000 * EPOCH,
         batch_size=64,

@@ -14,7 +14,7 @@ Glorot's there, as all others here); the KL is in closed form (sampled there); e
 
 from gen_jax import VAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, Stages
+from gen_jax.train.optimizer import Adam, PiecewiseConstant
 
 EPOCH = 50_000 // 20
 STAGES = range(8)
@@ -31,7 +31,7 @@ def experiment() -> Experiment:
         model=VAE(image(28, 28, levels=2), latent=50, data_bias=True),
         data=Data("dynamic_mnist"),
         optimizer=Adam(
-            Stages(RATES, LENGTHS),
+            PiecewiseConstant(RATES, LENGTHS),
             b1=0.99,
             eps=0.0,
             eps_hat=1e-4,

@@ -18,7 +18,7 @@ from gen_jax.coding.frequencies import MAX_LEVELS
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder, transcoder_for
 from gen_jax.errors import InputError
-from gen_jax.experiment import to_tree
+from gen_jax.experiment import former, identity
 from gen_jax.train.logging import LOG
 from gen_jax.typing import Event, Variables
 
@@ -120,8 +120,16 @@ class Codec:
 
     @cached_property
     def fingerprint(self) -> bytes:
-        """8 bytes over the model's config and every bit of its variables."""
-        both = fingerprint.of_tree(to_tree(self.model)) + fingerprint.of_variables(self.variables)
+        """8 bytes over the identity of the model and every bit of its variables."""
+        return self._fingerprint(identity(self.model))
+
+    @cached_property
+    def former_fingerprint(self) -> bytes:
+        """The fingerprint in files of version 1."""
+        return self._fingerprint(former(self.model))
+
+    def _fingerprint(self, tree: Any) -> bytes:
+        both = fingerprint.of_tree(tree) + fingerprint.of_variables(self.variables)
         return hashlib.sha256(both.encode()).digest()[:8]
 
     def compress(self, content: Content) -> tuple[bytes, Size]:
@@ -150,7 +158,8 @@ class Codec:
     def decompress(self, data: bytes) -> Content:
         """The content of a file; InputError where it is damaged or another model's."""
         header, words = container.unpack(data)
-        if header.model != self.fingerprint:
+        model = self.former_fingerprint if header.version == 1 else self.fingerprint
+        if header.model != model:
             raise InputError("it was compressed with another model, or other weights of this one")
         fits = header.levels == self.levels and (header.labels is None) == (
             not self.model.num_classes

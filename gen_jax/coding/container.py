@@ -4,8 +4,9 @@
     number of arrays | each: name text, type 1, number of axes, axes | number of words | words 4 each | crc32 4
 
 Numbers are LEB128, text is its length and UTF-8, words and crc32 are little-endian. `model` is the fingerprint of
-config and parameters, `content` the checksum of what must come out, crc32 that of all bytes before it. There is exactly
-one container for a header and its words: `unpack` packs again and compares.
+config and parameters (of version 1: over the paths and fields that records had then), `content` the checksum of what
+must come out, crc32 that of all bytes before it. There is exactly one container for a header and its words: `unpack`
+packs again and compares.
 """
 
 import math
@@ -20,7 +21,8 @@ import numpy as np
 from gen_jax.coding.frequencies import Words
 from gen_jax.errors import InputError
 
-MAGIC, VERSION = b"\x89GJX", 1
+MAGIC, VERSION = b"\x89GJX", 2
+VERSIONS = (1, VERSION)  # that can be read
 KINDS = ("npz", "png")
 Kind = Literal["npz", "png"]
 # Pictures of fewer bits than a byte, whose values lie in bytes, each with the bits of a sample.
@@ -61,6 +63,7 @@ class Header:
     kind: Kind
     labels: str | None
     entries: tuple[Entry, ...]
+    version: int = VERSION
 
 
 def check(kind: Kind, entries: tuple[Entry, ...]) -> None:
@@ -91,7 +94,7 @@ def check_names(kind: Kind, entries: tuple[Entry, ...]) -> None:
 
 def pack(header: Header, words: Words) -> bytes:
     """The bytes of a file."""
-    body = MAGIC + bytes([VERSION]) + header.model + header.content
+    body = MAGIC + bytes([header.version]) + header.model + header.content
     body += _text(header.environment) + _number(header.lanes) + _number(header.levels)
     body += described(header.kind, header.labels, header.entries)
     body += _number(len(words)) + words.astype("<u4").tobytes()
@@ -112,12 +115,14 @@ def unpack(data: bytes) -> tuple[Header, Words]:
     """Header and words; InputError where the bytes are no whole, undamaged container."""
     if data[:4] != MAGIC:
         raise InputError("it is no file of gen-jax compress")
-    if data[4:5] != bytes([VERSION]):
-        raise InputError(f"it is of another version of the format than {VERSION}, or cut off")
+    if not data[4:5] or data[4] not in VERSIONS:
+        raise InputError(
+            f"it is of another version of the format than {' or '.join(map(str, VERSIONS))}, or cut off"
+        )
     if len(data) < 9 or zlib.crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
         raise InputError("it is damaged: its checksum does not agree")
     try:
-        header, words = _parse(_Reader(data[5:-4]))
+        header, words = _parse(_Reader(data[4:-4]))
         if pack(header, words) != data:
             raise InputError("another spelling")
     except (InputError, IndexError, ValueError) as error:
@@ -156,7 +161,8 @@ class _Reader:
 
 
 def _parse(reader: _Reader) -> tuple[Header, Words]:
-    model, content, environment = reader.take(8), reader.take(8), reader.text()
+    version, model, content = reader.take(1)[0], reader.take(8), reader.take(8)
+    environment = reader.text()
     lanes, levels = reader.number(), reader.number(2**32)
     kind, label = KINDS[reader.take(1)[0]], reader.take(1)[0]
     labels = None if label == UNLABELLED else "" if label == NOT_KEPT else TYPES[label]
@@ -177,7 +183,10 @@ def _parse(reader: _Reader) -> tuple[Header, Words]:
         or (kind != "png" and any(entry.dtype in PACKED for entry in entries))
     ):
         raise InputError("it has no lanes, holds nothing, one name twice or a type out of place")
-    return Header(model, content, environment, lanes, levels, kind, labels, tuple(entries)), words
+    header = Header(
+        model, content, environment, lanes, levels, kind, labels, tuple(entries), version
+    )
+    return header, words
 
 
 def _number(value: int) -> bytes:

@@ -1,6 +1,6 @@
-"""What there is: systems (files of `models/`), configs (files of `experiments/configs/`) and measured results.
+"""What there is: systems (classes of `models/` with an id), configs (files of `experiments/configs/`) and results.
 
-Read from docstrings and JSON files without importing jax. A config's docstring has a line `Published: ...`.
+Read from source text and JSON files without importing jax. A config's docstring has a line `Published: ...`.
 """
 
 import ast
@@ -14,19 +14,35 @@ MODELS = SOURCE / "gen_jax" / "models"
 CONFIGS = SOURCE / "experiments" / "configs"
 RESULTS = SOURCE / "experiments" / "results"
 SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
+ID = "system: ClassVar[str]"  # the declaration of a system's id in its class
 FAR = 2.0  # times the bits of the uniform distribution
-NO_SYSTEMS = """
-    __init__ base chain_bound change_of_variables counts evidence kl_term pixelwise recurrent schedules staged
-""".split()  # noqa: SIM905  a list to read
 
 
 def systems() -> list[dict[str, str]]:
-    """Id, family and first docstring line of every system."""
-    files = sorted(path for path in MODELS.rglob("*.py") if path.stem not in NO_SYSTEMS)
-    return [
-        {"system": path.stem, "family": path.parent.name, "is": docstring(path)[0]}
-        for path in files
-    ]
+    """Id, family and one line for every system: that of the file, or of the class where a file has several."""
+    rows = []
+    for path in sorted(MODELS.rglob("*.py")):
+        text = path.read_text()
+        if ID not in text:
+            continue
+        ids: dict[str, ast.ClassDef] = {}
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef) and (system := _system(node)):
+                ids.setdefault(system, node)
+        lines = docstring(path)
+        for system, node in ids.items():
+            line = lines[0] if len(ids) == 1 else (ast.get_docstring(node) or "").partition("\n")[0]
+            rows.append({"system": system, "family": path.parent.name, "is": line})
+    return rows
+
+
+def _system(node: ast.ClassDef) -> str | None:
+    """The id that a class declares by `system: ClassVar[str] = "..."`."""
+    for line in node.body:
+        match line:
+            case ast.AnnAssign(target=ast.Name(id="system"), value=ast.Constant(value=str(system))):
+                return system
+    return None
 
 
 def configs() -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from gen_jax.typing import Dtype
 class Pixelwise(Autoregressive):
     """Images (H, W, C) of any number of levels. `mixtures` None is a softmax head, for one channel."""
 
+    system: ClassVar[str]
     takes_reals: ClassVar[bool] = True
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -32,7 +33,7 @@ class Pixelwise(Autoregressive):
 
     def setup(self):
         """Declare the first layer; InputError on sizes that cannot work."""
-        shape, name = self.event.shape, type(self).__module__.rsplit(".", 1)[-1]
+        shape, name = self.event.shape, self.system
         if len(shape) != 3:
             raise InputError(f"{name} is a model of images (H, W, C), not of {shape}")
         if self.mixtures is None and shape[2] > 1:

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import optax
 
 from gen_jax.errors import InputError
-from gen_jax.fields import added
 
 Unit = Literal["loss", "example", "batch"]
 
@@ -77,7 +76,7 @@ class WarmupCosine:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class ExponentialDecay:
     """start * rate^step."""
 
     start: float
@@ -90,7 +89,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class Stages:
+class PiecewiseConstant:
     """One constant rate after another, each for its number of steps."""
 
     rates: tuple[float, ...]
@@ -109,7 +108,7 @@ class Stages:
         ends = [sum(self.lengths[: i + 1]) for i in range(len(self.lengths) - 1)]
         return optax.join_schedules([optax.constant_schedule(rate) for rate in self.rates], ends)
 
-    def resized(self, before: int, steps: int) -> "Stages":
+    def resized(self, before: int, steps: int) -> "PiecewiseConstant":
         """The same course over other steps, without the stages that have none left."""
         ends = [round(sum(self.lengths[:i]) * steps / before) for i in range(len(self.lengths) + 1)]
         stages = [
@@ -118,10 +117,10 @@ class Stages:
             if end > begin
         ]
         rates, lengths = zip(*stages, strict=True)
-        return Stages(rates, lengths)
+        return PiecewiseConstant(rates, lengths)
 
 
-Rate = float | WarmupCosine | Exponential | Stages
+Rate = float | WarmupCosine | ExponentialDecay | PiecewiseConstant
 
 
 @dataclass(frozen=True)
@@ -170,10 +169,10 @@ class Adam:
     weight_decay: float = 0.0
     clip_norm: float | None = None
     accumulate: int = 1
-    unit: Unit = added("loss")
-    eps_hat: float = added(0.0)
-    second_moment: float = added(0.0)
-    l2: L2 | None = added(None)
+    unit: Unit = "loss"
+    eps_hat: float = 0.0
+    second_moment: float = 0.0
+    l2: L2 | None = None
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
         """The optax transformation; InputError where the loss has no such unit or a schedule no steps."""
@@ -224,7 +223,7 @@ class RMSProp:
     decay: float = 0.9
     eps: float = 1e-8
     accumulate: int = 1
-    unit: Unit = added("loss")
+    unit: Unit = "loss"
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
         """The optax transformation; InputError where the loss has no such unit or a schedule no steps."""
@@ -236,7 +235,7 @@ class RMSProp:
 
 
 @dataclass(frozen=True)
-class Groups:
+class OptimizerGroups:
     """One optimiser for each top-level name of the parameters, such as a generator's and a discriminator's."""
 
     names: tuple[str, ...]
@@ -276,7 +275,7 @@ def following(optimizer: Any, before: int, steps: int) -> Any:
             return one
         return replace(one, learning_rate=rate.resized(before, steps))
 
-    if isinstance(optimizer, Groups):
+    if isinstance(optimizer, OptimizerGroups):
         return replace(optimizer, optimizers=tuple(map(resized, optimizer.optimizers)))
     return resized(optimizer)
 

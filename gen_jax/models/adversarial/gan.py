@@ -29,6 +29,8 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 class GAN(nn.Module):
     """Integers, as reals in [-1, 1] inside, or reals as they are. Both players step at once, on the same draws of z."""
 
+    system: ClassVar[str] = "gan"
+
     event: Event
     latent: int = 64
     generator: DenseGenerator | ConvGenerator = DenseGenerator()

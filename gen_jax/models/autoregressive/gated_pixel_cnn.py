@@ -5,7 +5,7 @@ and skip connections in the horizontal stack, conditioned on a class or a vector
 Espeholt, Graves and Kavukcuoglu 2016, 1606.05328).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -43,6 +43,8 @@ class GatedPixelCNN(Autoregressive):
     Where `vector` > 0 the condition of an example is a vector of so many numbers instead of a class. Where `embedding`
     > 0 the levels are symbols without an order, such as codes: each enters as a learned vector of so many numbers.
     """
+
+    system: ClassVar[str] = "gated_pixel_cnn"
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     vector: int = 0

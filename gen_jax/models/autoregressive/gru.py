@@ -14,4 +14,6 @@ from gen_jax.ops import recurrent
 class GRU(RecurrentModel):
     """Layers of gated recurrent units, reset after the product."""
 
+    system: ClassVar[str] = "gru"
+
     cell: ClassVar[recurrent.Cell] = recurrent.GRU

@@ -13,4 +13,6 @@ from gen_jax.ops import recurrent
 class LSTM(RecurrentModel):
     """Layers of LSTM cells without peepholes."""
 
+    system: ClassVar[str] = "lstm"
+
     cell: ClassVar[recurrent.Cell] = recurrent.LSTM

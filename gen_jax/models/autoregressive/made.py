@@ -29,6 +29,8 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 class MADE(Autoregressive):
     """One mask, from `mask_seed`; positions in raster order or, by `order_seed`, in a fixed random one."""
 
+    system: ClassVar[str] = "made"
+
     hidden: tuple[int, ...] = (500,)
     direct: bool = True
     order_seed: int | None = None
@@ -115,6 +117,8 @@ class MADEEnsemble(nn.Module):
     Exact, but no product of conditionals in one order: there is no `step`. The mask is a latent variable whose
     posterior is known, so bits-back codes at -log p(x).
     """
+
+    system: ClassVar[str] = "made"
 
     event: Event
     hidden: tuple[int, ...] = (500,)

@@ -5,7 +5,7 @@ the sampler O(H) (Larochelle and Murray 2011; Uria, Cote, Gregor, Murray and Lar
 and 3). More than two levels enter one-hot and leave by a softmax.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ class Cache(NamedTuple):
 
 class NADE(Autoregressive):
     """`hidden` units H; positions in raster order or, by `order_seed`, in a fixed random one."""
+
+    system: ClassVar[str] = "nade"
 
     hidden: int = 500
     order_seed: int | None = None

@@ -92,6 +92,8 @@ class Cache(NamedTuple):
 class PixelCNN(Autoregressive):
     """Images (H, W, C) of any number of levels; features (h of the paper) split into C groups, so C divides them."""
 
+    system: ClassVar[str] = "pixel_cnn"
+
     takes_reals: ClassVar[bool] = True
 
     depth: int = 15

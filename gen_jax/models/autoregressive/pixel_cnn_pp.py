@@ -6,7 +6,7 @@ Karpathy, Chen and Kingma 2017, 1701.05517; layers as in their code).
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import numpy as np
@@ -36,6 +36,8 @@ class PixelCNNPP(Pixelwise):
     `mixtures` None is a softmax head, for one channel. Without `two_streams` the upper stream is missing and with it
     what lies above to the right; without `skips` the tensors passed from the way down to the way up.
     """
+
+    system: ClassVar[str] = "pixel_cnn_pp"
 
     resnets: int = 5
     resolutions: int = 3

@@ -5,7 +5,7 @@ that sees every earlier pixel, h' = merge(h, softmax_{j<i}(q_i . k_j) v_j) (Chen
 1712.09763; layers as in their code).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -33,6 +33,8 @@ class PixelSNAIL(Pixelwise):
 
     `blocks` times `resnets` residual networks and one attention; `mixtures` None is a softmax head, for one channel.
     """
+
+    system: ClassVar[str] = "pixel_snail"
 
     features: int = 256
     blocks: int = 12

@@ -13,4 +13,6 @@ from gen_jax.ops import recurrent
 class RNN(RecurrentModel):
     """Layers of tanh units."""
 
+    system: ClassVar[str] = "rnn"
+
     cell: ClassVar[recurrent.Cell] = recurrent.TANH

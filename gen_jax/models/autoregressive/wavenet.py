@@ -5,7 +5,7 @@ through two 1x1 to a softmax over mu-law codes (van den Oord, Dieleman, Zen, Sim
 Senior and Kavukcuoglu 2016, 1609.03499) or a mixture of logistics (van den Oord et al. 2017, 1711.10433).
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -40,6 +40,8 @@ class WaveNet(Autoregressive):
     array (frames, local) of features, a frame for `hop` samples, the last one for what is left. To give both, write
     the class into every frame.
     """
+
+    system: ClassVar[str] = "wavenet"
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     local: int = 0

@@ -3,7 +3,7 @@
 2^n - 1 free parameters for binary data, so n is tiny.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +24,8 @@ class Cache(NamedTuple):
 
 class FullTable(Counting):
     """Every event has its own count; conditionals are sums over the cells that agree with the values before."""
+
+    system: ClassVar[str] = "full_table"
 
     @property
     def table_shape(self) -> tuple[int, ...]:

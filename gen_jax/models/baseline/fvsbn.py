@@ -3,7 +3,7 @@
 n (n + 1) / 2 free parameters.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,6 +23,8 @@ class Cache(NamedTuple):
 
 class FVSBN(Autoregressive):
     """Logistic regression of every binary value on all values before it."""
+
+    system: ClassVar[str] = "fvsbn"
 
     def setup(self):
         """The strict lower triangle of W, packed, and the bias; InputError unless the event is binary."""

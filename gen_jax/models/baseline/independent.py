@@ -1,5 +1,7 @@
 """Independent pixels: log p(x) = sum_i log p_i(x_i), one histogram a position. n free parameters for binary data."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -10,6 +12,8 @@ from gen_jax.models.baseline.counts import Counting
 
 class Independent(Counting):
     """Nothing depends on anything; the factor of every other system's table."""
+
+    system: ClassVar[str] = "independent"
 
     @property
     def table_shape(self) -> tuple[int, ...]:

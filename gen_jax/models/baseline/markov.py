@@ -3,6 +3,8 @@
 Every position has its own transition table: 2n - 1 free parameters for binary data.
 """
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax, nn
@@ -13,6 +15,8 @@ from gen_jax.models.baseline.counts import Counting
 
 class Markov(Counting):
     """The value before is the context; the first site has the context 0 by definition."""
+
+    system: ClassVar[str] = "markov"
 
     @property
     def table_shape(self) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Uniform: log p(x) = -D log levels. Nothing is learned; what codes cost before a prior over them is."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
@@ -9,6 +11,8 @@ from gen_jax.models.autoregressive.base import Autoregressive
 
 class Uniform(Autoregressive):
     """Every event has the same probability; no parameters."""
+
+    system: ClassVar[str] = "uniform"
 
     def __call__(
         self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False

@@ -53,7 +53,7 @@ class ChainBound(nn.Module):
     event: Event
     network: nn.Module = UNet()
     timesteps: int = 1000
-    schedule: schedules.Linear | schedules.Cosine = schedules.Linear()
+    schedule: schedules.LinearSchedule | schedules.CosineSchedule = schedules.LinearSchedule()
     predicted: Predicted = "noise"
     variance: Literal["beta", "posterior", "learned"] = "beta"
 
@@ -262,7 +262,7 @@ class ChainBound(nn.Module):
             event=Event((3, 3, 1), 2),
             network=self.network.tiny(),
             timesteps=3,
-            schedule=schedules.Linear(0.6, 0.8),
+            schedule=schedules.LinearSchedule(0.6, 0.8),
         )
 
     def simulated(self, key: PRNGKey, n: int, draws: int) -> tuple[Num[Array, "n *event"], Nats]:

@@ -6,7 +6,7 @@ those of DDIM (Song, Meng and Ermon 2020, 2010.02502).
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ HYBRID = 1e-3  # weight of the bound, in bits/dim (Nichol and Dhariwal 2021, equ
 
 
 @dataclass(frozen=True)
-class Sampler:
+class DDPMSampler:
     """How x_T becomes x_0: in `steps` steps (None: all T) spread evenly over the times.
 
     Without `eta` the steps are the model's own, p(x_{t-1} | x_t), and all T of them draw from the distribution that
@@ -48,8 +48,10 @@ class DDPM(ChainBound):
     t is uniform over 1..T, one for each example of a batch.
     """
 
+    system: ClassVar[str] = "ddpm"
+
     objective: Literal["simple", "bound", "hybrid"] = "simple"
-    sampler: Sampler = Sampler()
+    sampler: DDPMSampler = DDPMSampler()
 
     def setup(self):
         """InputError where the objective does not train what is learned, or there are fewer times than steps."""
@@ -68,7 +70,7 @@ class DDPM(ChainBound):
 
     def tiny(self) -> ChainBound:
         """With as many steps as times."""
-        return super().tiny().clone(sampler=Sampler())
+        return super().tiny().clone(sampler=DDPMSampler())
 
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None

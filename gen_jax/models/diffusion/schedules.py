@@ -10,7 +10,7 @@ from gen_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSchedule:
     """beta from `first` at t = 1 to `last` at t = T (Ho, Jain and Abbeel 2020, 2006.11239, section 4, for T = 1000)."""
 
     first: float = 1e-4
@@ -28,7 +28,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class CosineSchedule:
     """alpha_bar_t ~ cos^2((t / T + offset) / (1 + offset) pi / 2), 1 at t = 0 (Nichol and Dhariwal 2021, 2102.09672).
 
     Their equation 17; every beta is at most `most`.

@@ -22,6 +22,8 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 class Classifier(nn.Module):
     """Images of integers, as reals in [-1, 1] inside; dropout before both dense layers."""
 
+    system: ClassVar[str] = "classifier"
+
     event: Event
     num_classes: int
     encoder: ConvEncoder = ConvEncoder()

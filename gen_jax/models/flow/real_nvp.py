@@ -6,6 +6,7 @@ and t are; the next one keeps the rest (Dinh, Sohl-Dickstein and Bengio 2016, 16
 
 import functools
 import math
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,8 @@ from gen_jax.typing import Event, Nats, points
 
 class RealNVP(Flow):
     """Points: `depth` couplings that keep the even and the odd dimensions in turn, batch normalisation around each."""
+
+    system: ClassVar[str] = "real_nvp"
 
     event: Event = points()
     depth: int = 8
@@ -58,6 +61,8 @@ class ImageRealNVP(DequantizedFlow):
     the values leave as part of z. The last scale has four checkerboards instead. The residual networks have `blocks`
     blocks each and `features` channels, twice as many after each squeeze.
     """
+
+    system: ClassVar[str] = "real_nvp"
 
     features: int = 64
     blocks: int = 8

@@ -21,6 +21,8 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 class Autoencoder(nn.Module):
     """Images of integers, as reals in [0, 1] inside; the code is linear in the encoder's features."""
 
+    system: ClassVar[str] = "autoencoder"
+
     event: Event
     latent: int = 30
     encoder: DenseEncoder | ConvEncoder = DenseEncoder()

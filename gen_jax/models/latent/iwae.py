@@ -4,6 +4,8 @@ The network of a VAE; the gradient goes through the logarithm of the sum, so tha
 weights (Burda, Grosse and Salakhutdinov 2015, 1509.00519, equations 8 and 14).
 """
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jaxtyping import Array, Integer
 
@@ -14,6 +16,8 @@ from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 class IWAE(Factorised):
     """`draws` is K of the training loss; what evaluation uses is said there."""
+
+    system: ClassVar[str] = "iwae"
 
     draws: int = 50
 

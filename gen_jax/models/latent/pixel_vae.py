@@ -4,6 +4,8 @@ Such a decoder can model x without z, and the bound is then tight with q(z | x) 
 et al. 2016, 1611.05013; van den Oord et al. 2016, 1606.05328, section 2.4; Chen et al. 2016, 1611.02731, section 2).
 """
 
+from typing import ClassVar
+
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
@@ -13,6 +15,8 @@ from gen_jax.typing import Dtype, Nats, PRNGKey, Scalar
 
 class PixelVAE(KLWeighted):
     """The fields of `GatedPixelCNN` size the decoder; `kl` weights the second term of the bound in the loss."""
+
+    system: ClassVar[str] = "pixel_vae"
 
     depth: int = 5
     features: int = 64

@@ -5,6 +5,7 @@ is a value under a Bernoulli or categorical head, or a pixel under a mixture of 
 """
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.errors import InputError
-from gen_jax.fields import added
 from gen_jax.heads import Head, head_for
 from gen_jax.models.evidence import GaussianLatent
 from gen_jax.models.latent.kl_term import KLWeighted
@@ -32,7 +32,7 @@ class Factorised(GaussianLatent):
 
     decoder: DenseDecoder | ConvDecoder = DenseDecoder()
     mixtures: int | None = None
-    data_bias: bool = added(False)
+    data_bias: bool = False
 
     def setup(self):
         """InputError where the decoder has no bias for each value."""
@@ -136,3 +136,5 @@ class Rows:
 
 class VAE(KLWeighted, Factorised):
     """The bound of one draw; `kl` weights its second term in the loss."""
+
+    system: ClassVar[str] = "vae"

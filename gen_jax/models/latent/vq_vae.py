@@ -6,6 +6,7 @@ By itself its prior is uniform: N codes cost N log K.
 """
 
 import math
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,8 @@ class VQVAE(Staged):
     softmax for each value, else they are logistics for a pixel. `decay` None learns the codes by their loss; `restart`
     is the share of even use below which a code begins anew.
     """
+
+    system: ClassVar[str] = "vq_vae"
 
     event: Event
     strided: tuple[int, ...] = (64, 128)

@@ -4,7 +4,7 @@ The second stage of van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, sect
 are those of a trained `vq_vae` and stay as they are.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +20,8 @@ from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 
 class VQVAEPrior(Staged):
     """`first` is the trained model, frozen; `prior` any autoregressive model of its codes, with classes or without."""
+
+    system: ClassVar[str] = "vq_vae_prior"
 
     first: VQVAE
     prior: Autoregressive
