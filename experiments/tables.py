@@ -3,7 +3,6 @@
 import json
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 from gen_jax.bench import codec, record, sampling, scaling, training
@@ -240,7 +239,7 @@ def published() -> str:
     """One row a result whose config names a published number, both in the unit of that number."""
     lines = ["| config | measured | published |", "|" + " --- |" * 3]
     for config in configs():
-        name = Path(config["config"]).stem
+        name = config["name"]
         path = RESULTS / f"{name}.json"
         if not path.exists() or config["published"] is None:
             continue

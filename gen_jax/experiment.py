@@ -122,21 +122,40 @@ def system_of(cls: type) -> str:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Run a config file and apply `--set` overrides; InputError where the file or an override is no good.
 
-    As a program does, a config may import what lies in its own folder.
+    `CONFIG.py:NAME` is one of the experiments of a file that defines several by name. As a program does, a config may
+    import what lies in its own folder.
     """
-    if not path.is_file():
-        raise InputError(f"config not found: {path}")
+    file, name = config_name(path)
+    if not file.is_file():
+        raise InputError(f"config not found: {file}")
+    function = "experiments" if name else "experiment"
     try:
-        with _neighbours(path.resolve().parent):
-            namespace = runpy.run_path(str(path), run_name=path.stem)
-            if not callable(namespace.get("experiment")):
-                raise InputError(f"{path} defines no experiment()")
-            experiment = namespace["experiment"]()
+        with _neighbours(file.resolve().parent):
+            namespace = runpy.run_path(str(file), run_name=file.stem)
+            if not callable(namespace.get(function)):
+                several = callable(namespace.get("experiments"))
+                hint = f"; it defines several, such as {file}:NAME" if several else ""
+                raise InputError(f"{file} defines no {function}(){hint}")
+            result = namespace[function]()
     except SyntaxError as error:
-        raise InputError(f"{error.filename or path} is no Python file: {error}") from error
-    if not isinstance(experiment, Experiment):
-        raise InputError(f"experiment() of {path} returns no Experiment but {experiment!r}")
-    return overridden(experiment, overrides)
+        raise InputError(f"{error.filename or file} is no Python file: {error}") from error
+    if name:
+        if not isinstance(result, dict):
+            raise InputError(f"experiments() of {file} returns no dict of names but {result!r}")
+        if name not in result:
+            raise InputError(
+                f"{file} has no experiment {name!r}{near(name, result)}; it has {', '.join(result)}"
+            )
+        result = result[name]
+    if not isinstance(result, Experiment):
+        raise InputError(f"{function}() of {file} returns no Experiment but {result!r}")
+    return overridden(result, overrides)
+
+
+def config_name(path: Path) -> tuple[Path, str]:
+    """File and experiment of `CONFIG.py:NAME`; the name is empty where the file defines one experiment."""
+    file, colon, name = path.name.partition(".py:")
+    return (path.with_name(f"{file}.py"), name) if colon else (path, "")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The configs of experiments/configs: each builds its model under the name it has."""
 
 import re
+import runpy
 
 import jax
 import jax.numpy as jnp
@@ -8,18 +9,21 @@ from cases import labels
 
 from gen_jax import functional
 from gen_jax.density import num_parameters
-from gen_jax.evaluate.catalogue import CONFIGS, docstring
-from gen_jax.experiment import load_config
+from gen_jax.evaluate import catalogue
+from gen_jax.experiment import config_name, load_config
 from gen_jax.train import first_stage
 
 
 def test_every_config_builds_its_model():
-    """Each file of experiments/configs returns an experiment whose model initialises at its data's size."""
-    paths = sorted(CONFIGS.glob("*.py"))
-    assert paths
+    """Each of experiments/configs is an experiment whose model initialises at its data's size."""
+    paths = catalogue.config_paths()
+    assert len(paths) > 60
     for path in paths:
         experiment = load_config(path)
-        assert path.stem.removesuffix("_small") == f"{experiment.system}_{experiment.data.name}"
+        file, name = config_name(path)
+        assert (name or file.stem).removesuffix(
+            "_small"
+        ) == f"{experiment.system}_{experiment.data.name}"
         event, cond = experiment.model.event, labels(experiment.model, 2)
         x = jnp.zeros((2, *event.shape), float if event.levels is None else jnp.int32)
         shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x, cond)
@@ -27,5 +31,14 @@ def test_every_config_builds_its_model():
             assert first_stage.load(experiment) is None  # nothing is asked for
         count = num_parameters(experiment.model, shapes)
         assert count > 0
-        stated = re.findall(r"([\d,]+) parameters", "\n".join(docstring(path)))
+        stated = re.findall(r"([\d,]+) parameters", "\n".join(catalogue.docstring(file)))
         assert stated in ([], [f"{count:,}"]), path
+
+
+def test_a_file_of_several_experiments_describes_each():
+    """A name that the docstring lacks would be missing from `gen-jax list`, and one too many would not load."""
+    for file in {config_name(path)[0] for path in catalogue.config_paths()}:
+        named = {name for path, name in map(config_name, catalogue.config_paths()) if path == file}
+        if named != {""}:
+            experiments = runpy.run_path(str(file), run_name=file.stem)["experiments"]
+            assert {*experiments()} == named

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gen_jax import VAE, FullTable, GatedPixelCNN, InputError, binary, image
+from gen_jax.evaluate.catalogue import config_paths
 from gen_jax.experiment import (
     Data,
     Evaluate,
@@ -72,7 +73,7 @@ def test_the_system_is_what_the_model_says():
     assert make(model=FullTable(binary(3))).system == "full_table"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", config_paths(), ids=lambda path: path.name)
 def test_every_config_survives_json(path):
     experiment = load_config(path)
     again = from_tree(json.loads(json.dumps(to_tree(experiment))))
@@ -141,7 +142,7 @@ def test_an_optimiser_of_ones_own_may_ask_for_nothing():
 
 def test_every_config_can_be_shortened():
     """No schedule of any config is for more steps than are trained, or warms up for longer."""
-    for path in CONFIGS.glob("*.py"):
+    for path in config_paths():
         for steps in (1, 20):
             short = load_config(path, [f"steps={steps}"])
             assert set(planned_steps(short.optimizer, steps)) == {steps}, path
@@ -243,6 +244,7 @@ def test_only_near_names_are_named():
         ("experiment = 3\n", "defines no experiment()"),
         ("def experiment():\n    return 3\n", "returns no Experiment"),
         ("def experiment(:\n", "is no Python file"),
+        ("def experiments():\n    return {}\n", "defines several, such as"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path, text, words):
@@ -253,6 +255,35 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, text, words):
         load_config(path)
     assert words in str(refusal.value)
     assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "defines no experiments()"),
+        ("def experiments():\n    return 3\n", "returns no dict of names but 3"),
+        (
+            "def experiments():\n    return {'tiny': 3}\n",
+            "has no experiment 'tinny' (did you mean tiny?)",
+        ),
+        ("def experiments():\n    return {'tinny': 3}\n", "returns no Experiment but 3"),
+    ],
+)
+def test_a_name_that_a_file_does_not_have_is_refused(tmp_path, text, words):
+    path = tmp_path / "config.py"
+    path.write_text(text)
+    with pytest.raises(InputError) as refusal:
+        load_config(tmp_path / "config.py:tinny")
+    assert words in str(refusal.value)
+
+
+def test_one_of_several_experiments(tmp_path):
+    """FILE.py:NAME; overrides apply as ever."""
+    path = tmp_path / "several.py"
+    text = DIGITS.read_text() + "\n\ndef experiments():\n    return {'mine': experiment()}\n"
+    path.write_text(text)
+    named = load_config(tmp_path / "several.py:mine", ["seed=3"])
+    assert named == load_config(DIGITS, ["seed=3"]) == load_config(path, ["seed=3"])
 
 
 @pytest.mark.parametrize(

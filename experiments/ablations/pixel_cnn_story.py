@@ -1,23 +1,52 @@
-"""What the ablations have in common: two data sets with their budgets, three networks of about equal cost a step.
+"""The PixelCNN story: two data sets with their budgets, three networks of about equal cost a step, one change each.
 
-Every config of this folder puts one of the networks on one of the data sets, so that only `model` differs.
+Command: gen-jax train experiments/ablations/pixel_cnn_story.py:no_skips_digits
+
+An experiment is VARIANT_DATASET. Of one data set only `model` differs between variants: `CHANGES` says by how much from
+PixelCNN++ as it is.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from gen_jax import Event, GatedPixelCNN, PixelCNN, PixelCNNPP, image
-from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.experiment import Data, Evaluate, Experiment, replace
 from gen_jax.train.optimizer import Adam, WarmupCosine
 
 DROPOUT = 0.3
 DIGITS_STEPS, MNIST_STEPS = 1000, 300
+# pixel_cnn: one stack with a blind spot, softmax; gated_pixel_cnn: two gated stacks; pixel_cnn_pp: two streams,
+# strides, skips, dropout, mixture of logistics; no_strides: as many residual networks, all at full resolution.
+CHANGES = {
+    "pixel_cnn": "model",
+    "gated_pixel_cnn": "model",
+    "pixel_cnn_pp": "none",
+    "softmax": "model.mixtures=None",
+    "one_stream": "model.two_streams=False",
+    "no_skips": "model.skips=False",
+    "no_strides": "model.resnets=4 model.resolutions=1",
+    "no_dropout": "model.dropout=0.0",
+}
+DATASETS = {"digits": image(8, 8, levels=17), "mnist": image(28, 28)}
 
 
-def digits(network: Callable[..., Any], **changes: Any) -> Experiment:
+def experiments() -> dict[str, Experiment]:
+    """Every variant on both data sets."""
+    return {f"{name}_{data}": variant(name, data) for name in CHANGES for data in DATASETS}
+
+
+def variant(name: str, dataset: str) -> Experiment:
+    """PixelCNN, Gated PixelCNN, or PixelCNN++ with its change."""
+    budget, networks = {"digits": digits, "mnist": mnist}[dataset], (pixel_cnn, gated_pixel_cnn)
+    if CHANGES[name] == "model":
+        return budget({network.__name__: network for network in networks}[name](DATASETS[dataset]))
+    experiment = budget(pixel_cnn_pp(DATASETS[dataset]))
+    for change in CHANGES[name].split() if CHANGES[name] != "none" else ():
+        experiment = replace(experiment, change)
+    return experiment
+
+
+def digits(model: PixelCNN | GatedPixelCNN | PixelCNNPP) -> Experiment:
     """1,079 training images: about 15 epochs, so that overfitting shows; validation on all of its 359."""
     return Experiment(
-        model=network(image(8, 8, levels=17), **changes),
+        model=model,
         data=Data("digits"),
         optimizer=Adam(WarmupCosine(3e-3, 50, DIGITS_STEPS), b2=0.99, clip_norm=1.0),
         steps=DIGITS_STEPS,
@@ -27,10 +56,10 @@ def digits(network: Callable[..., Any], **changes: Any) -> Experiment:
     )
 
 
-def mnist(network: Callable[..., Any], **changes: Any) -> Experiment:
+def mnist(model: PixelCNN | GatedPixelCNN | PixelCNNPP) -> Experiment:
     """Far less than one epoch: what is learnt fast; validation on the first 200 images."""
     return Experiment(
-        model=network(image(28, 28), **changes),
+        model=model,
         data=Data("mnist"),
         optimizer=Adam(WarmupCosine(3e-3, 50, MNIST_STEPS), b2=0.99, clip_norm=1.0),
         steps=MNIST_STEPS,
@@ -50,7 +79,6 @@ def gated_pixel_cnn(event: Event) -> GatedPixelCNN:
     return GatedPixelCNN(event, depth=6, features=28, head_features=64, dropout=DROPOUT)
 
 
-def pixel_cnn_pp(event: Event, **changes: Any) -> PixelCNNPP:
-    """Eight residual networks in three resolutions, unless the changes say otherwise."""
-    fields = {"features": 16, "resnets": 1, "mixtures": 5, "dropout": DROPOUT}
-    return PixelCNNPP(event, **(fields | changes))
+def pixel_cnn_pp(event: Event) -> PixelCNNPP:
+    """Eight residual networks in three resolutions."""
+    return PixelCNNPP(event, features=16, resnets=1, mixtures=5, dropout=DROPOUT)

@@ -5,6 +5,7 @@ of a data set are finished, experiments/results/ablations_DATASET.json holds the
 """
 
 import argparse
+import runpy
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,22 +18,14 @@ from gen_jax import InputError, runtime
 from gen_jax.data.prepared import prepared_folder
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate import results, seeds
-from gen_jax.evaluate.catalogue import RESULTS, SOURCE, docstring
+from gen_jax.evaluate.catalogue import RESULTS, SOURCE
 from gen_jax.evaluate.run import Run
 from gen_jax.experiment import load_config
 from gen_jax.train.loop import load_split
 
-DATASETS = ("digits", "mnist")
-VARIANTS = (
-    "pixel_cnn",
-    "gated_pixel_cnn",
-    "pixel_cnn_pp",
-    "softmax",
-    "one_stream",
-    "no_skips",
-    "no_strides",
-    "no_dropout",
-)
+STORY = Path(__file__).with_name("pixel_cnn_story.py")
+_NAMES = runpy.run_path(str(STORY), run_name=STORY.stem)
+CHANGES, DATASETS = _NAMES["CHANGES"], _NAMES["DATASETS"]
 SEEDS = (0, 1, 2)
 TEST_EXAMPLES = {"mnist": 1000}  # the first so many, else all
 TRAIN_EXAMPLES = 500  # of the training split, to see how far its number lies below the test's
@@ -66,7 +59,7 @@ def ablate(
     dataset: str,
     runs: Path,
     out: Path,
-    variants: Sequence[str] = VARIANTS,
+    variants: Sequence[str] = tuple(CHANGES),
     overrides: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> Path:
@@ -82,7 +75,7 @@ def ablate(
                 seeds.finished(experiment, folder, partial(judge, data_dir=data_dir), data_dir)
             )
         records += done
-        rows.append(row(variant, change(config), done))
+        rows.append(row(variant, CHANGES[variant], done))
     common = ("test_examples", "train_examples", "steps", "batch_size")
     common += ("device", "cpu", "threads", "git", "dirty")
     shared = {name: seeds.one({record[name] for record in records}) for name in common}
@@ -93,13 +86,7 @@ def ablate(
 
 def config_path(variant: str, dataset: str) -> Path:
     """The config of a variant."""
-    return Path(__file__).with_name(f"{variant}_{dataset}.py")
-
-
-def change(config: Path) -> str:
-    """The config's own words on what it changes."""
-    [line] = [line for line in docstring(config) if line.startswith("Change: ")]
-    return line.removeprefix("Change: ")
+    return STORY.with_name(f"{STORY.name}:{variant}_{dataset}")
 
 
 def judge(run: Run, data_dir: Path | None) -> dict[str, Any]:

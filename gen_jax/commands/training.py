@@ -15,7 +15,11 @@ def add(commands: Subparsers) -> None:
         "gen-jax train experiments/configs/gated_pixel_cnn_digits.py --set model.depth=4 --workdir runs/deep4",
         run=_train,
     )
-    train.add_argument("config", type=Path, help="Python file that defines experiment()")
+    train.add_argument(
+        "config",
+        type=Path,
+        help="Python file that defines experiment(), or FILE.py:NAME of one that defines experiments()",
+    )
     train.add_argument(
         "--set",
         action="append",
@@ -24,7 +28,7 @@ def add(commands: Subparsers) -> None:
         help="replace a field of the config",
     )
     train.add_argument(
-        "--workdir", type=Path, help="where to keep the run (runs/NAME of the config)"
+        "--workdir", type=Path, help="where to keep the run (runs/ and the name of the config)"
     )
     train.add_argument(
         "--parallel",
@@ -53,7 +57,7 @@ def add(commands: Subparsers) -> None:
 def _train(args: argparse.Namespace) -> None:
     from gen_jax import classes, runtime
     from gen_jax.evaluate.run import diverged
-    from gen_jax.experiment import load_config, to_tree
+    from gen_jax.experiment import config_name, load_config, to_tree
     from gen_jax.train.logging import LOG
     from gen_jax.train.loop import train
     from gen_jax.train.workdir import WorkDir
@@ -61,7 +65,8 @@ def _train(args: argparse.Namespace) -> None:
     runtime.set_up()
     experiment = load_config(args.config, args.set)
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
-    workdir = WorkDir(args.workdir or Path("runs") / args.config.stem, origin)
+    file, name = config_name(args.config)
+    workdir = WorkDir(args.workdir or Path("runs") / (name or file.stem), origin)
     train(experiment, workdir, args.data_dir, args.parallel, args.trust)
     foreign = classes.foreign(to_tree(experiment))
     if foreign:

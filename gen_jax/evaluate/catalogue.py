@@ -48,25 +48,53 @@ def _system(node: ast.ClassDef) -> str | None:
 def configs() -> list[dict[str, Any]]:
     """Every config with its published number and the measured one: of its result file, else of the zoo."""
     rows, zoo = [], _zoo()
-    for path in sorted(CONFIGS.glob("*.py")):
-        published = [
-            line.partition(":")[2].strip()
-            for line in docstring(path)
-            if line.startswith("Published:")
-        ]
-        result = RESULTS / f"{path.stem}.json"
-        measured = zoo.get(path.stem)
+    for path in config_paths():
+        name, lines = _described(path)
+        published = [line.partition(":")[2].strip() for line in lines if "Published:" in line]
+        result = RESULTS / f"{name}.json"
+        measured = zoo.get(name)
         if result.exists():
             measured = summary(json.loads(result.read_text()))
         rows.append(
             {
                 "config": str(path.relative_to(SOURCE)),
-                "is": docstring(path)[0],
+                "name": name,
+                "is": lines[0],
                 "published": published[0] if published else None,
                 "measured": measured,
             }
         )
     return rows
+
+
+def config_paths() -> list[Path]:
+    """Every config, as `train` takes it: FILE.py, or FILE.py:NAME for each line `- NAME: ...` of its docstring."""
+    paths = {
+        variant or path.stem: path.with_name(f"{path.name}:{variant}") if variant else path
+        for path in CONFIGS.glob("*.py")
+        for variant in _variants(path) or [""]
+    }
+    return [paths[name] for name in sorted(paths)]
+
+
+def _described(config: Path) -> tuple[str, list[str]]:
+    """The name of a config, also that of its result file, and the lines of docstring about it."""
+    name, colon, variant = config.name.partition(".py:")
+    if not colon:
+        return config.stem, docstring(config)
+    return variant, _variants(config.with_name(f"{name}.py"))[variant]
+
+
+def _variants(path: Path) -> dict[str, list[str]]:
+    """By name, the lines about each experiment of a file that defines several."""
+    found: dict[str, list[str]] = {}
+    for line in docstring(path):
+        if line.startswith("- "):
+            name, _, what = line[2:].partition(": ")
+            found[name] = [what]
+        elif found:
+            [*found.values()][-1].append(line.strip())
+    return found
 
 
 def _zoo() -> dict[str, str]:
