@@ -49,7 +49,7 @@ class Density(Protocol):
         constants may be in another unit (`train/optimizer.py`).
 
         A collection's name says how it goes over devices: `carry` has a row for each example, `counts` holds sums over
-        examples, any other means over a batch (`train/sharding.py`). Two are not the loss's to update: each integer of
+        examples, any other means over a batch (`sharding.py`). Two are not the loss's to update: each integer of
         `schedule` is the number of steps done, written by the train step; `frozen` holds the weights of the model's
         field `first`, a trained model (`train/first_stage.py`).
 

@@ -27,7 +27,7 @@ def set_up() -> None:
     """
     import jax
 
-    from gen_jax.train.logging import log_to_stderr
+    from gen_jax.runs.logging import log_to_stderr
 
     for name, value in WRITTEN_UNDER.items():
         jax.config.update(name, value)

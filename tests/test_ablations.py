@@ -9,10 +9,10 @@ import pytest
 
 from gen_jax import InputError, functional
 from gen_jax.density import num_parameters
-from gen_jax.evaluate import seeds
 from gen_jax.evaluate.catalogue import SOURCE
 from gen_jax.experiment import differences, from_tree, load_config, replace, to_tree
-from gen_jax.train.workdir import WorkDir
+from gen_jax.runs.workdir import WorkDir
+from gen_jax.train import seeds
 
 FOLDER = SOURCE / "experiments" / "ablations"
 PROGRAM = runpy.run_path(str(FOLDER / "run.py"), run_name="run")

@@ -25,15 +25,15 @@ from gen_jax import (
 )
 from gen_jax.evaluate import certificate, laws
 from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.run import load_run
 from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.heads import Categorical, LogisticMixture
 from gen_jax.models import pixelwise
 from gen_jax.nn import masked_conv
 from gen_jax.nn.causal_conv import HorizontalConv
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 SMALL = {"depth": 1, "features": 6, "first_kernel": 3, "head_features": 6}
 GREY = GatedPixelCNN(image(3, 4, 1, 3), **SMALL)

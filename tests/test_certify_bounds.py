@@ -18,8 +18,8 @@ from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.models import evidence
 from gen_jax.models.evidence import GaussianLatent
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 VECTOR = BOUNDS["vae"]
 DENSE = {"encoder": DenseEncoder((5,)), "decoder": DenseDecoder((5,))}

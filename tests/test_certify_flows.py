@@ -13,10 +13,8 @@ from test_flows import PAIR, PLANE, build, reals
 from gen_jax import ImageRealNVP, image, points
 from gen_jax.data import prepared
 from gen_jax.evaluate import bijections as laws
-from gen_jax.evaluate import bounds, comparison
+from gen_jax.evaluate import bounds
 from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.likelihood import Result
-from gen_jax.evaluate.run import load_run
 from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.models.change_of_variables import Flow
@@ -24,8 +22,11 @@ from gen_jax.nn import bijections
 from gen_jax.nn.bijections import BatchNorm
 from gen_jax.ops import dequantize
 from gen_jax.ops.coupling import affine_coupling
+from gen_jax.reproduce import comparison
+from gen_jax.runs.likelihood import Result
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 
 @pytest.fixture(autouse=True)

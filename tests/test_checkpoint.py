@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from gen_jax import GatedPixelCNN, InputError, functional, image
-from gen_jax.train import storage
-from gen_jax.train.checkpoint import Checkpoints, checksums
+from gen_jax.runs import storage
+from gen_jax.runs.checkpoint import Checkpoints, checksums
 from gen_jax.train.optimizer import Adam
 from gen_jax.train.step import create_state
 

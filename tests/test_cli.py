@@ -20,8 +20,10 @@ from sklearn.datasets import load_digits
 from test_readme import FIELDS
 
 from gen_jax.cli import main
-from gen_jax.evaluate import pictures, report, source
+from gen_jax.media import pictures
 from gen_jax.media.images import Images
+from gen_jax.report import page as report
+from gen_jax.runs import source
 
 SOURCE = Path(__file__).resolve().parents[1]
 CONFIG = SOURCE / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
@@ -138,7 +140,7 @@ def test_evaluate_reports_every_field(run, result):
 def test_evaluate_is_the_mean_of_the_log_probs(run, result, data_dir, tmp_path):
     """Against one plain call of the model; a limit counts the first examples and keeps nothing."""
     from gen_jax.data import prepared
-    from gen_jax.evaluate.run import load_run
+    from gen_jax.runs.run import load_run
 
     loaded = load_run(run)
     x = prepared.load("digits", "test", data_dir).x

@@ -15,9 +15,10 @@ from gen_jax import GatedPixelCNN, InputError, Markov, image
 from gen_jax.coding import container, files
 from gen_jax.coding.codec import Content
 from gen_jax.data.prepared import Data
-from gen_jax.evaluate import pictures, weights
 from gen_jax.experiment import Experiment
-from gen_jax.train.workdir import WorkDir
+from gen_jax.media import pictures
+from gen_jax.runs import weights
+from gen_jax.runs.workdir import WorkDir
 
 GREY = Markov(image(8, 8, 1, 17))
 BITS = Markov(image(4, 4, 1, 2))

@@ -182,7 +182,7 @@ def test_another_environment_is_a_warning(compressed, monkeypatch, caplog):
     monkeypatch.setattr(codecs, "environment", lambda: "tpu 9.9")
     monkeypatch.setattr(codecs, "LANES", (1,))
     with caplog.at_level("WARNING", logger="gen_jax"):
-        monkeypatch.setattr("gen_jax.train.logging.LOG.propagate", True)
+        monkeypatch.setattr("gen_jax.runs.logging.LOG.propagate", True)
         found = codec.decompress(data)
     assert found.checksum() == content.checksum()
     assert f"compressed on {header.environment}, this is tpu 9.9" in caplog.text

@@ -10,10 +10,10 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from gen_jax import sharding
 from gen_jax.nn import conv
 from gen_jax.ops import convolution
 from gen_jax.ops.convolution import convolve, dense
-from gen_jax.train import sharding
 
 SHAPES = {  # image, kernel, padding, stride, spread, dilation
     "causal": ((5, 6, 5, 3), (2, 3, 3, 4), ((1, 0), (1, 1)), 1, 1, 1),

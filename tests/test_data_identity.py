@@ -9,7 +9,7 @@ import pytest
 from test_cli import CONFIG, TINY, call, own_cache, succeed  # noqa: F401  a fixture
 
 from gen_jax.data import prepared
-from gen_jax.evaluate.run import load_run
+from gen_jax.runs.run import load_run
 
 SETTINGS = [f"--set={one}" for one in (*TINY.split(), "model.num_classes=2", "data.name=tiny")]
 

@@ -22,8 +22,8 @@ from gen_jax.models.diffusion import chain_bound, schedules
 from gen_jax.models.diffusion.ddpm import DDPMSampler
 from gen_jax.ops import diffusion
 from gen_jax.ops.sinusoidal import sinusoidal
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 STEPS = 5
 SCHEDULE = schedules.LinearSchedule(0.1, 0.5)

@@ -17,18 +17,18 @@ from jax.sharding import PartitionSpec as P
 from test_families import SYSTEMS as FAMILIES
 from test_loop import CONFIG
 
-from gen_jax import GatedPixelCNN, InputError, functional, image, tokens
+from gen_jax import GatedPixelCNN, InputError, functional, image, sharding, tokens
 from gen_jax.cli import main
 from gen_jax.data.prepared import Data, Split
 from gen_jax.evaluate import draw
-from gen_jax.evaluate.likelihood import Likelihoods
-from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.recurrent import Carry
-from gen_jax.train import loop, pmap, sharding, step
+from gen_jax.runs.likelihood import Likelihoods
+from gen_jax.runs.run import Run, load_run
+from gen_jax.runs.workdir import WorkDir
+from gen_jax.train import loop, pmap, step
 from gen_jax.train.step import TrainState, create_state, train_step, train_steps
-from gen_jax.train.workdir import WorkDir
 
 KEY = jax.random.key(0)
 ROWS = 16
@@ -257,7 +257,7 @@ def test_the_command_passes_the_mode_on(flags, expected, tmp_path, monkeypatch, 
     asked = []
     monkeypatch.setattr("gen_jax.runtime.set_up", lambda: None)
     monkeypatch.setattr(loop, "train", lambda *args: asked.append(args[3]))
-    monkeypatch.setattr("gen_jax.evaluate.run.diverged", lambda *_: None)
+    monkeypatch.setattr("gen_jax.runs.run.diverged", lambda *_: None)
     assert main(["train", str(CONFIG), "--workdir", str(tmp_path), *flags]) == 0
     assert asked == [expected]
     with pytest.raises(SystemExit):

@@ -8,10 +8,10 @@ import pytest
 
 from gen_jax import InputError, Markov, disk, image
 from gen_jax.data.prepared import Data
-from gen_jax.evaluate import weights
 from gen_jax.experiment import Experiment
-from gen_jax.train.logging import RunLog
-from gen_jax.train.workdir import WorkDir
+from gen_jax.runs import weights
+from gen_jax.runs.logging import RunLog
+from gen_jax.runs.workdir import WorkDir
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, full_disk):

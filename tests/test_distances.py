@@ -14,13 +14,13 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture that appl
 from gen_jax import GAN, Classifier, Independent, InputError, functional, image, points
 from gen_jax.data import prepared
 from gen_jax.evaluate import distances, draw
-from gen_jax.evaluate.run import load_run
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.adversarial import ConvDiscriminator, ConvGenerator
 from gen_jax.nn.encoders import ConvEncoder
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
 from gen_jax.train.optimizer import Adam, OptimizerGroups
-from gen_jax.train.workdir import WorkDir
 
 DIGITS = image(8, 8, levels=17)
 

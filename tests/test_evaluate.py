@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from cases import build, random_events
 
-from gen_jax import GatedPixelCNN, image, points, tokens
+from gen_jax import GatedPixelCNN, image, points, sharding, tokens
 from gen_jax.data.prepared import Split
 from gen_jax.evaluate import catalogue
-from gen_jax.evaluate.likelihood import Likelihoods, Result, newey_west
-from gen_jax.train import sharding
+from gen_jax.runs.likelihood import Likelihoods, Result, newey_west
 
 MODEL = GatedPixelCNN(image(3, 3, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
 

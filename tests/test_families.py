@@ -10,13 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax import GAN, LSTM, VAE, InputError, RealNVP, binary, functional, points, tokens
+from gen_jax import (
+    GAN,
+    LSTM,
+    VAE,
+    InputError,
+    RealNVP,
+    binary,
+    functional,
+    points,
+    sharding,
+    tokens,
+)
 from gen_jax.data.prepared import Split
 from gen_jax.density import Density
-from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
-from gen_jax.train import sharding
+from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.train.optimizer import Adam, OptimizerGroups
 from gen_jax.train.step import create_state, train_step
 

@@ -18,9 +18,9 @@ import pytest
 
 from gen_jax import InputError
 from gen_jax.experiment import load_config
+from gen_jax.runs.checkpoint import Checkpoints
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
-from gen_jax.train.checkpoint import Checkpoints
-from gen_jax.train.workdir import WorkDir
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "experiments" / "configs" / "gated_pixel_cnn_digits.py"

@@ -14,16 +14,16 @@ from gen_jax.cli import main
 from gen_jax.data.importing.importer import Options, import_files
 from gen_jax.data.prepared import Data, load
 from gen_jax.evaluate import draw
-from gen_jax.evaluate.run import load_run
 from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.media import MEDIA, medium_of
 from gen_jax.media.arrays import Arrays
 from gen_jax.media.images import Images
 from gen_jax.media.points import Points
 from gen_jax.media.text import BETWEEN, Text
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
 from gen_jax.train.optimizer import Adam
-from gen_jax.train.workdir import WorkDir
 
 CONTENT = "In the beginning was the Word, & the Wörd was with <us>.\n".encode() * 20
 LEVELS = len(set(CONTENT))

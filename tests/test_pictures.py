@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gen_jax import InputError, binary, image
-from gen_jax.evaluate import pictures
+from gen_jax.media import pictures
 from gen_jax.typing import Event
 
 DIGIT = image(8, 8, levels=17)

@@ -19,7 +19,7 @@ from gen_jax.coding.codec import Content
 from gen_jax.data.importing import importer
 from gen_jax.data.importing.importer import Options
 from gen_jax.data.png import KINDS, SIGNATURE, png, read_png
-from gen_jax.evaluate import pictures
+from gen_jax.media import pictures
 
 PLANES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # fmt: skip

@@ -12,8 +12,8 @@ from test_cli import call, own_cache, succeed  # noqa: F401
 from gen_jax import GatedPixelCNN, PixelCNN, PixelCNNPP, image
 from gen_jax.evaluate.receptive_field import by_changes, by_gradient, field, outline, picture
 from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 SMALL = {"depth": 1, "features": 6, "first_kernel": 3, "head_features": 6}
 FIELDS = {

@@ -11,12 +11,11 @@ import pytest
 from cases import build, random_events
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gen_jax import GRU, LSTM, RNN, InputError, functional, tokens
+from gen_jax import GRU, LSTM, RNN, InputError, functional, sharding, tokens
 from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Split
 from gen_jax.density import num_parameters
-from gen_jax.evaluate.likelihood import Likelihoods
-from gen_jax.train import sharding
+from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.train.step import create_state, train_step
 
 KEY = jax.random.key(0)

@@ -11,12 +11,13 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the mo
 from test_codec_cli import model_folder
 
 from gen_jax import Markov, image
-from gen_jax.evaluate import catalogue, certificate, report
-from gen_jax.evaluate.run import load_run
+from gen_jax.evaluate import catalogue, certificate
 from gen_jax.experiment import Data
 from gen_jax.media import arrays, html
 from gen_jax.media.text import Text
-from gen_jax.train.workdir import WorkDir
+from gen_jax.report import page as report
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.typing import Event
 
 EVIL = "<script>alert('$\\bad$')</script>\"'&\x1b"

@@ -9,8 +9,9 @@ import jax
 import pytest
 from test_cli import TINY, call, own_cache, succeed  # noqa: F401  a fixture of the module
 
-from gen_jax.evaluate import comparison, reproduce, results, source
-from gen_jax.train.workdir import WorkDir
+from gen_jax.reproduce import comparison, reproduce
+from gen_jax.runs import results, source
+from gen_jax.runs.workdir import WorkDir
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 INDEPENDENT = "steps=2 batch_size=8 evaluate.every=2 evaluate.batch_size=64"
@@ -64,7 +65,7 @@ def independent(checkout, tmp_path_factory, data_dir) -> Path:
 @pytest.fixture(scope="module")
 def again(gated, data_dir) -> tuple[dict, str]:
     """The Gated PixelCNN's result made again: killed at its last step, then continued."""
-    from gen_jax.train import logging
+    from gen_jax.runs import logging
 
     where = ("--workdir", gated.parent / "again", "--data-dir", data_dir)
     scalars = logging.RunLog.scalars

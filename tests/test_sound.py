@@ -17,14 +17,14 @@ from gen_jax.data.importing.sounds import SILENCE
 from gen_jax.data.prepared import Data, load
 from gen_jax.data.wav import read_wav, wav
 from gen_jax.evaluate import draw
-from gen_jax.evaluate.run import load_run
 from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.media import medium_for
 from gen_jax.media.sound import PAUSE, Sound
 from gen_jax.ops import mu_law
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
 from gen_jax.train.optimizer import Adam
-from gen_jax.train.workdir import WorkDir
 
 RNG = np.random.default_rng(0)
 

@@ -10,9 +10,9 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import GAN, GatedPixelCNN, InputError, functional, image
+from gen_jax import GAN, GatedPixelCNN, InputError, functional, image, sharding
 from gen_jax.density import fold_in
-from gen_jax.train import sharding, step
+from gen_jax.train import step
 from gen_jax.train.optimizer import (
     L2,
     Adam,

@@ -7,7 +7,7 @@ from test_experiment import make
 
 from gen_jax import InputError, stored
 from gen_jax.experiment import replace
-from gen_jax.train.workdir import WorkDir
+from gen_jax.runs.workdir import WorkDir
 
 DAMAGED = {
     "cut short": b'{"experiment": ',

@@ -13,7 +13,7 @@ from test_cli import call, own_cache  # noqa: F401  a fixture of the module
 from test_codec_cli import model_folder
 
 from gen_jax import Markov, cli, disk, image, terminal
-from gen_jax.train.logging import Handler
+from gen_jax.runs.logging import Handler
 
 ESCAPES = "\x1b[2J\x1b]52;c;cm0gLXJm\x07 \x9b31m \x08\x7f\x00 \u202egnp.exe"
 

@@ -10,10 +10,10 @@ from test_codec_cli import model_folder
 
 from gen_jax import InputError, Markov, classes, image
 from gen_jax.cli import parser
-from gen_jax.evaluate.reproduce import reproduce
-from gen_jax.evaluate.run import load_run
 from gen_jax.experiment import read, to_tree
-from gen_jax.train.workdir import WorkDir
+from gen_jax.reproduce.reproduce import reproduce
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 
 CODE = '''
 import pathlib
@@ -110,7 +110,7 @@ def test_trust_imports_no_module_without_such_a_class(foreign, name):
         "gen_jax.cli:sys.exit",
         "gen_jax.experiment:Path",
         "gen_jax.experiment:types.ModuleType",
-        "gen_jax.evaluate.run:Mesh",
+        "gen_jax.runs.run:Mesh",
         "gen_jax_evil:X",
         "gen_jax.nowhere:X",
     ],
@@ -144,7 +144,7 @@ def test_every_command_that_reads_a_folder_asks():
 
 def test_a_result_file_is_data_too(ours, foreign, tmp_path):
     """`reproduce` trains what a file says."""
-    from gen_jax.evaluate import results
+    from gen_jax.runs import results
 
     tree = to_tree(WorkDir(ours).experiment())
     tree["fields"]["model"]["type"] = "elsewhere:Mine"

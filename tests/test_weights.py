@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from gen_jax import InputError, image
-from gen_jax.evaluate import draw, weights
-from gen_jax.evaluate.run import load_run
+from gen_jax.evaluate import draw
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.runs import weights
+from gen_jax.runs.run import load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 MODEL = GatedPixelCNN(
     image(8, 8, 1, 17), depth=1, features=4, first_kernel=3, head_features=4, num_classes=10

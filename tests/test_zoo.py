@@ -5,9 +5,9 @@ import runpy
 
 import pytest
 
-from gen_jax.evaluate import seeds
 from gen_jax.evaluate.catalogue import CONFIGS, SOURCE
 from gen_jax.experiment import load_config
+from gen_jax.train import seeds
 
 PROGRAM = runpy.run_path(str(SOURCE / "experiments" / "zoo" / "run.py"), run_name="run")
 TABLES = runpy.run_path(str(SOURCE / "experiments" / "tables.py"), run_name="tables")

@@ -17,10 +17,11 @@ import numpy as np
 from gen_jax import InputError, runtime
 from gen_jax.data.prepared import prepared_folder
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate import results, seeds
 from gen_jax.evaluate.catalogue import RESULTS, SOURCE
-from gen_jax.evaluate.run import Run
 from gen_jax.experiment import load_config
+from gen_jax.runs import results
+from gen_jax.runs.run import Run
+from gen_jax.train import seeds
 from gen_jax.train.loop import load_split
 
 STORY = Path(__file__).with_name("pixel_cnn_story.py")

@@ -16,9 +16,9 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from stage import drawn
 
+from gen_jax import sharding
 from gen_jax.density import functional
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
-from gen_jax.train import sharding
 from gen_jax.train.step import TrainState, create_state, jitted, train_step
 from gen_jax.typing import image
 

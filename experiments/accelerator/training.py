@@ -17,8 +17,8 @@ import numpy as np
 from agreement import images as waves
 from stage import LeftOutError, Setting
 
+from gen_jax import sharding
 from gen_jax.density import functional
-from gen_jax.train import sharding
 
 NEARLY = 0.9
 DEFAULT = {"resnets": 2, "precision": "bfloat16", "batch": 64}  # where nothing was measured

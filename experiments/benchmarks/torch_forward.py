@@ -25,11 +25,11 @@ from gen_jax.bench.systems import MODELS
 from gen_jax.bench.timing import seconds
 from gen_jax.density import functional, root_key
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate import results
-from gen_jax.evaluate.machine import machine
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
+from gen_jax.runs import results
+from gen_jax.runs.machine import machine
 
 FORWARD = (GatedPixelCNN, PixelCNN, PixelCNNPP)
 REPEATS = 5

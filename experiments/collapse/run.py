@@ -14,13 +14,13 @@ from typing import Any
 
 from gen_jax import InputError, runtime
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate import results
 from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
-from gen_jax.evaluate.machine import machine
-from gen_jax.evaluate.source import revision
 from gen_jax.experiment import load_config
+from gen_jax.runs import results
+from gen_jax.runs.machine import machine
+from gen_jax.runs.source import revision
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 STEPS = 1000
 COMMON = (f"steps={STEPS}", f"optimizer.learning_rate.steps={STEPS}", "evaluate.every=100")

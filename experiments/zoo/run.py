@@ -14,17 +14,18 @@ from typing import Any
 
 import jax
 
-from gen_jax import InputError, runtime
+from gen_jax import InputError, runtime, sharding
 from gen_jax.bench import timing
 from gen_jax.density import fold_in, root_key
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate import certify, distances, draw, file_size, results, seeds
+from gen_jax.evaluate import certify, distances, draw, file_size
 from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
-from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import load_config
-from gen_jax.train import sharding
+from gen_jax.runs import results
+from gen_jax.runs.run import Run, load_run
+from gen_jax.runs.workdir import WorkDir
+from gen_jax.train import seeds
 from gen_jax.train.loop import load_split, train
-from gen_jax.train.workdir import WorkDir
 
 # A config of experiments/configs and what is changed of it; their budgets are about two minutes on 2 cores.
 SYSTEMS: dict[str, tuple[str, ...]] = {

@@ -19,7 +19,7 @@ from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder, transcoder_for
 from gen_jax.errors import InputError
 from gen_jax.experiment import former, identity
-from gen_jax.train.logging import LOG
+from gen_jax.runs.logging import LOG
 from gen_jax.typing import Event, Variables
 
 ERRORS = 4.0  # standard errors that draws of a bound may differ by

@@ -19,7 +19,7 @@ from gen_jax.coding.tiles import values_of
 from gen_jax.data.npz import read_npz
 from gen_jax.data.png import png
 from gen_jax.errors import InputError
-from gen_jax.evaluate.pictures import read_levels, to_grey
+from gen_jax.media.pictures import read_levels, to_grey
 from gen_jax.typing import Event
 
 LABELS = "labels"

@@ -73,7 +73,7 @@ def _compress(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.coding import files
     from gen_jax.coding.codec import Codec
-    from gen_jax.evaluate.run import load_run
+    from gen_jax.runs.run import load_run
 
     check_out(args.out, (".gjx",), "-o")
     check_new(args.out, args.force)
@@ -91,7 +91,7 @@ def _decompress(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.coding import container, files
     from gen_jax.coding.codec import Codec
-    from gen_jax.evaluate.run import load_run
+    from gen_jax.runs.run import load_run
 
     if not args.file.is_file():
         raise InputError(f"no such file: {args.file}")
@@ -119,8 +119,8 @@ def _decompress(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import weights
-    from gen_jax.evaluate.run import load_run
+    from gen_jax.runs import weights
+    from gen_jax.runs.run import load_run
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust)

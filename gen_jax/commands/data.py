@@ -131,7 +131,7 @@ def _list(args: argparse.Namespace) -> None:
 
 def _prepare(args: argparse.Namespace) -> None:
     from gen_jax.data import prepared
-    from gen_jax.train.logging import log_to_stderr
+    from gen_jax.runs.logging import log_to_stderr
 
     log_to_stderr()
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own talk
@@ -141,7 +141,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     from gen_jax.data.importing.importer import Options, import_files
-    from gen_jax.train.logging import log_to_stderr
+    from gen_jax.runs.logging import log_to_stderr
 
     log_to_stderr()
     options = Options(

@@ -80,8 +80,8 @@ def _drawing(parser: argparse.ArgumentParser) -> None:
 def _sample(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import draw
-    from gen_jax.evaluate.run import load_run
     from gen_jax.media import arrays, medium_of
+    from gen_jax.runs.run import load_run
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust).sampled_by(args.sampler)
@@ -109,9 +109,9 @@ def _complete(args: argparse.Namespace) -> None:
     import numpy as np
 
     from gen_jax import runtime
-    from gen_jax.evaluate import draw, pictures
-    from gen_jax.evaluate.run import load_run
-    from gen_jax.media import arrays
+    from gen_jax.evaluate import draw
+    from gen_jax.media import arrays, pictures
+    from gen_jax.runs.run import load_run
 
     check_out(args.out)
     runtime.set_up()

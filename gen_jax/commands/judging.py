@@ -106,15 +106,9 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import (
-        catalogue,
-        certificate,
-        distances,
-        file_size,
-        results,
-        trained_on,
-    )
-    from gen_jax.evaluate.run import load_run
+    from gen_jax.evaluate import catalogue, certificate, distances, file_size
+    from gen_jax.runs import results, trained_on
+    from gen_jax.runs.run import load_run
     from gen_jax.train.loop import judged_split
 
     runtime.set_up()
@@ -146,9 +140,10 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _certify(args: argparse.Namespace) -> int:
     from gen_jax import runtime
-    from gen_jax.evaluate import certificate, results
+    from gen_jax.evaluate import certificate
     from gen_jax.evaluate.certify import certify
-    from gen_jax.evaluate.run import load_run
+    from gen_jax.runs import results
+    from gen_jax.runs.run import load_run
     from gen_jax.train.loop import load_split
 
     runtime.set_up()
@@ -187,8 +182,8 @@ def _say_check(args: argparse.Namespace, record: dict[str, Any], differences: li
 def _receptive_field(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import receptive_field
-    from gen_jax.evaluate.run import load_run
     from gen_jax.media import html
+    from gen_jax.runs.run import load_run
 
     check_out(args.out, (".png",))
     runtime.set_up()
@@ -213,7 +208,7 @@ def _receptive_field(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import report
+    from gen_jax.report import page as report
 
     check_out(args.out, (".html",))
     runtime.set_up()

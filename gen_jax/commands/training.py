@@ -56,11 +56,11 @@ def add(commands: Subparsers) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from gen_jax import classes, runtime
-    from gen_jax.evaluate.run import diverged
     from gen_jax.experiment import config_name, load_config, to_tree
-    from gen_jax.train.logging import LOG
+    from gen_jax.runs.logging import LOG
+    from gen_jax.runs.run import diverged
+    from gen_jax.runs.workdir import WorkDir
     from gen_jax.train.loop import train
-    from gen_jax.train.workdir import WorkDir
 
     runtime.set_up()
     experiment = load_config(args.config, args.set)
@@ -90,7 +90,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def _reproduce(args: argparse.Namespace) -> int:
     from gen_jax import runtime
-    from gen_jax.evaluate import reproduce
+    from gen_jax.reproduce import reproduce
 
     runtime.set_up()
     record = reproduce.reproduce(args.result, args.workdir, args.data_dir, args.typed, args.trust)

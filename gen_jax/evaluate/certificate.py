@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 from gen_jax import fingerprint, stored
 from gen_jax.errors import InputError
 from gen_jax.evaluate.table import aligned
-from gen_jax.train.workdir import WorkDir
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.typing import Variables
 
 # Whose word it is: whoever can write into the folder could have written it; `certify --check` makes it again.

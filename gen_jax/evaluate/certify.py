@@ -19,9 +19,10 @@ from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Bijective
 from gen_jax.errors import InputError
-from gen_jax.evaluate import bijections, bounds, certificate, diffusion, laws, source, staged
-from gen_jax.evaluate.machine import machine
-from gen_jax.evaluate.run import Run
+from gen_jax.evaluate import bijections, bounds, certificate, diffusion, laws, staged
+from gen_jax.runs import source
+from gen_jax.runs.machine import machine
+from gen_jax.runs.run import Run
 
 Law = Callable[[laws.Subject], Iterator[laws.Row]]
 

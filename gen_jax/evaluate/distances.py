@@ -23,9 +23,9 @@ from gen_jax import fingerprint
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw
-from gen_jax.evaluate.likelihood import batches
-from gen_jax.evaluate.run import Run
 from gen_jax.models.discriminative.classifier import Classifier
+from gen_jax.runs.likelihood import batches
+from gen_jax.runs.run import Run
 from gen_jax.train.loop import load_split
 
 BATCH, ROWS, FEWEST = 256, 1000, 3

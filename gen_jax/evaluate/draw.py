@@ -14,12 +14,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import inputs
+from gen_jax import inputs, sharding
 from gen_jax.density import Functional, fold_in, root_key
 from gen_jax.errors import InputError
-from gen_jax.evaluate.run import Run
 from gen_jax.models.autoregressive import base
-from gen_jax.train import sharding
+from gen_jax.runs.run import Run
 
 MAX_BATCH = 64
 SIDES = ("top", "bottom", "left", "right")

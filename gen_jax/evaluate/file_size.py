@@ -11,8 +11,8 @@ from PIL import Image
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
-from gen_jax.evaluate import pictures
-from gen_jax.evaluate.run import Run
+from gen_jax.media import pictures
+from gen_jax.runs.run import Run
 
 FORMATS = {
     "png": {"format": "PNG", "optimize": True},

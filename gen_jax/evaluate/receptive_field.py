@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from gen_jax.data.batches import spread, take
 from gen_jax.density import root_key
 from gen_jax.errors import InputError
-from gen_jax.evaluate.run import Run
+from gen_jax.runs.run import Run
 from gen_jax.train.loop import load_split
 from gen_jax.typing import PRNGKey, Variables
 

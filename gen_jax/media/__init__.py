@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gen_jax.evaluate.run import Run
 from gen_jax.media.arrays import Arrays
 from gen_jax.media.images import Images
 from gen_jax.media.medium import Medium
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
 from gen_jax.media.text import Text
+from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 MEDIA: tuple[type[Medium], ...] = (Text, Sound, Images, Points, Arrays)  # the first that fits

@@ -11,14 +11,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from gen_jax import sharding
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import bits_per_dim
-from gen_jax.evaluate import draw, file_size, pictures, receptive_field
-from gen_jax.evaluate.run import Run
-from gen_jax.media import html
+from gen_jax.evaluate import draw, file_size, receptive_field
+from gen_jax.media import html, pictures
 from gen_jax.media.medium import Medium, Section
-from gen_jax.train import sharding
+from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 COLUMNS, COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED = 16, 12, 12, 64, 4

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
-from gen_jax.evaluate.run import Run
+from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 Section = tuple[str, Markup]  # title and HTML

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
 from gen_jax.density import Bijective
-from gen_jax.evaluate.run import Run
 from gen_jax.media import html
 from gen_jax.media.medium import Medium, Section
+from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 SHOWN, LINES, AROUND = 2000, 25, 2.5  # points, lines of a grid each way, deviations that it spans

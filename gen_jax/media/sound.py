@@ -9,15 +9,15 @@ from jaxtyping import Float, Integer
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from gen_jax import sharding
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.data.wav import wav
 from gen_jax.evaluate import draw
-from gen_jax.evaluate.run import Run
 from gen_jax.media import html
 from gen_jax.media.medium import Medium, Section
 from gen_jax.ops import mu_law
-from gen_jax.train import sharding
+from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 PAUSE = 0.1  # seconds

@@ -17,23 +17,23 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import fingerprint
+from gen_jax import fingerprint, sharding
 from gen_jax.data import prepared
 from gen_jax.data.batches import Batches
 from gen_jax.density import functional, root_key
 from gen_jax.errors import InputError
-from gen_jax.evaluate import source
-from gen_jax.evaluate.diagnosis import Diagnosis
-from gen_jax.evaluate.likelihood import Likelihoods
-from gen_jax.evaluate.machine import machine
 from gen_jax.experiment import Experiment
-from gen_jax.train import first_stage, sharding
-from gen_jax.train.checkpoint import Checkpoints
-from gen_jax.train.logging import LOG, RunLog
+from gen_jax.runs import source
+from gen_jax.runs.checkpoint import Checkpoints
+from gen_jax.runs.diagnosis import Diagnosis
+from gen_jax.runs.likelihood import Likelihoods
+from gen_jax.runs.logging import LOG, RunLog
+from gen_jax.runs.machine import machine
+from gen_jax.runs.workdir import WorkDir
+from gen_jax.train import first_stage
 from gen_jax.train.optimizer import planned_steps
 from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import TrainState, create_state, jitted, train_step, unrolled
-from gen_jax.train.workdir import WorkDir
 from gen_jax.typing import MetricRows, Variables
 
 MAX_STEPS_PER_CALL = 10

@@ -14,14 +14,15 @@ from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
 from gen_jax.density import Curved
 from gen_jax.errors import InputError
-from gen_jax.evaluate import certificate, draw, source
+from gen_jax.evaluate import certificate, draw
 from gen_jax.evaluate.catalogue import distances, summary
-from gen_jax.evaluate.results import protocol
-from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import read
 from gen_jax.media import medium_of
 from gen_jax.media.html import literal, paragraph, plot
 from gen_jax.media.medium import Medium
+from gen_jax.runs import source
+from gen_jax.runs.results import protocol
+from gen_jax.runs.run import Run, load_run
 from gen_jax.train.loop import judged_split
 
 RECONSTRUCTIONS, CURVED = 16, 32

@@ -12,20 +12,20 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from gen_jax import sharding
 from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data, unit_of
 from gen_jax.density import Functional, functional, root_key, takes_draws
 from gen_jax.errors import InputError
-from gen_jax.evaluate import weights
 from gen_jax.evaluate.catalogue import divergence
-from gen_jax.evaluate.likelihood import Likelihoods
 from gen_jax.experiment import Experiment
 from gen_jax.experiment import replace as replace_field
-from gen_jax.train import sharding
-from gen_jax.train.checkpoint import Checkpoints
-from gen_jax.train.logging import LOG
+from gen_jax.runs import weights
+from gen_jax.runs.checkpoint import Checkpoints
+from gen_jax.runs.likelihood import Likelihoods
+from gen_jax.runs.logging import LOG
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.step import TrainState, create_state
-from gen_jax.train.workdir import WorkDir
 from gen_jax.typing import Event
 
 

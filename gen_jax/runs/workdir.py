@@ -15,7 +15,7 @@ from gen_jax.classes import Trust
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
-from gen_jax.train import storage
+from gen_jax.runs import storage
 
 
 @dataclass(frozen=True)

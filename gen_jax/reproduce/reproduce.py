@@ -14,15 +14,16 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from gen_jax import classes, fingerprint
+from gen_jax import classes, fingerprint, sharding
 from gen_jax.errors import InputError, first_line
-from gen_jax.evaluate import comparison, results, source
-from gen_jax.evaluate.machine import machine
-from gen_jax.evaluate.run import load_run, variable_shapes
 from gen_jax.experiment import Experiment, read
-from gen_jax.train import first_stage, sharding
+from gen_jax.reproduce import comparison
+from gen_jax.runs import results, source
+from gen_jax.runs.machine import machine
+from gen_jax.runs.run import load_run, variable_shapes
+from gen_jax.runs.workdir import WorkDir
+from gen_jax.train import first_stage
 from gen_jax.train.loop import conditions, judged_split, train
-from gen_jax.train.workdir import WorkDir
 
 ORIGIN = "reproduces"  # in the config.json of a folder begun here
 

@@ -17,7 +17,7 @@ from gen_jax import disk
 from gen_jax.data.npz import Headers, read_npz
 from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate
-from gen_jax.train.workdir import WorkDir
+from gen_jax.runs.workdir import WorkDir
 
 STEP = "step"
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboardX import SummaryWriter
 
 from gen_jax import disk, terminal
-from gen_jax.train.workdir import WorkDir
+from gen_jax.runs.workdir import WorkDir
 
 LOG = logging.getLogger("gen_jax")
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from gen_jax import classes
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate import results
-from gen_jax.evaluate.run import Run, load_run
 from gen_jax.experiment import Experiment, differences, to_tree
+from gen_jax.runs import results
+from gen_jax.runs.run import Run, load_run
+from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
-from gen_jax.train.workdir import WorkDir
 
 JUDGED = "judged.json"
 

@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from gen_jax.errors import InputError, SaveError, first_line
-from gen_jax.train import storage
+from gen_jax.runs import storage
 from gen_jax.train.step import TrainState
 
 LATEST = 2

@@ -8,11 +8,12 @@ import jax
 
 from gen_jax.data.prepared import Split
 from gen_jax.density import num_parameters, takes_draws
-from gen_jax.evaluate import certificate, source
-from gen_jax.evaluate.likelihood import Result
-from gen_jax.evaluate.machine import machine
-from gen_jax.evaluate.run import Run
+from gen_jax.evaluate import certificate
 from gen_jax.experiment import Experiment, to_tree
+from gen_jax.runs import source
+from gen_jax.runs.likelihood import Result
+from gen_jax.runs.machine import machine
+from gen_jax.runs.run import Run
 from gen_jax.typing import Variables
 
 FIELDS = """

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from gen_jax.data import prepared
 from gen_jax.errors import InputError
-from gen_jax.evaluate.run import Run
-from gen_jax.train.workdir import changed
+from gen_jax.runs.run import Run
+from gen_jax.runs.workdir import changed
 
 
 def check(run: Run, split: prepared.Split, data_dir: Path | None, named: bool = False) -> None:

@@ -20,12 +20,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float
 
+from gen_jax import sharding
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.evaluate.catalogue import divergence, figure
-from gen_jax.train import sharding
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
 

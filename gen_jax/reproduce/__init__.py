@@ -1,0 +1,1 @@
+"""A recorded result made again and compared with what was recorded."""
