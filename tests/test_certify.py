@@ -29,7 +29,7 @@ from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.heads import Categorical, LogisticMixture
 from gen_jax.models import pixelwise
-from gen_jax.nn import masked_conv
+from gen_jax.models.autoregressive import pixel_cnn
 from gen_jax.nn.causal_conv import HorizontalConv
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
@@ -117,8 +117,8 @@ def test_a_leak_is_caught(monkeypatch):
 
 def test_a_leak_between_sub_pixels_is_caught(monkeypatch):
     """Mask A of a colour PixelCNN replaced by mask B."""
-    whole = masked_conv.group_mask
-    monkeypatch.setattr(masked_conv, "group_mask", lambda *args: whole(*args[:3], False))
+    whole = pixel_cnn.group_mask
+    monkeypatch.setattr(pixel_cnn, "group_mask", lambda *args: whole(*args[:3], False))
     colour = PixelCNN(image(2, 2, 3, 3), **SMALL)
     assert "causal" in failing(laws.causal, colour)
 

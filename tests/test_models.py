@@ -25,7 +25,7 @@ from gen_jax import (
 )
 from gen_jax.density import num_parameters
 from gen_jax.models import pixelwise
-from gen_jax.nn import masked_conv
+from gen_jax.models.autoregressive import pixel_cnn
 from gen_jax.nn.causal_conv import HorizontalConv
 
 
@@ -244,9 +244,9 @@ def test_a_leak_between_channels_is_caught(monkeypatch):
     from test_laws import influence
 
     model = PixelCNN(image(2, 2, 3, 3), depth=1, features=12, first_kernel=3, head_features=12)
-    both = masked_conv.group_mask
+    both = pixel_cnn.group_mask
     monkeypatch.setattr(
-        masked_conv,
+        pixel_cnn,
         "group_mask",
         lambda inputs, outputs, groups, strict: both(inputs, outputs, groups, False),
     )

@@ -41,9 +41,9 @@ def test_vertical_conv(height, width, strict):
     padded = np.pad(x, ((0, 0), (height, 0), (0, 0), (0, 0)))
     for row in range(4):
         last = row + height + (not strict)
-        window = jnp.asarray(padded[:, last - height : last])
-        one = conv.vertical_conv_row(window, jnp.asarray(kernel))
-        np.testing.assert_allclose(one, expected[:, row], atol=1e-12)
+        rows = jnp.asarray(padded[:, last - height : last].transpose(1, 2, 0, 3))
+        one = conv.vertical_conv_row(rows, jnp.asarray(kernel))
+        np.testing.assert_allclose(one.swapaxes(0, 1), expected[:, row], atol=1e-12)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -58,7 +58,7 @@ def test_horizontal_conv(width, strict):
     for column in range(5):
         last = column + width + (not strict)
         one = conv.horizontal_conv_site(
-            jnp.asarray(padded[:, 1, last - width : last]), jnp.asarray(kernel)
+            jnp.asarray(padded[:, 1, last - width : last].swapaxes(0, 1)), jnp.asarray(kernel)
         )
         np.testing.assert_allclose(one, expected[:, 1, column], atol=1e-12)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gen_jax.nn.masked_conv import MaskedConv
 from gen_jax.nn.shifted_conv import Project, ShiftedConv, Upsample
 from gen_jax.ops import reach, shifted_conv
 from gen_jax.ops.gates import concat_elu, gated_linear
@@ -108,36 +107,6 @@ def test_projection_splits_into_parts():
     parts = module.apply(variables, one, 0, 7, method="part")
     parts = parts + module.apply(variables, two, 5, 7, bias=False, method="part")
     np.testing.assert_allclose(parts, whole, atol=1e-12)
-
-
-@pytest.mark.parametrize(("groups", "strict"), [(1, True), (1, False), (3, True), (3, False)])
-def test_masked_convolution_is_masked_and_steps(groups, strict):
-    """Gradients vanish where the mask is closed and nowhere else; rows above plus own row are the whole."""
-    module = MaskedConv(6, 3, groups, strict)
-    x = normal(0, 2, 4, 5, 3)
-    variables = jax.tree.map(lambda leaf: normal(3, *leaf.shape), module.init(jax.random.key(1), x))
-    whole = module.apply(variables, x)
-    jacobian = jax.jacobian(lambda x: module.apply(variables, x)[0, 2, 2])(x)[:, 0]
-    for output, inputs in enumerate(np.asarray(jacobian)):
-        expected = np.zeros((4, 5, 3), bool)
-        expected[1, 1:4] = expected[2, 1] = True
-        own = np.arange(3) if groups == 3 else np.zeros(3, int)
-        group = output // 2 if groups == 3 else 0
-        expected[2, 2] = own < group if strict else own <= group
-        np.testing.assert_array_equal(inputs != 0, expected)
-    above_of = jax.jit(lambda row: module.apply(variables, row, method="above"))
-    site_of = jax.jit(lambda w, group: module.apply(variables, w, group, method="site"))
-    rows = jnp.concatenate([jnp.zeros((1, 7, 2, 3)), columns_first(x, 1, 1)])
-    for r in range(4):
-        above = above_of(rows[r])
-        for c in range(5):
-            window = jnp.swapaxes(rows[r + 1][c : c + module.columns], 0, 1)
-            for group in range(groups):
-                own = site_of(window, jnp.array(group))
-                part = slice(group * 6 // groups, (group + 1) * 6 // groups)
-                np.testing.assert_allclose(
-                    above[c][:, part] + own, whole[:, r, c, part], atol=1e-12
-                )
 
 
 def test_concatenated_elu():

@@ -1,43 +1,17 @@
-"""Masked convolutions as modules: `__call__` over the image, `row` or `site` over a window kept by the caller."""
+"""The masked convolution over the row so far that Gated PixelCNN and PixelCNN share."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jaxtyping import Array, Float
 
+from gen_jax.nn.at import At
 from gen_jax.ops import conv
-from gen_jax.ops.masks import group_mask, take_group
+from gen_jax.ops.masks import group_mask, put_group, take_group
 from gen_jax.typing import Dtype
 
 KERNEL_INIT = nn.initializers.lecun_normal()
-
-
-class VerticalConv(nn.Module):
-    """Convolution over the rows above (and, unless strict, the own row); all of them are earlier, so no mask."""
-
-    features: int
-    height: int
-    width: int
-    strict: bool = False
-    dtype: Dtype = None
-
-    def _weights(self, x):
-        shape = (self.height, self.width, x.shape[-1], self.features)
-        kernel = self.param("kernel", KERNEL_INIT, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return promote_dtype(x, kernel, bias, dtype=self.dtype)
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
-        """All rows at once."""
-        x, kernel, bias = self._weights(x)
-        return conv.vertical_conv(x, kernel, self.strict) + bias
-
-    @nn.compact
-    def row(self, window: Float[Array, "B h W I"]) -> Float[Array, "B W O"]:
-        """One row from the `height` rows that it reads."""
-        window, kernel, bias = self._weights(window)
-        return conv.vertical_conv_row(window, kernel) + bias
 
 
 class HorizontalConv(nn.Module):
@@ -45,7 +19,8 @@ class HorizontalConv(nn.Module):
 
     `strict`: group g of the own pixel is read by groups > g only (mask A), else by groups >= g (mask B). With one
     group a strict own column is all zero and is cropped. The outputs are `splits` sets of `features`, each in group
-    order, so that a gate's halves stay aligned.
+    order, so that a gate's halves stay aligned. At a site a strict layer is given the pixel before as far as it is
+    written, any other the features of the site's group; it keeps the row so far, or of width 1 the own pixel.
     """
 
     features: int
@@ -60,35 +35,39 @@ class HorizontalConv(nn.Module):
         """The own column is closed: the window ends one pixel to the left."""
         return self.strict and self.groups == 1
 
-    @property
-    def columns(self) -> int:
-        """Number of columns that a window must hold."""
-        return self.width - self.cropped
-
-    def _weights(self, x):
-        inputs, outputs = x.shape[-1], self.splits * self.features
-        kernel = self.param("kernel", KERNEL_INIT, (self.columns, inputs, outputs))
+    @nn.compact
+    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites O"]:
+        """All sites at once, or the outputs of a site's group."""
+        columns, outputs = self.width - self.cropped, self.splits * self.features
+        inputs = x.shape[-1] * (1 if at is None or self.strict else self.groups)
+        kernel = self.param("kernel", KERNEL_INIT, (columns, inputs, outputs))
         bias = self.param("bias", nn.initializers.zeros, (outputs,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         if self.groups > 1:
             mask = group_mask(inputs, self.features, self.groups, self.strict)
             own = jnp.where(jnp.tile(mask, (1, self.splits)), kernel[-1], 0)
             kernel = jnp.concatenate([kernel[:-1], own[None]])
-        return x, kernel, bias
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
-        """All sites at once."""
-        x, kernel, bias = self._weights(x)
-        return conv.horizontal_conv(x, kernel, self.cropped) + bias
-
-    @nn.compact
-    def site(
-        self, window: Float[Array, "B w I"], group: Int[Array, ""]
-    ) -> Float[Array, "B O_of_group"]:
-        """The outputs of one group at one pixel, from the `columns` columns that it reads."""
-        window, kernel, bias = self._weights(window)
-        kernel = take_group(kernel, group, self.groups, self.splits)
-        return conv.horizontal_conv_site(window, kernel) + take_group(
-            bias, group, self.groups, self.splits
+        if at is None:
+            return conv.horizontal_conv(x, kernel, self.cropped) + bias
+        group = (at.group, self.groups, self.splits)
+        window = self._window(x, inputs, columns, at)
+        return conv.horizontal_conv_site(window, take_group(kernel, *group)) + take_group(
+            bias, *group
         )
+
+    def _window(self, x, inputs, columns, at):
+        """The columns that a site reads (w B I), after x is taken in."""
+        if self.width == 1 and not self.strict:
+            if self.groups == 1:
+                return x[None]
+            pixel = self.variable("cache", "pixel", jnp.zeros, (x.shape[0], inputs), x.dtype)
+            pixel.value = put_group(pixel.value, x, at.group)
+            return pixel.value[None]
+        size = (at.width + self.width - 1, x.shape[0], inputs)
+        row = self.variable("cache", "row", jnp.zeros, size, x.dtype)
+        column, first = at.column, at.group * x.shape[-1]
+        if self.strict:
+            column, first = at.before.column, 0
+        start = (column + self.width - 1, 0, first)
+        row.value = lax.dynamic_update_slice(row.value, x[None], start)
+        return lax.dynamic_slice_in_dim(row.value, at.column, columns, axis=0)

@@ -21,12 +21,13 @@ def vertical_conv(
 
 
 def vertical_conv_row(
-    window: Float[Array, "B h W I"], kernel: Float[Array, "h w I O"]
-) -> Float[Array, "B W O"]:
-    """One row of `vertical_conv`: `window` holds the h rows that it reads."""
+    rows: Float[Array, "h W B I"], kernel: Float[Array, "h w I O"]
+) -> Float[Array, "W B O"]:
+    """One row of `vertical_conv`: `rows` holds the h rows that it reads."""
     width = kernel.shape[1]
     columns = (width // 2, (width - 1) // 2)
-    return convolve(window, kernel, ((0, 0), columns))[:, 0]
+    image = jnp.transpose(rows, (2, 0, 1, 3))
+    return jnp.swapaxes(convolve(image, kernel, ((0, 0), columns))[:, 0], 0, 1)
 
 
 def horizontal_conv(
@@ -41,12 +42,11 @@ def horizontal_conv(
 
 
 def horizontal_conv_site(
-    window: Float[Array, "B w I"], kernel: Float[Array, "w I O"]
+    window: Float[Array, "w B I"], kernel: Float[Array, "w I O"]
 ) -> Float[Array, "B O"]:
     """One site of `horizontal_conv`: `window` holds the w columns that it reads."""
-    width, inputs = window.shape[1:]
-    beside = jnp.concatenate([window[:, i] for i in range(width)], axis=-1)  # no transposition
-    return beside @ jnp.reshape(kernel, (width * inputs, -1))
+    joined = jnp.concatenate(list(window), axis=-1)
+    return joined @ jnp.reshape(kernel, (joined.shape[-1], -1))
 
 
 def same_conv(

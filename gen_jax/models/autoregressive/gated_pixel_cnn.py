@@ -5,43 +5,111 @@ and skip connections in the horizontal stack, conditioned on a class or a vector
 Espeholt, Graves and Kavukcuoglu 2016, 1606.05328).
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from gen_jax.errors import InputError
-from gen_jax.models.autoregressive.base import Autoregressive
-from gen_jax.nn.causal_conv import HorizontalConv
-from gen_jax.nn.gated import GatedLayer
-from gen_jax.nn.once import once
-from gen_jax.ops.masks import put_group
-from gen_jax.ops.scaling import to_symmetric
+from gen_jax.check import require, require_image
+from gen_jax.models.autoregressive.raster import Raster
+from gen_jax.nn.at import At, halves_here, spread
+from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
+from gen_jax.nn.conv import Dense
+from gen_jax.ops import conv
+from gen_jax.ops.gates import gated_tanh
 from gen_jax.typing import Dtype, Event
 
-
-class Cache(NamedTuple):
-    """What stepping keeps: the padded image, and for each layer the rows above, the row's terms and the row so far."""
-
-    image: Float[Array, "B rows_H columns_W C"]
-    rows: tuple[Float[Array, "B rows W F"], ...]
-    terms: tuple[Float[Array, "W B two_F"], ...]
-    row: tuple[Float[Array, "columns_W B F"], ...]
-    gates: tuple[Float[Array, "B F"], ...]
-    skip: Float[Array, "B F"]
-    hidden: Float[Array, "B head_F"]
-    cond: Any
+SMALL = nn.initializers.normal(0.01)
 
 
-class GatedPixelCNN(Autoregressive):
-    """Images (H, W, C) of any number of levels; the features split into C groups, so C must divide them.
+class VerticalConv(nn.Module):
+    """Convolution over rows above (and, unless strict, the own row); all of them are earlier, so no mask.
 
-    Where `vector` > 0 the condition of an example is a vector of so many numbers instead of a class. Where `embedding`
-    > 0 the levels are symbols without an order, such as codes: each enters as a learned vector of so many numbers.
+    At a row it is given the last row of its window, and keeps the others.
+    """
+
+    features: int
+    height: int
+    width: int
+    strict: bool = False
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites O"]:
+        """K * x + b at all sites or at one row."""
+        shape = (self.height, self.width, x.shape[-1], self.features)
+        kernel = self.param("kernel", KERNEL_INIT, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        if at is None:
+            return conv.vertical_conv(x, kernel, self.strict) + bias
+        above = self.variable("cache", "rows", jnp.zeros, (self.height - 1, *x.shape), x.dtype)
+        rows = jnp.concatenate([above.value, x[None]])
+        above.value = rows[1:]
+        return conv.vertical_conv_row(rows, kernel) + bias
+
+
+class GatedLayer(nn.Module):
+    """One layer: a vertical stack v and a horizontal stack h, which v feeds (figure 2 and equation 4).
+
+    v' = tanh(W_f * v) . sigma(W_g * v) over the rows above; h' = h + W (tanh(.) . sigma(.)) over the columns to the
+    left, to which the vertical convolution is added before its gate. The first layer reads the image strictly and has
+    no residual. `conditional` adds a term V y of the vector y, a class in one-hot form for example, to every gate,
+    without bias. V is initialised near zero: an uninformative y would otherwise add noise to every gate and push
+    training towards collapse.
+    """
+
+    features: int
+    kernel: int
+    groups: int
+    first: bool = False
+    conditional: bool = False
+    dropout: float = 0.0
+    dtype: Dtype = None
+
+    def setup(self):
+        """Declare the four convolutions and the term of the condition."""
+        F, side, dtype = self.features, self.kernel // 2, self.dtype
+        self.vertical = VerticalConv(2 * F, side + (not self.first), self.kernel, self.first, dtype)
+        self.link = Dense(2 * F, dtype=dtype)
+        self.horizontal = HorizontalConv(
+            F, side + 1, self.groups, self.first, splits=2, dtype=dtype
+        )
+        self.out = HorizontalConv(F, 1, self.groups, splits=2, dtype=dtype)
+        self.drop = nn.Dropout(self.dropout)
+        if self.conditional:
+            self.condition = nn.Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
+
+    def above(
+        self, v: Float[Array, "*sites I"], cond: Float[Array, "B K"] | None, at: At
+    ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites two_F"]]:
+        """v' and the term of the horizontal gate."""
+        a = self.vertical(v, at)
+        b = self.link(a)
+        if self.conditional:
+            term = spread(self.condition(cond.astype(a.dtype)), at)
+            to_vertical, to_horizontal = jnp.split(term, 2, axis=-1)
+            a, b = a + to_vertical, b + to_horizontal
+        return gated_tanh(a), b
+
+    def left(
+        self, h: Float[Array, "*sites I"], term: Float[Array, "*row two_F"], train: bool, at: At
+    ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites F"]]:
+        """h' and what the layer adds to the skip connection."""
+        gate = gated_tanh(self.horizontal(h, at), halves_here(term, at, self.groups))
+        gate = self.drop(gate, deterministic=not train)
+        residual, skip = jnp.split(self.out(gate, at), 2, axis=-1)
+        return residual if self.first else h + residual, skip
+
+
+class GatedPixelCNN(Raster):
+    """Images (H, W, C) of any number of levels; the features are split into C groups, so C must divide them.
+
+    `vector` > 0: the condition of an example is a vector of this length instead of a class. `embedding` > 0: the levels
+    are symbols without an order, such as codes, and each enters as a learned vector of this length.
     """
 
     system: ClassVar[str] = "gated_pixel_cnn"
@@ -59,28 +127,7 @@ class GatedPixelCNN(Autoregressive):
 
     def setup(self):
         """Declare the layers and the two 1x1 convolutions of the head; InputError on sizes that cannot work."""
-        if len(self.event.shape) != 3:
-            raise InputError(
-                f"gated_pixel_cnn is a model of images (H, W, C), not of {self.event.shape}"
-            )
-        if (
-            min(self.depth, self.kernel) < 1
-            or self.kernel % 2 == 0
-            or self.first_kernel % 2 == 0
-            or self.first_kernel < 3
-        ):
-            raise InputError("gated_pixel_cnn needs depth >= 1 and odd kernels, the first one >= 3")
-        if min(self.features, self.head_features) < 1 or not 0 <= self.dropout < 1:
-            raise InputError(
-                "gated_pixel_cnn needs features >= 1, head_features >= 1 and dropout in [0, 1)"
-            )
-        if self.num_classes and self.vector:
-            raise InputError("gated_pixel_cnn is conditioned on a class or a vector, not on both")
-        if self.features % self.groups or self.head_features % self.groups:
-            raise InputError(
-                f"gated_pixel_cnn needs features ({self.features}) and head_features ({self.head_features}) divisible"
-                f" by the {self.groups} channels"
-            )
+        self.check()
         self.layers = [
             GatedLayer(
                 self.features,
@@ -110,122 +157,75 @@ class GatedPixelCNN(Autoregressive):
         return Event((self.vector,)) if self.vector else None
 
     @property
-    def groups(self) -> int:
+    def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Channels that see each other in order."""
         return self.event.shape[-1]
 
-    def __call__(
-        self,
-        x: Num[Array, "B H W C"],
-        cond: Num[Array, "B *K"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "B sites P"]:
-        """Parameters of every sub-pixel's distribution, all at once."""
-        cond = self._condition(cond)
-        v = h = self._entered(x)
-        first, *deep = self.layers
-        v, h, skips = first(v, h, cond, train)
-        for layer in deep:
-            v, h, skip = layer(v, h, cond, train)
-            skips = skips + skip
-        params = self.logits(nn.relu(self.hidden(nn.relu(skips))))
-        return params.reshape(x.shape[0], self.num_sites, -1)
-
-    def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """A rectangle above, a row to the left, and the earlier channels of the pixel: no blind spot."""
-        H, W, C = self.event.shape
-        row, column, channel = np.unravel_index(site, (H, W, C))
-        reach = self.first_kernel // 2 + (self.depth - 1) * (self.kernel // 2)
-        r, c, g = np.indices((H, W, C))
-        above = (r < row) & (r >= row - reach) & (abs(c - column) <= reach)
-        left = (r == row) & (c < column) & (c >= column - reach)
-        own = (r == row) & (c == column) & (g < channel)
-        return (above | left | own).reshape(-1)
-
-    def init_cache(self, n: int, cond: Num[Array, "n *K"] | None = None) -> Cache:
-        """Zeros: what the parallel form pads with."""
-        H, W, C = self.event.shape
-        F, first = self.features, self.layers[0]
-        dtype = jnp.dtype(self.dtype) if self.dtype is not None else jnp.result_type(float)
-        deep = self.layers[1:]
-        return Cache(
-            image=jnp.zeros(
-                (n, first.rows + H, self.first_kernel // 2 + W, C * (self.embedding or 1))
-            ),
-            rows=tuple(jnp.zeros((n, layer.rows - 1, W, F), dtype) for layer in deep),
-            terms=tuple(jnp.zeros((W, n, 2 * F), dtype) for _ in self.layers),
-            row=tuple(jnp.zeros((layer.columns - 1 + W, n, F), dtype) for layer in deep),
-            gates=tuple(jnp.zeros((n, F), dtype) for _ in self.layers),
-            skip=jnp.zeros((n, F), dtype),
-            hidden=jnp.zeros((n, self.head_features), dtype),
-            cond=self._condition(cond),
-        )
-
-    def begin_row(self, cache: Cache, row: Int[Array, ""], above: Any) -> tuple[tuple, tuple]:
-        """The vertical stack of a whole row, given each layer's rows above: new `rows` and `terms`."""
-        W, first = self.event.shape[1], self.layers[0]
-        image = lax.dynamic_slice_in_dim(cache.image, row, first.rows, axis=1)[:, :, -W:]
-        v, term = first.row(image, cache.cond)
-        rows, terms = [], [term]
-        for layer, kept in zip(self.layers[1:], above, strict=True):
-            window = jnp.concatenate([kept, v[:, None].astype(kept.dtype)], axis=1)
-            v, term = layer.row(window, cache.cond)
-            rows.append(window[:, 1:])
-            terms.append(term)
-        cast = jax.tree.map(lambda new, old: new.astype(old.dtype), tuple(terms), cache.terms)
-        return tuple(rows), cast
-
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
-        """One sub-pixel: its group of features only; at the first of a row the vertical stack of the row."""
-        row, column, group = self._place(site)
-        rows, terms = once(
-            lambda model, kept: model.begin_row(cache, row, kept[0]),
-            self,
-            (column == 0) & (group == 0),
-            (cache.rows, cache.terms),
-        )
-        first = self.layers[0]
-        window = lax.dynamic_slice_in_dim(cache.image, row + first.rows, 1, axis=1)[:, 0]
-        window = lax.dynamic_slice_in_dim(window, column, first.columns, axis=1)
-        gate, h, skips = first.site(window, terms[0], column, cache.gates[0], group)
-        gates, kept = [gate], []
-        deep = zip(self.layers[1:], cache.row, terms[1:], cache.gates[1:], strict=True)
-        for layer, so_far, table, gate in deep:
-            kept.append(self._put_site(so_far, h, column + layer.columns - 1, group))
-            window = lax.dynamic_slice_in_dim(kept[-1], column, layer.columns, axis=0)
-            gate, h, skip = layer.site(jnp.swapaxes(window, 0, 1), table, column, gate, group)
-            gates.append(gate)
-            skips = skips + skip
-        skip = put_group(cache.skip, nn.relu(skips), group)
-        hidden = put_group(cache.hidden, nn.relu(self.hidden.site(skip[:, None], group)), group)
-        params = self.logits.site(hidden[:, None], group)
-        cache = cache._replace(
-            rows=rows, terms=terms, row=tuple(kept), gates=tuple(gates), skip=skip, hidden=hidden
-        )
-        return cache, params
-
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B 1"]) -> Cache:
-        """Put the scaled or embedded value into the padded image."""
-        row, column, group = self._place(site)
-        entered = self._entered(value[:, None, None]).astype(cache.image.dtype)
-        first = group * entered.shape[-1]
-        start = (0, row + self.layers[0].rows, column + self.first_kernel // 2, first)
-        return cache._replace(image=lax.dynamic_update_slice(cache.image, entered, start))
-
-    def _entered(self, x):
+    def entered(self, x: Num[Array, "B H W C"]) -> Float[Array, "B H W I"]:
+        """Levels scaled to [-1, 1], or a learned vector of each."""
         if not self.embedding:
-            return to_symmetric(x, self.levels)
-        vectors = self.embed(x.astype(jnp.int32))
-        return vectors.reshape(*x.shape[:-1], -1)
+            return super().entered(x)
+        return self.embed(x.astype(jnp.int32)).reshape(*x.shape[:-1], -1)
 
-    def _condition(self, cond):
-        return nn.one_hot(cond, self.num_classes) if self.num_classes else cond
+    def vertical(
+        self,
+        image: Float[Array, "*sites I"],
+        cond: Num[Array, "B *K"] | None,
+        train: bool = False,
+        at: At = None,
+    ) -> list[Float[Array, "*sites two_F"]]:
+        """The term of every layer's horizontal gate."""
+        cond = nn.one_hot(cond, self.num_classes) if self.num_classes else cond
+        v, terms = image, []
+        for layer in self.layers:
+            v, term = layer.above(v, cond, at)
+            terms.append(term)
+        return terms
 
-    def _place(self, site):
-        _, W, C = self.event.shape
-        return site // (W * C), site // C % W, site % C
+    def horizontal(
+        self,
+        image: Float[Array, "*sites I"],
+        terms: list[Float[Array, "*row two_F"]],
+        cond: Num[Array, "B *K"] | None,
+        train: bool = False,
+        at: At = None,
+    ) -> Float[Array, "*sites P"]:
+        """The horizontal stack, the sum of its skip connections, and the head."""
+        h, skips = image, []
+        for layer, term in zip(self.layers, terms, strict=True):
+            h, skip = layer.left(h, term, train, at)
+            skips.append(skip)
+        hidden = self.hidden(nn.relu(sum(skips[1:], skips[0])), at)
+        return self.logits(nn.relu(hidden), at)
 
-    @staticmethod
-    def _put_site(row, value, column, group):
-        value = value.astype(row.dtype)[None]
-        return lax.dynamic_update_slice(row, value, (column, 0, group * value.shape[-1]))
+    def sees(
+        self, up: Int[np.ndarray, "H W"], right: Int[np.ndarray, "H W"]
+    ) -> Bool[np.ndarray, "H W"]:
+        """A rectangle above and a row to the left: no blind spot."""
+        reach = self.first_kernel // 2 + (self.depth - 1) * (self.kernel // 2)
+        above = (up > 0) & (up <= reach) & (abs(right) <= reach)
+        return above | ((up == 0) & (right < 0) & (right >= -reach))
+
+    def check(self) -> None:
+        """InputError on events and sizes that cannot work."""
+        require_image(self.event, self.system)
+        require(
+            min(self.depth, self.kernel) >= 1
+            and self.kernel % 2 == 1
+            and self.first_kernel % 2 == 1
+            and self.first_kernel >= 3,
+            "gated_pixel_cnn needs depth >= 1 and odd kernels, the first one >= 3",
+        )
+        require(
+            min(self.features, self.head_features) >= 1 and 0 <= self.dropout < 1,
+            "gated_pixel_cnn needs features >= 1, head_features >= 1 and dropout in [0, 1)",
+        )
+        require(
+            not (self.num_classes and self.vector),
+            "gated_pixel_cnn is conditioned on a class or a vector, not on both",
+        )
+        require(
+            self.features % self.groups == self.head_features % self.groups == 0,
+            f"gated_pixel_cnn needs features ({self.features}) and head_features ({self.head_features}) divisible"
+            f" by the {self.groups} channels",
+        )

@@ -5,31 +5,85 @@ each sub-pixel; it does not see a cone to the upper right (van den Oord, Kalchbr
 section 3 and table 1).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from gen_jax.errors import InputError
-from gen_jax.models.autoregressive.base import Autoregressive
-from gen_jax.nn.causal_conv import HorizontalConv
-from gen_jax.nn.masked_conv import MaskedConv
-from gen_jax.nn.once import once
-from gen_jax.ops.masks import put_group, take_group
-from gen_jax.ops.scaling import to_symmetric
+from gen_jax.check import require, require_image
+from gen_jax.models.autoregressive.raster import Raster, Terms
+from gen_jax.nn.at import At, Site, here, once
+from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
+from gen_jax.ops import conv
+from gen_jax.ops.convolution import convolve
+from gen_jax.ops.masks import group_mask, take_group
+from gen_jax.ops.shifted_conv import row_taps
 from gen_jax.typing import Dtype
 
 
-class BlockCache(NamedTuple):
-    """The own pixel's stream and hidden features, the 3x3's inputs of the row so far, what the row above gives it."""
+class MaskedConv(nn.Module):
+    """A kernel x kernel convolution (odd) over rows above, columns to the left and the own pixel.
 
-    stream: Float[Array, "B two_F"]
-    row: Float[Array, "W_padded B F"]
-    table: Float[Array, "W B F"]
-    hidden: Float[Array, "B F"]
+    `strict` is mask A (of the own pixel the earlier groups), else mask B (and the own group). Weights exist only where
+    the mask is open, except between groups. At a site a strict layer is given the pixel before as far as it is written,
+    any other the features of the site's group. It keeps the rows in its window, and computes at the first site of a row
+    what the rows above give to all of it.
+    """
+
+    features: int
+    kernel: int
+    groups: int = 1
+    strict: bool = False
+    dtype: Dtype = None
+
+    @property
+    def columns(self) -> int:
+        """Number of columns of the own row that are read; a closed own column is left out."""
+        return self.kernel // 2 + (not (self.strict and self.groups == 1))
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*sites I"], at: Site | None = None
+    ) -> Float[Array, "*sites O"]:
+        """All sites at once, or the outputs of a site's group."""
+        side, F = self.kernel // 2, self.features
+        inputs = x.shape[-1] * (1 if at is None or self.strict else self.groups)
+        above = self.param("above", KERNEL_INIT, (side, self.kernel, inputs, F))
+        own = self.param("own", KERNEL_INIT, (self.columns, inputs, F))
+        bias = self.param("bias", nn.initializers.zeros, (F,))
+        x, above, own, bias = promote_dtype(x, above, own, bias, dtype=self.dtype)
+        if self.groups > 1:
+            mask = group_mask(inputs, F, self.groups, self.strict)
+            own = own.at[-1].set(jnp.where(mask, own[-1], 0))
+        if at is None:
+            closed = jnp.pad(own, ((0, self.kernel - self.columns), (0, 0), (0, 0)))
+            kernel = jnp.concatenate([above, closed[None]])
+            return convolve(x, kernel, ((side, 0), (side, side))) + bias
+        size = (side + 1, at.width + 2 * side, x.shape[0], inputs)
+        rows = self.variable(
+            "cache", "rows", jnp.zeros, size, x.dtype
+        )  # row r is at r % (side + 1)
+        table = self.variable("cache", "table", jnp.zeros, (at.width, x.shape[0], F), x.dtype)
+        place, first = (at.before, 0) if self.strict else (at, at.group * x.shape[-1])
+        start = (place.row % (side + 1), place.column + side, 0, first)
+        rows.value = lax.dynamic_update_slice(rows.value, x[None, None], start)
+
+        def turn(table: Array) -> Array:
+            taps = (
+                row_taps(rows.value[(at.row - side + i) % (side + 1)], above[i])
+                for i in range(side)
+            )
+            return sum(taps, start=bias)
+
+        table.value = once(at.new_row, turn, table.value)
+        start, size = (at.row % (side + 1), at.column, 0, 0), (1, self.columns, *size[2:])
+        window = lax.dynamic_slice(rows.value, start, size)[0]
+        own = conv.horizontal_conv_site(window, take_group(own, at.group, self.groups))
+        return here(table.value, at, self.groups) + own
 
 
 class ResidualBlock(nn.Module):
@@ -40,61 +94,24 @@ class ResidualBlock(nn.Module):
     dtype: Dtype = None
 
     def setup(self):
-        """The three convolutions."""
+        """Declare the three convolutions."""
         F, groups = self.features, self.groups
         self.squeeze = HorizontalConv(F, 1, groups, dtype=self.dtype)
         self.spatial = MaskedConv(F, 3, groups, dtype=self.dtype)
         self.expand = HorizontalConv(2 * F, 1, groups, dtype=self.dtype)
 
-    def __call__(self, x: Float[Array, "B H W two_F"]) -> Float[Array, "B H W two_F"]:
-        """All sites at once."""
-        hidden = nn.relu(self.squeeze(nn.relu(x)))
-        return x + self.expand(nn.relu(self.spatial(hidden)))
-
-    def init_cache(self, width: int, n: int, dtype: jnp.dtype) -> BlockCache:
-        """Zeros: what the parallel form pads with."""
-        F = self.features
-        stream, hidden = jnp.zeros((n, 2 * F), dtype), jnp.zeros((n, F), dtype)
-        row, table = (jnp.zeros((w, n, F), dtype) for w in (width + 2, width))
-        return BlockCache(stream, row, table, hidden)
-
-    def site(
-        self,
-        cache: BlockCache,
-        x: Float[Array, "B f"],
-        column: Int[Array, ""],
-        group: Int[Array, ""],
-    ) -> tuple[BlockCache, Float[Array, "B f"]]:
-        """One group at one pixel."""
-        stream = put_group(cache.stream, nn.relu(x), group)
-        value = nn.relu(self.squeeze.site(stream[:, None], group))[None].astype(cache.row.dtype)
-        row = lax.dynamic_update_slice(cache.row, value, (column + 1, 0, group * value.shape[-1]))
-        window = lax.dynamic_slice_in_dim(row, column, self.spatial.columns, axis=0)
-        above = lax.dynamic_index_in_dim(cache.table, column, keepdims=False)
-        own = self.spatial.site(jnp.swapaxes(window, 0, 1), group)
-        hidden = put_group(
-            cache.hidden, nn.relu(take_group(above, group, self.groups) + own), group
-        )
-        cache = cache._replace(stream=stream, row=row, hidden=hidden)
-        return cache, x + self.expand.site(hidden[:, None], group)
+    def __call__(
+        self, x: Float[Array, "*sites two_F"], at: Site | None = None
+    ) -> Float[Array, "*sites two_F"]:
+        """All sites at once, or the features of a site's group."""
+        hidden = nn.relu(self.squeeze(nn.relu(x), at))
+        return x + self.expand(nn.relu(self.spatial(hidden, at)), at)
 
 
-class Cache(NamedTuple):
-    """The padded image, what the first layer's rows above give, the blocks, the head's features of the own pixel."""
-
-    image: Float[Array, "rows_H columns_W B C"]
-    table: Float[Array, "W B two_F"]
-    blocks: tuple[BlockCache, ...]
-    stream: Float[Array, "B two_F"]
-    hidden: tuple[Float[Array, "B head_F"], Float[Array, "B head_F"]]
-
-
-class PixelCNN(Autoregressive):
+class PixelCNN(Raster):
     """Images (H, W, C) of any number of levels; features (h of the paper) split into C groups, so C divides them."""
 
     system: ClassVar[str] = "pixel_cnn"
-
-    takes_reals: ClassVar[bool] = True
 
     depth: int = 15
     features: int = 128
@@ -104,118 +121,55 @@ class PixelCNN(Autoregressive):
 
     def setup(self):
         """Declare first layer, blocks and head; InputError on sizes that cannot work."""
-        if len(self.event.shape) != 3:
-            raise InputError(f"pixel_cnn is a model of images (H, W, C), not of {self.event.shape}")
-        if self.depth < 0 or self.first_kernel % 2 == 0 or self.first_kernel < 3:
-            raise InputError("pixel_cnn needs depth >= 0 and an odd first kernel >= 3")
+        self.check()
         F, groups, dtype = self.features, self.groups, self.dtype
-        if min(F, self.head_features) < 1 or F % groups or self.head_features % groups:
-            raise InputError(
-                f"pixel_cnn needs features ({F}) and head_features ({self.head_features}) divisible by the {groups}"
-                " channels"
-            )
         self.first = MaskedConv(2 * F, self.first_kernel, groups, strict=True, dtype=dtype)
         self.blocks = [ResidualBlock(F, groups, dtype) for _ in range(self.depth)]
         self.hidden = [HorizontalConv(self.head_features, 1, groups, dtype=dtype) for _ in "12"]
         self.logits = HorizontalConv(groups * self.head.size, 1, groups, dtype=dtype)
 
     @property
-    def groups(self) -> int:
+    def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Channels that see each other in order."""
         return self.event.shape[-1]
 
-    def __call__(
+    def horizontal(
         self,
-        x: Num[Array, "B H W C"],
-        cond: Int[Array, " B"] | None = None,
+        image: Float[Array, "*sites I"],
+        terms: Terms,
+        cond: Num[Array, "B *K"] | None,
         train: bool = False,
-    ) -> Float[Array, "B sites P"]:
-        """Parameters of every sub-pixel's distribution, all at once."""
-        del cond, train  # neither classes nor noise
-        h = self.first(to_symmetric(x, self.levels))
+        at: At = None,
+    ) -> Float[Array, "*sites P"]:
+        """The one stack and its head; it keeps what it needs of the rows above."""
+        del terms, cond, train  # no second stack, no classes, no noise
+        h = self.first(image, at)
         for block in self.blocks:
-            h = block(h)
+            h = block(h, at)
         for layer in self.hidden:
-            h = layer(nn.relu(h))
-        return self.logits(nn.relu(h)).reshape(x.shape[0], self.num_sites, -1)
+            h = layer(nn.relu(h), at)
+        return self.logits(nn.relu(h), at)
 
-    def context(self, site: int) -> Bool[np.ndarray, " sites"]:
+    def sees(
+        self, up: Int[np.ndarray, "H W"], right: Int[np.ndarray, "H W"]
+    ) -> Bool[np.ndarray, "H W"]:
         """The blind spot declared: a column to the right costs a block and a row, beyond what the first kernel sees."""
-        H, W, C = self.event.shape
-        row, column, channel = np.unravel_index(site, (H, W, C))
         side = self.first_kernel // 2
         reach = side + self.depth
-        r, c, g = np.indices((H, W, C))
-        up, right = row - r, c - column
-        by_first = np.maximum(
-            1, up - self.depth
-        )  # rows that the first kernel climbs, the blocks climb the rest
+        by_first = np.maximum(1, up - self.depth)  # rows by the first kernel, the others by blocks
         above = (up > 0) & (up <= reach) & (right <= side + up - by_first)
-        left = (up == 0) & (right < 0)
-        own = (up == 0) & (right == 0) & (g < channel)
-        return (((above | left) & (right >= -reach)) | own).reshape(-1)
+        return (above | ((up == 0) & (right < 0))) & (right >= -reach)
 
-    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
-        """Zeros: what the parallel form pads with."""
-        del cond  # no classes
-        H, W, C = self.event.shape
-        side, F = self.first_kernel // 2, self.features
-        dtype = jnp.dtype(self.dtype) if self.dtype is not None else jnp.result_type(float)
-        hidden = jnp.zeros((n, self.head_features), dtype)
-        return Cache(
-            image=jnp.zeros((side + H, side + W + side, n, C)),
-            table=jnp.zeros((W, n, 2 * F), dtype),
-            blocks=tuple(block.init_cache(W, n, dtype) for block in self.blocks),
-            stream=jnp.zeros((n, 2 * F), dtype),
-            hidden=(hidden, hidden),
+    def check(self) -> None:
+        """InputError on events and sizes that cannot work."""
+        require_image(self.event, self.system)
+        require(
+            self.depth >= 0 and self.first_kernel % 2 == 1 and self.first_kernel >= 3,
+            "pixel_cnn needs depth >= 0 and an odd first kernel >= 3",
         )
-
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
-        """One sub-pixel: its group of features only; at the first of a row what the rows above give to all of it."""
-        row, column, group = self._place(site)
-        side = self.first_kernel // 2
-
-        def turn(model: PixelCNN, tables: list[Array]) -> list[Array]:
-            above = lax.dynamic_slice_in_dim(cache.image, row, side)
-            new = [model.first.above(*above)]
-            pairs = zip(model.blocks, cache.blocks, strict=True)
-            new += [block.spatial.above(kept.row) for block, kept in pairs]
-            return [table.astype(old.dtype) for table, old in zip(new, tables, strict=True)]
-
-        first, *rest = once(
-            turn,
-            self,
-            (column == 0) & (group == 0),
-            [cache.table, *(kept.table for kept in cache.blocks)],
+        F, groups = self.features, self.groups
+        require(
+            min(F, self.head_features) >= 1 and F % groups == self.head_features % groups == 0,
+            f"pixel_cnn needs features ({F}) and head_features ({self.head_features}) divisible by the {groups}"
+            " channels",
         )
-        start = (row + side, column, 0, 0)
-        size = (1, self.first.columns, *cache.image.shape[2:])
-        window = jnp.swapaxes(lax.dynamic_slice(cache.image, start, size)[0], 0, 1)
-        above = lax.dynamic_index_in_dim(first, column, keepdims=False)
-        h = take_group(above, group, self.groups) + self.first.site(window, group)
-        blocks = []
-        for block, kept, table in zip(self.blocks, cache.blocks, rest, strict=True):
-            kept, h = block.site(kept._replace(table=table), h, column, group)
-            blocks.append(kept)
-        stream, hidden = put_group(cache.stream, nn.relu(h), group), []
-        features = stream
-        for layer, kept in zip(self.hidden, cache.hidden, strict=True):
-            features = put_group(kept, nn.relu(layer.site(features[:, None], group)), group)
-            hidden.append(features)
-        params = self.logits.site(features[:, None], group)
-        cache = cache._replace(
-            table=first, blocks=tuple(blocks), stream=stream, hidden=(hidden[0], hidden[1])
-        )
-        return cache, params
-
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B 1"]) -> Cache:
-        """Put the scaled value into the padded image."""
-        row, column, group = self._place(site)
-        side = self.first_kernel // 2
-        scaled = to_symmetric(value, self.levels).astype(cache.image.dtype)[None, None]
-        start = (row + side, column + side, 0, group)
-        return cache._replace(image=lax.dynamic_update_slice(cache.image, scaled, start))
-
-    def _place(self, site):
-        _, W, C = self.event.shape
-        return site // (W * C), site // C % W, site % C
