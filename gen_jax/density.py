@@ -46,7 +46,7 @@ class Density(Protocol):
         """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
 
         Where the loss is in nats, `loss_per` of the class says of what, a dimension or an example: an optimiser's
-        constants may be in another unit (`train/optimizer.py`).
+        constants may be in another unit (`optimizer.py`).
 
         A collection's name says how it goes over devices: `carry` has a row for each example, `counts` holds sums over
         examples, any other means over a batch (`sharding.py`). Two are not the loss's to update: each integer of

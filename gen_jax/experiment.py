@@ -25,7 +25,7 @@ from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data
 from gen_jax.errors import InputError, near
 from gen_jax.former import BY_NAME, Former
-from gen_jax.train.optimizer import Adam, Setting, following
+from gen_jax.optimizer import Adam, Setting, following
 
 # Above these a model is a slip of the hand, or a stored config is damaged.
 LAYERS = ("depth", "blocks", "resnets", "cycles", "layers", "resolutions")

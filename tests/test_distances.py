@@ -17,10 +17,10 @@ from gen_jax.evaluate import distances, draw
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.adversarial import ConvDiscriminator, ConvGenerator
 from gen_jax.nn.encoders import ConvEncoder
+from gen_jax.optimizer import Adam, OptimizerGroups
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
-from gen_jax.train.optimizer import Adam, OptimizerGroups
 
 DIGITS = image(8, 8, levels=17)
 

@@ -23,7 +23,7 @@ from gen_jax.experiment import (
     replace,
     to_tree,
 )
-from gen_jax.train.optimizer import L2, Adam, Setting, WarmupCosine, planned_steps
+from gen_jax.optimizer import L2, Adam, Setting, WarmupCosine, planned_steps
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 DIGITS = CONFIGS / "gated_pixel_cnn_digits.py"

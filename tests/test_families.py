@@ -26,8 +26,8 @@ from gen_jax.data.prepared import Split
 from gen_jax.density import Density
 from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
+from gen_jax.optimizer import Adam, OptimizerGroups
 from gen_jax.runs.likelihood import Likelihoods
-from gen_jax.train.optimizer import Adam, OptimizerGroups
 from gen_jax.train.step import create_state, train_step
 
 

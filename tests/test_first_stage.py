@@ -12,10 +12,10 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the mo
 
 from gen_jax import VQVAE, GatedPixelCNN, InputError, VQVAEPrior, fingerprint, image
 from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.optimizer import Adam
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
-from gen_jax.train.optimizer import Adam
 
 FIRST = VQVAE(
     image(8, 8, levels=17), strided=(3, 4), blocks=1, residual=2, codes=8, size=3, decay=0.9

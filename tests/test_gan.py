@@ -21,7 +21,7 @@ from gen_jax.nn.adversarial import (
 from gen_jax.nn.batch_norm import EPSILON, BatchNorm
 from gen_jax.ops import adversarial as game
 from gen_jax.ops.scaling import from_symmetric, to_symmetric
-from gen_jax.train.optimizer import Adam, OptimizerGroups
+from gen_jax.optimizer import Adam, OptimizerGroups
 
 KEY = jax.random.key(5)
 NETWORKS = {"generator": ConvGenerator((5, 4)), "discriminator": ConvDiscriminator((4, 5))}

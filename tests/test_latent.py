@@ -27,12 +27,12 @@ from gen_jax.density import fold_in
 from gen_jax.experiment import Data, Evaluate, Experiment, read
 from gen_jax.models.latent.kl_term import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.optimizer import Adam
 from gen_jax.runs import results
 from gen_jax.runs.likelihood import Likelihoods, Result
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
-from gen_jax.train.optimizer import Adam
 
 DIGITS = image(8, 8, levels=17)
 SMALL = {"latent": 2, "encoder": DenseEncoder((8,)), "decoder": DenseDecoder((8,))}

@@ -20,10 +20,10 @@ from gen_jax.media.arrays import Arrays
 from gen_jax.media.images import Images
 from gen_jax.media.points import Points
 from gen_jax.media.text import BETWEEN, Text
+from gen_jax.optimizer import Adam
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
-from gen_jax.train.optimizer import Adam
 
 CONTENT = "In the beginning was the Word, & the Wörd was with <us>.\n".encode() * 20
 LEVELS = len(set(CONTENT))

@@ -21,10 +21,10 @@ from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.media import medium_for
 from gen_jax.media.sound import PAUSE, Sound
 from gen_jax.ops import mu_law
+from gen_jax.optimizer import Adam
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
-from gen_jax.train.optimizer import Adam
 
 RNG = np.random.default_rng(0)
 

@@ -12,8 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from gen_jax import GAN, GatedPixelCNN, InputError, functional, image, sharding
 from gen_jax.density import fold_in
-from gen_jax.train import step
-from gen_jax.train.optimizer import (
+from gen_jax.optimizer import (
     L2,
     Adam,
     ExponentialDecay,
@@ -24,6 +23,7 @@ from gen_jax.train.optimizer import (
     WarmupCosine,
     following,
 )
+from gen_jax.train import step
 from gen_jax.train.step import create_state, train_step, train_steps
 
 MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)

@@ -22,10 +22,10 @@ from gen_jax.evaluate import draw
 from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.media import medium_of
 from gen_jax.media.text import Text
+from gen_jax.optimizer import Adam
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
-from gen_jax.train.optimizer import Adam
 
 
 def experiment(**changes):

@@ -10,7 +10,7 @@ from test_experiment import make
 
 from gen_jax import FullTable, GatedPixelCNN, InputError, binary, image
 from gen_jax.experiment import Data, Evaluate, differences, from_tree, read, to_tree
-from gen_jax.train.optimizer import Adam, ExponentialDecay, WarmupCosine
+from gen_jax.optimizer import Adam, ExponentialDecay, WarmupCosine
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_only_plain_values_go_into_a_tree(value):
     ("name", "words"),
     [
         ("gen_jax.nowhere:Adam", "gen_jax.nowhere:Adam is no class of gen_jax"),
-        ("gen_jax.train.optimizer:Adamm", "gen_jax.train.optimizer:Adamm is no class of gen_jax"),
+        ("gen_jax.optimizer:Adamm", "gen_jax.optimizer:Adamm is no class of gen_jax"),
         ("math:sin", "math:sin is no dataclass"),
         ("builtins:dict", "builtins:dict is no dataclass"),
     ],

@@ -8,7 +8,7 @@ PixelCNN++ as it is.
 
 from gen_jax import Event, GatedPixelCNN, PixelCNN, PixelCNNPP, image
 from gen_jax.experiment import Data, Evaluate, Experiment, replace
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 DROPOUT = 0.3
 DIGITS_STEPS, MNIST_STEPS = 1000, 300

@@ -7,7 +7,7 @@ Hardware: 2 CPU cores, about a minute
 from gen_jax import Autoencoder, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 4000
 

@@ -54,7 +54,7 @@ from typing import Any
 
 from gen_jax import NADE, MADEEnsemble, binary
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 SIZES = {
     "accidents": 111,

@@ -8,7 +8,7 @@ Expected: 98 % of the validation images right
 from gen_jax import Classifier, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.encoders import ConvEncoder
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 2000
 

@@ -13,7 +13,7 @@ terms of the bound are a pass of the network each, so that validation is on 500 
 
 from gen_jax import DDPM, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS, RATE = 800_000, 2e-4
 

@@ -9,7 +9,7 @@ from gen_jax import DDPM, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.models.diffusion.schedules import LinearSchedule
 from gen_jax.nn.unet import UNet
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 2000
 

@@ -6,7 +6,7 @@ Hardware: 2 CPU cores, about half a minute
 
 from gen_jax import FVSBN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 6000
 

@@ -7,7 +7,7 @@ Hardware: 2 CPU cores, about a minute
 from gen_jax import GAN, points
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
-from gen_jax.train.optimizer import Adam, OptimizerGroups
+from gen_jax.optimizer import Adam, OptimizerGroups
 
 
 def experiment() -> Experiment:

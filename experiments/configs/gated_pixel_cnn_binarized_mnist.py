@@ -8,7 +8,7 @@ Expected: <= 90 nats on test, exact; independent pixels need about 206
 
 from gen_jax import GatedPixelCNN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 6000
 

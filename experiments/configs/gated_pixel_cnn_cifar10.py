@@ -12,7 +12,7 @@ weights ours. 45,000 of the 50,000 training images.
 
 from gen_jax import GatedPixelCNN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam
+from gen_jax.optimizer import Adam
 
 EPOCH = 45_000 // 32
 

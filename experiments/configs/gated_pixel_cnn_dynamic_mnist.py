@@ -11,7 +11,7 @@ weights are averaged and the best checkpoint is chosen on 10,000 training images
 
 from gen_jax import GatedPixelCNN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, ExponentialDecay
+from gen_jax.optimizer import Adam, ExponentialDecay
 
 EPOCH = 50_000 // 128
 

@@ -14,7 +14,7 @@ Glorot's there, as all others here); evaluation is of averaged weights.
 
 from gen_jax import IWAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, PiecewiseConstant
+from gen_jax.optimizer import Adam, PiecewiseConstant
 
 EPOCH = 50_000 // 20
 STAGES = range(8)

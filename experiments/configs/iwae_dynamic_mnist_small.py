@@ -9,7 +9,7 @@ Expected: <= 89.23 nats on test, a bound of 5,000 draws, after 52 epochs
 
 from gen_jax import IWAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 130_000
 

@@ -7,7 +7,7 @@ Expected: about 1.88 bits/dim on test, exact
 
 from gen_jax import LSTM, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 1800
 

@@ -8,7 +8,7 @@ Expected: 2.347 bits/character on test, 2.101 on validation, exact
 
 from gen_jax import LSTM, tokens
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 4000
 

@@ -10,7 +10,7 @@ Optimiser, budget and averaged weights are ours.
 
 from gen_jax import NADE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 15_000
 

@@ -7,7 +7,7 @@ Expected: 2.062 bits/dim on test, exact; independent pixels need 2.41
 
 from gen_jax import NADE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 1800
 

@@ -10,7 +10,7 @@ The paper gives neither sizes on MNIST nor rate and epsilon of its RMSProp: thos
 
 from gen_jax import PixelCNN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import RMSProp
+from gen_jax.optimizer import RMSProp
 
 EPOCH = 50_000 // 16
 

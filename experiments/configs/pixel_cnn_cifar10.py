@@ -11,7 +11,7 @@ weights and the 200 epochs. 45,000 of the 50,000 training images.
 
 from gen_jax import PixelCNN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import RMSProp
+from gen_jax.optimizer import RMSProp
 
 EPOCH = 45_000 // 16
 

@@ -12,7 +12,7 @@ there); the average of the weights warms up.
 
 from gen_jax import PixelCNNPP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, ExponentialDecay
+from gen_jax.optimizer import Adam, ExponentialDecay
 
 EPOCH = 45_000 // 128
 

@@ -8,7 +8,7 @@ Expected: <= 4.3 bits/dim on validation (the last 5,000 training images), exact;
 
 from gen_jax import PixelCNNPP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 3800
 

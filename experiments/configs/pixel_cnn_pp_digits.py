@@ -7,7 +7,7 @@ Expected: <= 1.80 bits/dim on test, exact; measured 1.766, independent pixels ne
 
 from gen_jax import PixelCNNPP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 1800
 

@@ -8,7 +8,7 @@ Expected: <= 1.2 bits/dim on test, exact; measured 1.125
 
 from gen_jax import PixelCNNPP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 2600
 

@@ -12,7 +12,7 @@ parameters that know no more; adds 1e-6 to the denominator of the attention's so
 
 from gen_jax import PixelSNAIL, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, ExponentialDecay
+from gen_jax.optimizer import Adam, ExponentialDecay
 
 EPOCH = 45_000 // 64
 

@@ -8,7 +8,7 @@ from gen_jax import PixelVAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.models.latent.kl_term import KLTerm
 from gen_jax.nn.encoders import DenseEncoder
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 1800
 

@@ -15,7 +15,7 @@ flips; 45,000 of the 50,000 training images.
 
 from gen_jax import ImageRealNVP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import L2, Adam
+from gen_jax.optimizer import L2, Adam
 
 EPOCH = 45_000 // 64
 

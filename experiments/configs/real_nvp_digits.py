@@ -7,7 +7,7 @@ Expected: <= 1.93 bits/dim on test, a bound of 100 draws; independent pixels nee
 
 from gen_jax import ImageRealNVP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 450
 

@@ -7,7 +7,7 @@ Expected: 1.06 nats a point on test, exact; the distribution's own entropy is 1.
 
 from gen_jax import RealNVP
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 4000
 

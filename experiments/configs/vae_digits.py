@@ -7,7 +7,7 @@ Hardware: 2 CPU cores, about two minutes
 from gen_jax import VAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 1600
 

@@ -14,7 +14,7 @@ Glorot's there, as all others here); the KL is in closed form (sampled there); e
 
 from gen_jax import VAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, PiecewiseConstant
+from gen_jax.optimizer import Adam, PiecewiseConstant
 
 EPOCH = 50_000 // 20
 STAGES = range(8)

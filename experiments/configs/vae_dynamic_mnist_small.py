@@ -9,7 +9,7 @@ Expected: <= 88.80 nats on test, a bound of 5,000 draws, after 600 epochs
 
 from gen_jax import VAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 300_000
 

@@ -14,7 +14,7 @@ Ours beside it: K of 512 (section 4.2's, for ImageNet), ten codes at each of 8x8
 
 from gen_jax import VQVAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam
+from gen_jax.optimizer import Adam
 
 
 def experiment() -> Experiment:

@@ -7,7 +7,7 @@ Expected: <= 2.15 bits/dim on test, a bound under equal probabilities of the cod
 
 from gen_jax import VQVAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 1200
 

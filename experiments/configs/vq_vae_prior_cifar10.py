@@ -13,7 +13,7 @@ from vq_vae_cifar10 import experiment as first_stage
 
 from gen_jax import GatedPixelCNN, VQVAEPrior
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam
+from gen_jax.optimizer import Adam
 
 
 def experiment() -> Experiment:

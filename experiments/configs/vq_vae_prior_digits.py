@@ -9,7 +9,7 @@ from vq_vae_digits import experiment as first_stage
 
 from gen_jax import GatedPixelCNN, VQVAEPrior
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 800
 

@@ -7,7 +7,7 @@ Expected: 3.13 bits per mu-law sample on test, exact; independent samples need 7
 
 from gen_jax import WaveNet, sound
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupCosine
 
 STEPS = 900
 

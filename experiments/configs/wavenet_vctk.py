@@ -13,7 +13,7 @@ first layer has a bias; a last layer without the residual 1x1 that nothing reads
 
 from gen_jax import WaveNet, sound
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.train.optimizer import Adam
+from gen_jax.optimizer import Adam
 
 
 def experiment() -> Experiment:

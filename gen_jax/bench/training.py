@@ -12,7 +12,7 @@ from gen_jax import sharding
 from gen_jax.bench import record, systems
 from gen_jax.bench.timing import ratios, summary, turns
 from gen_jax.density import Functional, functional, root_key
-from gen_jax.train.optimizer import Adam
+from gen_jax.optimizer import Adam
 from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import TrainState, create_state, jitted, train_step
 

@@ -23,6 +23,7 @@ from gen_jax.data.batches import Batches
 from gen_jax.density import functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
+from gen_jax.optimizer import planned_steps
 from gen_jax.runs import source
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.diagnosis import Diagnosis
@@ -31,7 +32,6 @@ from gen_jax.runs.logging import LOG, RunLog
 from gen_jax.runs.machine import machine
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import first_stage
-from gen_jax.train.optimizer import planned_steps
 from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import TrainState, create_state, jitted, train_step, unrolled
 from gen_jax.typing import MetricRows, Variables
