@@ -23,11 +23,12 @@ from gen_jax import (
     image,
     points,
 )
-from gen_jax.evaluate import certificate, laws
-from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.subject import Subject
+from gen_jax.evaluate import certificate
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.heads import Categorical, LogisticMixture
+from gen_jax.laws import autoregressive as laws
+from gen_jax.laws.certify import laws_of
+from gen_jax.laws.subject import Subject
 from gen_jax.models import pixelwise
 from gen_jax.models.autoregressive import pixel_cnn
 from gen_jax.nn.causal_conv import HorizontalConv

@@ -11,10 +11,10 @@ from test_bounds import BOUNDS, PIXEL, build
 from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
 
 from gen_jax import IWAE, VAE, PixelVAE, image
-from gen_jax.evaluate import bounds
-from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.laws import bound as bounds
+from gen_jax.laws.certify import laws_of
+from gen_jax.laws.subject import Subject
 from gen_jax.models import evidence
 from gen_jax.models.evidence import GaussianLatent
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder

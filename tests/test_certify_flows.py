@@ -12,11 +12,11 @@ from test_flows import PAIR, PLANE, build, reals
 
 from gen_jax import ImageRealNVP, image, points
 from gen_jax.data import prepared
-from gen_jax.evaluate import bijections as laws
-from gen_jax.evaluate import bounds
-from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.laws import bound as bounds
+from gen_jax.laws import flow as laws
+from gen_jax.laws.certify import laws_of
+from gen_jax.laws.subject import Subject
 from gen_jax.models.change_of_variables import Flow
 from gen_jax.nn import bijections
 from gen_jax.nn.bijections import BatchNorm

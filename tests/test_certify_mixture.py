@@ -5,9 +5,9 @@ import numpy as np
 from cases import build, random_events
 
 from gen_jax import MADEEnsemble, image
-from gen_jax.evaluate import laws
-from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.subject import Subject
+from gen_jax.laws import autoregressive as laws
+from gen_jax.laws.certify import laws_of
+from gen_jax.laws.subject import Subject
 
 MODEL = MADEEnsemble(image(2, 3, 1, 3), hidden=(7, 6), num_masks=3)
 

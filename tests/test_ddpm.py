@@ -15,9 +15,9 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the mo
 
 from gen_jax import DDPM, InputError, functional, image, points
 from gen_jax.density import bits_per_dim, fold_in
-from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.subject import Subject
 from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.laws.certify import laws_of
+from gen_jax.laws.subject import Subject
 from gen_jax.models.diffusion import chain_bound, schedules
 from gen_jax.models.diffusion.ddpm import DDPMSampler
 from gen_jax.ops import diffusion

@@ -13,9 +13,10 @@ from test_laws import FALSE_ALARM, pooled_chi_square
 from gen_jax import VQVAE, Event, GatedPixelCNN, InputError, VQVAEPrior, binary, functional, image
 from gen_jax.coding.codec import Codec
 from gen_jax.density import bits_per_dim, num_parameters
-from gen_jax.evaluate import bounds, staged
-from gen_jax.evaluate.certify import laws_of
-from gen_jax.evaluate.subject import Subject
+from gen_jax.laws import bound as bounds
+from gen_jax.laws import staged
+from gen_jax.laws.certify import laws_of
+from gen_jax.laws.subject import Subject
 from gen_jax.models.latent.vq_vae import Pixels
 from gen_jax.models.staged import Staged
 

@@ -141,7 +141,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _certify(args: argparse.Namespace) -> int:
     from gen_jax import runtime
     from gen_jax.evaluate import certificate
-    from gen_jax.evaluate.certify import certify
+    from gen_jax.laws.certify import certify
     from gen_jax.runs import results
     from gen_jax.runs.run import load_run
     from gen_jax.train.loop import load_split

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.density import bits_per_dim, fold_in, root_key
-from gen_jax.evaluate.bounds import errors_of
-from gen_jax.evaluate.laws import ERRORS, Row
-from gen_jax.evaluate.subject import Subject
+from gen_jax.laws.autoregressive import ERRORS, Row
+from gen_jax.laws.bound import errors_of
+from gen_jax.laws.subject import Subject
 
 WALKS = 256
 EXACT = 1e-9  # relative, in float64

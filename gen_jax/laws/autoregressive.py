@@ -18,7 +18,7 @@ from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.transcoder import SLACK
 from gen_jax.density import bits_per_dim, fold_in, root_key
 from gen_jax.errors import InputError
-from gen_jax.evaluate.subject import Subject
+from gen_jax.laws.subject import Subject
 from gen_jax.models.autoregressive.base import stepped_params
 
 DRAWS, DRAWN_AT_ONCE = 128, 64

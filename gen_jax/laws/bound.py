@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from gen_jax.density import fold_in, functional, root_key
-from gen_jax.evaluate.laws import ERRORS, Row
-from gen_jax.evaluate.subject import Subject
+from gen_jax.laws.autoregressive import ERRORS, Row
+from gen_jax.laws.subject import Subject
 from gen_jax.typing import Event
 
 DRAWS, PAIRS, SUMMED, AT_ONCE, OUTSIDE = (1, 8, 64), 64, 2**18, 4096, 2**12

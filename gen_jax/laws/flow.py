@@ -16,8 +16,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from gen_jax.density import fold_in, root_key
-from gen_jax.evaluate.laws import Row
-from gen_jax.evaluate.subject import Subject
+from gen_jax.laws.autoregressive import Row
+from gen_jax.laws.subject import Subject
 from gen_jax.ops import gaussian
 
 ROUND_TRIP, DETERMINANT, ROUNDED = 1e-8, 1e-6, 1e-4

@@ -19,7 +19,11 @@ from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Bijective
 from gen_jax.errors import InputError
-from gen_jax.evaluate import bijections, bounds, certificate, diffusion, laws, staged
+from gen_jax.evaluate import certificate
+from gen_jax.laws import autoregressive as laws
+from gen_jax.laws import bound as bounds
+from gen_jax.laws import diffusion, staged
+from gen_jax.laws import flow as bijections
 from gen_jax.runs import source
 from gen_jax.runs.machine import machine
 from gen_jax.runs.run import Run

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.density import fold_in, functional, root_key
-from gen_jax.evaluate import laws
-from gen_jax.evaluate.bounds import all_events
-from gen_jax.evaluate.laws import Row
-from gen_jax.evaluate.subject import Subject
+from gen_jax.laws import autoregressive as laws
+from gen_jax.laws.autoregressive import Row
+from gen_jax.laws.bound import all_events
+from gen_jax.laws.subject import Subject
 
 SUM, TERM = 1e-4, 1e-4  # float32 rounding
 
