@@ -19,10 +19,10 @@ Trust = bool | Collection[str]  # all classes, or those of these names; classes 
 OWN = "gen_jax"
 
 
-def name_of(cls: type) -> str:
-    """The name of a class in records; InputError at a class of gen_jax that has no public name."""
+def name_of(cls: type, public: bool = True) -> str:
+    """The name of a class in records; InputError at a class of gen_jax that has no public name but is to have one."""
     module, qualname = cls.__module__, cls.__qualname__
-    if MODULES.get(qualname) == module:
+    if MODULES.get(qualname) == module or not (public or is_foreign(module)):
         return f"{OWN}:{qualname}"
     if is_foreign(module):
         return f"{module}:{qualname}"

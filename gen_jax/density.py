@@ -1,13 +1,13 @@
+# pyright: reportReturnType=false  # methods of protocols have no body
 """The protocol that every model answers to, and the pure functions that everything else calls.
 
 bits/dim = nats / (D log 2). A number is `exact`, a `bound` (printed with <=) or an `estimate` (printed with ~).
 """
 
-import contextlib
 import inspect
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax import inputs
 from gen_jax.errors import InputError
-from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
+from gen_jax.typing import Dtype, Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
 Kind = Literal["mass", "density", "none"]
 Value = Literal["exact", "bound", "estimate"]
@@ -29,11 +29,10 @@ LossPer = Literal["dimension", "example"]
 
 @runtime_checkable
 class Density(Protocol):
-    """A distribution over events, as a Linen module.
+    """A distribution over events, as a Linen module: what every model implements.
 
-    kind: probability of integers, density of reals, or no likelihood at all. value: what `log_prob` returns, the exact
-    log p, a lower bound of it, or an unbiased or numerical estimate. codec: how an entropy coder can use it. What a
-    model is conditioned on, where that is no class, is an event too: its `condition`.
+    kind: a probability mass over integers, a density of reals, or no likelihood. value: whether `log_prob` is exact, a
+    lower bound, or an unbiased or numerical estimate. codec: how an entropy coder can use the model.
     """
 
     event: Event
@@ -45,70 +44,219 @@ class Density(Protocol):
     def loss(self, x: Array, key: PRNGKey, cond: Array | None = None) -> tuple[Scalar, Metrics]:
         """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
 
-        Where the loss is in nats, `loss_per` of the class says of what, a dimension or an example: an optimiser's
-        constants may be in another unit (`optimizer.py`).
-
-        A collection's name says how it goes over devices: `carry` has a row for each example, `counts` holds sums over
-        examples, any other means over a batch (`sharding.py`). Two are not the loss's to update: each integer of
-        `schedule` is the number of steps done, written by the train step; `frozen` holds the weights of the model's
-        field `first`, a trained model (`train/first_stage.py`).
-
-        Where there is a `carry`, row b of a batch goes on where row b of the batch before ended; zeros are what a
-        stream begins with. Evaluation hands it on too, through `log_prob_sites`; not mutable, it stands for nothing.
+        Collections by name: `carry` has a row for each example, zero at the start of a stream, and goes on from batch
+        to batch, also in evaluation through `log_prob_sites`; it is ignored unless mutable. `counts` are sums over
+        examples. `schedule` holds the number of steps done, written by the train step. `frozen` holds the weights of
+        the field `first`, a trained model (`train/first_stage.py`). Others are means over the batch.
         """
-        ...
 
     def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Array | None = None) -> Nats:
         """log p(x) in nats, summed over the event; `key` only where the value is not exact.
 
-        A model whose number is made of random draws takes `draws` too, how many an example.
+        A model whose number is made of random draws takes `draws` too, their number per example.
         """
-        ...
 
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float = 1.0
     ) -> Array:
         """n draws in the data's own type."""
-        ...
+
+
+# What a family may implement: certificates, codec, report and commands ask for these by `isinstance`.
 
 
 @runtime_checkable
-class Diagnosed(Protocol):
-    """What a model may have beside: numbers of validation other than its likelihood, and what to warn of."""
+class Autoregressive(Protocol):
+    """log p(x) = sum_i log p(x_i | x_<i): all conditionals at once for given x, and one site after the other.
 
-    def measure(self, x: Array, key: PRNGKey, cond: Array | None = None) -> dict[str, Array]:
-        """Named numbers, a row for each example."""
-        ...
+    `models/autoregressive/base.py` implements everything but the network. A site is one evaluation of the network, in
+    the order of generation. `takes_reals`: x may be real, so the parameters have gradients in x.
+    """
 
-    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Scalars of a whole split to log, and findings: a name and a sentence each."""
-        ...
+    num_sites: int
+    head: Any
+    takes_reals: bool
+
+    @property
+    def sites(self) -> Int[np.ndarray, "sites V"]:
+        """Positions in the flattened event of each site's values."""
+
+    def __call__(
+        self, x: Array, cond: Array | None = None, train: bool = False
+    ) -> Float[Array, "B sites P"]:
+        """Parameters of every p(x_i | x_<i), all sites at once."""
+
+    def context(self, site: int) -> Bool[np.ndarray, " sites"]:
+        """The sites on which the distribution of this site depends."""
+
+    def init_cache(self, n: int, cond: Array | None = None) -> Any:
+        """The cache of n empty events; `step` and `write` keep its structure."""
+
+    def step(self, cache: Any, site: Int[Array, ""]) -> tuple[Any, Float[Array, "B P"]]:
+        """Parameters of p(x_site | x_<site) after all earlier sites were written."""
+
+    def write(self, cache: Any, site: Int[Array, ""], value: Int[Array, "B V"]) -> Any:
+        """The cache with the values of a site."""
+
+    def site_values(self, x: Array) -> Int[Array, "B sites V"]:
+        """The values of each site, in the order of generation."""
+
+    def log_prob_sites(
+        self, x: Array, cond: Array | None = None, train: bool = False
+    ) -> Float[Array, "B sites"]:
+        """log p(x_i | x_<i) of every site, nats."""
 
 
 @runtime_checkable
-class Curved(Protocol):
-    """What a model may have beside: rows of numbers that the report draws, as one curve under each name."""
+class Latent(Protocol):
+    """p(x) = sum_z p(z) p(x | z) with q(z | x) that can be sampled: what `codec == "bits_back"` needs.
 
-    def curves(self, x: Array, key: PRNGKey) -> dict[str, Array]:
-        """By title, with the unit in it, numbers that add up to something: a row for each example."""
-        ...
+    latents: z, real with the prior N(0, I) or an integer with a uniform one. A bound module also has `given`: p(x | z)
+    with the stepping methods of `Autoregressive`, z as its condition. If `value` is exact, q is the posterior itself.
+    """
+
+    latents: Event
+
+    def encode(self, x: Array) -> Any:
+        """Parameters of q(z | x): mean and log of the standard deviation, or log-probabilities."""
+
+    def order(self, z: Array) -> Int[Array, "B D"]:
+        """Positions in the flattened event in the order in which `given` has them."""
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """log p(x) >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x), z a Gaussian vector of `latent` units."""
+
+    latent: int
+
+    def noise(self, key: PRNGKey, number: Int[Array, " K"], examples: int) -> Float[Array, "K B Z"]:
+        """Standard normal, of the draws with these numbers."""
+
+    def log_weights(
+        self, x: Array, mean: Array, log_scale: Array, noise: Array, train: bool = False
+    ) -> tuple[Float[Array, "K B"], Float[Array, "K B"]]:
+        """log p(x | z) and log p(z) - log q(z | x) at z = mean + exp(log_scale) noise."""
+
+    def draw(self, z: Array, key: PRNGKey, temperature: float = 1.0) -> Array:
+        """x from p(x | z)."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """log p(x) >= log p(v_1) + log p(v_2 | v_1) + ... with values v(x), the last of which is x itself."""
+
+    def stages(self, variables: Variables) -> tuple[Any, ...]:
+        """An autoregressive model and its variables for each stage."""
+
+    def parts(self, x: Array) -> tuple[Array, ...]:
+        """v(x), the values of each stage."""
 
 
 @runtime_checkable
 class Bijective(Protocol):
-    """What a flow has beside: z = f(x), standard normal, and back, of reals; of integers x stands x + u."""
+    """A bijection z = f(x) between (dequantised) data and standard normal noise."""
 
     def forward(self, x: Array, train: bool = False) -> tuple[Array, Nats]:
-        """z, one vector an example, and log |det dz/dx|, in training as the loss sees them."""
-        ...
+        """z, one vector an example, and log |det dz/dx|; with `train` by the statistics of the batch."""
 
     def inverse(self, z: Array) -> Array:
         """x."""
-        ...
 
     def log_density(self, x: Array, train: bool = False) -> Nats:
         """log p of reals, nats."""
-        ...
+
+
+@runtime_checkable
+class Chain(Protocol):
+    """A Gaussian chain x_T, ..., x_0 run backwards; -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T."""
+
+    timesteps: int
+    chain: Any
+
+    def to_reals(self, x: Array) -> Array:
+        """x_0 of an event."""
+
+    def to_event(self, x_0: Array) -> Array:
+        """The event nearest to x_0."""
+
+    def back(self, x_t: Array, t: Int[Array, " B"], now: Any, train: bool = False) -> Any:
+        """What the network makes of x_t: its output, x_0 and the log of the standard deviation of p(x_{t-1} | x_t)."""
+
+    def log_decoder(self, x: Array, mean: Array, log_scale: Array) -> Array:
+        """log p(x_0 | x_1) of each value."""
+
+    def terms(self, x: Array, key: PRNGKey, draws: int = 1) -> Float[Array, "B terms"]:
+        """L_0, ..., L_T in nats."""
+
+
+@runtime_checkable
+class Conditioned(Protocol):
+    """Conditioned on an event instead of a class."""
+
+    condition: Event | None
+
+
+@runtime_checkable
+class Computing(Protocol):
+    """A network that may compute in bfloat16; None is float32."""
+
+    dtype: Dtype
+
+
+@runtime_checkable
+class InNats(Protocol):
+    """The loss is in nats, of a dimension or of an example, so an optimiser's constants can be in nats too."""
+
+    loss_per: LossPer
+
+
+@runtime_checkable
+class Carrying(Protocol):
+    """With `carry` the state at the end of each window of a text is where the next window begins."""
+
+    carry: bool
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A count of free parameters that is not the size of `params`."""
+
+    num_parameters: int
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """`sample` has settings: the fields of the dataclass `sampler`."""
+
+    sampler: Any
+
+
+@runtime_checkable
+class Reconstructing(Protocol):
+    """A model with a bottleneck."""
+
+    def reconstruct(self, x: Array, key: PRNGKey) -> Array:
+        """x again from its code."""
+
+
+@runtime_checkable
+class Diagnosed(Protocol):
+    """Numbers of a validation other than the likelihood, and findings to warn about."""
+
+    def measure(self, x: Array, key: PRNGKey, cond: Array | None = None) -> dict[str, Array]:
+        """Named numbers, a row for each example."""
+
+    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
+        """Scalars of a whole split to log, and findings: a name and a sentence each."""
+
+
+@runtime_checkable
+class Curved(Protocol):
+    """Per-example curves for the report."""
+
+    def curves(self, x: Array, key: PRNGKey) -> dict[str, Array]:
+        """By title, with the unit in it, a row for each example, whose numbers add up."""
 
 
 class Functional(NamedTuple):
@@ -124,37 +272,42 @@ class Functional(NamedTuple):
 def functional(model: Any) -> Functional:
     """Wrap a module once: init(key, x), loss(variables, x, key), log_prob(variables, x), sample(variables, key, n).
 
-    `loss` returns (loss, (metrics, updated collections)); `cond` is a keyword of each. `draws` are where it takes them.
-    The model is asked only for what it is a distribution of: InputError on examples of another shape or type, on a
-    condition of another length or type, missing or superfluous, and, where they are known, on values out of range;
-    inside `jit` these give NaN, and -1 as samples of integers (`inputs`). No examples have no numbers, and no loss.
+    `loss` returns (loss, (metrics, updated collections)). Each takes `cond`; `log_prob` takes `draws` if the model's
+    value is random. InputError on examples of another shape or type, on a condition of another length or type, missing
+    or superfluous, and, where they are known, on values out of range; inside `jit` these give NaN, and -1 as samples
+    of integers (`inputs`). The inputs of a module that is no `Density` are not checked.
     """
-    event = getattr(model, "event", None)
+    known = isinstance(model, Density)
+    own: Any = model  # the question narrows its type
+    of_event = own.condition if isinstance(own, Conditioned) else None
+
+    def condition(cond: ArrayLike | None, n: int) -> inputs.Given:
+        if not known:
+            return inputs.Given(cond)
+        return inputs.condition(type(model).__name__, model.num_classes, of_event, cond, n)
 
     def given(x: ArrayLike, cond: ArrayLike | None) -> tuple[inputs.Given, inputs.Given]:
-        batch = inputs.examples(event, x)
-        return batch, inputs.condition(model, cond, len(batch.values))
+        batch = inputs.examples(model.event if known else None, x)
+        return batch, condition(cond, len(batch.values))
 
-    @as_written()
+    @inputs.as_written()
     def init(key: PRNGKey, x: ArrayLike, cond: ArrayLike | None = None) -> dict:
-        names = ("params", "dropout")
-        rngs = {name: fold_in(key, name) for name in names}
+        rngs = {name: fold_in(key, name) for name in ("params", "dropout")}
         batch, of = given(x, cond)
         return model.init(rngs, batch.values, fold_in(key, "loss"), of.values, method="loss")
 
-    @as_written()
+    @inputs.as_written()
     def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: ArrayLike | None = None):
         batch, of = given(x, cond)
         inputs.number(len(batch.values), "examples of a loss", least=1)
         mutable = [name for name in variables if name != "params"]
         rngs = {"dropout": fold_in(key, "dropout")}
-        found, updated = model.apply(
-            variables, batch.values, key, of.values, method="loss", mutable=mutable, rngs=rngs
-        )
-        value, metrics = inputs.averaged(found, batch, of)
+        args = (batch.values, key, of.values)
+        both, updated = model.apply(variables, *args, method="loss", mutable=mutable, rngs=rngs)
+        value, metrics = inputs.averaged(both, batch, of)
         return value, (metrics, updated)
 
-    @as_written()
+    @inputs.as_written()
     def log_prob(
         variables: Variables,
         x: ArrayLike,
@@ -163,18 +316,13 @@ def functional(model: Any) -> Functional:
         draws: int = 1,
     ):
         batch, of = given(x, cond)
-        options = {}
-        if takes_draws(model):
-            options["draws"] = inputs.number(draws, "draws", least=1)
-
-        def found(x, cond):
-            return model.apply(variables, x, key, cond, method="log_prob", **options)
-
+        options = {"draws": inputs.number(draws, "draws", least=1)} if takes_draws(model) else {}
+        nats = lambda x, cond: model.apply(variables, x, key, cond, method="log_prob", **options)  # noqa: E731
         if not len(batch.values):
-            return _nothing(found, batch.values, of.values)
-        return inputs.answered(found(batch.values, of.values), batch, of)
+            return inputs.nothing(nats, batch.values, of.values)
+        return inputs.answered(nats(batch.values, of.values), batch, of)
 
-    @as_written()
+    @inputs.as_written()
     def sample(
         variables: Variables,
         key: PRNGKey,
@@ -182,33 +330,18 @@ def functional(model: Any) -> Functional:
         cond: ArrayLike | None = None,
         temperature: ArrayLike = 1.0,
     ):
-        n, of = inputs.number(n, "samples"), inputs.condition(model, cond, n)
+        n, of = inputs.number(n, "samples"), condition(cond, n)
         heat = inputs.temperature(temperature)
-
-        def drawn(cond):
-            return model.apply(variables, key, n or 1, cond, heat.values, method="sample")
-
-        return inputs.answered(drawn(of.values), of, heat) if n else _nothing(drawn, of.values)
+        drawn = lambda cond: model.apply(variables, key, n or 1, cond, heat.values, method="sample")  # noqa: E731
+        return (
+            inputs.answered(drawn(of.values), of, heat) if n else inputs.nothing(drawn, of.values)
+        )
 
     return Functional(model, init, loss, log_prob, sample)
 
 
-@contextlib.contextmanager
-def as_written() -> Iterator[None]:
-    """What runs in it, or under it as a decorator, promotes types and ranks also where the process refuses to."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-def _nothing(found: Callable[..., Array], *of: Array | None) -> Array:
-    """What there is of no example, by what there would be of one."""
-    one = [None if rows is None else jnp.zeros((1, *rows.shape[1:]), rows.dtype) for rows in of]
-    like = jax.eval_shape(found, *one)
-    return jnp.zeros((0, *like.shape[1:]), like.dtype)
-
-
 def takes_draws(model: Any) -> bool:
-    """Its log_prob is made of random draws, so it depends on their number and on a key."""
+    """`log_prob` depends on random draws, their number and a key."""
     return "draws" in inspect.signature(model.log_prob).parameters
 
 
@@ -253,18 +386,13 @@ def importance_weighted_bound_in_chunks(
         counted = jnp.where((number < draws)[:, None], log_weights(number), -jnp.inf)
         return jax.nn.logsumexp(counted, axis=0)
 
-    totals = lax.map(total, jnp.arange(0, draws, chunk))
-    return jax.nn.logsumexp(totals, axis=0) - math.log(draws)
+    return jax.nn.logsumexp(lax.map(total, jnp.arange(0, draws, chunk)), axis=0) - math.log(draws)
 
 
 def num_parameters(model: Any, variables: Variables) -> int:
-    """Free parameters: the model's own count where it states one (tables of counts), else the size of `params`.
-
-    Those of a frozen first stage count too, and so do the vectors of a codebook that follows by averages.
-    """
-    stated = getattr(model, "num_parameters", None)
-    if stated is not None:
-        return stated
+    """Free parameters: `params`, a frozen first stage, the vectors of a codebook by averages; or as `Counted` says."""
+    if isinstance(model, Counted):
+        return model.num_parameters
     own = sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables.get("codebook", {})):
         own += leaf.size * (path[-1].key == "sums")

@@ -8,6 +8,7 @@ compressed files are bound to is its identity: the fields that differ from their
 import ast
 import contextlib
 import dataclasses
+import functools
 import inspect
 import json
 import runpy
@@ -274,9 +275,10 @@ def to_tree(value: Any) -> Any:
 def identity(value: Any) -> Any:
     """The tree of what makes a value what it is: of each class the fields that differ from their defaults.
 
-    So neither moving a class nor a new field with a default changes it.
+    So neither moving a class nor a new field with a default changes it. Part of a model, such as a member of an
+    ensemble, has an identity too, though a config cannot hold its class.
     """
-    return _tree(value, classes.name_of, lambda cls: ())
+    return _tree(value, functools.partial(classes.name_of, public=False), lambda cls: ())
 
 
 def former(value: Any) -> Any:

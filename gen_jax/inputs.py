@@ -4,7 +4,9 @@ Shapes and types are refused when a program is traced, values where they are kno
 values are not known; then the rows of a result that stand on wrong ones are NaN, or of integers -1, which is no level.
 """
 
+import contextlib
 import operator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -31,23 +33,21 @@ class Given(NamedTuple):
 def examples(event: Event | None, x: ArrayLike) -> Given:
     """A batch of events; booleans count as 0 and 1, integers as reals. InputError on anything else.
 
-    A module that says nothing of its events takes what there is.
+    Without an event they are not checked.
     """
     if event is None:
         return Given(jnp.asarray(x))
     return _events(event, x, "examples")
 
 
-def condition(model: Any, cond: ArrayLike | None, n: int) -> Given:
-    """What each of n examples is conditioned on: a class, or an event like `model.condition`, or nothing.
+def condition(
+    name: str, classes: int, event: Event | None, cond: ArrayLike | None, n: int
+) -> Given:
+    """What each of n examples is conditioned on: one of `classes`, else one `event`, else nothing.
 
-    InputError where it is missing, superfluous, of another length or none of the model's. A module that says nothing of
-    its condition takes what there is.
+    InputError, which names the model, where it is missing, superfluous or of another length or type.
     """
-    if not hasattr(model, "num_classes") and not hasattr(model, "condition"):
-        return Given(cond)
-    name, classes = type(model).__name__, getattr(model, "num_classes", 0)
-    event = None if classes else getattr(model, "condition", None)
+    event = None if classes else event
     if cond is None:
         if classes:
             raise InputError(
@@ -67,6 +67,20 @@ def condition(model: Any, cond: ArrayLike | None, n: int) -> Given:
             f"cond has shape {shape}: there is to be one {one} for each of {n} examples"
         )
     return _classes(classes, cond) if event is None else _events(event, cond, "conditions")
+
+
+@contextlib.contextmanager
+def as_written() -> Iterator[None]:
+    """Inside it, or under it as a decorator, types and ranks are promoted even where the process refuses to."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def nothing(program: Callable[..., Array], *of: Array | None) -> Array:
+    """The result for no examples: its type and shape are those of one example's."""
+    one = [None if rows is None else jnp.zeros((1, *rows.shape[1:]), rows.dtype) for rows in of]
+    like = jax.eval_shape(program, *one)
+    return jnp.zeros((0, *like.shape[1:]), like.dtype)
 
 
 def temperature(value: ArrayLike) -> Given:

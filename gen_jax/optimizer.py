@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gen_jax.density import InNats
 from gen_jax.errors import InputError
 
 Unit = Literal["loss", "example", "batch"]
@@ -33,7 +34,7 @@ class Setting:
     def of(cls, model: Any, batch_size: int, steps: int) -> "Setting":
         """By the model's `loss_per`, a dimension or an example."""
         factors = {"dimension": model.event.size, "example": 1}
-        size = factors.get(getattr(model, "loss_per", ""))
+        size = factors.get(model.loss_per) if isinstance(model, InNats) else None
         return cls(steps) if size is None else cls(steps, float(size), float(size * batch_size))
 
     def factor(self, unit: Unit) -> float:

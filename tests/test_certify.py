@@ -27,6 +27,7 @@ from gen_jax.evaluate import certificate
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.heads import Categorical, LogisticMixture
 from gen_jax.laws import autoregressive as laws
+from gen_jax.laws import codec
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
 from gen_jax.models import pixelwise
@@ -171,7 +172,7 @@ def test_a_cache_one_site_late_is_caught(monkeypatch):
     )
     assert failing(laws.steps, GREY) == {"step = parallel"}
     assert failing(laws.martingale, GREY, scale=1.5) == {"samples follow p"}
-    assert failing(laws.code_length, GREY, scale=1.5, images=400) == {"code length"}
+    assert failing(codec.code_length, GREY, scale=1.5, images=400) == {"code length"}
 
 
 def test_bits_that_no_file_has_are_caught(monkeypatch):
@@ -182,7 +183,7 @@ def test_bits_that_no_file_has_are_caught(monkeypatch):
         "log_prob_sites",
         lambda self, *args, **kw: right(self, *args, **kw).at[:, 3].set(0.0),
     )
-    assert failing(laws.code_length, GREY, images=400) == {"code length"}
+    assert failing(codec.code_length, GREY, images=400) == {"code length"}
 
 
 def test_a_sampler_at_another_temperature_is_caught(monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 from cases import build, random_events
 
 from gen_jax import MADEEnsemble, image
-from gen_jax.laws import autoregressive as laws
+from gen_jax.laws import mixture
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
 
@@ -28,4 +28,4 @@ def test_the_laws_hold():
 def test_a_mean_of_logarithms_is_caught(monkeypatch):
     mean = lambda self, x, key=None, cond=None: jnp.mean(self.joints(x), axis=1)  # noqa: E731
     monkeypatch.setattr(MADEEnsemble, "log_prob", mean)
-    assert not any(row.passed for row in laws.mixture(subject()))
+    assert not any(row.passed for row in mixture.mean(subject()))

@@ -16,7 +16,9 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the mo
 from gen_jax import DDPM, InputError, functional, image, points
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.laws import diffusion as laws
 from gen_jax.laws.certify import laws_of
+from gen_jax.laws.small import small
 from gen_jax.laws.subject import Subject
 from gen_jax.models.diffusion import chain_bound, schedules
 from gen_jax.models.diffusion.ddpm import DDPMSampler
@@ -52,9 +54,6 @@ class Dense(nn.Module):
         h = nn.tanh(nn.Dense(6, name="hidden")(h))
         shape = (*x.shape[1:-1], outputs)
         return nn.Dense(math.prod(shape), name="out")(h).reshape(len(x), *shape)
-
-    def tiny(self):
-        return self
 
 
 EVENT = image(1, 2, 1, 3)
@@ -172,7 +171,7 @@ def test_weights_of_trajectories_are_the_sampler(x64, name):
     model, rows, n = MODELS[name], 4000, 40_000
     pure, variables = build(model)
     x = jnp.repeat(jnp.asarray(all_events(model)), rows, axis=0)
-    walk = jax.jit(lambda key: model.apply(variables, key, len(x), x, method="trajectory")[1])
+    walk = jax.jit(lambda key: laws.trajectory(model, variables, key, len(x), x)[1])
     log_weights = np.asarray(walk(jax.random.key(1))).reshape(-1, rows)
     weights = np.exp(log_weights)
     mean, error = weights.mean(axis=1), weights.std(axis=1) / math.sqrt(rows)
@@ -190,7 +189,7 @@ def test_simulated_is_what_the_sampler_draws(x64):
     model = MODELS["learned"]
     pure, variables = build(model)
     key = jax.random.key(5)
-    x, _ = model.apply(variables, key, 20, 1, method="simulated")
+    x, _ = laws.simulated(model, variables, key, 20, 1)
     np.testing.assert_array_equal(x, pure.sample(variables, fold_in(key, "own"), 20))
     assert np.unique(x).size == 3
 
@@ -304,15 +303,15 @@ def failing(model, patched=None):
     pure, variables = build(model)
     x = np.asarray(random_events(model, 16))
     subject = Subject(pure, variables, x, None, 0)
-    laws = laws_of(model) if patched is None else [laws_of(model)[i] for i in patched]
-    return {row.law for law in laws for row in law(subject) if not row.passed}
+    chosen = laws_of(model) if patched is None else [laws_of(model)[i] for i in patched]
+    return {row.law for law in chosen for row in law(subject) if not row.passed}
 
 
 def test_the_laws_hold():
     assert failing(MODELS["beta"]) == set()
-    tiny = functional(DDPM(image(8, 8)).tiny())  # of the published network
-    x = jnp.zeros((2, *tiny.model.event.shape), jnp.int32)
-    jax.eval_shape(tiny.init, jax.random.key(0), x)
+    pure = functional(small(DDPM(image(8, 8))))  # with the published network
+    x = jnp.zeros((2, *pure.model.event.shape), jnp.int32)
+    jax.eval_shape(pure.init, jax.random.key(0), x)
 
 
 @pytest.mark.parametrize("factor", [0.1, 3.0])

@@ -11,6 +11,7 @@ import numpy as np
 
 from gen_jax.coding.frequencies import Words
 from gen_jax.coding.tiles import Block
+from gen_jax.density import Density, Staged
 from gen_jax.errors import InputError
 from gen_jax.typing import Variables
 
@@ -77,15 +78,15 @@ def check_length(bits: float, model_bits: float) -> None:
         )
 
 
-def transcoder_for(model: object, variables: Variables, lanes: int) -> Transcoder:
+def transcoder_for(model: Density, variables: Variables, lanes: int) -> Transcoder:
     """The transcoder of the model's codec; InputError where it has none."""
-    codec = getattr(model, "codec", "none")
-    if codec == "direct":
+    if model.codec == "direct":
+        from gen_jax.coding import staged
         from gen_jax.coding.direct import Direct
-        from gen_jax.coding.staged import Staged
 
-        return (Staged if hasattr(model, "stages") else Direct)(model, variables, lanes)
-    if codec == "bits_back":
+        kind = staged.Staged if isinstance(model, Staged) else Direct
+        return kind(model, variables, lanes)
+    if model.codec == "bits_back":
         from gen_jax.coding.bits_back import BitsBack
 
         return BitsBack(model, variables, lanes)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax import inputs, sharding
-from gen_jax.density import Functional, fold_in, root_key
+from gen_jax.density import Autoregressive, Functional, fold_in, root_key
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive import base
 from gen_jax.runs.run import Run
@@ -105,7 +105,7 @@ def complete(
     A conditional model takes the class of each image from `labels`; InputError without them.
     """
     model = run.experiment.model
-    if not hasattr(model, "sites"):
+    if not isinstance(model, Autoregressive):
         raise InputError(
             f"{run.experiment.system} has no order of generation; only autoregressive models complete images"
         )

@@ -20,7 +20,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from gen_jax.data.batches import spread, take
-from gen_jax.density import root_key
+from gen_jax.density import Autoregressive, root_key
 from gen_jax.errors import InputError
 from gen_jax.runs.run import Run
 from gen_jax.train.loop import load_split
@@ -62,7 +62,7 @@ def field(
 ) -> Field:
     """The field of a pixel's first value over the images `x`; InputError where the model has no such pixel."""
     site = site_of(model, place, name)
-    measure = by_gradient if getattr(model, "takes_reals", False) else by_changes
+    measure = by_gradient if model.takes_reals else by_changes
     with jax.default_matmul_precision("highest"):
         strength = measure(model, variables, site, x, labels, seed)
     H, W, C = model.event.shape
@@ -74,7 +74,7 @@ def field(
 def site_of(model: Any, place: tuple[int, int], name: str) -> int:
     """The site of a pixel's first value."""
     shape = model.event.shape
-    if not hasattr(model, "sites") or len(shape) != 3:
+    if not isinstance(model, Autoregressive) or len(shape) != 3:
         raise InputError(
             f"{name} does not generate images pixel by pixel: it has no receptive field"
         )

@@ -6,7 +6,6 @@ A law takes a `Subject` and gives rows: what was measured, in which unit, and th
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -14,35 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
-from gen_jax.coding.codec import Codec, Content
-from gen_jax.coding.transcoder import SLACK
-from gen_jax.density import bits_per_dim, fold_in, root_key
-from gen_jax.errors import InputError
+from gen_jax.density import Computing, bits_per_dim, fold_in, root_key
+from gen_jax.laws.row import ERRORS, Row
 from gen_jax.laws.subject import Subject
 from gen_jax.models.autoregressive.base import stepped_params
 
 DRAWS, DRAWN_AT_ONCE = 128, 64
 SUM = 1e-4  # float32 rounding of a logistic of the least scale, e^-7 at 256 levels, comes to 5e-5
-SAME, STEP, STEP_BFLOAT16, ERRORS = 1e-4, 1e-4, 5e-2, 4.0
+SAME, STEP, STEP_BFLOAT16 = 1e-4, 1e-4, 5e-2
 ACCELERATOR = 1e-5  # relative change that is rounding where a convolution may add in another order
 REPRESENTED = 1e-30  # a smaller probability has no exact float32
 ROUNDING = 1e-6  # nats a site
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a certificate: it holds where `measured` is at most `limit`, so never for NaN."""
-
-    law: str
-    measured: float
-    limit: float
-    unit: str
-    note: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Within the limit."""
-        return self.measured <= self.limit
 
 
 def causal(s: Subject) -> Iterator[Row]:
@@ -111,7 +92,8 @@ def steps(s: Subject) -> Iterator[Row]:
     for x, cond, _ in s.chunks(*s.every):
         one, other = s.params(x, cond), stepped(s.variables, x, cond)
         apart = np.maximum(apart, np.asarray(_apart(one, other)))
-    half = getattr(s.model, "dtype", None) == "bfloat16"
+    model: Any = s.model
+    half = isinstance(model, Computing) and model.dtype == "bfloat16"
     note = f"{s.model.num_sites:,} sites of {len(s.every[0])} real and extreme events"
     yield Row("step = parallel", float(apart), STEP_BFLOAT16 if half else STEP, "relative", note)
 
@@ -134,40 +116,6 @@ def martingale(s: Subject) -> Iterator[Row]:
     bits = float(bits_per_dim(jnp.asarray(error), model.event))
     note = f"{DRAWS} samples, mean {mean:+.3f} nats; one error is {bits:.4f} bits/dim"
     yield Row("samples follow p", abs(mean) / error, ERRORS, "errors", note)
-
-
-def mixture(s: Subject) -> Iterator[Row]:
-    """log p(x) = log 1/K sum_z p(x | z), from the members' own numbers."""
-    member, apart = s.members, 0.0
-    whole, part = jax.jit(s.pure.log_prob), jax.jit(member.pure.log_prob)
-    for x, _, _ in s.chunks(s.every[0], None):
-        every = (np.full(len(x), z, np.int32) for z in range(member.model.num_classes))
-        logs = np.stack([part(member.variables, s.ordered(x, z), cond=z) for z in every])
-        mean = np.logaddexp.reduce(logs.astype(np.float64)) - math.log(len(logs))
-        log_prob = np.asarray(whole(s.variables, x), np.float64)
-        apart = np.maximum(apart, np.max(np.abs(log_prob - mean) / np.maximum(1.0, -mean)))
-    note = f"{member.model.num_classes} members, {len(s.every[0])} real and extreme events"
-    yield Row("log_prob is the mean of the members", float(apart), SAME, "relative", note)
-
-
-def code_length(s: Subject) -> Iterator[Row]:
-    """A file of the events gives them back, bit for bit, at the bits of `log_prob`, header and all.
-
-    Of a bound at those of one draw, within the error of the draws and without the bits that the coder begins with.
-    """
-    codec = Codec(s.model, s.variables)
-    try:
-        given = s.x.astype(np.min_scalar_type(codec.levels - 1))
-        data, size = codec.compress(Content("npz", {"x": given}, s.labels))
-        wrong = float(np.sum(codec.decompress(data).arrays["x"] != given))
-    except (FloatingPointError, InputError) as error:
-        yield Row("code length", math.nan, SLACK, "relative", str(error))
-        return
-    promised = size.model_bits / 8
-    first = f", {size.initial_bits / 8:,.0f} to begin with," if size.initial_bits else ""
-    note = f"{size.bytes:,} bytes{first} for {len(given)} real events, the model's own bits are {promised:,.0f}"
-    yield Row("code length", size.excess, size.tolerance, "relative", note)
-    yield Row("lossless", wrong, 0.0, "values", "that come back changed")
 
 
 def finite(s: Subject) -> Iterator[Row]:

@@ -1,27 +1,38 @@
-"""The laws of a lower bound of log p, measured on given weights: what its certificate is made of.
+"""The laws of a lower bound of log p by importance samples, of which `log_prob` takes `draws`.
 
-L_K is the bound of K importance samples (`log_prob` with `draws`). `simulated` gives x of the model itself with U_K,
-the same average over K draws of which one is the z that made x: a draw from p(z | x), so E U_K >= log p(x) >= E L_K
-(bidirectional Monte Carlo with one importance step; Grosse, Ghahramani and Adams 2015, 1511.02543; Sobolev and Vetrov
-2019, 1906.03708).
+L_K is the bound of K of them. U_K is the same average on x of the model itself, where one of the K draws is the z that
+made x: a draw from p(z | x), so E U_K >= log p(x) >= E L_K (bidirectional Monte Carlo with one importance step; Grosse,
+Ghahramani and Adams 2015, 1511.02543; Sobolev and Vetrov 2019, 1906.03708).
 """
 
 import functools
-import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
-from gen_jax.density import fold_in, functional, root_key
-from gen_jax.laws.autoregressive import ERRORS, Row
+from gen_jax.density import (
+    fold_in,
+    functional,
+    importance_weighted_bound_in_chunks,
+    root_key,
+)
+from gen_jax.laws.row import ERRORS, Row, errors_of
+from gen_jax.laws.small import all_events, small
 from gen_jax.laws.subject import Subject
-from gen_jax.typing import Event
+from gen_jax.typing import Nats, PRNGKey, Variables
 
-DRAWS, PAIRS, SUMMED, AT_ONCE, OUTSIDE = (1, 8, 64), 64, 2**18, 4096, 2**12
-ROUNDING = 1e-6  # relative
+DRAWS, PAIRS, SUMMED, AT_ONCE = (1, 8, 64), 64, 2**18, 4096
 SUM = 0.15  # the sum is off by 0.01 to 0.07 by chance
+VALUES_AT_ONCE = 2**21  # draws x examples x dimensions of one chunk
+
+Bound = Callable[[Any, Variables, Array, PRNGKey, int], Nats]
+Lost = Callable[[Any, Variables, PRNGKey], float]
+Simulated = Callable[[Any, Variables, PRNGKey, int, int], tuple[Array, Nats]]
 
 
 def rises(s: Subject) -> Iterator[Row]:
@@ -35,37 +46,65 @@ def rises(s: Subject) -> Iterator[Row]:
             worst = float(np.maximum(worst, errors_of(before - values)))
         before = values
     scale = s.model.event.size * math.log(2.0)
-    said = [f"{-one.mean() / scale:.4f}" for one in means]
+    numbers = ", ".join(f"{-values.mean() / scale:.4f}" for values in means)
     error = means[-1].std(ddof=1) / math.sqrt(len(means[-1])) / scale
     which = ", ".join(str(draws) for draws in DRAWS)
-    note = f"{', '.join(said)} bits/dim of {which} draws, ± {error:.4f} over {len(s.x)} real events"
+    note = f"{numbers} bits/dim of {which} draws, ± {error:.4f} over {len(s.x)} real events"
     yield Row("more draws, higher bound", worst, ERRORS, "errors", note)
 
 
-def both_sides(s: Subject, draws: int = DRAWS[-1]) -> Iterator[Row]:
+def simulated(
+    model: Any, variables: Variables, key: PRNGKey, n: int, draws: int
+) -> tuple[Int[Array, "n *event"], Nats]:
+    """x of a model with a Gaussian latent and U_K, nats: one of `draws` weights is of the z that made x."""
+    call = functools.partial(model.apply, variables)
+    z = jax.random.normal(fold_in(key, "z"), (n, model.latent))
+    x = call(z, fold_in(key, "x"), method="draw")
+    mean, log_scale = call(x, method="encode")
+    own = (z - mean) * jnp.exp(-log_scale)
+
+    def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
+        noise = call(fold_in(key, "q"), number, n, method="noise")
+        noise = jnp.where((number == 0)[:, None, None], own, noise)
+        parts = call(x, mean, log_scale, noise, method="log_weights")
+        return parts[0] + parts[1]
+
+    chunk = max(1, VALUES_AT_ONCE // (n * model.event.size))
+    return x, importance_weighted_bound_in_chunks(log_weights, draws, chunk)
+
+
+def both_sides(
+    s: Subject, simulated: Simulated = simulated, draws: int = DRAWS[-1]
+) -> Iterator[Row]:
     """On pairs (x, z) of the model itself the lower bound lies below the upper one."""
     key = fold_in(root_key(s.seed), "simulated")
-    simulated = jax.jit(functools.partial(s.model.apply, method="simulated"), static_argnums=(2, 3))
-    x, upper = (np.asarray(part) for part in simulated(s.variables, key, PAIRS, draws))
+    program = jax.jit(functools.partial(simulated, s.model), static_argnums=(2, 3))
+    x, upper = (np.asarray(part) for part in program(s.variables, key, PAIRS, draws))
     gap = upper.astype(np.float64) - _bounds(s, x, None, draws)
     drawn = f"{draws} draw{'s' * (draws > 1)}"
     note = f"{PAIRS} pairs, {drawn}: {gap.mean():.3f} nats between lower and upper bound"
     yield Row("lower below upper", errors_of(-gap), ERRORS, "errors", note)
 
 
-def unit_sum(s: Subject, method: str = "log_prob", summed: int = SUMMED) -> Iterator[Row]:
-    """On a tiny clone sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it.
+def log_prob(model: Any, variables: Variables, x: Array, key: PRNGKey, draws: int) -> Nats:
+    """L_K as evaluation takes it."""
+    return model.apply(variables, x, key, draws=draws, method="log_prob")
 
-    Less what the model says to lie `outside` of all events. `method` gives the importance-weighted bound of so many
-    draws; it is taken of `summed` events in all.
+
+def unit_sum(
+    s: Subject, bound: Bound = log_prob, summed: int = SUMMED, lost: Lost | None = None
+) -> Iterator[Row]:
+    """On a small model sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it.
+
+    `bound` is an importance-weighted bound, taken of `summed` events in all; `lost` is the probability that the model
+    gives to no event.
     """
-    clone = functional(s.model.tiny())
-    every = all_events(clone.model.event)
+    pure = functional(small(s.model))
+    every = all_events(pure.model.event)
     key = fold_in(root_key(s.seed), "unit sum")
     some = np.random.default_rng(s.seed).choice(len(every), 64, replace=False)
-    variables = clone.init(key, every[some])
-    bound = functools.partial(clone.model.apply, variables, draws=2, method=method)
-    weight = jax.jit(lambda x, key: bound(x, key))
+    variables = pure.init(key, every[some])
+    weight = jax.jit(lambda x, key: bound(pure.model, variables, x, key, 2))
     sums, times = [], max(1, summed // len(every))
     for draw in range(times):
         parts = [
@@ -73,19 +112,12 @@ def unit_sum(s: Subject, method: str = "log_prob", summed: int = SUMMED) -> Iter
             for i in range(0, len(every), AT_ONCE)
         ]
         sums.append(np.exp(np.concatenate(parts)).sum())
-    found, lost = float(np.mean(sums)), 0.0
-    said = f"{found:.4f} over {len(every):,} events, {times} times two draws each, initial weights"
-    if hasattr(clone.model, "outside"):
-        apply = functools.partial(clone.model.apply, variables, method="outside")
-        lost = float(jax.jit(apply, static_argnums=1)(fold_in(key, "outside"), OUTSIDE))
-        said += f", and {lost:.4f} outside"
-    yield Row("unit sum", abs(found + lost - 1.0), SUM, "", said)
-
-
-def all_events(event: Event) -> np.ndarray:
-    """Every event of a few values."""
-    values = itertools.product(range(event.levels or 0), repeat=event.size)
-    return np.array(list(values), np.int32).reshape(-1, *event.shape)
+    total, outside = float(np.mean(sums)), 0.0
+    note = f"{total:.4f} over {len(every):,} events, {times} times two draws each, initial weights"
+    if lost is not None:
+        outside = lost(pure.model, variables, fold_in(key, "outside"))
+        note += f", and {outside:.4f} outside"
+    yield Row("unit sum", abs(total + outside - 1.0), SUM, "", note)
 
 
 def finite(s: Subject) -> Iterator[Row]:
@@ -97,14 +129,7 @@ def finite(s: Subject) -> Iterator[Row]:
 def _bounds(s: Subject, x: np.ndarray, labels: np.ndarray | None, draws: int) -> np.ndarray:
     """L_K of each example, nats; the noise differs from K to K."""
     bound = jax.jit(functools.partial(s.pure.log_prob, draws=draws))
-    key, found = fold_in(fold_in(root_key(s.seed), "bounds"), draws), []
+    key, values = fold_in(fold_in(root_key(s.seed), "bounds"), draws), []
     for first, (part, cond, count) in enumerate(s.chunks(x, labels)):
-        found.append(np.asarray(bound(s.variables, part, fold_in(key, first), cond=cond))[:count])
-    return np.concatenate(found).astype(np.float64)
-
-
-def errors_of(differences: np.ndarray) -> float:
-    """The mean in standard errors of the mean; rounding counts as error."""
-    rounding = ROUNDING * max(1.0, float(np.abs(differences).max()))
-    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    return float(differences.mean()) / max(error, rounding)
+        values.append(np.asarray(bound(s.variables, part, fold_in(key, first), cond=cond))[:count])
+    return np.concatenate(values).astype(np.float64)

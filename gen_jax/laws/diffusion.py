@@ -1,21 +1,27 @@
-"""The laws of a diffusion's bound, measured on given weights: what its certificate is made of.
+"""The laws of a diffusion's bound, which is a sum of terms: log p(x) >= -L = -sum_t L_t.
 
-L = sum_t L_t is what `log_prob` negates. A trajectory of q gives log p(x_{0:T}) - log q(x_{1:T} | x_0), whose mean is
--L as well, by other code and in another order of draws.
+A trajectory x_1, ..., x_T of q has the log-weight log p(x_{0:T}) - log q(x_{1:T} | x_0). Its mean is -L too, by other
+code and in another order of draws, and the mean of its exponential is p(x).
 """
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, Num
 
-from gen_jax.density import bits_per_dim, fold_in, root_key
-from gen_jax.laws.autoregressive import ERRORS, Row
-from gen_jax.laws.bound import errors_of
+from gen_jax.density import bits_per_dim, fold_in, importance_weighted_bound_in_chunks, root_key
+from gen_jax.laws import bound
+from gen_jax.laws.row import ERRORS, Row, errors_of
 from gen_jax.laws.subject import Subject
+from gen_jax.ops import diffusion, gaussian
+from gen_jax.typing import Nats, PRNGKey, Variables
 
+SUMMED = 2**15
 WALKS = 256
 EXACT = 1e-9  # relative, in float64
 ROUNDING = 1e-3  # nats
@@ -31,15 +37,15 @@ def chain(s: Subject) -> Iterator[Row]:
     signal = np.exp(np.append(0.0, 0.5 * np.cumsum(np.log1p(-beta))))
     before, step = signal[1:-1], beta[1:]
     variance = 1 / ((1 - step) / step + 1 / (1 - before**2))
-    found = (now.signal, now.from_data[2:], now.from_noisy[2:], np.exp(2 * now.posterior[2:]))
+    stated = (now.signal, now.from_data[2:], now.from_noisy[2:], np.exp(2 * now.posterior[2:]))
     expected = (
         signal,
         variance * before / (1 - before**2),
         variance * np.sqrt(1 - step) / step,
         variance,
     )
-    pairs = zip(found, expected, strict=True)
-    off = max(float(np.max(np.abs(one / other - 1))) for one, other in pairs)
+    pairs = zip(stated, expected, strict=True)
+    off = max(float(np.max(np.abs(a / b - 1))) for a, b in pairs)
     note = f"{model.timesteps} steps, of x_0 is left {signal[-1]:.2g} in x_T"
     yield Row("chain", off, EXACT, "relative", note)
 
@@ -47,10 +53,10 @@ def chain(s: Subject) -> Iterator[Row]:
 def non_negative(s: Subject) -> Iterator[Row]:
     """Every term of the bound is a divergence or the cost of an integer: finite, and never below 0."""
     terms = jax.jit(functools.partial(s.model.apply, method="terms"))
-    key, found = fold_in(root_key(s.seed), "terms"), []
+    key, chunks = fold_in(root_key(s.seed), "terms"), []
     for first, (x, _, count) in enumerate(s.chunks(*s.every)):
-        found.append(np.asarray(terms(s.variables, x, fold_in(key, first)))[:count])
-    each = np.concatenate(found)
+        chunks.append(np.asarray(terms(s.variables, x, fold_in(key, first)))[:count])
+    each = np.concatenate(chunks)
     note = f"{each.shape[1]} terms of {len(each)} real and extreme images"
     if s.model.kind == "mass":
         bits = bits_per_dim(jnp.asarray(each[: len(s.x)].sum(axis=1).mean()), s.model.event)
@@ -61,15 +67,108 @@ def non_negative(s: Subject) -> Iterator[Row]:
 def trajectories(s: Subject) -> Iterator[Row]:
     """The terms add up to the mean of the trajectories' log-weights, on the same images."""
     x = np.resize(s.x, (WALKS, *s.x.shape[1:]))
-    walk = jax.jit(lambda v, key, x: s.model.apply(v, key, len(x), x, method="trajectory")[1])
-    bound, key = jax.jit(s.pure.log_prob), fold_in(root_key(s.seed), "trajectories")
+    walk = jax.jit(lambda variables, key, x: trajectory(s.model, variables, key, len(x), x)[1])
+    terms, key = jax.jit(s.pure.log_prob), fold_in(root_key(s.seed), "trajectories")
     gaps = []
     for first, (part, _, count) in enumerate(s.chunks(x, None)):
         one, other = (fold_in(fold_in(key, name), first) for name in ("walk", "terms"))
         walked = np.asarray(walk(s.variables, one, part), np.float64)
-        gaps.append((walked - np.asarray(bound(s.variables, part, other), np.float64))[:count])
+        gaps.append((walked - np.asarray(terms(s.variables, part, other), np.float64))[:count])
     gap = np.concatenate(gaps)
     note = (
         f"{WALKS} trajectories, {gap.mean():+.3f} ± {gap.std(ddof=1) / WALKS**0.5:.3f} nats apart"
     )
     yield Row("terms = trajectories", abs(errors_of(gap)), ERRORS, "errors", note)
+
+
+def both_sides(s: Subject) -> Iterator[Row]:
+    """On trajectories of the model itself the bound lies below their weights."""
+    yield from bound.both_sides(s, simulated, draws=1)
+
+
+def unit_sum(s: Subject) -> Iterator[Row]:
+    """On a small model the mean weights of trajectories sum to 1 over all events."""
+    yield from bound.unit_sum(s, trajectory_bound, SUMMED)
+
+
+def trajectory(
+    model: Any,
+    variables: Variables,
+    key: PRNGKey,
+    n: int,
+    x: Num[Array, "n *event"] | None = None,
+) -> tuple[Num[Array, "n *event"], Nats]:
+    """x and log p(x_{0:T}) - log q(x_{1:T} | x_0), nats, of a trajectory: of q given x, or else of the model.
+
+    The mean over q is -L, and the mean of its exponential is p(x).
+    """
+    bound = model.bind(variables)
+    chain, shape, axes = model.chain, (n, *model.event.shape), len(model.event.shape) + 1
+    data = None if x is None else bound.to_reals(x)
+    start = _normal(fold_in(key, model.timesteps + 1), shape)
+    if data is not None:
+        start = diffusion.diffused(diffusion.at(chain, _all(n, -1), axes), data, start)
+    given = bound.to_event(jnp.zeros(shape)) if x is None else x
+
+    def step(carry, t):
+        x_t, log_weight, reached = carry
+        now, before = (diffusion.at(chain, _all(n, s), axes) for s in (t, t - 1))
+        noise = _normal(fold_in(key, t), shape)
+        back = model.apply(variables, x_t, _all(n, t), now, method="back")
+        mean = diffusion.posterior_mean(now, back.data, x_t)
+        if data is None:
+            drawn = gaussian.sample(mean, back.log_scale, noise)
+            reached = jnp.where(t == 1, bound.to_event(drawn), reached)
+            x_0 = bound.to_reals(reached)
+        else:
+            true_mean = diffusion.posterior_mean(now, data, x_t)
+            drawn = gaussian.sample(true_mean, now.posterior, noise)
+            x_0 = data
+        x_s = jnp.where(t == 1, x_0, drawn)
+        log_p = jnp.where(
+            t == 1,
+            bound.log_decoder(reached, mean, back.log_scale),
+            gaussian.log_prob(x_s, mean, back.log_scale),
+        )
+        log_q = gaussian.log_prob(x_t, now.signal / before.signal * x_s, now.forward)
+        log_weight = log_weight + jnp.sum(log_p - log_q, axis=tuple(range(1, axes)))
+        return (x_s, log_weight, reached), None
+
+    log_weight = jnp.sum(gaussian.log_prob(start), axis=tuple(range(1, axes)))
+    times = jnp.arange(model.timesteps, 0, -1)
+    (_, log_weight, reached), _ = lax.scan(step, (start, log_weight, given), times)
+    return reached, log_weight
+
+
+def trajectory_bound(
+    model: Any, variables: Variables, x: Num[Array, "B *event"], key: PRNGKey, draws: int
+) -> Nats:
+    """The importance-weighted bound of `draws` trajectories, nats."""
+
+    def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
+        return trajectory(model, variables, fold_in(key, number[0]), len(x), x)[1][None]
+
+    return importance_weighted_bound_in_chunks(log_weights, draws, chunk=1)
+
+
+def simulated(
+    model: Any, variables: Variables, key: PRNGKey, n: int, draws: int
+) -> tuple[Num[Array, "n *event"], Nats]:
+    """x of the model itself and an upper bound of log p(x), nats: one of `draws` trajectories made x (see `bound`)."""
+    x, own = trajectory(model, variables, fold_in(key, "own"), n)
+
+    def log_weights(number: Int[Array, " k"]) -> Float[Array, "k n"]:
+        key_of = fold_in(fold_in(key, "q"), number[0])
+        other = trajectory(model, variables, key_of, n, x)[1]
+        return jnp.where(number == 0, own, other)[None]
+
+    return x, importance_weighted_bound_in_chunks(log_weights, draws, chunk=1)
+
+
+def _normal(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    return jax.random.normal(key, shape, jnp.result_type(float))
+
+
+def _all(n: int, t: Int[Array, ""] | int) -> Int[Array, " n"]:
+    """The same time for every example."""
+    return jnp.full(n, t)

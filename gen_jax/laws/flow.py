@@ -1,8 +1,8 @@
-"""The laws of a density by change of variables, measured on given weights: what the certificate of a flow is made of.
+"""The laws of a bijection: log p(x) = log N(f(x); 0, I) + log |det df/dx|.
 
-z = f(x) with `forward`, x with `inverse`, and log p(x) = log N(f(x); 0, I) + log |det df/dx| with `log_density`, in
-float64 but for what is said to be float32. Of integers x + u stands for x, u in the unit cube. Where x is large and the
-model has a `patch`, the same weights on smaller images, autodiff takes a corner of each image.
+z = f(x) is `forward`, x is `inverse` of z and log p `log_density`, all in float64 unless a row says float32. Integers
+are dequantised: x + u with u in the unit cube. The Jacobian of a large image is taken on a corner of it, by a model of
+the same weights (`small.corner`).
 """
 
 import functools
@@ -16,18 +16,20 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from gen_jax.density import fold_in, root_key
-from gen_jax.laws.autoregressive import Row
+from gen_jax.laws import bound
+from gen_jax.laws.row import Row
+from gen_jax.laws.small import corner
 from gen_jax.laws.subject import Subject
 from gen_jax.ops import gaussian
+from gen_jax.typing import PRNGKey, Variables
 
 ROUND_TRIP, DETERMINANT, ROUNDED = 1e-8, 1e-6, 1e-4
 LARGEST = 256  # dimensions whose whole Jacobian is taken
 SAMPLES = 4096
 KOLMOGOROV = 2.8  # sqrt(n) times the distance: so far by chance once in three million
-SIDE, MARGIN = (
-    1024,
-    0.5,
-)  # cells of a grid each way, share of the samples' range that it goes beyond them
+SIDE = 1024  # cells of the grid each way
+MARGIN = 0.5  # how far the grid goes beyond the samples, as a share of their range
+OUTSIDE = 2**12  # samples
 MASS = 0.01
 
 
@@ -44,8 +46,8 @@ def round_trip(s: Subject) -> Iterator[Row]:
 def determinant(s: Subject) -> Iterator[Row]:
     """log p(x) is log N(z; 0, I) plus the logarithm of the Jacobian's determinant, by autodiff."""
     model, y = s.model, _reals(s)
-    if model.event.size > LARGEST and hasattr(model, "patch"):
-        model = model.patch()
+    if model.event.size > LARGEST:
+        model = corner(model)
         y = y[(slice(None), *(slice(side) for side in model.event.shape))]
     with jax.enable_x64(True):
         variables = _doubled(s.variables)
@@ -58,8 +60,8 @@ def determinant(s: Subject) -> Iterator[Row]:
             return jnp.sum(gaussian.log_prob(forward(one))) + jnp.linalg.slogdet(jacobian)[1]
 
         expected = np.asarray(jax.jit(lambda y: lax.map(by_autodiff, y))(jnp.asarray(y)))
-        found = _call(s, "log_density", y, model)
-    apart = float(np.max(np.abs(found - expected)))
+        density = _call(s, "log_density", y, model)
+    apart = float(np.max(np.abs(density - expected)))
     note = f"{len(y)} examples of shape {model.event.shape}, Jacobian by autodiff"
     yield Row("log-determinant", apart, DETERMINANT, "nats", note)
 
@@ -84,6 +86,23 @@ def samples(s: Subject) -> Iterator[Row]:
     yield Row("samples' latents normal", float(np.max(distances)), KOLMOGOROV, "", note)
 
 
+def unit_sum(s: Subject) -> Iterator[Row]:
+    """On a small model the masses of all events and the density outside [0, levels]^D sum to 1."""
+    yield from bound.unit_sum(s, lost=outside)
+
+
+def outside(model: Any, variables: Variables, key: PRNGKey) -> float:
+    """Share of draws from a dequantised density that lie outside [0, levels]^D, where no integers are."""
+
+    @jax.jit
+    def share(variables, key):
+        z = jax.random.normal(key, (OUTSIDE, model.event.size))
+        y = model.apply(variables, z, method="inverse").reshape(OUTSIDE, -1)
+        return jnp.mean(jnp.any((y < 0) | (y >= model.event.levels), axis=-1))
+
+    return float(share(variables, key))
+
+
 def integral(s: Subject) -> Iterator[Row]:
     """In the plane the density sums to 1 on a grid around the samples."""
     if s.model.event.shape != (2,):
@@ -106,8 +125,8 @@ def integral(s: Subject) -> Iterator[Row]:
 
 def finite(s: Subject) -> Iterator[Row]:
     """log p of extreme examples in float32 is neither NaN nor infinite."""
-    found = np.asarray(jax.jit(s.pure.log_prob)(s.variables, s.extremes))
-    bad = float(np.sum(~np.isfinite(found)))
+    log_prob = np.asarray(jax.jit(s.pure.log_prob)(s.variables, s.extremes))
+    bad = float(np.sum(~np.isfinite(log_prob)))
     yield Row("finite", bad, 0.0, "numbers", "corners ten times as far as the data, noise between")
 
 

@@ -1,6 +1,6 @@
-"""The laws of a model in stages: what its certificate is made of beside file size and extreme images.
+"""The laws of a model in stages: log_prob is log p(z(x), x), one term of p(x) = sum_z p(z, x).
 
-With z(x) the values before x, log_prob is log p(z(x), x): a bound, as sum_x p(z(x), x) <= sum_{z, x} p(z, x) = 1.
+It is a bound, as sum_x p(z(x), x) <= sum_{z, x} p(z, x) = 1.
 """
 
 import dataclasses
@@ -12,16 +12,16 @@ import numpy as np
 
 from gen_jax.density import fold_in, functional, root_key
 from gen_jax.laws import autoregressive as laws
-from gen_jax.laws.autoregressive import Row
-from gen_jax.laws.bound import all_events
+from gen_jax.laws.row import Row
+from gen_jax.laws.small import all_events, small
 from gen_jax.laws.subject import Subject
 
 SUM, TERM = 1e-4, 1e-4  # float32 rounding
 
 
 def joint(s: Subject) -> Iterator[Row]:
-    """On a tiny clone p(z, x) sums to 1 over all pairs, and log_prob of each x is that of one of its pairs."""
-    clone = functional(s.model.tiny())
+    """On a small model p(z, x) sums to 1 over all pairs, and log_prob of each x is that of one of its pairs."""
+    clone = functional(small(s.model))
     x, key = all_events(clone.model.event), fold_in(root_key(s.seed), "joint")
     label = np.zeros(1, np.int32) if clone.model.num_classes else None
     variables = jax.jit(clone.init)(key, x[:1], cond=label)

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from gen_jax.density import Functional, functional
+from gen_jax.density import Autoregressive, Functional, functional
 from gen_jax.typing import Variables
 
 CHUNK, RANDOM_SITES = 16, 16
@@ -76,7 +76,9 @@ class Subject:
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None, int]]:
         """Equal chunks of events and classes, the last filled up with its first row; how many count."""
         model = self.model
-        each = model.num_sites * model.head.size if hasattr(model, "sites") else model.event.size
+        each = model.event.size
+        if isinstance(model, Autoregressive):
+            each = model.num_sites * model.head.size
         size = min(CHUNK, len(x), max(1, NUMBERS // each))
         for first in range(0, len(x), size):
             rows = np.arange(first, first + size)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from gen_jax import sharding
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
-from gen_jax.density import bits_per_dim
+from gen_jax.density import Autoregressive, bits_per_dim
 from gen_jax.evaluate import draw, file_size, receptive_field
 from gen_jax.media import html, pictures
 from gen_jax.media.medium import Medium, Section
@@ -50,14 +50,15 @@ class Images(Medium):
         return html.picture(pictures.sheet(x, self.levels, columns))
 
     def sections(self, run: Run, given: Split) -> Iterator[Section]:
-        """Of an autoregressive model: completions, bits of each pixel, receptive field; file size where it codes."""
+        """Completions, bits of each pixel, receptive field of an autoregressive model; the file size where it codes."""
         model = run.experiment.model
-        if hasattr(model, "sites"):
+        by_pixels = isinstance(run.experiment.model, Autoregressive)
+        if by_pixels:
             yield "Completions", self._completions(run, given)
             yield "Bits of each pixel", self._heat_maps(run, given)
         if model.codec != "none":
             yield "As a file", _file(run, given)
-        if hasattr(model, "sites"):
+        if by_pixels:
             yield "Receptive field", _receptive_field(run, given)
 
     def _completions(self, run: Run, given: Split) -> Markup:

@@ -13,6 +13,7 @@ from gen_jax import sharding
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.data.wav import wav
+from gen_jax.density import Autoregressive
 from gen_jax.evaluate import draw
 from gen_jax.media import html
 from gen_jax.media.medium import Medium, Section
@@ -61,11 +62,11 @@ class Sound(Medium):
         return heard + html.plot(figure)
 
     def sections(self, run: Run, given: Split) -> Iterator[Section]:
-        """Given sounds, and of an autoregressive model how it goes on with them and the bits of each sample."""
+        """Sounds of the split; the completions and the bits of each sample of an autoregressive model."""
         chosen = spread(len(given), GIVEN)
         x = given.x[chosen]
         yield "Given sounds", html.paragraph(f"{len(x)} of {given.split}.") + self.figure(x)
-        if hasattr(run.experiment.model, "sites"):
+        if isinstance(run.experiment.model, Autoregressive):
             keep = np.arange(x.shape[1]) < x.shape[1] // 4
             labels = given.labels[chosen] if run.conditional and given.labels is not None else None
             drawn = self.figure(draw.complete(run, x, keep, labels=labels))

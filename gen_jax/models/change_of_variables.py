@@ -81,8 +81,8 @@ class Flow(nn.Module):
 class DequantizedFlow(Flow):
     """A probability mass of integers through a density of reals in units of one level.
 
-    The mass is that of `sample`, which gives what the density has beside [0, levels]^D to the lowest and the highest
-    level; the bound leaves it out, so that it sums to 1 minus `outside`.
+    `sample` clips to the lowest or highest level; `log_prob` ignores the density outside [0, levels]^D, so its
+    exponentials sum to 1 minus the mass there.
     """
 
     kind: ClassVar[Kind] = "mass"
@@ -134,8 +134,3 @@ class DequantizedFlow(Flow):
     ) -> Int[Array, "n *event"]:
         """The integer of each value of a draw from the density."""
         return dequantize.cell(super().sample(key, n, cond, temperature), self.event.levels or 2)
-
-    def outside(self, key: PRNGKey, n: int) -> Scalar:
-        """Share of n draws from the density that no integers stand for: they lie beside [0, levels]^D."""
-        y = super().sample(key, n).reshape(n, -1)
-        return jnp.mean(jnp.any((y < 0) | (y >= (self.event.levels or 2)), axis=-1))

@@ -136,31 +136,6 @@ class GaussianLatent(nn.Module):
         chunk = max(1, VALUES_AT_ONCE // (len(x) * self.event.size))
         return importance_weighted_bound_in_chunks(log_weights, draws, chunk)
 
-    def tiny(self) -> "GaussianLatent":
-        """The same model of events that can be enumerated, with two units: 2^16 images or 2^10 vectors."""
-        event = Event((4, 4, 1), 2) if len(self.event.shape) == 3 else Event((10,), 2)
-        return self.clone(event=event, latent=2)
-
-    def simulated(self, key: PRNGKey, n: int, draws: int) -> tuple[Int[Array, "n *event"], Nats]:
-        """x of the model itself and an upper bound of log p(x), nats: one of `draws` weights is of the z that made x.
-
-        That z is a draw from p(z | x), so E log (1/K sum_k w_k) >= log p(x) (Sobolev and Vetrov 2019, 1906.03708).
-        """
-        module, variables = self.unbind()
-        z = jax.random.normal(fold_in(key, "z"), (n, self.latent))
-        x = self.draw(z, fold_in(key, "x"))
-        mean, log_scale = self.encode(x)
-        own = (z - mean) * jnp.exp(-log_scale)
-
-        def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
-            noise = self.noise(fold_in(key, "q"), number, n)
-            noise = jnp.where((number == 0)[:, None, None], own, noise)
-            parts = module.apply(variables, x, mean, log_scale, noise, method="log_weights")
-            return parts[0] + parts[1]
-
-        chunk = max(1, VALUES_AT_ONCE // (n * self.event.size))
-        return x, importance_weighted_bound_in_chunks(log_weights, draws, chunk)
-
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:

@@ -42,10 +42,6 @@ class UNet(nn.Module):
                 f"network.groups {self.groups} must divide network.features {self.features}"
             )
 
-    def tiny(self) -> "UNet":
-        """The same blocks at one resolution, of few features, for events that can be enumerated."""
-        return self.clone(features=4, multipliers=(1,), blocks=1, groups=2)
-
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W C"], t: Num[Array, " B"], outputs: int, train: bool = False

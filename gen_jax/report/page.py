@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from gen_jax import stored
 from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
-from gen_jax.density import Curved
+from gen_jax.density import Curved, Reconstructing
 from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate, draw
 from gen_jax.evaluate.catalogue import distances, summary
@@ -51,7 +51,7 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
         ("Samples", _samples(run, medium)),
         *medium.sections(run, given),
     ]
-    if hasattr(run.experiment.model, "reconstruct"):
+    if isinstance(run.experiment.model, Reconstructing):
         sections.append(("Reconstructions", _reconstructions(run, medium, given)))
     if isinstance(run.experiment.model, Curved):
         sections += _model_curves(run, given)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from gen_jax.data.prepared import Split
-from gen_jax.density import num_parameters, takes_draws
+from gen_jax.density import Carrying, Computing, num_parameters, takes_draws
 from gen_jax.evaluate import certificate
 from gen_jax.experiment import Experiment, to_tree
 from gen_jax.runs import source
@@ -96,23 +96,27 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
     }
 
 
+def precision(model: Any) -> str:
+    """The types in which the network computes and multiplies matrices."""
+    dtype = (model.dtype if isinstance(model, Computing) else None) or "float32"
+    return f"compute {dtype}, matmul precision highest"
+
+
 def protocol(experiment: Experiment, step: int | str) -> str:
     """One sentence: which weights, precision and batch; where it was trained if elsewhere; how many random draws."""
-    dtype = getattr(experiment.model, "dtype", None) or "float32"
     evaluate = experiment.evaluate
     examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
     weights = f"averaged weights (decay {experiment.ema}) of step {step}"
     selection = f"best on {examples}validation every {evaluate.every} steps"
     if experiment.model.kind == "none":
         selection = "the last"
-    precision = f"compute {dtype}, matmul precision highest"
     order = f"batch {evaluate.batch_size}, every example once"
-    if getattr(experiment.model, "carry", False):
+    if isinstance(experiment.model, Carrying) and experiment.model.carry:
         order = (
             f"one pass over the split in order, every value once, in {evaluate.batch_size} contiguous stream(s), each"
             " begun with nothing before it and its state handed on from window to window"
         )
-    said = f"{weights}, {selection}; {precision}; {order}"
+    said = f"{weights}, {selection}; {precision(experiment.model)}; {order}"
     if evaluate.data not in (None, experiment.data):
         said += f"; trained and selected on {experiment.data.name}"
     if takes_draws(experiment.model):

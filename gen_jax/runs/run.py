@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from gen_jax import sharding
 from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data, unit_of
-from gen_jax.density import Functional, functional, root_key, takes_draws
+from gen_jax.density import Functional, Sampled, functional, root_key, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.evaluate.catalogue import divergence
 from gen_jax.experiment import Experiment
@@ -116,7 +116,7 @@ class Run:
     def sampled_by(self, settings: Sequence[str]) -> "Run":
         """The run with fields NAME=VALUE of its model's sampler replaced; InputError where it has no sampler."""
         experiment = self.experiment
-        if settings and not hasattr(experiment.model, "sampler"):
+        if settings and not isinstance(experiment.model, Sampled):
             raise InputError(f"{experiment.system} has no sampler to set: it draws in one way only")
         for setting in settings:
             experiment = replace_field(experiment, f"model.sampler.{setting}")

@@ -13,7 +13,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Int
 
 from gen_jax import sharding
-from gen_jax.density import Functional, as_written, fold_in
+from gen_jax.density import Functional, fold_in
+from gen_jax.inputs import as_written
 from gen_jax.typing import Batch, MetricRows, Metrics, PRNGKey
 
 

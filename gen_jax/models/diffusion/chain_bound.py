@@ -5,7 +5,7 @@ p(x_{t-1} | x_t)), L_T = KL(q(x_T | x_0) || N(0, I)), with p(x_{t-1} | x_t) = N(
 sigma_t^2) (Ho, Jain and Abbeel 2020, 2006.11239, equations 5 to 7 and 13).
 """
 
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,6 @@ from gen_jax.density import (
     Value,
     bits_per_dim,
     fold_in,
-    importance_weighted_bound_in_chunks,
 )
 from gen_jax.errors import InputError
 from gen_jax.models.diffusion import schedules
@@ -204,86 +203,6 @@ class ChainBound(nn.Module):
         """The bound term by term."""
         return {"Terms L_t of the bound, bits/dim": bits_per_dim(self.terms(x, key), self.event)}
 
-    def trajectory(
-        self, key: PRNGKey, n: int, x: Num[Array, "n *event"] | None = None
-    ) -> tuple[Num[Array, "n *event"], Nats]:
-        """x and log p(x_{0:T}) - log q(x_{1:T} | x_0), nats, of a trajectory: of q given x, or else of the model.
-
-        The mean over q is -L, and of its exponential p(x).
-        """
-        module, variables = self.unbind()
-        chain, shape, axes = self.chain, (n, *self.event.shape), len(self.event.shape) + 1
-        data = None if x is None else self.to_reals(x)
-        start = _normal(fold_in(key, self.timesteps + 1), shape)
-        if data is not None:
-            start = diffusion.diffused(diffusion.at(chain, _all(n, -1), axes), data, start)
-        given = self.to_event(jnp.zeros(shape)) if x is None else x
-
-        def step(carry, t):
-            x_t, log_weight, reached = carry
-            now, before = (diffusion.at(chain, _all(n, s), axes) for s in (t, t - 1))
-            noise = _normal(fold_in(key, t), shape)
-            back = cast(Back, module.apply(variables, x_t, _all(n, t), now, method="back"))
-            mean = diffusion.posterior_mean(now, back.data, x_t)
-            if data is None:
-                drawn = gaussian.sample(mean, back.log_scale, noise)
-                reached = jnp.where(t == 1, self.to_event(drawn), reached)
-                x_0 = self.to_reals(reached)
-            else:
-                true_mean = diffusion.posterior_mean(now, data, x_t)
-                drawn = gaussian.sample(true_mean, now.posterior, noise)
-                x_0 = data
-            x_s = jnp.where(t == 1, x_0, drawn)
-            log_p = jnp.where(
-                t == 1,
-                self.log_decoder(reached, mean, back.log_scale),
-                gaussian.log_prob(x_s, mean, back.log_scale),
-            )
-            log_q = gaussian.log_prob(x_t, now.signal / before.signal * x_s, now.forward)
-            log_weight = log_weight + jnp.sum(log_p - log_q, axis=tuple(range(1, axes)))
-            return (x_s, log_weight, reached), None
-
-        log_weight = jnp.sum(gaussian.log_prob(start), axis=tuple(range(1, axes)))
-        times = jnp.arange(self.timesteps, 0, -1)
-        (_, log_weight, reached), _ = lax.scan(step, (start, log_weight, given), times)
-        return reached, log_weight
-
-    def trajectory_bound(self, x: Num[Array, "B *event"], key: PRNGKey, draws: int = 1) -> Nats:
-        """The importance-weighted bound of `draws` trajectories, nats."""
-
-        def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
-            return self.trajectory(fold_in(key, number[0]), len(x), x)[1][None]
-
-        return importance_weighted_bound_in_chunks(log_weights, draws, chunk=1)
-
-    def tiny(self) -> "ChainBound":
-        """The same model of events that can be enumerated, over three steps of much noise."""
-        return self.clone(
-            event=Event((3, 3, 1), 2),
-            network=self.network.tiny(),
-            timesteps=3,
-            schedule=schedules.LinearSchedule(0.6, 0.8),
-        )
-
-    def simulated(self, key: PRNGKey, n: int, draws: int) -> tuple[Num[Array, "n *event"], Nats]:
-        """x of the model itself and an upper bound of log p(x), nats: one of `draws` trajectories is what made x.
-
-        That one is a draw from p(x_{1:T} | x), so E log (1/K sum_k w_k) >= log p(x) (Sobolev and Vetrov 2019,
-        1906.03708).
-        """
-        x, own = self.trajectory(fold_in(key, "own"), n)
-
-        def log_weights(number: Int[Array, " k"]) -> Float[Array, "k n"]:
-            other = self.trajectory(fold_in(fold_in(key, "q"), number[0]), n, x)[1]
-            return jnp.where(number == 0, own, other)[None]
-
-        return x, importance_weighted_bound_in_chunks(log_weights, draws, chunk=1)
-
 
 def _normal(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     return jax.random.normal(key, shape, jnp.result_type(float))
-
-
-def _all(n: int, t: Int[Array, ""] | int) -> Int[Array, " n"]:
-    """The same time for every example."""
-    return jnp.full(n, t)

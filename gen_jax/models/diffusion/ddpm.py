@@ -68,10 +68,6 @@ class DDPM(ChainBound):
                 f"sampler.steps {self.sampler.steps} exceeds the model's {self.timesteps} timesteps"
             )
 
-    def tiny(self) -> ChainBound:
-        """With as many steps as times."""
-        return super().tiny().clone(sampler=DDPMSampler())
-
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:

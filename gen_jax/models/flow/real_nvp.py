@@ -125,15 +125,3 @@ class ImageRealNVP(DequantizedFlow):
                 x = unsqueeze(unchain(self.channels[scale], x))
             x = unchain(self.positions[scale], x)
         return dequantize.from_logit(x, self.event.levels or 2, self.alpha)
-
-    def tiny(self) -> "ImageRealNVP":
-        """The same model of 2^8 binary images with small networks, at most two scales."""
-        event, scales = Event((4, 2, 1), 2), min(self.scales, 2)
-        return self.clone(event=event, features=4, blocks=1, scales=scales)
-
-    def patch(self) -> "ImageRealNVP":
-        """The same weights as a model of smaller images."""
-        side = 2**self.scales
-        height, width, channels = self.event.shape
-        shape = (min(side, height), min(side, width), channels)
-        return self.clone(event=Event(shape, self.event.levels))

@@ -54,10 +54,6 @@ class KLWeighted(GaussianLatent):
         if self.kl.annealing:
             self.step = self.variable("schedule", "step", jnp.zeros, (), jnp.int32)
 
-    def tiny(self) -> GaussianLatent:
-        """Without the groups, which two units need not split into."""
-        return super().tiny().clone(kl=KLTerm())
-
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:

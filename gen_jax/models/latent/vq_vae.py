@@ -137,12 +137,6 @@ class VQVAE(Staged):
             self.codebook.update(flat, used, key)
         return loss, metrics
 
-    def tiny(self) -> "VQVAE":
-        """A model of events that can be enumerated with their codes: 256 images, 9 pairs of codes."""
-        return self.clone(
-            event=Event((2, 4, 1), 2), strided=(3,), blocks=1, residual=2, codes=3, size=2, groups=1
-        )
-
     def measure(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:

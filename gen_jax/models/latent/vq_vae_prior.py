@@ -75,12 +75,6 @@ class VQVAEPrior(Staged):
             "bits_per_dim": bits_per_dim(code_nats + reconstruction, self.event),
         }
 
-    def tiny(self) -> "VQVAEPrior":
-        """The tiny first stage under the same prior."""
-        first = self.first.clone(parent=None).tiny()
-        prior = self.prior.clone(parent=None, event=first.code_event)
-        return self.clone(parent=None, first=first, prior=prior)
-
     def measure(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
