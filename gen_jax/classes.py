@@ -4,16 +4,17 @@ A config from elsewhere is data, and importing a module runs it. So a class that
 where it is trusted, and then only where the module's source, read but not run, defines such a class.
 """
 
-import ast
 import dataclasses
 import importlib
 import sys
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from gen_jax import sources
 from gen_jax.errors import InputError, near
 from gen_jax.former import BY_PATH
 from gen_jax.registry import MODULES
+from gen_jax.sources import NONE, Files
 
 Trust = bool | Collection[str]  # all classes, or those of these names; classes of gen_jax always
 OWN = "gen_jax"
@@ -34,8 +35,12 @@ def current(name: str) -> str:
     return f"{OWN}:{BY_PATH[name].name}" if name in BY_PATH else name
 
 
-def find(name: str, trust: Trust = False) -> type:
-    """The dataclass of that name; InputError where it is not trusted, cannot be imported or is no dataclass."""
+def find(name: str, trust: Trust = False, files: Files = NONE) -> type:
+    """The dataclass of that name; InputError where it is not trusted, cannot be imported or is no dataclass.
+
+    A class that is not of gen_jax is made from its source in `files`, else imported from where it is installed. Where
+    names alone are trusted no source is run: the class has to be in this process already, of the same source.
+    """
     name = current(name)
     module, _, qualname = name.partition(":")
     if not is_foreign(name):
@@ -49,17 +54,25 @@ def find(name: str, trust: Trust = False) -> type:
             f"{name:.200} is no class of gen_jax, and importing it would run its code; --trust allows it, where you"
             " trust what you were given"
         )
-    if not _defined(module, qualname):
-        raise _not_importable(name)
-    try:
-        cls: Any = importlib.import_module(module)
-        for part in qualname.split("."):
-            cls = getattr(cls, part)
-    except (Exception, SystemExit) as error:  # whatever the module raises
-        raise _not_importable(name) from error
+    cls: Any = sources.find(name, files, run=trust is True)
+    if cls is None:
+        cls = _imported(name)
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
         raise InputError(f"{name} is no dataclass")
     return cls
+
+
+def _imported(name: str) -> Any:
+    module, _, qualname = name.partition(":")
+    if not _defined(module, qualname):
+        raise _not_importable(name)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:  # whatever the module raises
+        raise _not_importable(name) from error
+    return found
 
 
 def is_foreign(name: str) -> bool:
@@ -93,15 +106,10 @@ def _defined(module: str, qualname: str) -> bool:
     if module in sys.modules:
         return True
     try:
-        spec = _spec(module)
-        source = spec.loader.get_source(module)
-        nodes = ast.walk(ast.parse(source)) if source is not None else ()
-    except (AttributeError, ImportError, ValueError, SyntaxError, RecursionError):
+        source = _spec(module).loader.get_source(module)
+    except (AttributeError, ImportError, ValueError, SyntaxError):
         return False
-    last = qualname.rpartition(".")[2]
-    return source is None or any(
-        isinstance(node, ast.ClassDef) and node.name == last for node in nodes
-    )
+    return source is None or sources.defines(source, qualname)
 
 
 def _spec(module: str) -> Any:

@@ -6,7 +6,6 @@ compressed files are bound to is its identity: the fields that differ from their
 """
 
 import ast
-import contextlib
 import dataclasses
 import functools
 import inspect
@@ -21,12 +20,13 @@ from typing import Any
 
 from beartype.door import is_bearable
 
-from gen_jax import classes
+from gen_jax import classes, sources
 from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data
 from gen_jax.errors import InputError, near
 from gen_jax.former import BY_NAME, Former
 from gen_jax.optimizer import Adam, Setting, following
+from gen_jax.sources import NONE, Files
 
 # Above these a model is a slip of the hand, or a stored config is damaged.
 LAYERS = ("depth", "blocks", "resnets", "cycles", "layers", "resolutions")
@@ -124,20 +124,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Run a config file and apply `--set` overrides; InputError where the file or an override is no good.
 
     `CONFIG.py:NAME` is one of the experiments of a file that defines several by name. As a program does, a config may
-    import what lies in its own folder.
+    import what lies in its own folder; its classes go along with the run (`sources`).
     """
     file, name = config_name(path)
     if not file.is_file():
         raise InputError(f"config not found: {file}")
     function = "experiments" if name else "experiment"
     try:
-        with _neighbours(file.resolve().parent):
-            namespace = runpy.run_path(str(file), run_name=file.stem)
-            if not callable(namespace.get(function)):
-                several = callable(namespace.get("experiments"))
+        with sources.neighbours(file.resolve()):
+            names = runpy.run_path(str(file), run_name=file.stem)
+            if not callable(names.get(function)):
+                several = callable(names.get("experiments"))
                 hint = f"; it defines several, such as {file}:NAME" if several else ""
                 raise InputError(f"{file} defines no {function}(){hint}")
-            result = namespace[function]()
+            result = names[function]()
+        sources.know_config(file.resolve(), names)
     except SyntaxError as error:
         raise InputError(f"{error.filename or file} is no Python file: {error}") from error
     if name:
@@ -157,24 +158,6 @@ def config_name(path: Path) -> tuple[Path, str]:
     """File and experiment of `CONFIG.py:NAME`; the name is empty where the file defines one experiment."""
     file, colon, name = path.name.partition(".py:")
     return (path.with_name(f"{file}.py"), name) if colon else (path, "")
-
-
-@contextlib.contextmanager
-def _neighbours(folder: Path) -> Iterator[None]:
-    """Modules of the folder can be imported, after all others, and are forgotten again: the next folder has its own."""
-    path, modules = sys.path, set(sys.modules)
-    if str(folder) in path:
-        yield
-        return
-    sys.path = [*path, str(folder)]
-    try:
-        yield
-    finally:
-        sys.path = path
-        for name in set(sys.modules) - modules:
-            file = getattr(sys.modules[name], "__file__", None)
-            if "." not in name and file and Path(file).parent == folder:
-                del sys.modules[name]
 
 
 def overridden(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
@@ -260,7 +243,7 @@ def _as_float(value: Any, hint: Any) -> Any:
 
 def _hints(cls: Any) -> dict[str, Any]:
     """The fields of a config class and their types."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, localns=sources.namespace(cls))
     names = [field.name for field in dataclasses.fields(cls) if field.init]
     if "parent" in names:  # a Linen module: what follows is the library's own
         names = [name for name in names if name not in ("parent", "name")]
@@ -329,33 +312,42 @@ def _tree(
     )
 
 
-def read(tree: Any, trust: Trust = False) -> Experiment:
+def foreign(value: Any) -> set[type]:
+    """The classes in a config that are not of gen_jax."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        cls = type(value)
+        inner = (foreign(getattr(value, name)) for name in _hints(cls))
+        return set().union({cls} if classes.is_foreign(cls.__module__) else (), *inner)
+    return set().union(*map(foreign, value)) if isinstance(value, tuple | list) else set()
+
+
+def read(tree: Any, trust: Trust = False, files: Files = NONE) -> Experiment:
     """The experiment of a stored tree; InputError where it is damaged or a field is of another kind than declared.
 
-    Classes are those of gen_jax, or others where they are trusted (`classes.find`). Built is only what the fields of an
-    Experiment may hold.
+    Classes are those of gen_jax, or others where they are trusted, of source `files` or installed (`classes.find`). It
+    builds only what the fields of an Experiment may hold.
     """
-    if not isinstance(tree, dict) or _class(tree, trust) is not Experiment:
+    if not isinstance(tree, dict) or _class(tree, trust, files) is not Experiment:
         raise InputError("what is stored is no gen_jax:Experiment")
     for name, methods in OPEN.items():
         node = tree["fields"].get(name)
-        kind = _class(node, trust) if isinstance(node, dict) else type(node)
+        kind = _class(node, trust, files) if isinstance(node, dict) else type(node)
         lacking = [method for method in methods if not hasattr(kind, method)]
         if lacking:
             raise InputError(f"{name}: {kind.__qualname__} has no {' and no '.join(lacking)}")
     try:
-        return from_tree(tree, Experiment, trust)
+        return from_tree(tree, Experiment, trust, files)
     except RecursionError as error:
         raise InputError("the stored experiment is nested too deeply") from error
 
 
-def from_tree(tree: Any, hint: Any = Any, trust: Trust = False) -> Any:
+def from_tree(tree: Any, hint: Any = Any, trust: Trust = False, files: Files = NONE) -> Any:
     """The value that `to_tree` wrote; InputError where a class cannot be found or is none that the hint names."""
     if isinstance(tree, list):
-        return tuple(from_tree(item, hint, trust) for item in tree)
+        return tuple(from_tree(item, hint, trust, files) for item in tree)
     if not isinstance(tree, dict):
         return tree
-    cls = _class(tree, trust)
+    cls = _class(tree, trust, files)
     if hint is not Any and not issubclass(cls, tuple(_classes(hint))):
         raise InputError(f"{tree['type']} stands where {_named(hint)} belongs")
     hints = _hints(cls)
@@ -364,7 +356,8 @@ def from_tree(tree: Any, hint: Any = Any, trust: Trust = False) -> Any:
         raise InputError(f"{tree['type']} has no field {', '.join(sorted(unknown))}")
     fields = {}
     for name, node in tree["fields"].items():
-        value = fields[name] = _as_float(from_tree(node, hints[name], trust), hints[name])
+        value = from_tree(node, hints[name], trust, files)
+        value = fields[name] = _as_float(value, hints[name])
         if hints[name] is not Any and not _fits(value, hints[name]):
             raise InputError(
                 f"{tree['type']}: {name} is {value!r:.80}, the field is {_named(hints[name])}"
@@ -375,12 +368,12 @@ def from_tree(tree: Any, hint: Any = Any, trust: Trust = False) -> Any:
         raise InputError(f"{tree['type']} was written by another version: {error}") from error
 
 
-def _class(node: dict[str, Any], trust: Trust) -> type:
+def _class(node: dict[str, Any], trust: Trust, files: Files) -> type:
     """The dataclass that a node of a tree names."""
     name = node.get("type")
     if not isinstance(name, str) or not isinstance(node.get("fields"), dict):
         raise InputError(f"a stored config has no class and fields in {json.dumps(node):.80}")
-    return classes.find(name, trust)
+    return classes.find(name, trust, files)
 
 
 def _classes(hint: Any) -> list[type]:

@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 FIELDS = """
     system dataset dataset_version split num_examples nats bits_per_dim unit stderr stderr_method kind value draws
     protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu
-    threads devices parallel versions git dirty config
+    threads devices parallel versions git dirty config sources
 """.split()  # noqa: SIM905  a list to read
 LATER = (
     "unit",
@@ -29,6 +29,7 @@ LATER = (
     "distances",
     "devices",
     "parallel",
+    "sources",
 )  # older files are of one device under jit
 
 

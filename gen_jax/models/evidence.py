@@ -23,7 +23,7 @@ from gen_jax.density import (
     importance_weighted_bound_in_chunks,
 )
 from gen_jax.errors import InputError
-from gen_jax.nn.encoders import ConvEncoder, DenseEncoder
+from gen_jax.nn.encoders import DenseEncoder, require_vectors
 from gen_jax.ops import gaussian
 from gen_jax.ops.scaling import to_unit
 from gen_jax.typing import Event, Nats, PRNGKey, Scalar
@@ -36,12 +36,13 @@ COLLAPSED = 0.1  # nats
 class GaussianLatent(nn.Module):
     """A probability mass over integers through a latent vector of `latent` units.
 
+    `encoder` is any Linen module from values in [0, 1], (B, *event), to features (B, F), as those of `nn/encoders.py`.
     `measure` and `diagnosis` log KL, reconstruction and active units at validation and name posterior collapse.
     """
 
     event: Event
     latent: int = 50
-    encoder: DenseEncoder | ConvEncoder = DenseEncoder()
+    encoder: nn.Module = DenseEncoder()
 
     num_classes: ClassVar[int] = 0
     kind: ClassVar[Kind] = "mass"
@@ -88,8 +89,9 @@ class GaussianLatent(nn.Module):
     def encode(
         self, x: Integer[Array, "B *event"]
     ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
-        """Mean and log of the standard deviation of q(z | x)."""
+        """Mean and log of the standard deviation of q(z | x); InputError where an encoder gives no vectors."""
         features = self.encoder(to_unit(x, self.event.levels or 2))
+        require_vectors(self.encoder, features, len(x))
         mean, log_scale = jnp.split(self.posterior(features), 2, axis=-1)
         return mean, log_scale
 

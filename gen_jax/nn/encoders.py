@@ -3,6 +3,7 @@
 import math
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gen_jax.errors import InputError
@@ -81,3 +82,21 @@ class ConvDecoder(nn.Module):
         for features in self.features:
             x = nn.elu(ConvTranspose(features, (4, 4), stride=2)(x))
         return Conv(outputs, (3, 3))(x)
+
+
+def require_vectors(encoder: nn.Module, features: Array, n: int) -> None:
+    """InputError where an encoder of anybody's gives no vector (F,) for each of `n` examples."""
+    shape = jnp.shape(features)
+    if len(shape) != 2 or shape[0] != n:
+        raise InputError(
+            f"an encoder gives a vector for each example, ({n}, F): {type(encoder).__name__} gives {shape}"
+        )
+
+
+def require_outputs(
+    decoder: nn.Module, out: Array, n: int, positions: tuple[int, ...], outputs: int
+) -> None:
+    """InputError where a decoder of anybody's gives no (n, *positions, outputs)."""
+    shape, asked = jnp.shape(out), (n, *positions, outputs)
+    if shape != asked:
+        raise InputError(f"a decoder gives {asked} here: {type(decoder).__name__} gives {shape}")

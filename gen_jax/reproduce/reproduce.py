@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from gen_jax import classes, fingerprint, sharding
+from gen_jax import classes, fingerprint, sharding, sources
 from gen_jax.errors import InputError, first_line
 from gen_jax.experiment import Experiment, read
 from gen_jax.reproduce import comparison
@@ -113,7 +113,7 @@ def _experiment(path: Path, recorded: dict[str, Any], trust: bool) -> Experiment
     if not isinstance(recorded["split"], str):
         raise InputError(f"{path}: split is {recorded['split']!r:.80}")
     try:
-        return read(recorded["config"], trust)
+        return read(recorded["config"], trust, sources.check(recorded["sources"]))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -126,7 +126,12 @@ def reasons(recorded: dict[str, Any]) -> list[str]:
         why.append(changed)
     elif recorded["dirty"] is not False:
         why.append("the recorded source had changes")
-    why += [f"{name} is no part of gen_jax" for name in classes.foreign(recorded["config"])]
+    brought = {file.partition("/")[0].removesuffix(".py") for file in recorded["sources"]}
+    why += [
+        f"{name} is no part of gen_jax"
+        for name in classes.foreign(recorded["config"])
+        if name.partition(":")[0].partition(".")[0] not in brought
+    ]
     here, there = source.versions(), recorded["versions"]
     there = there if isinstance(there, dict) else {}
     pairs = [(name, here.get(name), there.get(name)) for name in {**here, **there}]
@@ -137,7 +142,10 @@ def reasons(recorded: dict[str, Any]) -> list[str]:
 def _folder(path: Path, recorded: dict[str, Any], now: dict[str, Any]) -> Path:
     """What decides the bits names the folder: what was killed goes on, what has changed starts anew."""
     name = path.resolve().parent.name if path.name == "result.json" else path.stem
-    digest = fingerprint.of_tree({"experiment": recorded["config"], "machine": now})
+    decides = {"experiment": recorded["config"], "machine": now}
+    if recorded["sources"]:
+        decides["sources"] = recorded["sources"]
+    digest = fingerprint.of_tree(decides)
     return Path("runs") / f"reproduce_{name}" / digest[:12]
 
 

@@ -19,7 +19,7 @@ from gen_jax.typing import Variables
 FIELDS = """
     system dataset dataset_version split num_examples nats bits_per_dim unit stderr stderr_method kind value draws
     protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu
-    threads devices parallel versions git dirty config
+    threads devices parallel versions git dirty config sources
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # of what config.json says of the training
 # What files that lack these fields were made with.
@@ -30,6 +30,7 @@ BEFORE_RECORDED = {
     "distances": None,
     "devices": 1,
     "parallel": "jit",
+    "sources": {},
 }
 
 
@@ -44,8 +45,8 @@ def record(
 
     `result` is None where there is no likelihood: its fields are null then. Of reals bits_per_dim is None and stderr
     that of the nats. `file` is what `file_size.measure` found for the first examples of the split, `distances` what
-    `distances.measure` found. `dirty`: the source had changes, or
-    the run began with another source or other packages than it was evaluated with.
+    `distances.measure` found. `sources` has the files that define classes of the config. `dirty`: the
+    source had changes, or the run began with another source or other packages than it was evaluated with.
     """
     experiment, revision, digest = run.experiment, source.revision(), source.digest()
     seconds = max((row.get("seconds", 0.0) for row in run.workdir.metrics_rows()), default=0.0)
@@ -72,6 +73,7 @@ def record(
         "versions": source.versions(),
         **revision,
         "config": to_tree(experiment),
+        "sources": dict(run.workdir.source_files()),
     }
     return {name: found[name] for name in FIELDS}
 

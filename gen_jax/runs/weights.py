@@ -1,8 +1,8 @@
 """A trained model as a small folder: config.json, metrics.jsonl, result.json and the evaluated weights as weights.npz.
 
-The certificate goes along where it is of these weights. Arrays lie under their paths in the tree of variables, so any
-reader of .npz can take them; the archive's own checksums find damage. It samples and evaluates like a work directory
-and cannot be trained on.
+The certificate goes along where it is of these weights, and the source of classes that are not of gen_jax. Arrays lie
+under their paths in the tree of variables, so any reader of .npz can take them; the archive's own checksums find
+damage. It samples and evaluates like a work directory and cannot be trained on.
 """
 
 import functools
@@ -35,6 +35,7 @@ def export(workdir: WorkDir, variables: dict[str, Any], step: int, out: Path) ->
         for path in kept:
             if path.exists():
                 disk.write_atomically(folder / path.name, disk.read_plain(path))
+        WorkDir(folder).write_sources(workdir.source_files())
         with disk.new_file(WorkDir(folder).weights) as file:
             np.savez_compressed(file, **arrays)
     return WorkDir(out).weights.stat().st_size

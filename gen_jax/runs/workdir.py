@@ -1,4 +1,4 @@
-"""A work directory: config.json, checkpoints/, metrics.jsonl, result.json, certificate.json, report.html."""
+"""A work directory: config.json, source/, checkpoints/, metrics.jsonl, result.json, certificate.json, report.html."""
 
 import contextlib
 import json
@@ -9,13 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gen_jax import classes, disk, stored
+from gen_jax import classes, disk, sources, stored
 from gen_jax import experiment as experiments
 from gen_jax.classes import Trust
 from gen_jax.disk import write_atomically
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, first_line
 from gen_jax.experiment import Experiment
 from gen_jax.runs import storage
+from gen_jax.sources import Files
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class WorkDir:
     def config(self) -> Path:
         """The experiment as a JSON tree, enough to rebuild the model without its config file."""
         return self.path / "config.json"
+
+    @property
+    def source(self) -> Path:
+        """The source files of classes that are neither of gen_jax nor installed; config.json has their SHA-256."""
+        return self.path / "source"
 
     @property
     def checkpoints(self) -> Path:
@@ -70,7 +76,7 @@ class WorkDir:
     def check_plain(self) -> None:
         """InputError where anything that is read or written here is a link, a pipe or a device."""
         files = (self.config, self.weights, self.metrics, self.result, self.certificate, self.lock)
-        folders = (self.checkpoints, self.tensorboard, self.path / "damaged")
+        folders = (self.source, self.checkpoints, self.tensorboard, self.path / "damaged")
         disk.check_plain([*files, *folders])
 
     def claim(
@@ -86,15 +92,16 @@ class WorkDir:
         shown without the data set.
         """
         self.check_plain()
-        tree = experiments.to_tree(experiment)
+        tree, files = experiments.to_tree(experiment), sources.of(experiments.foreign(experiment))
         # Refuse now what could not be read back after the training.
-        experiments.read(tree, trust=True)
+        experiments.read(tree, True, files)
         if self.weights.exists():
             raise InputError(
                 f"{self.path} is an exported model, whose training cannot go on; use another --workdir"
             )
         if self.config.exists():
-            lines = experiments.differences(self._there({*classes.names(tree)}), tree)
+            lines = self._other_sources(files)
+            lines = lines or experiments.differences(self._there({*classes.names(tree)}), tree)
             if lines:
                 raise InputError(
                     f"{self.path} holds another config; use another --workdir or the same config."
@@ -109,8 +116,41 @@ class WorkDir:
             raise InputError(f"{self.path} exists and is no work directory (it has no config.json)")
         self._make()
         shown = {"presentation": dict(presentation)} if presentation else {}
-        record = {**self.origin, "machine": machine, **shown, "experiment": tree}
+        hashes = {name: sources.digest(text) for name, text in files.items()}
+        origin = {**self.origin, "sources": hashes} if files else self.origin
+        self.write_sources(files)
+        record = {**origin, "machine": machine, **shown, "experiment": tree}
         write_atomically(self.config, json.dumps(record, indent=1) + "\n")
+
+    def write_sources(self, files: Files) -> None:
+        """Put source files into `source`."""
+        for name, text in files.items():
+            (self.source / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.source / name, text.encode())
+
+    def source_files(self) -> Files:
+        """The source files, none of which is run here; InputError where one is not that of config.json."""
+        record, files = self.read().get("sources", {}), {}
+        if not isinstance(record, dict) or not all(map(sources.plain, record)):
+            raise InputError(f"{self.config} is damaged: its sources are no files by name")
+        for name, hashed in record.items():
+            path = self.source / name
+            disk.check_plain([path])
+            try:
+                files[name] = path.read_bytes().decode()
+            except (OSError, ValueError) as error:
+                raise InputError(f"cannot read {path}: {first_line(error)}") from error
+            if sources.digest(files[name]) != hashed:
+                raise InputError(f"{path} is not the source that {self.config} was written with")
+        return files
+
+    def _other_sources(self, asked: Files) -> list[str]:
+        there = self.source_files()
+        return [
+            f"{name}: the source is another"
+            for name in there.keys() & asked.keys()
+            if there[name] != asked[name]
+        ]
 
     def _there(self, known: Collection[str]) -> Any:
         """The config that is there, as this version writes it; as it is where it names others than known classes."""
@@ -187,7 +227,7 @@ class WorkDir:
         self.check_plain()
         tree = self.read()["experiment"]
         try:
-            return experiments.read(tree, trust)
+            return experiments.read(tree, trust, self.source_files())
         except InputError as error:
             raise InputError(f"{self.config}: {error}") from error
 

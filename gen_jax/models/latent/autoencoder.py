@@ -13,7 +13,12 @@ from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.density import Codec, Kind, Value
 from gen_jax.errors import InputError
-from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.nn.encoders import (
+    DenseDecoder,
+    DenseEncoder,
+    require_outputs,
+    require_vectors,
+)
 from gen_jax.ops.scaling import from_unit, to_unit
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
@@ -25,8 +30,8 @@ class Autoencoder(nn.Module):
 
     event: Event
     latent: int = 30
-    encoder: DenseEncoder | ConvEncoder = DenseEncoder()
-    decoder: DenseDecoder | ConvDecoder = DenseDecoder()
+    encoder: nn.Module = DenseEncoder()
+    decoder: nn.Module = DenseDecoder()
 
     num_classes: ClassVar[int] = 0
     kind: ClassVar[Kind] = "none"
@@ -43,13 +48,17 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Num[Array, "B *event"]) -> Float[Array, "B Z"]:
         """z = f(x)."""
-        return self.code(self.encoder(to_unit(x, self.event.levels or 2)))
+        features = self.encoder(to_unit(x, self.event.levels or 2))
+        require_vectors(self.encoder, features, len(x))
+        return self.code(features)
 
     def decode(self, z: Float[Array, "B Z"]) -> Float[Array, "B *event"]:
         """x' = g(z), around [0, 1]."""
         shape = self.event.shape
         positions, outputs = (shape[:-1], shape[-1]) if len(shape) == 3 else (shape, 1)
-        return self.decoder(z, positions, outputs).reshape(len(z), *shape)
+        out = self.decoder(z, positions, outputs)
+        require_outputs(self.decoder, out, len(z), positions, outputs)
+        return out.reshape(len(z), *shape)
 
     def squared_error(self, x: Num[Array, "B *event"]) -> Float[Array, " B"]:
         """|x' - x|^2 of each example, values in [0, 1], summed over the event."""

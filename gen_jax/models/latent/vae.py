@@ -7,6 +7,7 @@ is a value under a Bernoulli or categorical head, or a pixel under a mixture of 
 import math
 from typing import ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.models.evidence import GaussianLatent
 from gen_jax.models.latent.kl_term import KLWeighted
-from gen_jax.nn.encoders import ConvDecoder, DenseDecoder
+from gen_jax.nn.encoders import DenseDecoder, require_outputs
 from gen_jax.typing import Nats, PRNGKey, Scalar
 
 FREQUENCIES = (0.001, 0.999)
@@ -25,12 +26,13 @@ FREQUENCIES = (0.001, 0.999)
 class Factorised(GaussianLatent):
     """log p(x | z) = sum over sites of log p(x_site | z), all parameters from one network.
 
+    `decoder` is any Linen module that gives (B, *positions, outputs) of z (B, Z), positions and outputs.
     `mixtures` None is the head of one value: Bernoulli for two levels, else a softmax. With `data_bias` the decoder's
     last bias begins at what the head needs for the frequencies of each value in the batch of the initialisation, which
     are kept within [0.001, 0.999] (as in github.com/yburda/iwae, by the whole training set).
     """
 
-    decoder: DenseDecoder | ConvDecoder = DenseDecoder()
+    decoder: nn.Module = DenseDecoder()
     mixtures: int | None = None
     data_bias: bool = False
 
@@ -64,7 +66,9 @@ class Factorised(GaussianLatent):
         sites = self.event.size // self.values
         outputs = sites // math.prod(positions) * head.size
         begin = () if bias is None else (bias,)
-        return self.decoder(z, positions, outputs, *begin).reshape(len(z), sites, head.size)
+        out = self.decoder(z, positions, outputs, *begin)
+        require_outputs(self.decoder, out, len(z), positions, outputs)
+        return out.reshape(len(z), sites, head.size)
 
     def marginals(self, x: Integer[Array, "B *event"]) -> Float[Array, " biases"]:
         """The head's parameters for the frequencies of each value over a batch, one site after the other."""
