@@ -148,7 +148,12 @@ def test_a_result_file_is_data_too(ours, foreign, tmp_path):
 
     tree = to_tree(WorkDir(ours).experiment())
     tree["fields"]["model"]["type"] = "elsewhere:Mine"
-    record = dict.fromkeys(results.FIELDS) | {"parallel": "jit", "split": "test", "config": tree}
+    record = dict.fromkeys(results.FIELDS) | {
+        "parallel": "jit",
+        "split": "test",
+        "config": tree,
+        "sources": {},
+    }
     (tmp_path / "r.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="elsewhere:Mine is no class of gen_jax"):
         reproduce(tmp_path / "r.json", tmp_path / "run", None, "")
