@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -243,6 +244,17 @@ class Flat(nn.Module):
         out = nn.Dense(math.prod(positions) * outputs)(x.reshape(len(x), -1))
         out = out.reshape(len(x), *positions, outputs) if outputs > 1 else out
         return out[..., None] if self.extra else out
+
+
+def test_the_page_about_own_models_runs(tmp_path):
+    page = (Path(__file__).resolve().parents[1] / "docs" / "own_models.md").read_text()
+    encoder, config = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    folder = written(tmp_path / "own", mynets=encoder, vae=config)
+    experiment = load_config(folder / "vae.py")
+    assert sources.of(foreign(experiment)) == {"mynets.py": encoder}
+    pure, x = functional(experiment.model), random_events(experiment.model, 2)
+    shapes = jax.eval_shape(pure.init, jax.random.key(0), x)
+    assert shapes["params"]["encoder"]["Dense_0"]["kernel"].shape == (64, 100)
 
 
 @pytest.mark.parametrize("family", [VAE, Autoencoder])
