@@ -16,7 +16,6 @@ from scipy import stats
 
 from gen_jax import IWAE, VAE, InputError, PixelVAE, binary, functional, image, points
 from gen_jax.density import importance_weighted_bound, num_parameters
-from gen_jax.models import evidence
 from gen_jax.models.autoregressive import base
 from gen_jax.models.latent.kl_term import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
@@ -137,7 +136,7 @@ def test_chunks_do_not_change_the_bound(monkeypatch):
     x, key = all_events(model)[:6], jax.random.key(3)
     found = []
     for chunk in (10, 3):
-        monkeypatch.setattr(evidence, "VALUES_AT_ONCE", chunk * x.size)
+        monkeypatch.setattr("gen_jax.models.latent.base.VALUES_AT_ONCE", chunk * x.size)
         bound = jax.jit(functools.partial(pure.log_prob, draws=10))
         found.append(np.asarray(bound(variables, x, key)))
 
@@ -157,7 +156,7 @@ def test_chunks_do_not_change_the_bound(monkeypatch):
 def test_five_thousand_draws_take_the_memory_of_fifty(monkeypatch):
     model = BOUNDS["vae"]
     pure, variables = build(model)
-    monkeypatch.setattr(evidence, "VALUES_AT_ONCE", 50 * 16 * 4)
+    monkeypatch.setattr("gen_jax.models.latent.base.VALUES_AT_ONCE", 50 * 16 * 4)
     program = jax.jit(pure.log_prob, static_argnames="draws")
     x, key = jnp.asarray(all_events(model)), jax.random.key(0)
     sizes = []

@@ -15,8 +15,8 @@ from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.laws import bound as bounds
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
-from gen_jax.models import evidence
-from gen_jax.models.evidence import GaussianLatent
+from gen_jax.models.latent import base
+from gen_jax.models.latent.base import GaussianLatent
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
@@ -75,9 +75,9 @@ def test_a_mean_over_pixels_is_caught(monkeypatch):
 
 
 def test_a_sum_of_draws_for_their_mean_is_caught(monkeypatch):
-    right = evidence.importance_weighted_bound_in_chunks
+    right = base.importance_weighted_bound_in_chunks
     monkeypatch.setattr(
-        evidence,
+        base,
         "importance_weighted_bound_in_chunks",
         lambda weights, draws, chunk: right(weights, draws, chunk) + np.log(draws),
     )
@@ -90,7 +90,7 @@ def test_a_bound_that_falls_with_draws_is_caught(monkeypatch):
     def smallest(weights, draws, chunk):
         return weights(jax.numpy.arange(draws)).min(axis=0)
 
-    monkeypatch.setattr(evidence, "importance_weighted_bound_in_chunks", smallest)
+    monkeypatch.setattr(base, "importance_weighted_bound_in_chunks", smallest)
     assert failing(bounds.rises, VECTOR) == {"more draws, higher bound"}
 
 

@@ -17,7 +17,7 @@ from gen_jax.laws import bound as bounds
 from gen_jax.laws import flow as laws
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
-from gen_jax.models.change_of_variables import Flow
+from gen_jax.models.flow.base import Flow
 from gen_jax.nn import bijections
 from gen_jax.nn.bijections import BatchNorm
 from gen_jax.ops import dequantize

@@ -20,7 +20,7 @@ from gen_jax.laws import diffusion as laws
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.small import small
 from gen_jax.laws.subject import Subject
-from gen_jax.models.diffusion import chain_bound, schedules
+from gen_jax.models.diffusion import base, schedules
 from gen_jax.models.diffusion.ddpm import DDPMSampler
 from gen_jax.ops import diffusion
 from gen_jax.ops.sinusoidal import sinusoidal
@@ -135,7 +135,7 @@ def test_a_wrong_coefficient_is_no_closed_form(x64, monkeypatch, field):
     values = getattr(CHAIN, field).copy()
     values[3] *= 1.02
     wrong = CHAIN._replace(**{field: values})
-    monkeypatch.setattr(chain_bound.ChainBound, "chain", property(lambda self: wrong))
+    monkeypatch.setattr(base.ChainBound, "chain", property(lambda self: wrong))
     off = np.abs(measured_terms(model) - expected_terms(model, 0.2))
     assert off.max() > 1e-4
 
@@ -145,7 +145,7 @@ def test_every_term_is_counted_once(x64, monkeypatch):
     model = dataclasses.replace(MODELS["learned"], timesteps=7)
     pure, variables = build(model)
     x, key, draws = random_events(model, 3), jax.random.key(0), 2
-    monkeypatch.setattr(chain_bound, "VALUES_AT_ONCE", 3 * x.size)
+    monkeypatch.setattr(base, "VALUES_AT_ONCE", 3 * x.size)
     found = jax.jit(lambda x: model.apply(variables, x, key, draws, method="terms"))(x)
 
     @jax.jit
@@ -317,32 +317,30 @@ def test_the_laws_hold():
 @pytest.mark.parametrize("factor", [0.1, 3.0])
 def test_a_mis_scaled_term_is_caught(monkeypatch, factor):
     """In the bound by the trajectories, in these by the sum over all images."""
-    right = chain_bound.gaussian.kl
+    right = base.gaussian.kl
     with monkeypatch.context() as patch:
-        patch.setattr(chain_bound.gaussian, "kl", lambda *a: factor * right(*a))
+        patch.setattr(base.gaussian, "kl", lambda *a: factor * right(*a))
         assert failing(MODELS["beta"], [2]) == {"terms = trajectories"}
-    forward = chain_bound.gaussian.log_prob
+    forward = base.gaussian.log_prob
     with monkeypatch.context() as patch:
-        patch.setattr(chain_bound.gaussian, "log_prob", lambda *a: factor * forward(*a))
+        patch.setattr(base.gaussian, "log_prob", lambda *a: factor * forward(*a))
         assert "unit sum" in failing(MODELS["beta"], [4])
 
 
 def test_a_wrong_chain_is_caught(monkeypatch):
-    right = chain_bound.diffusion.chain
+    right = base.diffusion.chain
 
     def wrong(alpha_bar):
         found = right(alpha_bar)
         return found._replace(from_data=found.from_noisy, from_noisy=found.from_data)
 
-    monkeypatch.setattr(chain_bound.diffusion, "chain", wrong)
+    monkeypatch.setattr(base.diffusion, "chain", wrong)
     assert failing(MODELS["beta"], [0]) == {"chain"}
 
 
 def test_a_negative_term_and_a_bound_above_are_caught(monkeypatch):
-    right = chain_bound.ChainBound.terms
-    monkeypatch.setattr(
-        chain_bound.ChainBound, "terms", lambda *a, **k: right(*a, **k).at[:, 1].add(-3.0)
-    )
+    right = base.ChainBound.terms
+    monkeypatch.setattr(base.ChainBound, "terms", lambda *a, **k: right(*a, **k).at[:, 1].add(-3.0))
     assert "terms not below 0" in failing(MODELS["beta"], [1])
     assert failing(MODELS["beta"], [3]) == {"lower below upper"}
 

@@ -279,7 +279,7 @@ def test_chunks_do_not_change_the_bound(pair, monkeypatch):
     pure, variables, *_ = pair
     x, key, found = jnp.asarray(NINE), jax.random.key(3), []
     for values in (10 * x.size, 3 * x.size):
-        monkeypatch.setattr("gen_jax.models.change_of_variables.VALUES_AT_ONCE", values)
+        monkeypatch.setattr("gen_jax.models.flow.base.VALUES_AT_ONCE", values)
         found.append(jax.jit(functools.partial(pure.log_prob, draws=10))(variables, x, key))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
     with pytest.raises(InputError, match="needs a key"):

@@ -18,7 +18,7 @@ from test_vq_vae import COLOUR, MODELS, random_variables
 
 from gen_jax import DDPM, MADEEnsemble, binary, points
 from gen_jax.density import fold_in
-from gen_jax.models.diffusion.chain_bound import ChainBound
+from gen_jax.models.diffusion.base import ChainBound
 from gen_jax.nn import bijections
 from gen_jax.ops import dequantize
 

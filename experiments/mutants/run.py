@@ -31,7 +31,7 @@ PLACES = ("gen_jax/ops/*.py", "gen_jax/nn/*.py", "gen_jax/models/**/*.py", "gen_
 SEED, COUNT, SECONDS = 0, 60, 400  # SECONDS of the processor: more is a timeout
 PLANTED = {
     "dequantisation noise in [0, 1/2) in the loss only": (
-        "gen_jax/models/change_of_variables.py",
+        "gen_jax/models/flow/base.py",
         "dequantize.uniform(x, jax.random.uniform(key, x.shape))",
         "dequantize.uniform(x, 0.5 * jax.random.uniform(key, x.shape))",
     ),

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from gen_jax.errors import InputError
-from gen_jax.models.change_of_variables import Flow
 from gen_jax.models.diffusion import schedules
-from gen_jax.models.diffusion.chain_bound import ChainBound
+from gen_jax.models.diffusion.base import ChainBound
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler
-from gen_jax.models.evidence import GaussianLatent
+from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
+from gen_jax.models.latent.base import GaussianLatent
 from gen_jax.models.latent.kl_term import KLTerm, KLWeighted
 from gen_jax.models.latent.vq_vae import VQVAE
 from gen_jax.models.latent.vq_vae_prior import VQVAEPrior

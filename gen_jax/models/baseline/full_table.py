@@ -11,7 +11,7 @@ from jax import nn
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.errors import InputError
-from gen_jax.models.baseline.counts import Counting
+from gen_jax.models.baseline.base import Counting
 
 MAX_CELLS = 2**20
 

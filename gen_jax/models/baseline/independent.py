@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from gen_jax.models.baseline.counts import Counting
+from gen_jax.models.baseline.base import Counting
 
 
 class Independent(Counting):

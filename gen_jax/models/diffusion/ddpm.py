@@ -16,7 +16,7 @@ from jaxtyping import Array, Num
 
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
-from gen_jax.models.diffusion.chain_bound import Back, ChainBound
+from gen_jax.models.diffusion.base import Back, ChainBound
 from gen_jax.ops import diffusion
 from gen_jax.typing import Metrics, PRNGKey, Scalar
 

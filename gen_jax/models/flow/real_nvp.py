@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gen_jax.errors import InputError
-from gen_jax.models.change_of_variables import DequantizedFlow, Flow
+from gen_jax.models.flow.base import DequantizedFlow, Flow
 from gen_jax.nn.bijections import AffineCoupling, BatchNorm, chain, unchain
 from gen_jax.nn.conditioners import MLP, ResNet
 from gen_jax.ops import dequantize, masks

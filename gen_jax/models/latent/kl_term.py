@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.density import bits_per_dim
 from gen_jax.errors import InputError
-from gen_jax.models.evidence import GaussianLatent
+from gen_jax.models.latent.base import GaussianLatent
 from gen_jax.ops import gaussian
 from gen_jax.typing import Metrics, PRNGKey, Scalar
 

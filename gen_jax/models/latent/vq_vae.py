@@ -18,7 +18,7 @@ from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.baseline.uniform import Uniform
-from gen_jax.models.staged import Stage, Staged
+from gen_jax.models.latent.staged import Stage, Staged
 from gen_jax.nn.codebook import Codebook
 from gen_jax.nn.residual import GridDecoder, GridEncoder
 from gen_jax.ops import vq

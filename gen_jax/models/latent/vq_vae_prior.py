@@ -13,8 +13,8 @@ from jaxtyping import Array, Integer
 from gen_jax.density import bits_per_dim, functional
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.models.latent.staged import Stage, Staged
 from gen_jax.models.latent.vq_vae import VQVAE
-from gen_jax.models.staged import Stage, Staged
 from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 
 
