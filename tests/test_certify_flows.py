@@ -18,8 +18,8 @@ from gen_jax.laws import flow as laws
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
 from gen_jax.models.flow.base import Flow
+from gen_jax.models.flow.real_nvp import BatchNorm
 from gen_jax.nn import bijections
-from gen_jax.nn.bijections import BatchNorm
 from gen_jax.ops import dequantize
 from gen_jax.ops.coupling import affine_coupling
 from gen_jax.reproduce import comparison

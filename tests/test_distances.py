@@ -15,7 +15,7 @@ from gen_jax import GAN, Classifier, Independent, InputError, functional, image,
 from gen_jax.data import prepared
 from gen_jax.evaluate import distances, draw
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.nn.adversarial import ConvDiscriminator, ConvGenerator
+from gen_jax.models.adversarial.gan import ConvDiscriminator, ConvGenerator
 from gen_jax.nn.encoders import ConvEncoder
 from gen_jax.optimizer import Adam, OptimizerGroups
 from gen_jax.runs.run import load_run

@@ -24,7 +24,7 @@ from gen_jax import (
 )
 from gen_jax.data.prepared import Split
 from gen_jax.density import Density
-from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
+from gen_jax.models.adversarial.gan import DenseDiscriminator, DenseGenerator
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
 from gen_jax.optimizer import Adam, OptimizerGroups
 from gen_jax.runs.likelihood import Likelihoods

@@ -14,11 +14,11 @@ from gen_jax import ImageRealNVP, InputError, RealNVP, binary, functional, image
 from gen_jax.density import num_parameters
 from gen_jax.laws import flow
 from gen_jax.models.flow import real_nvp
+from gen_jax.models.flow.real_nvp import EPSILON, MOMENTUM, BatchNorm, diagonal_first
 from gen_jax.nn import bijections
-from gen_jax.nn.bijections import EPSILON, MOMENTUM, BatchNorm
 from gen_jax.ops import dequantize, masks
 from gen_jax.ops.coupling import affine_coupling, inverse_affine_coupling
-from gen_jax.ops.squeeze import diagonal_first, squeeze, unsqueeze
+from gen_jax.ops.squeeze import squeeze, unsqueeze
 
 PLANE = RealNVP(depth=3, hidden=(8,))
 FLOWS = {

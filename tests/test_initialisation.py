@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gen_jax import NADE, binary, functional
-from gen_jax.nn import time_block
-from gen_jax.nn.conditioners import ResNet
+from gen_jax.models.flow.real_nvp import ResNet
+from gen_jax.nn import unet
 from gen_jax.nn.gated_resnet import GatedResnet, PointwiseResnet
 from gen_jax.nn.shifted_conv import Project
 
@@ -63,7 +63,7 @@ def test_layers_keep_the_scale():
 def test_group_normalisation_adds_a_millionth():
     """To the variance of a group, in the U-net, as in the code of Ho et al."""
     x = 1e-3 * X
-    out = seen_inside(time_block.TimeBlock(4, 2), "GroupNorm_0", x, jnp.zeros((8, 4)))
+    out = seen_inside(unet.TimeBlock(4, 2), "GroupNorm_0", x, jnp.zeros((8, 4)))
     before, after = (
         np.asarray(v, np.float64).reshape(8, 16, 2, 2).var(axis=(1, 3)) for v in (x, out)
     )

@@ -19,7 +19,7 @@ from test_vq_vae import COLOUR, MODELS, random_variables
 from gen_jax import DDPM, MADEEnsemble, binary, points
 from gen_jax.density import fold_in
 from gen_jax.models.diffusion.base import ChainBound
-from gen_jax.nn import bijections
+from gen_jax.models.flow import real_nvp
 from gen_jax.ops import dequantize
 
 KEY = jax.random.key(0)
@@ -63,7 +63,7 @@ def test_the_loss_is_minus_the_bound(name, monkeypatch):
     """Over 16 keys, in the unit that it states; so is the logged bits/dim. A flow's averages are those of the batch."""
     model, unit = SYSTEMS[name]
     pure, variables = built(model)
-    monkeypatch.setattr(bijections, "MOMENTUM", 0.0)
+    monkeypatch.setattr(real_nvp, "MOMENTUM", 0.0)
     if model.event.levels is None:
         x, cond = jax.random.normal(KEY, (2000, *model.event.shape)), None
     else:

@@ -17,7 +17,7 @@ from test_experiment import CONFIGS
 from gen_jax import VQVAE, InputError, binary, functional, image, sharding
 from gen_jax.density import num_parameters
 from gen_jax.experiment import load_config
-from gen_jax.nn.codebook import Codebook
+from gen_jax.models.latent.vq_vae import Codebook
 from gen_jax.ops import vq
 from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import create_state, train_step, train_steps

@@ -8,7 +8,7 @@ Expected: kernel distance 0.03 ± 0.02 on test, of as many training images 0.03 
 
 from gen_jax import GAN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
+from gen_jax.models.adversarial.gan import DenseDiscriminator, DenseGenerator
 from gen_jax.optimizer import Adam
 
 

@@ -8,7 +8,7 @@ Published: Adam 2e-4 with b1 0.5, batch 128, leaky slope 0.2, N(0, 0.02^2) weigh
 
 from gen_jax import GAN, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.nn.adversarial import ConvDiscriminator, ConvGenerator
+from gen_jax.models.adversarial.gan import ConvDiscriminator, ConvGenerator
 from gen_jax.optimizer import Adam
 
 

@@ -6,7 +6,7 @@ Hardware: 2 CPU cores, about a minute
 
 from gen_jax import GAN, points
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.nn.adversarial import DenseDiscriminator, DenseGenerator
+from gen_jax.models.adversarial.gan import DenseDiscriminator, DenseGenerator
 from gen_jax.optimizer import Adam, OptimizerGroups
 
 

@@ -51,7 +51,7 @@ PLANTED = {
         "self.drop(self.activation(hidden), deterministic=True)",
     ),
     "dropout inert in the U-net": (
-        "gen_jax/nn/time_block.py",
+        "gen_jax/nn/unet.py",
         "deterministic=not train",
         "deterministic=True",
     ),
@@ -66,7 +66,7 @@ PLANTED = {
         "MIN_LOG_SCALE = -5.0",
     ),
     "VQ epsilon times K for by K": (
-        "gen_jax/nn/codebook.py",
+        "gen_jax/models/latent/vq_vae.py",
         "EPSILON / self.codes",
         "EPSILON * self.codes",
     ),

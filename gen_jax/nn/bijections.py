@@ -11,8 +11,6 @@ from jaxtyping import Array, Bool, Float
 from gen_jax.ops.coupling import affine_coupling, inverse_affine_coupling
 from gen_jax.typing import Nats
 
-MOMENTUM, EPSILON = 0.99, 1e-5
-
 
 class AffineCoupling(nn.Module):
     """y = x where kept, else x exp(s) + t, with t and s = a tanh(r) from a network of what is kept; a is learned.
@@ -53,40 +51,6 @@ class AffineCoupling(nn.Module):
     def inverse(self, y: Float[Array, "B *event"]) -> Float[Array, "B *event"]:
         """x: the kept part is the same in y, and so are shift and scale."""
         return inverse_affine_coupling(y, *self._parameters(y))
-
-
-class BatchNorm(nn.Module):
-    """y = (x - m) / sqrt(v + epsilon) of each channel, and its determinant (Dinh et al. 2016, 1605.08803, section 3.7).
-
-    m and v are those of the batch in training, where the determinant takes them as constants, and running means in
-    evaluation, so that this is a bijection of each example. They begin as the statistics of the first batch. Under
-    pmap each device has its own batch.
-    """
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B *event"], train: bool = False
-    ) -> tuple[Float[Array, "B *event"], Nats]:
-        """y and log |det dy/dx|, in training with new running means."""
-        axes = tuple(range(x.ndim - 1))
-        batch = {"mean": jnp.mean(x, axes), "variance": jnp.var(x, axes)}
-        running = {
-            name: self.variable("batch_stats", name, lambda value=value: value)
-            for name, value in batch.items()
-        }
-        if not train:
-            batch = {name: variable.value for name, variable in running.items()}
-        elif not self.is_initializing():
-            for name, variable in running.items():
-                variable.value += (1 - MOMENTUM) * (batch[name] - variable.value)
-        variance = batch["variance"] + EPSILON
-        log_det = -0.5 * (x[0].size // x.shape[-1]) * jnp.sum(jnp.log(variance))
-        return (x - batch["mean"]) / jnp.sqrt(variance), jnp.broadcast_to(log_det, len(x))
-
-    def inverse(self, y: Float[Array, "B *event"]) -> Float[Array, "B *event"]:
-        """x, by the running means."""
-        mean, variance = (self.get_variable("batch_stats", n) for n in ("mean", "variance"))
-        return y * jnp.sqrt(variance + EPSILON) + mean
 
 
 def chain(

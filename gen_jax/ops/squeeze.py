@@ -1,7 +1,6 @@
-"""Space to channels and back (Dinh et al. 2016, 1605.08803, section 3.6 and figure 3)."""
+"""Space to channels and back (Dinh et al. 2016, 1605.08803, section 3.6)."""
 
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
 def squeeze(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 4*C"]:
@@ -18,11 +17,3 @@ def unsqueeze(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C//4"]:
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, channels // 4, 2, 2)
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
-
-
-def diagonal_first(channels: int) -> Int[np.ndarray, " four_times_channels"]:
-    """The squeezed channels in the order in which half are factored out.
-
-    First those of both diagonal pixels of every block, so that what stays and what leaves are two checkerboards.
-    """
-    return (4 * np.arange(channels) + np.array([0, 3, 1, 2])[:, None]).ravel()

@@ -1,9 +1,15 @@
-"""Generative adversarial network: x = G(z), z ~ N(0, 1), min_G max_D E log D(x) + E log(1 - D(G(z))); no likelihood.
+"""Generative adversarial network: x = G(z), z ~ N(0, 1), min_G max_D V(D, G) = E log D(x) + E log(1 - D(G(z))).
 
-The generator minimises -E log D(G(z)): the same fixed point, and a gradient also where D is sure (Goodfellow et al.
-2014, 1406.2661, section 3). With convolutional networks it is a DCGAN (Radford, Metz and Chintala 2016, 1511.06434).
+There is no likelihood. For a fixed G whose samples have the distribution q, V is largest where the logit of D is
+log p - log q, and 2 JSD(p, q) - log 4 there (Goodfellow et al. 2014, 1406.2661, equation 1, proposition 1, theorem 1).
+The generator minimises -E log D(G(z)): the same fixed point, with a gradient also where D is sure (section 3).
+
+The convolutional networks are those of DCGAN: strides in place of pooling, batch normalisation except in the
+generator's output and the discriminator's input, weights from N(0, 0.02^2) (Radford, Metz and Chintala 2016,
+1511.06434).
 """
 
+import math
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -13,21 +19,138 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Num
 
+from gen_jax.check import require
 from gen_jax.density import Codec, Kind, Value, fold_in
 from gen_jax.errors import InputError
-from gen_jax.nn.adversarial import (
-    ConvDiscriminator,
-    ConvGenerator,
-    DenseDiscriminator,
-    DenseGenerator,
-)
-from gen_jax.ops import adversarial as game
+from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.ops.scaling import from_symmetric, to_symmetric
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
+INIT = nn.initializers.normal(0.02)
+SLOPE = 0.2  # of the discriminators' leaky rectifiers
+EPSILON = 1e-5  # added to a batch's variance
+
+
+def value_function(
+    real: Float[Array, " n"],
+    fake: Float[Array, " m"],
+    p: Float[Array, " n"] | None = None,
+    q: Float[Array, " m"] | None = None,
+) -> Scalar:
+    """V(D, G) in nats from the logits of D on data and on samples, averaged under the weights `p` and `q` if any."""
+    true, false = jax.nn.log_sigmoid(real), jax.nn.log_sigmoid(-fake)
+    return jnp.average(true, weights=p) + jnp.average(false, weights=q)
+
+
+def generator_loss(fake: Float[Array, " m"], saturating: bool = False) -> Scalar:
+    """-E log D(G(z)), or the saturating E log(1 - D(G(z))), whose gradient vanishes where D is sure; nats."""
+    if saturating:
+        return jnp.mean(jax.nn.log_sigmoid(-fake))
+    return -jnp.mean(jax.nn.log_sigmoid(fake))
+
+
+class DenseGenerator(nn.Module):
+    """Rectified layers and a linear map to all values; without hidden layers it is linear."""
+
+    hidden: tuple[int, ...] = (256, 256)
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "B Z"], shape: tuple[int, ...], train: bool
+    ) -> Float[Array, "B *event"]:
+        """Reals of the event's shape."""
+        del train  # no normalisation, no dropout
+        for features in self.hidden:
+            z = nn.relu(nn.Dense(features)(z))
+        return nn.Dense(math.prod(shape))(z).reshape(z.shape[0], *shape)
+
+
+class DenseDiscriminator(nn.Module):
+    """Leaky rectified layers over the flattened event."""
+
+    hidden: tuple[int, ...] = (256, 256)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B *event"]) -> Float[Array, " B"]:
+        """logit D(x)."""
+        x = x.reshape(x.shape[0], -1)
+        for features in self.hidden:
+            x = nn.leaky_relu(nn.Dense(features)(x), SLOPE)
+        return nn.Dense(1)(x)[:, 0]
+
+
+class ConvGenerator(nn.Module):
+    """A linear map to the coarsest image, then transposed 4x4 convolutions of stride 2, one for each of `features`."""
+
+    features: tuple[int, ...] = (128, 64)
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "B Z"], shape: tuple[int, ...], train: bool
+    ) -> Float[Array, "B H W C"]:
+        """Reals of the event's shape."""
+        factor = 2 ** len(self.features)
+        height, width, channels = (shape[0] // factor, shape[1] // factor, shape[2])
+        x = nn.Dense(height * width * self.features[0], kernel_init=INIT, use_bias=False)(z)
+        x = x.reshape(z.shape[0], height, width, -1)
+        for features in self.features[1:]:
+            x = nn.relu(BatchNorm()(x, train))
+            x = ConvTranspose(features, (4, 4), 2, kernel_init=INIT, use_bias=False)(x)
+        x = nn.relu(BatchNorm()(x, train))
+        return ConvTranspose(channels, (4, 4), 2, kernel_init=INIT)(x)
+
+
+class ConvDiscriminator(nn.Module):
+    """4x4 convolutions of stride 2, one for each of `features`, then a linear map.
+
+    A batch is always normalised by its own statistics, so real and generated examples are batches of their own.
+    """
+
+    features: tuple[int, ...] = (64, 128)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, " B"]:
+        """logit D(x)."""
+        for index, features in enumerate(self.features):
+            x = Conv(features, (4, 4), 2, kernel_init=INIT, use_bias=index == 0)(x)
+            x = nn.leaky_relu(x if index == 0 else BatchNorm(decay=None)(x, train=True), SLOPE)
+        return nn.Dense(1, kernel_init=INIT)(x.reshape(x.shape[0], -1))[:, 0]
+
+
+class BatchNorm(nn.Module):
+    """y = scale (x - m) / sqrt(v + 1e-5) + bias, m and v over all axes but the features'.
+
+    In training m and v are those of the batch and move the running ones, in the collection `batch_stats`, by
+    1 - `decay`; otherwise they are the running ones. With `decay` None there are no running ones, and every batch has
+    its own. Under `jax.jit` the batch is the global one, under pmap each device's rows (Ioffe and Szegedy 2015,
+    1502.03167, algorithm 1).
+    """
+
+    decay: float | None = 0.9
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch F"], train: bool) -> Float[Array, "*batch F"]:
+        """Normalise each feature."""
+        features, axes = x.shape[-1:], tuple(range(x.ndim - 1))
+        scale = self.param("scale", nn.initializers.ones, features)
+        bias = self.param("bias", nn.initializers.zeros, features)
+        batch = jnp.mean(x, axis=axes), jnp.var(x, axis=axes)
+        mean, var = batch
+        if self.decay is not None:
+            running = (
+                self.variable("batch_stats", "mean", jnp.zeros, features),
+                self.variable("batch_stats", "var", jnp.ones, features),
+            )
+            if not train:
+                mean, var = (variable.value for variable in running)
+            elif not self.is_initializing():
+                for old, new in zip(running, batch, strict=True):
+                    old.value = self.decay * old.value + (1.0 - self.decay) * new
+        return (x - mean) * jnp.sqrt(var + EPSILON) ** -1 * scale + bias
+
 
 class GAN(nn.Module):
-    """Integers, as reals in [-1, 1] inside, or reals as they are. Both players step at once, on the same draws of z."""
+    """Integers, scaled to [-1, 1], or reals as they are. Both players step at once, on the same draws of z."""
 
     system: ClassVar[str] = "gan"
 
@@ -42,24 +165,26 @@ class GAN(nn.Module):
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"
 
+    def setup(self):
+        """The players are fields, so there is nothing to declare."""
+        self.check()
+
     def generate(
         self, key: PRNGKey, n: int, train: bool = False, temperature: float | Scalar = 1.0
     ) -> Float[Array, "n *event"]:
-        """G(temperature z), in (-1, 1) for integers; InputError on no units of z."""
-        if self.latent < 1:
-            raise InputError(f"latent must be at least 1, not {self.latent}")
+        """G(temperature z), in (-1, 1) for integers."""
         z = temperature * jax.random.normal(key, (n, self.latent))
         x = self.generator(z, self.event.shape, train)
         return x if self.event.levels is None else jnp.tanh(x)
 
     def scaled(self, x: Num[Array, "B *event"]) -> Float[Array, "B *event"]:
-        """What the discriminator sees of data."""
+        """Data as the discriminator sees them."""
         if self.event.levels is None:
             return x.astype(jnp.result_type(float))
         return to_symmetric(x, self.event.levels)
 
     def judged(self, x: Float[Array, "B *event"]) -> Float[Array, " B"]:
-        """logit D(x) with a gradient in x, none in D."""
+        """logit D(x) with a gradient in x and none in D."""
         discriminator, variables = self.discriminator.unbind()
         logit: Any = discriminator.apply(stop_gradient(variables), x)
         return logit
@@ -67,18 +192,16 @@ class GAN(nn.Module):
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """-V(D, G) without a gradient in G, plus the generator's loss without one in D, nats an example."""
+        """-V(D, G) without a gradient in G, plus the generator's loss without one in D; nats an example."""
         del cond  # no classes
         fake = self.generate(fold_in(key, "z"), len(x), train=True)
-        on_real, on_fake = (
-            self.discriminator(self.scaled(x)),
-            self.discriminator(stop_gradient(fake)),
-        )
-        of_discriminator = -game.value(on_real, on_fake)
-        of_generator = game.generator_loss(self.judged(fake), self.saturating)
-        return of_discriminator + of_generator, {
-            "discriminator_loss": of_discriminator,
-            "generator_loss": of_generator,
+        on_real = self.discriminator(self.scaled(x))
+        on_fake = self.discriminator(stop_gradient(fake))
+        loss_of_d = -value_function(on_real, on_fake)
+        loss_of_g = generator_loss(self.judged(fake), self.saturating)
+        return loss_of_d + loss_of_g, {
+            "discriminator_loss": loss_of_d,
+            "generator_loss": loss_of_g,
             "d_real": jnp.mean(nn.sigmoid(on_real)),
             "d_fake": jnp.mean(nn.sigmoid(on_fake)),
         }
@@ -94,7 +217,7 @@ class GAN(nn.Module):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Num[Array, "n *event"]:
-        """G(temperature z) by the running statistics, the nearest level where the event is of integers."""
+        """G(temperature z) by the running statistics, rounded to the nearest level where the event is of integers."""
         del cond  # no classes
         x = self.generate(key, n, temperature=temperature)
         return x if self.event.levels is None else from_symmetric(x, self.event.levels)
@@ -102,18 +225,31 @@ class GAN(nn.Module):
     def measure(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
-        """Logits of data and of as many samples."""
+        """Logits of D on data and on an equal number of samples."""
         del cond  # no classes
         fake = self.generate(key, len(x))
         return {"real": self.judged(self.scaled(x)), "fake": self.judged(fake)}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Means of D and both losses; D that knows only training data shows in `d_real`. No findings."""
+        """Means of D and both losses; a low `d_real` means that D knows only its training data. No findings."""
         real, fake = (jnp.asarray(measured[name]) for name in ("real", "fake"))
-        found = {
-            "discriminator_loss": -game.value(real, fake),
-            "generator_loss": game.generator_loss(fake, self.saturating),
+        scalars = {
+            "discriminator_loss": -value_function(real, fake),
+            "generator_loss": generator_loss(fake, self.saturating),
             "d_real": jnp.mean(nn.sigmoid(real)),
             "d_fake": jnp.mean(nn.sigmoid(fake)),
         }
-        return {name: float(number) for name, number in found.items()}, {}
+        return {name: float(number) for name, number in scalars.items()}, {}
+
+    def check(self) -> None:
+        """InputError without units of z, or where the strides do not halve the images evenly."""
+        require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")
+        shape = self.event.shape
+        for network in (self.generator, self.discriminator):
+            if isinstance(network, ConvGenerator | ConvDiscriminator):
+                layers, factor = len(network.features), 2 ** len(network.features)
+                require(
+                    layers > 0 and len(shape) == 3 and not any(side % factor for side in shape[:2]),
+                    f"a convolutional network of {layers} layers needs at least one layer and images whose sides"
+                    f" {factor} divides, not {shape}",
+                )

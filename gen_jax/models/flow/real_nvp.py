@@ -8,17 +8,109 @@ import functools
 import math
 from typing import ClassVar
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from gen_jax.errors import InputError
 from gen_jax.models.flow.base import DequantizedFlow, Flow
-from gen_jax.nn.bijections import AffineCoupling, BatchNorm, chain, unchain
-from gen_jax.nn.conditioners import MLP, ResNet
+from gen_jax.nn.bijections import AffineCoupling, chain, unchain
+from gen_jax.nn.shifted_conv import Project, WeightNorm
 from gen_jax.ops import dequantize, masks
-from gen_jax.ops.squeeze import diagonal_first, squeeze, unsqueeze
+from gen_jax.ops.conv import same_conv
+from gen_jax.ops.squeeze import squeeze, unsqueeze
 from gen_jax.typing import Event, Nats, points
+
+MOMENTUM, EPSILON = 0.99, 1e-5  # of batch normalisation
+
+
+class MLP(nn.Module):
+    """Dense layers under silu."""
+
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B I"], outputs: int) -> Float[Array, "B outputs"]:
+        """One linear map after the last hidden layer."""
+        for features in self.hidden:
+            x = nn.silu(nn.Dense(features)(x))
+        return nn.Dense(outputs, kernel_init=nn.initializers.zeros)(x)
+
+
+class Conv3x3(WeightNorm):
+    """Weight-normalised 3x3 convolution."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
+        """All sites at once."""
+        kernel, bias = self.weights(
+            (3, 3, x.shape[-1], self.features), lambda kernel: same_conv(x, kernel)
+        )
+        return same_conv(x, kernel) + bias
+
+
+class ResNet(nn.Module):
+    """Weight-normalised residual blocks of two 3x3 convolutions; their outputs all add to what the last layer reads.
+
+    Dinh et al. 2016, 1605.08803, section 3.7, without batch normalisation inside: weights are initialised by the data.
+    """
+
+    features: int
+    blocks: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W I"], outputs: int) -> Float[Array, "B H W outputs"]:
+        """Input, its negative and their rectification first, a 1x1 convolution last."""
+        x = Conv3x3(self.features)(nn.relu(jnp.concatenate([x, -x], axis=-1)))
+        skip = Project(self.features)(x)
+        for _ in range(self.blocks):
+            h = Conv3x3(self.features)(nn.relu(x))
+            x = x + Conv3x3(self.features)(nn.relu(h))
+            skip = skip + Project(self.features)(x)
+        return Project(outputs, init_scale=0.0)(nn.relu(skip))
+
+
+class BatchNorm(nn.Module):
+    """y = (x - m) / sqrt(v + epsilon) of each channel, and its determinant (Dinh et al. 2016, 1605.08803, section 3.7).
+
+    m and v are those of the batch in training, where the determinant takes them as constants, and running means in
+    evaluation, so that this is a bijection of each example. They begin as the statistics of the first batch. Under
+    pmap each device has its own batch.
+    """
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B *event"], train: bool = False
+    ) -> tuple[Float[Array, "B *event"], Nats]:
+        """y and log |det dy/dx|, in training with new running means."""
+        axes = tuple(range(x.ndim - 1))
+        batch = {"mean": jnp.mean(x, axes), "variance": jnp.var(x, axes)}
+        running = {
+            name: self.variable("batch_stats", name, lambda value=value: value)
+            for name, value in batch.items()
+        }
+        if not train:
+            batch = {name: variable.value for name, variable in running.items()}
+        elif not self.is_initializing():
+            for name, variable in running.items():
+                variable.value += (1 - MOMENTUM) * (batch[name] - variable.value)
+        variance = batch["variance"] + EPSILON
+        log_det = -0.5 * (x[0].size // x.shape[-1]) * jnp.sum(jnp.log(variance))
+        return (x - batch["mean"]) / jnp.sqrt(variance), jnp.broadcast_to(log_det, len(x))
+
+    def inverse(self, y: Float[Array, "B *event"]) -> Float[Array, "B *event"]:
+        """x, by the running means."""
+        mean, variance = (self.get_variable("batch_stats", n) for n in ("mean", "variance"))
+        return y * jnp.sqrt(variance + EPSILON) + mean
+
+
+def diagonal_first(channels: int) -> Int[np.ndarray, " four_times_channels"]:
+    """The squeezed channels in the order in which half are factored out.
+
+    First those of both diagonal pixels of every block, so that what stays and what leaves are two checkerboards.
+    """
+    return (4 * np.arange(channels) + np.array([0, 3, 1, 2])[:, None]).ravel()
 
 
 class RealNVP(Flow):

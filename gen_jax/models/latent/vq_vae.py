@@ -8,6 +8,7 @@ By itself its prior is uniform: N codes cost N log K.
 import math
 from typing import ClassVar
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
@@ -19,13 +20,189 @@ from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.baseline.uniform import Uniform
 from gen_jax.models.latent.staged import Stage, Staged
-from gen_jax.nn.codebook import Codebook
-from gen_jax.nn.residual import GridDecoder, GridEncoder
+from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.ops import vq
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 
 COLLAPSED = 2.0  # perplexity
+EPSILON = 1e-5  # of even use, added to the share of each code
+INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", in_axis=-1, out_axis=-2)
+
+
+class ResidualStack(nn.Module):
+    """x + (ReLU, 3x3 to `hidden`, ReLU, 1x1 back) `blocks` times, then ReLU."""
+
+    blocks: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W F"]) -> Float[Array, "B H W F"]:
+        """As many features as came in."""
+        for _ in range(self.blocks):
+            h = nn.relu(Conv(self.hidden, (3, 3))(nn.relu(x)))
+            x = x + Conv(x.shape[-1], (1, 1))(h)
+        return nn.relu(x)
+
+
+class GridEncoder(nn.Module):
+    """4x4 convolutions of stride 2 under ReLU, a 3x3, residual blocks, a 1x1 to the outputs."""
+
+    strided: tuple[int, ...]
+    blocks: int
+    hidden: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
+        """The image halved once for each entry of `strided`."""
+        for features in self.strided:
+            x = nn.relu(Conv(features, (4, 4), stride=2)(x))
+        x = Conv(self.strided[-1], (3, 3))(x)
+        return Conv(self.outputs, (1, 1))(ResidualStack(self.blocks, self.hidden)(x))
+
+
+class GridDecoder(nn.Module):
+    """The mirror image: a 3x3, residual blocks, transposed 4x4 convolutions of stride 2, the last to the outputs."""
+
+    strided: tuple[int, ...]
+    blocks: int
+    hidden: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "B h w D"]) -> Float[Array, "B H W O"]:
+        """The grid doubled once for each entry of `strided`."""
+        z = ResidualStack(self.blocks, self.hidden)(Conv(self.strided[-1], (3, 3))(z))
+        for features in self.strided[-2::-1]:
+            z = nn.relu(ConvTranspose(features, (4, 4), stride=2)(z))
+        return ConvTranspose(self.outputs, (4, 4), stride=2)(z)
+
+
+class Codebook(nn.Module):
+    """`codes` vectors of `size` numbers; `decay` None makes them parameters.
+
+    Else they are quotients of averages in the collection `codebook`, which begin at the initial vectors under even use.
+    Codes used less than `restart` times even use begin anew.
+    """
+
+    codes: int
+    size: int
+    decay: float | None
+    restart: float
+
+    def setup(self):
+        """Declare parameters or averages."""
+        shape = (self.codes, self.size)
+        if self.decay is None:
+            self.table = self.param("vectors", INIT, shape)
+            return
+
+        def even() -> Float[Array, " K"]:
+            return jnp.full(self.codes, 1 / self.codes)
+
+        def initial() -> Float[Array, "K D"]:
+            return INIT(self.make_rng("params"), shape) / self.codes
+
+        self.shares = self.variable("codebook", "shares", even)
+        self.sums = self.variable("codebook", "sums", initial)
+
+    @property
+    def average(self) -> vq.Uses:
+        """What the codes follow by."""
+        return vq.Uses(self.shares.value, self.sums.value)
+
+    @property
+    def vectors(self) -> Float[Array, "K D"]:
+        """All of them."""
+        if self.decay is None:
+            return self.table
+        return vq.vectors(self.average, EPSILON / self.codes)
+
+    def nearest(self, z: Float[Array, "*batch D"]) -> Int[Array, "*batch"]:
+        """The code of each vector."""
+        return vq.nearest(z, self.vectors)
+
+    def __call__(self, codes: Int[Array, "*batch"]) -> Float[Array, "*batch D"]:
+        """The vector of each code."""
+        return self.vectors[codes]
+
+    def update(self, z: Float[Array, "N D"], used: vq.Uses, key: PRNGKey) -> None:
+        """Take in a batch of vectors and its `used`, after it was quantised; whether a code is dead was known before.
+
+        Devices that saw parts of the batch average their results, a restarted code the vectors that each has drawn.
+        """
+        before = self.average
+        after = vq.averaged(before, used, self.decay or 0.0)
+        if self.restart:
+            dead = before.shares < self.restart / self.codes
+            after = vq.restarted(after, dead, z, key)
+        self.shares.value, self.sums.value = after
+
+
+class Pixels(Autoregressive):
+    """p(x | z) = prod_i p(x_i | z), conditioned on codes: one pass of the decoder gives all sites."""
+
+    whole: "VQVAE"
+
+    @property
+    def condition(self) -> Event:
+        """The codes."""
+        return self.whole.code_event
+
+    @property
+    def head(self) -> Head:
+        """That of the whole."""
+        return self.whole.head
+
+    @property
+    def sites(self) -> Int[np.ndarray, "sites V"]:
+        """Pixels, or single values, in raster order."""
+        return np.arange(self.event.size).reshape(-1, self.whole.values)
+
+    def __call__(
+        self, x: Array, cond: Integer[Array, "B h w G"] | None = None, train: bool = False
+    ) -> Float[Array, "B sites P"]:
+        """Parameters given the codes, whatever x is."""
+        return self._decoded(cond)
+
+    def context(self, site: int) -> Bool[np.ndarray, " sites"]:
+        """Nothing."""
+        return np.zeros(self.num_sites, bool)
+
+    def init_cache(
+        self, n: int, cond: Integer[Array, "n h w G"] | None = None
+    ) -> Float[Array, "n sites P"]:
+        """The decoder's pass."""
+        return self._decoded(cond)
+
+    def step(
+        self, cache: Float[Array, "n sites P"], site: Int[Array, ""]
+    ) -> tuple[Float[Array, "n sites P"], Float[Array, "n P"]]:
+        """Read one site."""
+        return cache, cache[:, site]
+
+    def write(
+        self, cache: Float[Array, "n sites P"], site: Int[Array, ""], value: Int[Array, "n V"]
+    ) -> Float[Array, "n sites P"]:
+        """Nothing to take in."""
+        return cache
+
+    def sample(
+        self,
+        key: PRNGKey,
+        n: int,
+        cond: Integer[Array, "n h w G"] | None = None,
+        temperature: float | Scalar = 1.0,
+    ) -> Int[Array, "n *event"]:
+        """All sites at once."""
+        x = self.head.sample(self._decoded(cond), key, temperature)
+        return x.reshape(n, *self.event.shape)
+
+    def _decoded(self, codes):
+        if codes is None:
+            raise InputError("p(x | z) needs the codes z")
+        return self.whole.decode_codes(codes)
 
 
 class VQVAE(Staged):
@@ -187,68 +364,3 @@ class VQVAE(Staged):
             self.decay is not None or not self.restart,
             "vq_vae restarts codes that follow by averages only: give it a decay",
         )
-
-
-class Pixels(Autoregressive):
-    """p(x | z) = prod_i p(x_i | z), conditioned on codes: one pass of the decoder gives all sites."""
-
-    whole: VQVAE
-
-    @property
-    def condition(self) -> Event:
-        """The codes."""
-        return self.whole.code_event
-
-    @property
-    def head(self) -> Head:
-        """That of the whole."""
-        return self.whole.head
-
-    @property
-    def sites(self) -> Int[np.ndarray, "sites V"]:
-        """Pixels, or single values, in raster order."""
-        return np.arange(self.event.size).reshape(-1, self.whole.values)
-
-    def __call__(
-        self, x: Array, cond: Integer[Array, "B h w G"] | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """Parameters given the codes, whatever x is."""
-        return self._decoded(cond)
-
-    def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """Nothing."""
-        return np.zeros(self.num_sites, bool)
-
-    def init_cache(
-        self, n: int, cond: Integer[Array, "n h w G"] | None = None
-    ) -> Float[Array, "n sites P"]:
-        """The decoder's pass."""
-        return self._decoded(cond)
-
-    def step(
-        self, cache: Float[Array, "n sites P"], site: Int[Array, ""]
-    ) -> tuple[Float[Array, "n sites P"], Float[Array, "n P"]]:
-        """Read one site."""
-        return cache, cache[:, site]
-
-    def write(
-        self, cache: Float[Array, "n sites P"], site: Int[Array, ""], value: Int[Array, "n V"]
-    ) -> Float[Array, "n sites P"]:
-        """Nothing to take in."""
-        return cache
-
-    def sample(
-        self,
-        key: PRNGKey,
-        n: int,
-        cond: Integer[Array, "n h w G"] | None = None,
-        temperature: float | Scalar = 1.0,
-    ) -> Int[Array, "n *event"]:
-        """All sites at once."""
-        x = self.head.sample(self._decoded(cond), key, temperature)
-        return x.reshape(n, *self.event.shape)
-
-    def _decoded(self, codes):
-        if codes is None:
-            raise InputError("p(x | z) needs the codes z")
-        return self.whole.decode_codes(codes)
