@@ -36,7 +36,7 @@ MODULES = {
     "IWAE": "gen_jax.models.latent.iwae",
     "ImageRealNVP": "gen_jax.models.flow.real_nvp",
     "Independent": "gen_jax.models.baseline.independent",
-    "KLTerm": "gen_jax.models.latent.kl_term",
+    "KLTerm": "gen_jax.models.latent.base",
     "L2": "gen_jax.optimizer",
     "LSTM": "gen_jax.models.autoregressive.lstm",
     "LinearSchedule": "gen_jax.models.diffusion.schedules",

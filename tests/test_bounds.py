@@ -17,7 +17,7 @@ from scipy import stats
 from gen_jax import IWAE, VAE, InputError, PixelVAE, binary, functional, image, points
 from gen_jax.density import importance_weighted_bound, num_parameters
 from gen_jax.models.autoregressive import base
-from gen_jax.models.latent.kl_term import KLTerm
+from gen_jax.models.latent.base import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.ops import gaussian
 

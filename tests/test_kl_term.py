@@ -12,7 +12,7 @@ from cases import random_events
 from test_bounds import BOUNDS, all_events, build, quadrature
 
 from gen_jax import InputError, functional
-from gen_jax.models.latent.kl_term import KLTerm
+from gen_jax.models.latent.base import KLTerm
 from gen_jax.train.step import create_state, train_step
 
 pytestmark = pytest.mark.usefixtures("x64")

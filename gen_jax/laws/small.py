@@ -16,8 +16,7 @@ from gen_jax.models.diffusion.base import ChainBound
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler
 from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
-from gen_jax.models.latent.base import GaussianLatent
-from gen_jax.models.latent.kl_term import KLTerm, KLWeighted
+from gen_jax.models.latent.base import GaussianLatent, KLTerm, KLWeighted
 from gen_jax.models.latent.vq_vae import VQVAE
 from gen_jax.models.latent.vq_vae_prior import VQVAEPrior
 from gen_jax.nn.unet import UNet

@@ -9,7 +9,7 @@ from typing import ClassVar
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
-from gen_jax.models.latent.kl_term import KLWeighted
+from gen_jax.models.latent.base import KLWeighted
 from gen_jax.typing import Dtype, Nats, PRNGKey, Scalar
 
 

@@ -15,8 +15,7 @@ from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
-from gen_jax.models.latent.base import GaussianLatent
-from gen_jax.models.latent.kl_term import KLWeighted
+from gen_jax.models.latent.base import GaussianLatent, KLWeighted
 from gen_jax.nn.encoders import DenseDecoder, require_outputs
 from gen_jax.typing import Nats, PRNGKey, Scalar
 
