@@ -1,12 +1,14 @@
 """Measure how the code is built, before and after: `python experiments/structure.py --before CHECKOUT [--record]`.
 
-Lines are physical lines. What a reader enters is traced by running: functions (lambdas and comprehensions are not
-counted) and files of gen_jax that `log_prob` calls, or one `step`, the draw of its value and one `write`, on images of
-28x28 grey pixels under `jax.eval_shape`. The stepped form of a network is counted by one rule in every tree: functions
-named in `STEPPED`, classes named in `CACHES`, the files `STEPPED_FILES`, and in a function that takes `at` or `time`
-what runs only where that is not None. Its share is that of all lines of the files of models, nn and ops which the
-system enters. A question is a `hasattr` or `getattr` for a name that a class under models/ defines. A circle is a set
-of folders and modules of gen_jax that import each other, lazy imports counted.
+- Lines are physical lines.
+- Entered: the functions (without lambdas and comprehensions) and files of gen_jax that run in `log_prob`; in one
+  `step`, the draw of its value and one `write`; in the whole of `sample`. Traced by running on images of 28x28 grey
+  pixels under `jax.eval_shape`.
+- Stepping lines: functions named in `STEPPED`, classes named in `CACHES`, the files `STEPPED_FILES`, and in a function
+  that takes `at` or `time` whatever runs only where that is not None. Their share is that of all lines in the files of
+  models, nn and ops that the system enters.
+- A question is a `hasattr` or `getattr` for a name that a class under models/ defines.
+- A circle is a set of folders and modules of gen_jax that import each other, imports inside functions included.
 """
 
 import argparse
@@ -33,6 +35,11 @@ STEPPED = re.compile(
 )
 CACHES = re.compile(r"\w*Cache|Bridge|Row|Site|Before|Kept|Context|Queue")
 STEPPED_FILES = ("nn/at.py", "nn/once.py")
+TRACES = {
+    "log_p": "log p",
+    "pixel": "one sampled pixel",
+    "sample": "a sample, cache and loop included",
+}
 TRACED = """
 import json, sys
 from pathlib import Path
@@ -58,8 +65,10 @@ def pixel(variables, cache):
 sys.setprofile(note)
 if what == "log_p":
     jax.eval_shape(log_p, variables, x)
-else:
+elif what == "pixel":
     jax.eval_shape(pixel, variables, cache)
+else:
+    jax.eval_shape(lambda v: model.apply(v, key, 2, method="sample"), variables)
 sys.setprofile(None)
 print(json.dumps(sorted(entered)))
 """
@@ -82,8 +91,8 @@ def measured(tree: Path) -> dict[str, Any]:
         "largest file": f"{largest}, {lines[largest]}",
     }
     for system, name in SYSTEMS.items():
-        traces = {what: entered(tree, name, what) for what in ("log_p", "pixel")}
-        for what, title in (("log_p", "log p"), ("pixel", "one sampled pixel")):
+        traces = {what: entered(tree, name, what) for what in TRACES}
+        for what, title in TRACES.items():
             paths = {path for path, _ in traces[what]}
             rows[f"{system}: files, functions entered for {title}"] = (
                 f"{len(paths)}, {len(traces[what])}"
@@ -264,7 +273,7 @@ def table(record: dict[str, Any]) -> str:
 
 def main() -> None:
     """Print the table, and write it where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("tree", nargs="?", type=Path, default=HERE.parents[1])
     parser.add_argument("--before", type=Path, metavar="PATH", help="an older checkout")
     parser.add_argument("--record", action="store_true", help=f"write results/{RECORD.name} too")

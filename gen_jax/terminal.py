@@ -8,6 +8,7 @@ import codecs
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 PLAIN = {"±": "+-", "−": "-", "–": "-", "—": "-", "“": '"', "”": '"', "’": "'"}
@@ -34,6 +35,16 @@ def write(text: str, stream: Any = None) -> None:
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(clean(text).encode(encoding, "gen_jax.plain").decode(encoding))
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A table as plain text, one line a row; every column but the last as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths[-1] = 0
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def _shown(character: str) -> str:

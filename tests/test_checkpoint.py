@@ -17,7 +17,7 @@ from gen_jax import GatedPixelCNN, InputError, functional, image
 from gen_jax.optimizer import Adam
 from gen_jax.runs import storage
 from gen_jax.runs.checkpoint import Checkpoints, checksums
-from gen_jax.train.step import create_state
+from gen_jax.runs.state import create_state
 
 MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
 

@@ -23,7 +23,7 @@ from gen_jax.cli import main
 from gen_jax.media import pictures
 from gen_jax.media.images import Images
 from gen_jax.report import page as report
-from gen_jax.runs import source
+from gen_jax.runs import provenance
 
 SOURCE = Path(__file__).resolve().parents[1]
 CONFIG = SOURCE / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
@@ -250,7 +250,7 @@ def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_pa
         succeed("report", copy, "--out", page, "--data-dir", data_dir)
         return re.search("<th>source</th><td><code>(.*?)</code>", page.read_text())[1]
 
-    monkeypatch.setattr(source, "revision", lambda: {"git": "f" * 40, "dirty": True})
+    monkeypatch.setattr(provenance, "revision", lambda: {"git": "f" * 40, "dirty": True})
     assert of_source() == f"{'f' * 40} with changes"
     assert f"<code>gen-jax evaluate {tmp_path}/a&amp;b</code> writes the" in page.read_text()
     config = json.loads((copy / "config.json").read_text())

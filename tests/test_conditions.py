@@ -13,7 +13,8 @@ from test_families import SYSTEMS
 from gen_jax import InputError, functional, runtime
 from gen_jax.density import root_key
 from gen_jax.optimizer import Adam
-from gen_jax.train.step import create_state, train_step
+from gen_jax.runs.state import create_state
+from gen_jax.train.step import train_step
 
 PACKAGE = Path(__file__).resolve().parents[1] / "gen_jax"
 

@@ -26,9 +26,10 @@ from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.nn.recurrent import Carry
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.run import Run, load_run
+from gen_jax.runs.state import TrainState, create_state
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop, pmap, step
-from gen_jax.train.step import TrainState, create_state, train_step, train_steps
+from gen_jax.train.step import train_step, train_steps
 
 KEY = jax.random.key(0)
 ROWS = 16

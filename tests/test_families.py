@@ -28,7 +28,8 @@ from gen_jax.models.adversarial.gan import DenseDiscriminator, DenseGenerator
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
 from gen_jax.optimizer import Adam, OptimizerGroups
 from gen_jax.runs.likelihood import Likelihoods
-from gen_jax.train.step import create_state, train_step
+from gen_jax.runs.state import create_state
+from gen_jax.train.step import train_step
 
 
 def integers(event, n=64):

@@ -13,7 +13,8 @@ from test_bounds import BOUNDS, all_events, build, quadrature
 
 from gen_jax import InputError, functional
 from gen_jax.models.latent.base import KLTerm
-from gen_jax.train.step import create_state, train_step
+from gen_jax.runs.state import create_state
+from gen_jax.train.step import train_step
 
 pytestmark = pytest.mark.usefixtures("x64")
 

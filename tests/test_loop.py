@@ -203,7 +203,7 @@ def test_overfits_one_batch(data_dir, tmp_path, monkeypatch):
 
 def test_a_model_of_another_size_is_refused(data_dir):
     with pytest.raises(InputError, match=r"\(8, 8, 1\) with 17 levels"):
-        loop.load_split(experiment("model.event.levels=5"), "train", data_dir)
+        load_split(experiment("model.event.levels=5"), "train", data_dir)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Split
 from gen_jax.density import num_parameters
 from gen_jax.runs.likelihood import Likelihoods
-from gen_jax.train.step import create_state, train_step
+from gen_jax.runs.state import create_state
+from gen_jax.train.step import train_step
 
 KEY = jax.random.key(0)
 TEXT = LSTM(tokens(4, 5), features=6, carry=True)

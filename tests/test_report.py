@@ -11,7 +11,7 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the mo
 from test_codec_cli import model_folder
 
 from gen_jax import Markov, image
-from gen_jax.evaluate import catalogue, certificate
+from gen_jax.evaluate import certificate
 from gen_jax.experiment import Data
 from gen_jax.media import arrays, html
 from gen_jax.media.text import Text
@@ -123,8 +123,8 @@ def test_a_certificate_is_made_again(tmp_path, data_dir):
 def test_one_example_has_no_standard_error():
     """Not nan, and no place of a number is left empty."""
     said = "1.0000 (standard error not known) bits/dim (2.00 nats)"
-    assert catalogue.figure("exact", 2.0, 1.0, None, "bits/dim") == said
-    assert catalogue.figure("exact", 2.0, 1.0, math.nan, "bits/dim") == said
-    assert catalogue.figure("bound", 2.0, None, None, "nats") == (
+    assert summary.figure("exact", 2.0, 1.0, None, "bits/dim") == said
+    assert summary.figure("exact", 2.0, 1.0, math.nan, "bits/dim") == said
+    assert summary.figure("bound", 2.0, None, None, "nats") == (
         "<= 2.0000 (standard error not known) nats"
     )

@@ -10,7 +10,7 @@ import pytest
 from test_cli import TINY, call, own_cache, succeed  # noqa: F401  a fixture of the module
 
 from gen_jax.reproduce import comparison, reproduce
-from gen_jax.runs import results, source
+from gen_jax.runs import provenance, results
 from gen_jax.runs.workdir import WorkDir
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
@@ -34,7 +34,7 @@ def checkout(tmp_path_factory):
     git(root, "add", ".")
     git(root, "commit", "--quiet", "--message", "first")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "PACKAGE", package)
+        patch.setattr(provenance, "PACKAGE", package)
         yield root
 
 
@@ -264,7 +264,7 @@ def test_what_was_trained_on_another_source_is_dirty(independent, data_dir, chec
     try:
         words = ("evaluate", independent.parent / "run", "--data-dir", data_dir, "--json")
         result = json.loads(succeed(*words))
-        assert (result["git"], source.revision()["dirty"]) == (
+        assert (result["git"], provenance.revision()["dirty"]) == (
             git(checkout, "rev-parse", "HEAD"),
             False,
         )
@@ -298,7 +298,7 @@ def test_what_was_trained_on_another_source_is_dirty(independent, data_dir, chec
 def test_reasons_for_a_tolerance(gated, tmp_path, changes, words):
     assert reproduce.reasons(reproduce.load(gated)) == []
     [*reasons] = reproduce.reasons(reproduce.load(tampered(gated, tmp_path, changes)))
-    assert len(reasons) == (len(source.versions()) if changes == {"versions": None} else 1)
+    assert len(reasons) == (len(provenance.versions()) if changes == {"versions": None} else 1)
     assert any(all(word in reason for word in words) for reason in reasons)
 
 
@@ -306,23 +306,29 @@ def test_the_source_is_compared_by_git(checkout, tmp_path, monkeypatch):
     first = git(checkout, "rev-parse", "HEAD")
     (checkout / "README.md").write_text("more\n")
     git(checkout, "commit", "--quiet", "--all", "--message", "text only")
-    assert source.changed_since(first) is None
+    assert provenance.changed_since(first) is None
     (checkout / "gen_jax" / "new.py").write_text("")
-    assert source.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 1)"
+    assert (
+        provenance.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 1)"
+    )
     (checkout / "gen_jax" / "model.py").write_text("depth = 3\n")
-    assert source.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 2)"
+    assert (
+        provenance.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 2)"
+    )
     (checkout / "gen_jax" / "new.py").unlink()
     git(checkout, "commit", "--quiet", "--all", "--message", "code")
-    assert source.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 1)"
+    assert (
+        provenance.changed_since(first) == f"gen_jax/ differs from revision {first[:12]} (files: 1)"
+    )
     git(checkout, "reset", "--quiet", "--hard", first)
-    assert source.changed_since(first) is None
-    assert source.changed_since("0" * 40) == "revision 000000000000 is not known here"
-    assert "is none" in str(source.changed_since(f"--output={tmp_path}/x"))
-    assert "is none" in str(source.changed_since("HEAD"))
+    assert provenance.changed_since(first) is None
+    assert provenance.changed_since("0" * 40) == "revision 000000000000 is not known here"
+    assert "is none" in str(provenance.changed_since(f"--output={tmp_path}/x"))
+    assert "is none" in str(provenance.changed_since("HEAD"))
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(source, "PACKAGE", tmp_path / "gen_jax")
-    assert source.changed_since(first) == "the gen_jax that runs is no git checkout"
-    assert source.revision() == {"git": None, "dirty": None}
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "gen_jax")
+    assert provenance.changed_since(first) == "the gen_jax that runs is no git checkout"
+    assert provenance.revision() == {"git": None, "dirty": None}
 
 
 BAD = [

@@ -23,8 +23,9 @@ from gen_jax.optimizer import (
     WarmupCosine,
     following,
 )
+from gen_jax.runs.state import create_state
 from gen_jax.train import step
-from gen_jax.train.step import create_state, train_step, train_steps
+from gen_jax.train.step import train_step, train_steps
 
 MODEL = GatedPixelCNN(image(4, 4, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
 KEY = jax.random.key(0)

@@ -19,8 +19,9 @@ from gen_jax.density import num_parameters
 from gen_jax.experiment import load_config
 from gen_jax.models.latent.vq_vae import Codebook
 from gen_jax.ops import vq
+from gen_jax.runs.state import create_state
 from gen_jax.train.pmap import pmapped
-from gen_jax.train.step import create_state, train_step, train_steps
+from gen_jax.train.step import train_step, train_steps
 
 KEY = jax.random.key(0)
 NET = {"strided": (3,), "blocks": 1, "residual": 2, "codes": 4, "size": 2}

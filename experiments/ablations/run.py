@@ -21,8 +21,8 @@ from gen_jax.evaluate.catalogue import RESULTS, SOURCE
 from gen_jax.experiment import load_config
 from gen_jax.runs import results
 from gen_jax.runs.run import Run
+from gen_jax.runs.splits import load_split
 from gen_jax.train import seeds
-from gen_jax.train.loop import load_split
 
 STORY = Path(__file__).with_name("pixel_cnn_story.py")
 _NAMES = runpy.run_path(str(STORY), run_name=STORY.stem)

@@ -20,7 +20,8 @@ from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.latent.vae import VAE
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder
-from gen_jax.train.step import TrainState, train_step
+from gen_jax.runs.state import TrainState
+from gen_jax.train.step import train_step
 from gen_jax.typing import image
 
 REFERENCE = Path(__file__).with_name("reference.json")

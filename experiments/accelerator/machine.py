@@ -8,8 +8,7 @@ from typing import Any
 import jax
 from stage import Setting
 
-from gen_jax.runs.machine import machine
-from gen_jax.runs.source import revision
+from gen_jax.runs.provenance import machine, revision
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 ASKED = "name,driver_version,memory.total,clocks.max.sm,power.limit"

@@ -19,7 +19,8 @@ from stage import drawn
 from gen_jax import sharding
 from gen_jax.density import functional
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
-from gen_jax.train.step import TrainState, create_state, jitted, train_step
+from gen_jax.runs.state import TrainState, create_state
+from gen_jax.train.step import jitted, train_step
 from gen_jax.typing import image
 
 KEY, EMA = 0, 0.998

@@ -29,7 +29,7 @@ from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.runs import results
-from gen_jax.runs.machine import machine
+from gen_jax.runs.provenance import machine
 
 FORWARD = (GatedPixelCNN, PixelCNN, PixelCNNPP)
 REPEATS = 5

@@ -17,8 +17,7 @@ from gen_jax.disk import write_atomically
 from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
 from gen_jax.experiment import load_config
 from gen_jax.runs import results
-from gen_jax.runs.machine import machine
-from gen_jax.runs.source import revision
+from gen_jax.runs.provenance import machine, revision
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
 

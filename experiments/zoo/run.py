@@ -24,9 +24,10 @@ from gen_jax.experiment import load_config
 from gen_jax.laws import certify
 from gen_jax.runs import results
 from gen_jax.runs.run import Run, load_run
+from gen_jax.runs.splits import load_split
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import seeds
-from gen_jax.train.loop import load_split, train
+from gen_jax.train.loop import train
 
 # A config of experiments/configs and what is changed of it; their budgets are about two minutes on 2 cores.
 SYSTEMS: dict[str, tuple[str, ...]] = {
@@ -113,6 +114,7 @@ def judge(run: Run, classifier: Run | None, data_dir: Path | None) -> dict[str, 
     """The test number; under a classifier also certificate, test split as a file, distances and cost of samples."""
     test, model, found = load_split(run.experiment, "test", data_dir), run.experiment.model, {}
     file = distance = result = None
+    certified = False
     if classifier is not None:
         file = file_size.measure(run, test, len(test)) if model.codec != "none" else None
         distance = distances.measure(run, test, classifier, data_dir=data_dir)
@@ -123,7 +125,8 @@ def judge(run: Run, classifier: Run | None, data_dir: Path | None) -> dict[str, 
         validation = load_split(run.experiment, "validation", data_dir)
         laws = certify.certify(run, validation, LAW_EXAMPLES)
         write_atomically(run.workdir.certificate, results.dumps(laws))
-    record = results.record(run, test, result, file, distance)
+        certified = laws["passed"]
+    record = results.record(run, test, result, file, distance, certified)
     return {**record, "selected_step": run.step, **found}
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import jax
 
 from gen_jax.bench import timing
-from gen_jax.runs.machine import machine
-from gen_jax.runs.source import revision, versions
+from gen_jax.runs.provenance import machine, revision, versions
 
 Row = dict[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]

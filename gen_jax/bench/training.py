@@ -13,8 +13,9 @@ from gen_jax.bench import record, systems
 from gen_jax.bench.timing import ratios, summary, turns
 from gen_jax.density import Functional, functional, root_key
 from gen_jax.optimizer import Adam
+from gen_jax.runs.state import TrainState, create_state
 from gen_jax.train.pmap import pmapped
-from gen_jax.train.step import TrainState, create_state, jitted, train_step
+from gen_jax.train.step import jitted, train_step
 
 METHOD = (
     "One train step (loss with dropout, gradient, Adam, average of the weights) by jit and by pmap on all devices,"

@@ -119,12 +119,14 @@ def _decompress(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from gen_jax import runtime
+    from gen_jax.evaluate import certificate
     from gen_jax.runs import weights
     from gen_jax.runs.run import load_run
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
-    size = weights.export(run.workdir, run.variables, run.step, args.out)
+    fits = certificate.standing(run.workdir, run.variables).fits
+    size = weights.export(run.workdir, run.variables, run.step, args.out, certificate=fits)
     say(
         args,
         {"out": str(args.out), "step": run.step, "weights_bytes": size},

@@ -106,15 +106,15 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import catalogue, certificate, distances, file_size
-    from gen_jax.runs import results, trained_on
+    from gen_jax.evaluate import certificate, distances, file_size
+    from gen_jax.runs import results, summary
     from gen_jax.runs.run import load_run
-    from gen_jax.train.loop import judged_split
+    from gen_jax.runs.splits import check_trained_on, judged_split
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust).under(args.data, args.draws)
     split = judged_split(run.experiment, args.data_dir, args.split)
-    trained_on.check(run, split, args.data_dir, named=bool(args.data))
+    check_trained_on(run, split, args.data_dir, named=bool(args.data))
     result = distance = None
     if args.distances:
         distance = distances.measure(
@@ -123,13 +123,13 @@ def _evaluate(args: argparse.Namespace) -> None:
     if run.experiment.model.kind != "none" or not args.distances:
         result = run.likelihoods()(run.variables, split, args.limit)
     file = file_size.measure(run, split, args.compress) if args.compress else None
-    record = results.record(run, split, result, file, distance)
-    certified = certificate.standing(run.workdir, run.variables).sentence
+    standing = certificate.standing(run.workdir, run.variables)
+    record = results.record(run, split, result, file, distance, standing.certified)
     what = f"{record['system']} on {split.dataset} {split.split}: {result or 'no bits/dim'}"
     count, seconds = record["num_examples"], record["seconds"]
-    lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {certified}"]
+    lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {standing.sentence}"]
     lines += [result.finding] if result and result.finding else []
-    lines += [catalogue.distances(record)] if distance else []
+    lines += [summary.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
     if args.limit is None and args.split in (None, "test"):
         saved = (run.workdir.result, results.dumps(record))
@@ -144,7 +144,7 @@ def _certify(args: argparse.Namespace) -> int:
     from gen_jax.laws.certify import certify
     from gen_jax.runs import results
     from gen_jax.runs.run import load_run
-    from gen_jax.train.loop import load_split
+    from gen_jax.runs.splits import load_split
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust)

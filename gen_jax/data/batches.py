@@ -7,8 +7,7 @@ import grain
 import jax
 import numpy as np
 
-from gen_jax.data.dynamic import draw
-from gen_jax.data.prepared import Split
+from gen_jax.data.prepared import Split, binarised
 from gen_jax.errors import InputError
 from gen_jax.typing import Batch
 
@@ -62,7 +61,7 @@ class Batches:
         if self.contiguous:
             batch["begins"] = np.full(self.batch_size, step % self._length == 0)
         if self.split.greys is not None:
-            batch["x"] = draw(self.split.greys[indices], (self.seed, step))
+            batch["x"] = binarised(self.split.greys[indices], (self.seed, step))
         return batch
 
     def first(self, examples: int | None = None) -> Batch:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from gen_jax.data import official
-from gen_jax.data.dynamic import FIXED_DRAW, draw
 from gen_jax.errors import InputError, first_line, near
 from gen_jax.typing import Event
 
 CHUNK = 4096  # examples read at once
+FIXED_DRAW = (0, 0)  # seed of the train split where it is evaluated; validation and test are stored
 
 
 class SplitError(InputError):
@@ -34,9 +35,9 @@ class Data:
 class Split:
     """All examples of one split, in the order of the original files, with labels where the set has classes.
 
-    Where there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and training batches are draws anew.
+    Where there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and every training batch draws again.
     `presentation` says how examples are shown (`gen_jax/media/`), such as the bytes of a text's symbols. Examples of a
-    text are windows, one after the other; `rest` is what is left at its end and fills none.
+    text are consecutive windows; `rest`: trailing symbols that do not fill a window.
     """
 
     dataset: str
@@ -162,7 +163,7 @@ def _split(
     """The columns, as the metadata say what they are."""
     x, greys = columns["image"], None
     if split in metadata.get("greys", ()):
-        greys, x = x, draw(x, FIXED_DRAW)
+        greys, x = x, binarised(x, FIXED_DRAW)
     classes = metadata["num_classes"]
     labels = columns["label"].astype(np.int32) if classes else None
     event = Event(x.shape[1:], metadata["levels"])
@@ -188,6 +189,15 @@ def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
                 raise InputError(f"{key}s of different shapes: {columns[key].shape[1:]}, {odd[0]}")
             columns[key][start : start + len(values)] = values
     return columns
+
+
+def binarised(greys: UInt8[np.ndarray, "..."], seed: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+    """Dynamic binarisation: each pixel from Bernoulli(grey / 255), exactly, as a pure function of the seed.
+
+    0 stays 0 and 255 becomes 1.
+    """
+    below = np.random.default_rng(seed).integers(0, 255, greys.shape, dtype=np.uint8)
+    return (below < greys).astype(np.uint8)
 
 
 def _damaged(folder: Path, error: Exception) -> InputError:

@@ -4,8 +4,8 @@ from typing import Any, Literal, NamedTuple
 
 from gen_jax import fingerprint, stored
 from gen_jax.errors import InputError
-from gen_jax.evaluate.table import aligned
 from gen_jax.runs.workdir import WorkDir
+from gen_jax.terminal import aligned
 from gen_jax.typing import Variables
 
 # Whose word it is: whoever can write into the folder could have written it; `certify --check` makes it again.
@@ -18,6 +18,11 @@ class Standing(NamedTuple):
     state: Literal["certified", "failed", "stale", "damaged", "none"]
     sentence: str
     record: dict[str, Any] | None = None
+
+    @property
+    def certified(self) -> bool:
+        """All laws held on these weights."""
+        return self.state == "certified"
 
     @property
     def fits(self) -> bool:

@@ -26,7 +26,7 @@ from gen_jax.evaluate import draw
 from gen_jax.models.discriminative.classifier import Classifier
 from gen_jax.runs.likelihood import batches
 from gen_jax.runs.run import Run
-from gen_jax.train.loop import load_split
+from gen_jax.runs.splits import load_split
 
 BATCH, ROWS, FEWEST = 256, 1000, 3
 

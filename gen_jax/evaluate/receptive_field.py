@@ -23,7 +23,7 @@ from gen_jax.data.batches import spread, take
 from gen_jax.density import Autoregressive, root_key
 from gen_jax.errors import InputError
 from gen_jax.runs.run import Run
-from gen_jax.train.loop import load_split
+from gen_jax.runs.splits import load_split
 from gen_jax.typing import PRNGKey, Variables
 
 SIGNS, CHANGED_AT_ONCE, DECADES = 8, 64, 6

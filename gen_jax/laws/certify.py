@@ -30,8 +30,8 @@ from gen_jax.evaluate import certificate
 from gen_jax.laws import autoregressive, bound, codec, diffusion, flow, mixture, staged
 from gen_jax.laws.row import Row
 from gen_jax.laws.subject import Subject
-from gen_jax.runs import results, source
-from gen_jax.runs.machine import machine
+from gen_jax.runs import provenance, results
+from gen_jax.runs.provenance import machine
 from gen_jax.runs.run import Run
 
 Law = Callable[[Subject], Iterator[Row]]
@@ -110,8 +110,8 @@ def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, A
         "rows": [_record(row) for row in rows],
         "seconds": round(time.perf_counter() - begin, 1),
         **machine(),
-        "versions": source.versions(),
-        **source.revision(),
+        "versions": provenance.versions(),
+        **provenance.revision(),
     }
 
 

@@ -15,15 +15,15 @@ from gen_jax.data.prepared import Split
 from gen_jax.density import Curved, Reconstructing
 from gen_jax.errors import InputError
 from gen_jax.evaluate import certificate, draw
-from gen_jax.evaluate.catalogue import distances, summary
 from gen_jax.experiment import read
 from gen_jax.media import medium_of
 from gen_jax.media.html import literal, paragraph, plot
 from gen_jax.media.medium import Medium
-from gen_jax.runs import source
+from gen_jax.runs import provenance
 from gen_jax.runs.results import protocol
 from gen_jax.runs.run import Run, load_run
-from gen_jax.train.loop import judged_split
+from gen_jax.runs.splits import judged_split
+from gen_jax.runs.summary import distances, summary
 
 RECONSTRUCTIONS, CURVED = 16, 32
 
@@ -198,13 +198,13 @@ def _reconstructions(run: Run, medium: Medium, given: Split) -> Markup:
 def _rows(run: Run) -> dict[str, Any]:
     """Where the run comes from."""
     config = run.workdir.read()
-    named = " ".join(f"{name} {version}" for name, version in source.versions().items())
+    named = " ".join(f"{name} {version}" for name, version in provenance.versions().items())
     result = stored.record(run.workdir.result) if run.workdir.result.exists() else {}
     return {
         "command": config.get("command", "none: made from Python"),
         "checkpoint": f"step {run.step} of {run.experiment.steps}",
-        "source": _source(result or source.revision())
-        if result or config.get("machine", {}).get("source") == source.digest()
+        "source": _source(result or provenance.revision())
+        if result or config.get("machine", {}).get("source") == provenance.digest()
         else "not that of this page: other packages or another gen_jax began the run",
         "versions": named,
     }

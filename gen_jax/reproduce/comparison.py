@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gen_jax.evaluate.table import aligned
 from gen_jax.experiment import Experiment
 from gen_jax.runs import results
+from gen_jax.terminal import aligned
 
 TOLERANCE = {"nats": 0.01, "bits_per_dim": 0.01, "stderr": 0.1}
 LEAST = 2.0  # nats of reals that the share is taken of

@@ -18,12 +18,13 @@ from gen_jax import classes, fingerprint, sharding, sources
 from gen_jax.errors import InputError, first_line
 from gen_jax.experiment import Experiment, read
 from gen_jax.reproduce import comparison
-from gen_jax.runs import results, source
-from gen_jax.runs.machine import machine
+from gen_jax.runs import provenance, results
+from gen_jax.runs.provenance import machine
 from gen_jax.runs.run import load_run, variable_shapes
+from gen_jax.runs.splits import judged_split
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import first_stage
-from gen_jax.train.loop import conditions, judged_split, train
+from gen_jax.train.loop import conditions, train
 
 ORIGIN = "reproduces"  # in the config.json of a folder begun here
 
@@ -121,7 +122,7 @@ def _experiment(path: Path, recorded: dict[str, Any], trust: bool) -> Experiment
 def reasons(recorded: dict[str, Any]) -> list[str]:
     """Why the same bits cannot be asked for; none where they can."""
     why = []
-    changed = source.changed_since(recorded["git"])
+    changed = provenance.changed_since(recorded["git"])
     if changed:
         why.append(changed)
     elif recorded["dirty"] is not False:
@@ -132,7 +133,7 @@ def reasons(recorded: dict[str, Any]) -> list[str]:
         for name in classes.foreign(recorded["config"])
         if name.partition(":")[0].partition(".")[0] not in brought
     ]
-    here, there = source.versions(), recorded["versions"]
+    here, there = provenance.versions(), recorded["versions"]
     there = there if isinstance(there, dict) else {}
     pairs = [(name, here.get(name), there.get(name)) for name in {**here, **there}]
     pairs += [(name, value, recorded[name]) for name, value in machine().items()]

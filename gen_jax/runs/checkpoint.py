@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 
 from gen_jax.errors import InputError, SaveError, first_line
 from gen_jax.runs import storage
-from gen_jax.train.step import TrainState
+from gen_jax.runs.state import TrainState
 
 LATEST = 2
 LISTINGS = 20  # of a folder in which training goes on

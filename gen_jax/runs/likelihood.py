@@ -25,7 +25,7 @@ from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
-from gen_jax.evaluate.catalogue import divergence, figure
+from gen_jax.runs.summary import divergence, figure
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
 

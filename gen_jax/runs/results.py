@@ -8,11 +8,10 @@ import jax
 
 from gen_jax.data.prepared import Split
 from gen_jax.density import Carrying, Computing, num_parameters, takes_draws
-from gen_jax.evaluate import certificate
 from gen_jax.experiment import Experiment, to_tree
-from gen_jax.runs import source
+from gen_jax.runs import provenance
 from gen_jax.runs.likelihood import Result
-from gen_jax.runs.machine import machine
+from gen_jax.runs.provenance import machine
 from gen_jax.runs.run import Run
 from gen_jax.typing import Variables
 
@@ -40,15 +39,17 @@ def record(
     result: Result | None,
     file: dict[str, Any] | None = None,
     distances: dict[str, Any] | None = None,
+    certified: bool = False,
 ) -> dict[str, Any]:
     """All fields of a result file: nats an example, bits_per_dim and its stderr; seconds and machine of training.
 
     `result` is None where there is no likelihood: its fields are null then. Of reals bits_per_dim is None and stderr
-    that of the nats. `file` is what `file_size.measure` found for the first examples of the split, `distances` what
-    `distances.measure` found. `sources` has the files that define classes of the config. `dirty`: the
-    source had changes, or the run began with another source or other packages than it was evaluated with.
+    that of the nats. `file` is the result of `file_size.measure` on the first examples of the split, `distances` that
+    of `distances.measure`. `certified`: the work directory has a certificate of these weights whose laws all hold.
+    `sources` has the files that define classes of the config. `dirty`: the source had changes, or the run began with
+    another source or other packages than it was evaluated with.
     """
-    experiment, revision, digest = run.experiment, source.revision(), source.digest()
+    experiment, revision, digest = run.experiment, provenance.revision(), provenance.digest()
     seconds = max((row.get("seconds", 0.0) for row in run.workdir.metrics_rows()), default=0.0)
     trained_on = {**BEFORE_RECORDED, **(run.workdir.read().get("machine") or machine())}
     if trained_on.get("source", digest) != digest and revision["git"]:
@@ -63,14 +64,14 @@ def record(
         "stderr": None if result is None or math.isnan(result.stderr) else result.stderr,
         "stderr_method": None if result is None else result.stderr_method,
         "protocol": protocol(experiment, run.step),
-        "certified": certificate.standing(run.workdir, run.variables).state == "certified",
+        "certified": certified,
         "file_bytes": file and file["bytes"],
         "file": file,
         "distances": distances,
         "forward_passes": None,
         "seconds": round(seconds, 1),
         **{name: trained_on[name] for name in ON},
-        "versions": source.versions(),
+        "versions": provenance.versions(),
         **revision,
         "config": to_tree(experiment),
         "sources": dict(run.workdir.source_files()),

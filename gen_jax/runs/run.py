@@ -17,15 +17,15 @@ from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data, unit_of
 from gen_jax.density import Functional, Sampled, functional, root_key, takes_draws
 from gen_jax.errors import InputError
-from gen_jax.evaluate.catalogue import divergence
 from gen_jax.experiment import Experiment
 from gen_jax.experiment import replace as replace_field
 from gen_jax.runs import weights
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.logging import LOG
+from gen_jax.runs.state import TrainState, create_state
+from gen_jax.runs.summary import divergence
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.train.step import TrainState, create_state
 from gen_jax.typing import Event
 
 

@@ -16,18 +16,19 @@ import numpy as np
 from gen_jax import disk
 from gen_jax.data.npz import Headers, read_npz
 from gen_jax.errors import InputError
-from gen_jax.evaluate import certificate
 from gen_jax.runs.workdir import WorkDir
 
 STEP = "step"
 
 
-def export(workdir: WorkDir, variables: dict[str, Any], step: int, out: Path) -> int:
-    """Write the folder, which must not exist, and return the bytes of its weights."""
+def export(
+    workdir: WorkDir, variables: dict[str, Any], step: int, out: Path, certificate: bool = False
+) -> int:
+    """Write the folder, which must not exist, and return the bytes of its weights; `certificate` copies that too."""
     if os.path.lexists(out):
         raise InputError(f"{out} exists; export to a new folder")
     kept = [workdir.config, workdir.metrics, workdir.result]
-    if certificate.standing(workdir, variables).fits:
+    if certificate:
         kept.append(workdir.certificate)
     arrays = {STEP: np.asarray(step), **_named(variables)}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from gen_jax import classes
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment, differences, to_tree
 from gen_jax.runs.run import load_run
-from gen_jax.train.step import TrainState
+from gen_jax.runs.state import TrainState
 from gen_jax.typing import Variables
 
 

@@ -24,16 +24,18 @@ from gen_jax.density import functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.optimizer import planned_steps
-from gen_jax.runs import source
+from gen_jax.runs import provenance
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.diagnosis import Diagnosis
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.logging import LOG, RunLog
-from gen_jax.runs.machine import machine
+from gen_jax.runs.provenance import machine
+from gen_jax.runs.splits import load_split
+from gen_jax.runs.state import TrainState, create_state
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import first_stage
 from gen_jax.train.pmap import pmapped
-from gen_jax.train.step import TrainState, create_state, jitted, train_step, unrolled
+from gen_jax.train.step import jitted, train_step, unrolled
 from gen_jax.typing import MetricRows, Variables
 
 MAX_STEPS_PER_CALL = 10
@@ -172,43 +174,17 @@ def conditions(
 ) -> dict[str, Any]:
     """What decides the bits of a run beside its config; `frozen` are the weights of a first stage."""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    found = {**machine(), "parallel": parallel, "source": source.digest(), "precision": precision}
+    found = {
+        **machine(),
+        "parallel": parallel,
+        "source": provenance.digest(),
+        "precision": precision,
+    }
     if splits:
         names = list(splits[0].class_names)
         checksums = {split.split: split.checksum for split in splits}
         found["data"] = {"checksums": checksums, "class_names": names}
     return found if frozen is None else {**found, "first_stage": fingerprint.of_variables(frozen)}
-
-
-def load_split(
-    experiment: Experiment, name: str, data_dir: Path | None, data: prepared.Data | None = None
-) -> prepared.Split:
-    """A split, of other data where given, that the model fits; InputError where sizes, levels or classes differ."""
-    dataset, model = (data or experiment.data).name, experiment.model
-    split = prepared.load(dataset, name, data_dir)
-    if split.event != model.event:
-        raise InputError(
-            f"the model is of {model.event.shape} with {model.event.levels} levels, data set {split.dataset} has"
-            f" {split.event.shape} with {split.event.levels} levels"
-        )
-    if model.num_classes and model.num_classes != split.num_classes:
-        raise InputError(
-            f"the model has {model.num_classes} classes, data set {split.dataset} has {split.num_classes}"
-        )
-    return split
-
-
-def judged_split(
-    experiment: Experiment, data_dir: Path | None, name: str | None = None
-) -> prepared.Split:
-    """What the reported number is of: the test split, or validation where there is none, of `evaluate.data`."""
-    data = experiment.evaluate.data
-    if name:
-        return load_split(experiment, name, data_dir, data)
-    try:
-        return load_split(experiment, "test", data_dir, data)
-    except prepared.SplitError:
-        return load_split(experiment, "validation", data_dir, data)
 
 
 def steps_per_call(experiment: Experiment) -> int:

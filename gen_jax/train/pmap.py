@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from gen_jax.errors import InputError
-from gen_jax.train.step import TrainState, train_steps
+from gen_jax.runs.state import TrainState
+from gen_jax.train.step import train_steps
 
 
 def pmapped(step: Callable[..., Any], mesh: Mesh, placed: TrainState) -> Callable[..., Any]:

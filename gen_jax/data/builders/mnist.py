@@ -7,8 +7,8 @@ import numpy as np
 
 from gen_jax.data.builders.common import Builder, info, numbered
 from gen_jax.data.builders.originals import Original, checked_npz, download, find, npz_of, reading
-from gen_jax.data.dynamic import draw
 from gen_jax.data.formats import read_idx
+from gen_jax.data.prepared import binarised
 from gen_jax.errors import InputError
 
 FILES = {
@@ -126,6 +126,6 @@ class DynamicMnist(Mnist, skip_registration=True):
     def _arrays(self, dl_manager):
         arrays = super()._arrays(dl_manager)
         cut = len(arrays["train"]) - self.VALIDATION
-        held_out, test = draw(arrays["train"][cut:], (0, 1)), draw(arrays["test"], (0, 2))
+        held_out, test = binarised(arrays["train"][cut:], (0, 1)), binarised(arrays["test"], (0, 2))
         train = np.concatenate([arrays["train"][:cut], held_out])
         return {**arrays, "train": train, "test": test}

@@ -1,12 +1,18 @@
-"""The source that runs: its git revision, what it changed since another one, and a digest of all that decides bits."""
+"""Where a number comes from: the source that runs, the versions of its packages, and the machine.
+
+The source is its git revision, what it changed since another revision, and a digest of all that decides bits.
+"""
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import jax
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -69,6 +75,28 @@ def changed_since(commit: Any) -> str | None:
     return (
         f"{PACKAGE.name}/ differs from revision {commit[:12]} (files: {count})" if count else None
     )
+
+
+def machine() -> dict[str, Any]:
+    """Kind and number of devices, name of the processor and number of threads that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    threads = len(affinity(0)) if affinity else os.cpu_count()
+    return {
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cpu": cpu_name(),
+        "threads": threads,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _new_files() -> str | None:

@@ -1,0 +1,69 @@
+"""The splits that a run is trained, validated and judged on, and whether they are still those."""
+
+from pathlib import Path
+
+from gen_jax.data import prepared
+from gen_jax.errors import InputError
+from gen_jax.experiment import Experiment
+from gen_jax.runs.run import Run
+from gen_jax.runs.workdir import changed
+
+
+def load_split(
+    experiment: Experiment, name: str, data_dir: Path | None, data: prepared.Data | None = None
+) -> prepared.Split:
+    """A split, of other data where given, that the model fits; InputError where sizes, levels or classes differ."""
+    dataset, model = (data or experiment.data).name, experiment.model
+    split = prepared.load(dataset, name, data_dir)
+    if split.event != model.event:
+        raise InputError(
+            f"the model is of {model.event.shape} with {model.event.levels} levels, data set {split.dataset} has"
+            f" {split.event.shape} with {split.event.levels} levels"
+        )
+    if model.num_classes and model.num_classes != split.num_classes:
+        raise InputError(
+            f"the model has {model.num_classes} classes, data set {split.dataset} has {split.num_classes}"
+        )
+    return split
+
+
+def judged_split(
+    experiment: Experiment, data_dir: Path | None, name: str | None = None
+) -> prepared.Split:
+    """What the reported number is of: the test split, or validation where there is none, of `evaluate.data`."""
+    data = experiment.evaluate.data
+    if name:
+        return load_split(experiment, name, data_dir, data)
+    try:
+        return load_split(experiment, "test", data_dir, data)
+    except prepared.SplitError:
+        return load_split(experiment, "validation", data_dir, data)
+
+
+def check_trained_on(
+    run: Run, split: prepared.Split, data_dir: Path | None, named: bool = False
+) -> None:
+    """InputError where the split's classes have other names than the model's, or the run's own set was replaced.
+
+    A set that is `named` for the evaluation may be another. Runs from before this was recorded are not compared.
+    """
+    there = run.workdir.read().get("machine", {}).get("data")
+    if not isinstance(there, dict):
+        return
+    ours, theirs = list(there.get("class_names") or []), list(split.class_names)
+    if run.conditional and ours and theirs and ours != theirs:
+        raise InputError(
+            f"the model's classes are {', '.join(ours)}, those of {split.dataset} {', '.join(theirs)}: class k is"
+            " not class k of both"
+        )
+    checksums = there.get("checksums") or {}
+    if named or split.dataset != run.experiment.data.name or not checksums:
+        return
+    known = split if split.split in checksums else None
+    known = known or prepared.load(split.dataset, next(reversed(checksums)), data_dir)
+    if known.checksum != checksums.get(known.split):
+        asked = {"checksums": {known.split: known.checksum}, "class_names": theirs}
+        raise InputError(
+            f"data set {split.dataset} is another than {run.workdir.path} was trained on: {changed(there, asked)} now;"
+            f" --data {split.dataset} judges on what is there"
+        )
