@@ -16,6 +16,7 @@ from gen_jax.experiment import Data
 from gen_jax.media import arrays, html
 from gen_jax.media.text import Text
 from gen_jax.report import page as report
+from gen_jax.runs import summary
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.typing import Event
