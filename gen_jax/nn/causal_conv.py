@@ -6,7 +6,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
-from gen_jax.nn.at import At
+from gen_jax.nn.at import At, Row, Site
 from gen_jax.ops import conv
 from gen_jax.ops.masks import group_mask, put_group, take_group
 from gen_jax.typing import Dtype
@@ -39,7 +39,8 @@ class HorizontalConv(nn.Module):
     def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites O"]:
         """All sites at once, or the outputs of a site's group."""
         columns, outputs = self.width - self.cropped, self.splits * self.features
-        inputs = x.shape[-1] * (1 if at is None or self.strict else self.groups)
+        whole = not isinstance(at, Site) or self.strict
+        inputs = x.shape[-1] * (1 if whole else self.groups)
         kernel = self.param("kernel", KERNEL_INIT, (columns, inputs, outputs))
         bias = self.param("bias", nn.initializers.zeros, (outputs,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -49,6 +50,8 @@ class HorizontalConv(nn.Module):
             kernel = jnp.concatenate([kernel[:-1], own[None]])
         if at is None:
             return conv.horizontal_conv(x, kernel, self.cropped) + bias
+        if isinstance(at, Row):  # nothing to begin
+            return x @ kernel[-1] + bias
         group = (at.group, self.groups, self.splits)
         window = self._window(x, inputs, columns, at)
         return conv.horizontal_conv_site(window, take_group(kernel, *group)) + take_group(

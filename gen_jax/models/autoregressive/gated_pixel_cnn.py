@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.check import require, require_image
 from gen_jax.models.autoregressive.raster import Raster
-from gen_jax.nn.at import At, halves_here, spread
+from gen_jax.nn.at import At, Row, halves_here, spread
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
 from gen_jax.nn.conv import Dense
 from gen_jax.ops import conv
@@ -38,7 +38,9 @@ class VerticalConv(nn.Module):
     dtype: Dtype = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites O"]:
+    def __call__(
+        self, x: Float[Array, "*sites I"], at: Row | None = None
+    ) -> Float[Array, "*sites O"]:
         """K * x + b at all sites or at one row."""
         shape = (self.height, self.width, x.shape[-1], self.features)
         kernel = self.param("kernel", KERNEL_INIT, shape)
@@ -84,19 +86,23 @@ class GatedLayer(nn.Module):
             self.condition = nn.Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
 
     def above(
-        self, v: Float[Array, "*sites I"], cond: Float[Array, "B K"] | None, at: At
+        self, v: Float[Array, "*sites I"], cond: Float[Array, "B K"] | None, at: Row | None
     ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites two_F"]]:
         """v' and the term of the horizontal gate."""
         a = self.vertical(v, at)
         b = self.link(a)
         if self.conditional:
-            term = spread(self.condition(cond.astype(a.dtype)), at)
+            term = spread(self.condition(jnp.asarray(cond, a.dtype)), at)
             to_vertical, to_horizontal = jnp.split(term, 2, axis=-1)
             a, b = a + to_vertical, b + to_horizontal
         return gated_tanh(a), b
 
     def left(
-        self, h: Float[Array, "*sites I"], term: Float[Array, "*row two_F"], train: bool, at: At
+        self,
+        h: Float[Array, "*sites I"],
+        term: Float[Array, "*row two_F"],
+        train: bool,
+        at: At,
     ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites F"]]:
         """h' and what the layer adds to the skip connection."""
         gate = gated_tanh(self.horizontal(h, at), halves_here(term, at, self.groups))
@@ -172,7 +178,7 @@ class GatedPixelCNN(Raster):
         image: Float[Array, "*sites I"],
         cond: Num[Array, "B *K"] | None,
         train: bool = False,
-        at: At = None,
+        at: Row | None = None,
     ) -> list[Float[Array, "*sites two_F"]]:
         """The term of every layer's horizontal gate."""
         cond = nn.one_hot(cond, self.num_classes) if self.num_classes else cond

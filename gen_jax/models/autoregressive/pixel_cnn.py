@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.check import require, require_image
 from gen_jax.models.autoregressive.raster import Raster, Terms
-from gen_jax.nn.at import At, Site, here, once
+from gen_jax.nn.at import At, Row, Site, here
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
 from gen_jax.ops import conv
 from gen_jax.ops.convolution import convolve
@@ -30,8 +30,8 @@ class MaskedConv(nn.Module):
 
     `strict` is mask A (of the own pixel the earlier groups), else mask B (and the own group). Weights exist only where
     the mask is open, except between groups. At a site a strict layer is given the pixel before as far as it is written,
-    any other the features of the site's group. It keeps the rows in its window, and computes at the first site of a row
-    what the rows above give to all of it.
+    any other the features of the site's group. It keeps the rows in its window; as a row begins it computes what
+    the rows above give to all of it.
     """
 
     features: int
@@ -46,12 +46,11 @@ class MaskedConv(nn.Module):
         return self.kernel // 2 + (not (self.strict and self.groups == 1))
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "*sites I"], at: Site | None = None
-    ) -> Float[Array, "*sites O"]:
+    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites O"]:
         """All sites at once, or the outputs of a site's group."""
         side, F = self.kernel // 2, self.features
-        inputs = x.shape[-1] * (1 if at is None or self.strict else self.groups)
+        whole = not isinstance(at, Site) or self.strict
+        inputs = x.shape[-1] * (1 if whole else self.groups)
         above = self.param("above", KERNEL_INIT, (side, self.kernel, inputs, F))
         own = self.param("own", KERNEL_INIT, (self.columns, inputs, F))
         bias = self.param("bias", nn.initializers.zeros, (F,))
@@ -63,27 +62,30 @@ class MaskedConv(nn.Module):
             closed = jnp.pad(own, ((0, self.kernel - self.columns), (0, 0), (0, 0)))
             kernel = jnp.concatenate([above, closed[None]])
             return convolve(x, kernel, ((side, 0), (side, side))) + bias
-        size = (side + 1, at.width + 2 * side, x.shape[0], inputs)
-        rows = self.variable(
-            "cache", "rows", jnp.zeros, size, x.dtype
-        )  # row r is at r % (side + 1)
-        table = self.variable("cache", "table", jnp.zeros, (at.width, x.shape[0], F), x.dtype)
-        place, first = (at.before, 0) if self.strict else (at, at.group * x.shape[-1])
-        start = (place.row % (side + 1), place.column + side, 0, first)
-        rows.value = lax.dynamic_update_slice(rows.value, x[None, None], start)
+        count, batch = side + 1, x.shape[-2]  # row r is kept at r % count
+        size = (count, at.width + 2 * side, batch, inputs)
+        rows = self.variable("cache", "rows", jnp.zeros, size, x.dtype)
+        table = self.variable("cache", "table", jnp.zeros, (at.width, batch, F), x.dtype)
 
-        def turn(table: Array) -> Array:
-            taps = (
-                row_taps(rows.value[(at.row - side + i) % (side + 1)], above[i])
-                for i in range(side)
-            )
-            return sum(taps, start=bias)
+        def put(values: Array, row: Array, column: Array | int, first: Array | int) -> None:
+            start = (row % count, column + side, 0, first)
+            rows.value = lax.dynamic_update_slice(rows.value, values, start)
 
-        table.value = once(at.new_row, turn, table.value)
-        start, size = (at.row % (side + 1), at.column, 0, 0), (1, self.columns, *size[2:])
+        if isinstance(at, Row):
+            if self.strict:  # its last pixel has not entered yet
+                put(x[None], at.row - 1, 0, 0)
+            before = [rows.value[(at.row - side + i) % count] for i in range(side)]
+            taps = (row_taps(row, kernel) for row, kernel in zip(before, above, strict=True))
+            table.value = sum(taps, start=bias)
+            return table.value
+        if self.strict:
+            put(x[None, None], at.before.row, at.before.column, 0)
+        else:
+            put(x[None, None], at.row, at.column, at.group * x.shape[-1])
+        start, size = (at.row % count, at.column, 0, 0), (1, self.columns, batch, inputs)
         window = lax.dynamic_slice(rows.value, start, size)[0]
-        own = conv.horizontal_conv_site(window, take_group(own, at.group, self.groups))
-        return here(table.value, at, self.groups) + own
+        share = conv.horizontal_conv_site(window, take_group(own, at.group, self.groups))
+        return here(table.value, at, self.groups) + share
 
 
 class ResidualBlock(nn.Module):
@@ -101,7 +103,7 @@ class ResidualBlock(nn.Module):
         self.expand = HorizontalConv(2 * F, 1, groups, dtype=self.dtype)
 
     def __call__(
-        self, x: Float[Array, "*sites two_F"], at: Site | None = None
+        self, x: Float[Array, "*sites two_F"], at: At = None
     ) -> Float[Array, "*sites two_F"]:
         """All sites at once, or the features of a site's group."""
         hidden = nn.relu(self.squeeze(nn.relu(x), at))
@@ -132,6 +134,18 @@ class PixelCNN(Raster):
     def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Channels that see each other in order."""
         return self.event.shape[-1]
+
+    def vertical(
+        self,
+        image: Float[Array, "*sites I"],
+        cond: Num[Array, "B *K"] | None,
+        train: bool = False,
+        at: Row | None = None,
+    ) -> Terms:
+        """Nothing, but as a row begins the layers compute what the rows above give to it."""
+        if at is not None:
+            self.horizontal(image, (), cond, train, at)
+        return ()
 
     def horizontal(
         self,

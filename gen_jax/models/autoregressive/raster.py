@@ -24,11 +24,10 @@ Terms = Any  # a tree of what the rows above give: (B H W F), in steps (W B F)
 
 
 class Cache(NamedTuple):
-    """The memory of the layers of `vertical` and `horizontal`, the row's terms, the row so far as it enters."""
+    """The memory of the layers, the row's terms, the row so far as it enters."""
 
-    upper: dict
+    memory: dict
     terms: Terms
-    left: dict
     row: Float[Array, "W B I"]
     cond: Array | None
 
@@ -53,7 +52,7 @@ class Raster(Autoregressive):
         image: Float[Array, "*sites I"],
         cond: Num[Array, "B *K"] | None,
         train: bool = False,
-        at: At = None,
+        at: Row | None = None,
     ) -> Terms:
         """What the rows above give to the sites of each row; in steps `image` is the row before (W B I)."""
         del image, cond, train, at
@@ -104,12 +103,13 @@ class Raster(Autoregressive):
 
         def shapes(variables, cond):
             levels, zero = jnp.zeros((n, 1, width, channels), jnp.int32), jnp.zeros((), int)
-            row = jnp.swapaxes(module.apply(variables, levels, method="entered")[:, 0], 0, 1)
-            step = functools.partial(_stepped, module, variables, None)
-            terms, upper = step("vertical", row, cond, at=Row(zero, height, width))
+            entered: Any = module.apply(variables, levels, method="entered")
+            row = jnp.swapaxes(entered[:, 0], 0, 1)
+            step = functools.partial(_stepped, module, variables)
+            terms, memory = step({}, "vertical", row, cond, at=Row(zero, height, width))
             site = Site(zero, zero, zero, height, width)
-            _, left = step("horizontal", row[0], terms, cond, at=site)
-            return Cache(upper, terms, left, row, None)
+            _, memory = step(memory, "horizontal", row[0], terms, cond, at=site)
+            return Cache(memory, terms, row, None)
 
         empty = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(shapes, variables, cond)
@@ -123,16 +123,15 @@ class Raster(Autoregressive):
 
         def turn(state: tuple[dict, Terms]) -> tuple[dict, Terms]:
             above = Row(at.row, at.height, at.width)
-            terms, upper = step(state[0], "vertical", cache.row, cache.cond, at=above)
-            _compare(module, terms, state[1])
-            return upper, terms
+            terms, memory = step(state[0], "vertical", cache.row, cache.cond, at=above)
+            _compare(module, (memory, terms), state)
+            return memory, terms
 
-        upper, terms = cache.upper, cache.terms
-        if jax.tree.leaves((upper, terms)):
-            upper, terms = once(at.new_row, turn, (upper, terms))
+        memory, terms = once(at.new_row, turn, (cache.memory, cache.terms))
         before = lax.dynamic_index_in_dim(cache.row, at.before.column, keepdims=False)
-        params, left = step(cache.left, "horizontal", before, terms, cache.cond, at=at)
-        return cache._replace(upper=upper, terms=terms, left=left), params
+        params, new = step(memory, "horizontal", before, terms, cache.cond, at=at)
+        _compare(module, new, memory)
+        return cache._replace(memory=new, terms=terms), params
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B V"]) -> Cache:
         """Put the values of a site, as they enter, into the row."""
@@ -156,22 +155,15 @@ class Raster(Autoregressive):
 
 
 def _stepped(
-    module: Raster, variables: Variables, memory: dict | None, method: str, *inputs: Any, at: At
+    module: Raster, variables: Variables, memory: dict, method: str, *inputs: Any, at: At
 ) -> tuple[Any, dict]:
-    """What a method gives at a row or site, and the layers' memory after it; None is no memory yet."""
+    """What a method gives at a row or site, and the layers' memory after it."""
     own = {name: tree for name, tree in variables.items() if name != "cache"}
-    result, updated = module.apply(
-        own if memory is None else {**own, "cache": memory},
-        *inputs,
-        False,
-        at,
-        method=method,
-        mutable=["cache"],
+    both: Any = module.apply(
+        {**own, "cache": memory}, *inputs, False, at, method=method, mutable=["cache"]
     )
-    new = updated.get("cache", {})
-    if memory is not None:
-        _compare(module, new, memory)
-    return result, new
+    result, updated = both
+    return result, {**memory, **updated.get("cache", {})}
 
 
 def _compare(module: Raster, new: Any, old: Any) -> None:
