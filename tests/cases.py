@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pixel_transformer import PixelTransformer
 
 from gen_jax import (
     FVSBN,
@@ -132,6 +133,9 @@ CASES = {
         PixelSNAIL(image(1, 2, 3, 3), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
         PixelSNAIL(image(4, 3, 3, 4), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
         option=True,
+    ),
+    "pixel_transformer": Case(
+        PixelTransformer(image(2, 3, 1, 3), 4), PixelTransformer(image(3, 4, 1, 4), 4)
     ),
     "wavenet": Case(
         WaveNet(sound(4, 3), cycles=1, depth=2, **TINY_WAVE),
