@@ -63,16 +63,17 @@ def find(name: str, trust: Trust = False, files: Files = NONE) -> type:
 
 
 def _imported(name: str) -> Any:
+    """The class of an installed module, which is run for it."""
     module, _, qualname = name.partition(":")
     if not _defined(module, qualname):
         raise _not_importable(name)
     try:
-        found: Any = importlib.import_module(module)
+        cls: Any = importlib.import_module(module)
         for part in qualname.split("."):
-            found = getattr(found, part)
+            cls = getattr(cls, part)
     except (Exception, SystemExit) as error:  # whatever the module raises
         raise _not_importable(name) from error
-    return found
+    return cls
 
 
 def is_foreign(name: str) -> bool:

@@ -271,12 +271,12 @@ def former(value: Any) -> Any:
         return BY_NAME.get(classes.name_of(cls).removeprefix(f"{classes.OWN}:"))
 
     def path(cls: type) -> str:
-        found = row(cls)
-        return found.path if found else classes.name_of(cls)
+        before = row(cls)
+        return before.path if before else classes.name_of(cls)
 
     def fields(cls: type) -> Collection[str]:
-        found = row(cls)
-        return found.fields if found else _hints(cls)
+        before = row(cls)
+        return before.fields if before else _hints(cls)
 
     return _tree(value, path, fields)
 

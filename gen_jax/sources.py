@@ -24,7 +24,7 @@ from gen_jax.errors import InputError
 Files = Mapping[str, str]  # text by path relative to the folder that they lie in
 NONE: Files = {}
 
-# Classes whose source is known, by name and digest of the source; and back, with the names of their module.
+# Each class whose source is known, by its name and the digest of the source; and its files and its module's names.
 _CLASSES: dict[tuple[str, str], type] = {}
 _FILES: dict[type, tuple[Files, dict[str, Any]]] = {}
 
@@ -35,9 +35,9 @@ def digest(text: str) -> str:
 
 
 def of(classes: Collection[type]) -> dict[str, str]:
-    """All files that these classes need beside gen_jax and what is installed.
+    """All files that these classes need, except gen_jax and installed packages.
 
-    InputError at a class that nothing could import again, or where two files have one name.
+    InputError at a class that nothing could import again, or where two files have the same name.
     """
     every: dict[str, str] = {}
     for cls in classes:
@@ -65,8 +65,8 @@ def namespace(cls: type) -> dict[str, Any] | None:
 def find(name: str, files: Files, run: bool) -> type | None:
     """The class `module:qualname` of the files; None where they have no such module.
 
-    A class of the same source that is in this process already is found as it is. Only with `run` is the source run:
-    else InputError. InputError too where the source has no such class.
+    A class that this process has already, of the same source, is returned as it is. Otherwise `run` allows that the
+    source is run. InputError where it is not allowed, or where the source has no such class.
     """
     module, _, qualname = name.partition(":")
     needed = _closure(module.partition(".")[0], _within(files))
@@ -161,11 +161,11 @@ def _installed(file: Path) -> bool:
 
 def _know(namespace: Mapping[str, Any], module: str, lookup: "_Lookup") -> None:
     """Remember all classes of a module with the files it needs."""
-    found = [*_classes(namespace, module)]
-    if not found:
+    classes = [*_classes(namespace, module)]
+    if not classes:
         return
     files = _closure(module.partition(".")[0], lookup)
-    for cls in found:
+    for cls in classes:
         _FILES[cls] = (files, dict(namespace))
         _CLASSES[f"{module}:{cls.__qualname__}", _digest(files)] = cls
 
