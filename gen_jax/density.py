@@ -278,8 +278,7 @@ def functional(model: Any) -> Functional:
     of integers (`inputs`). The inputs of a module that is no `Density` are not checked.
     """
     known = isinstance(model, Density)
-    own: Any = model  # the question narrows its type
-    of_event = own.condition if isinstance(own, Conditioned) else None
+    of_event = condition_of(model)
 
     def condition(cond: ArrayLike | None, n: int) -> inputs.Given:
         if not known:
@@ -340,16 +339,18 @@ def functional(model: Any) -> Functional:
     return Functional(model, init, loss, log_prob, sample)
 
 
+def condition_of(model: Any) -> Event | None:
+    """The event that each example is conditioned on; None if the model takes a class or nothing."""
+    return model.condition if isinstance(model, Conditioned) else None
+
+
 def takes_draws(model: Any) -> bool:
     """`log_prob` depends on random draws, their number and a key."""
     return "draws" in inspect.signature(model.log_prob).parameters
 
 
 def root_key(seed: int) -> PRNGKey:
-    """The key that a seed stands for, of Threefry whatever the process prefers; InputError where it draws other bits.
-
-    Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
-    """
+    """The key of a seed, by Threefry (Salmon et al. 2011) on any process; InputError if it draws other bits."""
     if not jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(
             "JAX_THREEFRY_PARTITIONABLE is off, under which a seed draws other numbers: unset it"
@@ -375,10 +376,7 @@ def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Nats:
 def importance_weighted_bound_in_chunks(
     log_weights: Callable[[Int[Array, " k"]], Float[Array, "k B"]], draws: int, chunk: int
 ) -> Nats:
-    """`importance_weighted_bound` of the draws numbered 0 to `draws` - 1, `chunk` at a time.
-
-    `log_weights` gives those of the draws with these numbers, so that the noise does not depend on the chunks.
-    """
+    """`importance_weighted_bound` of draws 0 to `draws` - 1; by number, so noise does not depend on `chunk`."""
     chunk = min(chunk, draws)
 
     def total(first: Int[Array, ""]) -> Nats:

@@ -83,6 +83,13 @@ def nothing(program: Callable[..., Array], *of: Array | None) -> Array:
     return jnp.zeros((0, *like.shape[1:]), like.dtype)
 
 
+def any_condition(classes: int, event: Event | None, n: int) -> Array | None:
+    """Zeros of the shape and type of n examples' classes or condition events; None without either."""
+    if classes or event is None:
+        return jnp.zeros(n, jnp.int32) if classes else None
+    return jnp.zeros((n, *event.shape), jnp.float32 if event.levels is None else jnp.int32)
+
+
 def temperature(value: ArrayLike) -> Given:
     """A positive number that float32 computes with, or 0, the mode, which stands as the least. InputError on others."""
     if np.ndim(value) or not jnp.issubdtype(jnp.result_type(value), jnp.number):

@@ -334,7 +334,7 @@ REFUSED = [
     ("evaluate {bad}/empty", "{bad}/empty is no work directory: it has no config.json"),
     ("evaluate {bad}/nowhere", "{bad}/nowhere is no work directory: it does not exist"),
     ("evaluate {bad}/damaged", "{bad}/damaged/config.json is damaged"),
-    ("{sample} --label 3", "the model in {run} is not class-conditional: it takes no --label"),
+    ("{sample} --label 3", "is not class-conditional: it takes no --label"),
     ("sample {conditional} --out {new}/x.png --label 10", "--label 10 is out of range"),
     ("sample {conditional} --out {new}/x.png --label -1", "has classes 0 to 9"),
     ("{sample} --num -3", "--num: '-3' is no positive whole number"),

@@ -216,7 +216,7 @@ def test_the_loop_under_pmap(data_dir, tmp_path, monkeypatch):
     undisturbed = loop.train(experiment, WorkDir(tmp_path / "one"), data_dir, "pmap")
     assert int(undisturbed.step) == 8
 
-    workdir, batch = WorkDir(tmp_path / "two"), loop.Batches.batch
+    workdir, batch = WorkDir(tmp_path / "two"), Batches.batch
 
     def stop(self, at):
         if at == 6:
@@ -224,7 +224,7 @@ def test_the_loop_under_pmap(data_dir, tmp_path, monkeypatch):
         return batch(self, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Batches, "batch", stop)
+        patch.setattr(Batches, "batch", stop)
         with pytest.raises(KeyboardInterrupt):
             loop.train(experiment, workdir, data_dir, "pmap")
     with pytest.raises(InputError, match=r"begun with --parallel pmap on 8 devices, .* than jit;"):
@@ -285,7 +285,7 @@ def test_samples_and_completions_do_not_depend_on_the_devices(name, num, monkeyp
     for devices in (1, 8):
         mesh = mesh_of(devices)
         placed = jax.device_put(variables, NamedSharding(mesh, P()))
-        run = Run(WorkDir(Path("nowhere")), experiment, pure, placed, 0, mesh)
+        run = Run(experiment, pure, placed, 0, mesh, WorkDir(Path("nowhere")))
         rest = draw.complete(run, x, keep, seed=3, labels=classes)
         np.testing.assert_array_equal(rest[:, keep], x[:, keep])
         drawn.append((draw.sample(run, num, seed=3), rest))

@@ -23,6 +23,7 @@ from gen_jax import (
     sharding,
 )
 from gen_jax.data import prepared
+from gen_jax.data.batches import Batches
 from gen_jax.density import fold_in
 from gen_jax.experiment import Data, Evaluate, Experiment, read
 from gen_jax.models.latent.base import KLTerm
@@ -79,7 +80,7 @@ def test_a_run_begins_at_the_marginals_of_its_first_examples(data_dir, tmp_path)
     model = VAE(DIGITS, data_bias=True, **SMALL)
     changes = {"optimizer": Adam(0.0), "steps": 1, "init_examples": 1000, "batch_size": 504}
     trained(tmp_path / "run", data_dir, model, **changes)
-    x = loop.Batches(prepared.load("digits", "train", data_dir), 504, seed=0).first(1000)["x"]
+    x = Batches(prepared.load("digits", "train", data_dir), 504, seed=0).first(1000)["x"]
     shares = np.mean(x.reshape(1008, 64, 1) == np.arange(17), axis=0)
     bias = load_run(tmp_path / "run").variables["params"]["decoder"]["Dense_1"]["bias"]
     expected = np.log(np.clip(shares, 0.001, 0.999)).ravel()

@@ -20,7 +20,7 @@ from gen_jax import InputError
 from gen_jax.experiment import load_config
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.train import loop
+from gen_jax.train import loop, program
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
@@ -191,7 +191,7 @@ def test_two_processes_do_not_share_a_work_directory(data_dir, tmp_path):
 
 def test_overfits_one_batch(data_dir, tmp_path, monkeypatch):
     """Sixteen images, always the same: far below the entropy of a fresh image."""
-    monkeypatch.setattr(loop.Batches, "indices", lambda self, step: np.arange(16))
+    monkeypatch.setattr(program.Batches, "indices", lambda self, step: np.arange(16))
     long = experiment("model.features=32", "model.depth=2", "steps=200", "evaluate.every=200", "model.dropout=0.0",
                       "optimizer.learning_rate.steps=200", "optimizer.learning_rate.peak=1e-2")  # fmt: skip
     workdir = WorkDir(tmp_path / "run")
@@ -211,10 +211,12 @@ def test_a_model_of_another_size_is_refused(data_dir):
 )
 def test_steps_per_call_divide_the_run(steps, every, expected, monkeypatch):
     """On accelerators several steps share a program; they never cross an evaluation."""
-    monkeypatch.setattr(loop, "unrolled", lambda: False)
-    assert loop.steps_per_call(experiment(f"steps={steps}", f"evaluate.every={every}")) == expected
-    monkeypatch.setattr(loop, "unrolled", lambda: True)
-    assert loop.steps_per_call(experiment(f"steps={steps}", f"evaluate.every={every}")) == 1
+    monkeypatch.setattr(program, "unrolled", lambda: False)
+    assert (
+        program.steps_per_call(experiment(f"steps={steps}", f"evaluate.every={every}")) == expected
+    )
+    monkeypatch.setattr(program, "unrolled", lambda: True)
+    assert program.steps_per_call(experiment(f"steps={steps}", f"evaluate.every={every}")) == 1
 
 
 def test_state_is_replicated_over_the_devices(data_dir, tmp_path):

@@ -16,6 +16,7 @@ from test_media import CONTENT, LEVELS
 
 from gen_jax import LSTM, InputError, tokens
 from gen_jax.data import prepared
+from gen_jax.data.batches import Batches
 from gen_jax.data.importing.importer import Options, import_files
 from gen_jax.data.prepared import Data
 from gen_jax.evaluate import draw
@@ -55,7 +56,7 @@ def run(texts, tmp_path_factory):
 
 def test_resumes_bit_for_bit(run, texts, tmp_path, monkeypatch):
     """Stopped after step 20 with a checkpoint of step 12: the state of every row goes on from there."""
-    workdir, batch = WorkDir(tmp_path / "run"), loop.Batches.batch
+    workdir, batch = WorkDir(tmp_path / "run"), Batches.batch
 
     def stop(self, at):
         if at == 20:
@@ -63,7 +64,7 @@ def test_resumes_bit_for_bit(run, texts, tmp_path, monkeypatch):
         return batch(self, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Batches, "batch", stop)
+        patch.setattr(Batches, "batch", stop)
         with pytest.raises(KeyboardInterrupt):
             loop.train(experiment(), workdir, texts)
     resumed = jax.device_get(loop.train(experiment(), workdir, texts))

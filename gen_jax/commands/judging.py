@@ -62,6 +62,7 @@ def add(commands: Subparsers) -> None:
     )
     certify.add_argument("workdir", type=Path)
     certify.add_argument("--split", default="validation")
+    certify.add_argument("--data", metavar="NAME", help="another data set than the config's")
     certify.add_argument("--examples", type=positive, default=12, help="real events to try (12)")
     certify.add_argument("--seed", type=natural, default=0)
     certify.add_argument(
@@ -139,7 +140,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _certify(args: argparse.Namespace) -> int:
-    from gen_jax import runtime
+    from gen_jax import Data, runtime
     from gen_jax.evaluate import certificate
     from gen_jax.laws.certify import certify
     from gen_jax.runs import results
@@ -156,7 +157,7 @@ def _certify(args: argparse.Namespace) -> int:
         there = found.record
         asked = certificate.settings(there)
     name, examples, seed = asked
-    split = load_split(run.experiment, name, args.data_dir)
+    split = load_split(run.experiment, name, args.data_dir, Data(args.data) if args.data else None)
     record = certify(run, split, examples, seed)
     if there:
         return _say_check(args, record, certificate.differences(there, record))

@@ -31,6 +31,11 @@ class Data:
     name: str
 
 
+ARRAYS = Data(
+    "arrays in memory"
+)  # what `gen_jax.fit` trained on: no name that a prepared set can have
+
+
 @dataclass(frozen=True)
 class Split:
     """All examples of one split, in the order of the original files, with labels where the set has classes.
@@ -209,6 +214,10 @@ def _damaged(folder: Path, error: Exception) -> InputError:
 
 def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
     """The folder of the newest prepared version, ours first; InputError with the command to run where there is none."""
+    if name == ARRAYS.name:
+        raise InputError(
+            "the model was trained on arrays in memory, which no folder holds: name a prepared data set with --data"
+        )
     root = data_dir or default_data_dir()
     folders = [path.parent for path in (root / name).glob("*.*.*/dataset_info.json")]
     versions = [folder for folder in folders if _version(folder)]

@@ -18,27 +18,28 @@ from gen_jax import inputs, sharding
 from gen_jax.density import Autoregressive, Functional, fold_in, root_key
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive import base
-from gen_jax.runs.run import Run
+from gen_jax.runs.run import Trained
 
 MAX_BATCH = 64
 SIDES = ("top", "bottom", "left", "right")
 
 
 def sample(
-    run: Run,
+    run: Trained,
     num: int,
     seed: int = 0,
     label: int | None = None,
     temperature: float = 1.0,
     length: int | None = None,
     prompt: Sequence[int] = (),
+    cond: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`num` draws; a conditional model without a label goes through its classes in turn.
+    """`num` draws; a conditional model without a label, or a `cond` for each, goes through its classes in turn.
 
     Sequences begin with the `prompt`, which the model reads first, and have `length` values after it; without a length
     they are as long as the model's events. InputError where the model has no others.
     """
-    labels = labels_for(run, num, label)
+    labels = labels_for(run, num, label) if cond is None else cond
     inputs.temperature(temperature)
     if length is not None:
         run = run.lengthened(len(prompt) + length)
@@ -62,7 +63,7 @@ def sample(
     return np.concatenate(parts)
 
 
-def usual_length(run: Run, length: int | None) -> int | None:
+def usual_length(run: Trained, length: int | None) -> int | None:
     """`length` where the model can draw sequences of it; None, which is its own, where not."""
     try:
         return length and run.lengthened(length).experiment.model.event.size
@@ -75,7 +76,7 @@ def sampler(model: Functional, mesh: Mesh) -> Any:
     return jax.jit(model.sample, static_argnums=2, out_shardings=NamedSharding(mesh, P("data")))
 
 
-def reconstruct(run: Run, x: np.ndarray, seed: int = 0) -> np.ndarray:
+def reconstruct(run: Trained, x: np.ndarray, seed: int = 0) -> np.ndarray:
     """What the model makes of given examples after its bottleneck: only for models that have one."""
     again = jax.jit(functools.partial(run.experiment.model.apply, method="reconstruct"))
     key = fold_in(root_key(seed), "reconstruct")
@@ -83,7 +84,7 @@ def reconstruct(run: Run, x: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.asarray(again(run.variables, rows, key))[: len(x)]
 
 
-def curves(run: Run, x: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+def curves(run: Trained, x: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """The curves that the model has of given examples, their mean: only for models that have some."""
     found = jax.jit(functools.partial(run.experiment.model.apply, method="curves"))
     key = fold_in(root_key(seed), "curves")
@@ -93,7 +94,7 @@ def curves(run: Run, x: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def complete(
-    run: Run,
+    run: Trained,
     x: np.ndarray,
     keep: np.ndarray,
     seed: int = 0,
@@ -131,13 +132,13 @@ def complete(
     return np.concatenate(parts)
 
 
-def labels_for(run: Run, num: int, label: int | None) -> np.ndarray | None:
+def labels_for(run: Trained, num: int, label: int | None) -> np.ndarray | None:
     """One class a draw; InputError on a label that the model does not have."""
     classes = run.experiment.model.num_classes
     if not classes:
         if label is not None:
             raise InputError(
-                f"the model in {run.workdir.path} is not class-conditional: it takes no --label"
+                f"{run.experiment.system} is not class-conditional: it takes no --label"
             )
         return None
     if label is not None and not 0 <= label < classes:

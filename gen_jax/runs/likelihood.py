@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from gen_jax import sharding
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Functional, Value, fold_in, takes_draws
+from gen_jax.density import Functional, Value, condition_of, fold_in, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.runs.summary import divergence, figure
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
@@ -145,12 +145,12 @@ class Likelihoods:
         """All examples, or the first `limit`; what fills a batch up to split over the devices is not counted."""
         if "carry" in variables:
             return self._in_order(variables, split, limit)
-        conditional, values = bool(self.model.model.num_classes), []
+        model, values = self.model.model, []
+        conditional = bool(model.num_classes or condition_of(model))
         for index, batch, counted in batches(split, limit, self.batch_size, self.mesh, conditional):
             log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
             values.append(-log_prob[counted])
-        value = self.model.model.value
-        of = (split.event, value, self.draws, split.unit)
+        of = (split.event, model.value, self.draws, split.unit)
         return Result(np.concatenate(values), *of, in_order=split.in_order)
 
     def _in_order(self, variables: Variables, split: Split, limit: int | None) -> Result:

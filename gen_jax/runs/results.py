@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from gen_jax.data.prepared import Split
+from gen_jax.data.prepared import ARRAYS, Split
 from gen_jax.density import Carrying, Computing, num_parameters, takes_draws
 from gen_jax.experiment import Experiment, to_tree
 from gen_jax.runs import provenance
@@ -111,7 +111,7 @@ def protocol(experiment: Experiment, step: int | str) -> str:
     examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
     weights = f"averaged weights (decay {experiment.ema}) of step {step}"
     selection = f"best on {examples}validation every {evaluate.every} steps"
-    if experiment.model.kind == "none":
+    if experiment.model.kind == "none" or experiment.data == ARRAYS:
         selection = "the last"
     order = f"batch {evaluate.batch_size}, every example once"
     if isinstance(experiment.model, Carrying) and experiment.model.carry:
@@ -121,7 +121,8 @@ def protocol(experiment: Experiment, step: int | str) -> str:
         )
     said = f"{weights}, {selection}; {precision(experiment.model)}; {order}"
     if evaluate.data not in (None, experiment.data):
-        said += f"; trained and selected on {experiment.data.name}"
+        selected = "trained" if experiment.data == ARRAYS else "trained and selected"
+        said += f"; {selected} on {experiment.data.name}"
     if takes_draws(experiment.model):
         said += (
             f"; {evaluate.draws:,} draws an example, {evaluate.validation_draws:,} at validation"

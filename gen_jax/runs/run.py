@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import sharding
+from gen_jax import inputs, sharding
 from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data, unit_of
-from gen_jax.density import Functional, Sampled, functional, root_key, takes_draws
+from gen_jax.density import Functional, Sampled, condition_of, functional, root_key, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.experiment import replace as replace_field
@@ -28,12 +28,13 @@ from gen_jax.runs.summary import divergence
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.typing import Event
 
+T = TypeVar("T", bound="Trained")
+
 
 @dataclass(frozen=True)
-class Run:
-    """The best checkpoint by validation, with the averaged weights on every device of the mesh."""
+class Trained:
+    """A model with its averaged weights on every device of the mesh, and the experiment that trained it."""
 
-    workdir: WorkDir
     experiment: Experiment
     model: Functional
     variables: dict[str, Any]
@@ -44,20 +45,6 @@ class Run:
     def conditional(self) -> bool:
         """The model takes a class."""
         return bool(self.experiment.model.num_classes)
-
-    @property
-    def presentation(self) -> dict[str, Any]:
-        """How the data set's examples are shown."""
-        return self.workdir.read().get("presentation", {})
-
-    @property
-    def unit(self) -> str:
-        """Of its numbers."""
-        return unit_of(self.experiment.model.event, self.presentation)
-
-    def finding(self, bits_per_dim: float | None = None) -> str | None:
-        """That this number, else that of the last validation, shows a training that diverged, where it does."""
-        return diverged(self.workdir, self.experiment, bits_per_dim)
 
     @property
     def comparable(self) -> bool:
@@ -82,7 +69,7 @@ class Run:
         key, judge = root_key(self.experiment.seed), self.experiment.evaluate
         return Likelihoods(self.model, self.mesh, judge.batch_size, key, judge.draws)
 
-    def under(self, data: str | None, draws: int | None) -> "Run":
+    def under(self: T, data: str | None, draws: int | None) -> T:
         """The run judged on other data or by another number of draws; InputError where the value is made of none."""
         if draws and not takes_draws(self.experiment.model):
             what = "exact" if self.experiment.model.value == "exact" else "made without noise"
@@ -94,7 +81,7 @@ class Run:
             judge = replace(judge, draws=draws)
         return replace(self, experiment=replace(self.experiment, evaluate=judge))
 
-    def lengthened(self, length: int) -> "Run":
+    def lengthened(self: T, length: int) -> T:
         """The same weights as a model of sequences of another length; InputError where they belong to theirs."""
         old = self.experiment.model
         if len(old.event.shape) != 1:
@@ -113,7 +100,7 @@ class Run:
             )
         return replace(self, experiment=experiment, model=functional(model))
 
-    def sampled_by(self, settings: Sequence[str]) -> "Run":
+    def sampled_by(self: T, settings: Sequence[str]) -> T:
         """The run with fields NAME=VALUE of its model's sampler replaced; InputError where it has no sampler."""
         experiment = self.experiment
         if settings and not isinstance(experiment.model, Sampled):
@@ -121,6 +108,27 @@ class Run:
         for setting in settings:
             experiment = replace_field(experiment, f"model.sampler.{setting}")
         return replace(self, experiment=experiment, model=functional(experiment.model))
+
+
+@dataclass(frozen=True)
+class Run(Trained):
+    """The best checkpoint by validation of a work directory, or the weights of an exported model."""
+
+    workdir: WorkDir
+
+    @property
+    def presentation(self) -> dict[str, Any]:
+        """How the data set's examples are shown."""
+        return self.workdir.read().get("presentation", {})
+
+    @property
+    def unit(self) -> str:
+        """Of its numbers."""
+        return unit_of(self.experiment.model.event, self.presentation)
+
+    def finding(self, bits_per_dim: float | None = None) -> str | None:
+        """That this number, else that of the last validation, shows a training that diverged, where it does."""
+        return diverged(self.workdir, self.experiment, bits_per_dim)
 
 
 def diverged(
@@ -148,31 +156,30 @@ def load_run(path: Path, trust: Trust = False) -> Run:
     mesh = sharding.data_mesh(jax.device_count())
     everywhere = NamedSharding(mesh, P())
     if not workdir.checkpoints.is_dir():
-        step, variables = weights.load(workdir.weights, _variables(like))
-        return Run(workdir, experiment, model, jax.device_put(variables, everywhere), step, mesh)
+        step, variables = weights.load(workdir.weights, evaluated(like))
+        return Run(experiment, model, jax.device_put(variables, everywhere), step, mesh, workdir)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
     checkpoints = Checkpoints(workdir.checkpoints, read_only=True)
     step, state = checkpoints.restore_best(like, LOG.warning)
     checkpoints.close()
-    return Run(workdir, experiment, model, _variables(state), step, mesh)
+    return Run(experiment, model, evaluated(state), step, mesh, workdir)
 
 
 def variable_shapes(experiment: Experiment) -> dict[str, Any]:
     """Shapes and types of the evaluated variables, without computing any."""
-    return _variables(_shapes(experiment))
+    return evaluated(_shapes(experiment))
 
 
 def _shapes(experiment: Experiment) -> TrainState:
-    event, batch_size = experiment.model.event, experiment.batch_size
-    dtype = jnp.float32 if event.levels is None else jnp.uint8
-    cond = jnp.zeros(batch_size, jnp.int32) if experiment.model.num_classes else None
-    batch = {"x": jnp.zeros((batch_size, *event.shape), dtype), "cond": cond}
-    model, optimizer = functional(experiment.model), experiment.transformation()
-    key = root_key(experiment.seed)
-    return jax.eval_shape(partial(create_state, model, optimizer, key), batch)
+    model, rows = experiment.model, experiment.batch_size
+    dtype = jnp.float32 if model.event.levels is None else jnp.uint8
+    cond = inputs.any_condition(model.num_classes, condition_of(model), rows)
+    batch = {"x": jnp.zeros((rows, *model.event.shape), dtype), "cond": cond}
+    create = partial(create_state, functional(model), experiment.transformation())
+    return jax.eval_shape(partial(create, root_key(experiment.seed)), batch)
 
 
-def _variables(state: TrainState) -> dict[str, Any]:
+def evaluated(state: TrainState) -> dict[str, Any]:
     """Averaged weights and collections; of a carry only that there is one: its rows were those of a batch."""
     collections = dict(state.collections)
     if "carry" in collections:

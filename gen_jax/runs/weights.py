@@ -30,16 +30,20 @@ def export(
     kept = [workdir.config, workdir.metrics, workdir.result]
     if certificate:
         kept.append(workdir.certificate)
-    arrays = {STEP: np.asarray(step), **_named(variables)}
     out.parent.mkdir(parents=True, exist_ok=True)
     with disk.new_folder(out) as folder:
         for path in kept:
             if path.exists():
                 disk.write_atomically(folder / path.name, disk.read_plain(path))
         WorkDir(folder).write_sources(workdir.source_files())
-        with disk.new_file(WorkDir(folder).weights) as file:
-            np.savez_compressed(file, **arrays)
+        write(WorkDir(folder).weights, variables, step)
     return WorkDir(out).weights.stat().st_size
+
+
+def write(path: Path, variables: dict[str, Any], step: int) -> None:
+    """Write weights.npz."""
+    with disk.new_file(path) as file:
+        np.savez_compressed(file, **{STEP: np.asarray(step), **_named(variables)})
 
 
 def load(path: Path, like: Any) -> tuple[int, Any]:

@@ -1,0 +1,261 @@
+"""Training and reading a model from Python: `fit` takes arrays, `load` a folder, and both give a `Fitted` value.
+
+`fit` runs the same compiled steps as `gen-jax train` (`train/program.py`) without a data set, a config or a folder. A
+run of the same experiment on the same examples ends, with the same number of devices, on the same bits; it also
+validates and reports its best checkpoint, where `fit` gives the weights of the last step.
+"""
+
+import json
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Shaped
+
+from gen_jax import disk, inputs
+from gen_jax.classes import Trust
+from gen_jax.coding.codec import Codec, Content
+from gen_jax.coding.files import LABELS
+from gen_jax.data.prepared import ARRAYS, Split
+from gen_jax.density import condition_of
+from gen_jax.errors import InputError
+from gen_jax.evaluate import draw
+from gen_jax.experiment import Experiment
+from gen_jax.optimizer import Adam
+from gen_jax.runs import weights
+from gen_jax.runs.likelihood import Likelihoods, Result
+from gen_jax.runs.run import Run, Trained, evaluated, load_run
+from gen_jax.runs.workdir import WorkDir
+from gen_jax.train import first_stage as first_stages
+from gen_jax.train.loop import conditions
+from gen_jax.train.program import MAX_STEPS_PER_CALL, Program, steps_per_call
+
+Rows = ArrayLike | Sequence[Any]  # nested lists too
+Report = Callable[[int, dict[str, float]], Any]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model. `history` has the means of the training metrics over every ten steps, as metrics.jsonl has them.
+
+    Everything it computes is under the protocol of the commands: averaged weights, highest matmul precision, rows split
+    over all devices, noise by seed. Bad input is an InputError in one sentence.
+    """
+
+    trained: Trained
+    history: tuple[dict[str, Any], ...] = ()
+    machine: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+
+    @property
+    def model(self) -> Any:
+        """The Linen module."""
+        return self.trained.experiment.model
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """The averaged weights and collections, for `functional(model)` and `model.apply`."""
+        return self.trained.variables
+
+    @property
+    def step(self) -> int:
+        """Training steps behind the weights."""
+        return self.trained.step
+
+    def log_prob(
+        self, x: Rows, cond: Rows | None = None, draws: int | None = None
+    ) -> Float[np.ndarray, " B"]:
+        """log p(x) in nats, one number an example: exact, or a bound or estimate of `draws` draws (`model.value`).
+
+        An event of a recurrent model begins with nothing before it; `evaluate` reads on from event to event.
+        """
+        variables = {name: of for name, of in self.variables.items() if name != "carry"}
+        return -self._likelihoods(draws)(variables, self._split(x, cond)).per_example
+
+    def evaluate(self, x: Rows, cond: Rows | None = None, draws: int | None = None) -> Result:
+        """Mean negative log-likelihood with its standard error, printed as `gen-jax evaluate` prints it."""
+        return self._likelihoods(draws)(self.variables, self._split(x, cond))
+
+    def bits_per_dim(
+        self, x: Rows, cond: Rows | None = None, draws: int | None = None
+    ) -> float | None:
+        """Mean bits per dimension of `evaluate`; None of real values, which have none."""
+        return self.evaluate(x, cond, draws).bits_per_dim
+
+    def sample(
+        self, n: int, seed: int = 0, cond: Rows | None = None, temperature: float = 1.0
+    ) -> Shaped[np.ndarray, "n *event"]:
+        """n draws, those of `gen-jax sample --num n`.
+
+        `cond` is one class for all, or a class or condition for each; without it a model goes through its classes.
+        """
+        n = inputs.number(n, "samples", least=1)
+        if cond is None or np.ndim(cond) == 0:
+            label = None if cond is None else operator.index(np.asarray(cond)[()])
+            return draw.sample(self.trained, n, seed, label, temperature)
+        given = _condition(self.model, cond, n)
+        return draw.sample(self.trained, n, seed, None, temperature, cond=given)
+
+    def complete(
+        self,
+        x: Rows,
+        keep: Rows,
+        seed: int = 0,
+        cond: Rows | None = None,
+        temperature: float = 1.0,
+    ) -> Shaped[np.ndarray, "B *event"]:
+        """Each event with the values outside the mask `keep` drawn again.
+
+        InputError where the mask is no prefix of the model's order of generation.
+        """
+        split = self._split(x, cond)
+        mask = np.broadcast_to(np.asarray(keep, bool), self.model.event.shape)
+        return draw.complete(self.trained, split.x, mask, seed, split.labels, temperature)
+
+    def compress(self, x: Rows, cond: Rows | None = None) -> bytes:
+        """The bytes of a file of the model's own number of bits, which `gen-jax decompress` reads too."""
+        split = self._split(x, cond)
+        stored = "" if split.labels is None else split.labels.dtype.str
+        content = Content("npz", {"x": split.x}, split.labels, stored)
+        return self._codec.compress(content)[0]
+
+    def decompress(self, data: bytes) -> dict[str, np.ndarray]:
+        """The arrays of a compressed file by name: `x`, and `labels` where the model has classes."""
+        content = self._codec.decompress(data)
+        if content.labels is None or not content.kept:
+            return dict(content.arrays)
+        return {**content.arrays, LABELS: content.labels.astype(content.kept)}
+
+    def save(self, path: str | Path) -> None:
+        """Write a new folder that `load` and the commands read: config.json, metrics.jsonl and weights.npz.
+
+        InputError where it exists, or where the experiment holds what could not be read back, such as a class of a
+        notebook.
+        """
+        out, trained = Path(path), self.trained
+        if isinstance(trained, Run):
+            weights.export(trained.workdir, trained.variables, trained.step, out)
+            return
+        if os.path.lexists(out):
+            raise InputError(f"{out} exists; save to a new folder")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with disk.new_folder(out) as folder:
+            workdir = WorkDir(folder, {"command": "gen_jax.fit"})
+            workdir.claim(trained.experiment, dict(self.machine))
+            lines = [json.dumps(row) + "\n" for row in self.history]
+            disk.write_atomically(workdir.metrics, "".join(lines))
+            weights.write(workdir.weights, trained.variables, trained.step)
+
+    @cached_property
+    def _codec(self) -> Codec:
+        return Codec(self.model, self.trained.variables)
+
+    @cached_property
+    def _usual_likelihoods(self) -> Likelihoods:
+        return self.trained.likelihoods()
+
+    def _likelihoods(self, draws: int | None) -> Likelihoods:
+        if draws is None:
+            return self._usual_likelihoods
+        return self.trained.under(None, inputs.number(draws, "draws", least=1)).likelihoods()
+
+    def _split(self, x: Rows, cond: Rows | None) -> Split:
+        return _split_of(self.model, x, cond, "examples")
+
+
+def fit(
+    model: Any,
+    x: Rows,
+    *,
+    steps: int,
+    cond: Rows | None = None,
+    optimizer: Any = Adam(),  # noqa: B008  a frozen value
+    batch_size: int = 64,
+    seed: int = 0,
+    ema: float = 0.999,
+    init_examples: int | None = None,
+    first_stage: str | Path | None = None,
+    report: Report | None = None,
+) -> Fitted:
+    """Train a model on examples x (N, *event), with a class or condition of each in `cond` where it takes one.
+
+    `optimizer` is a value such as `Adam(1e-3)`. `ema` is the decay of the averaged weights, which are those given back.
+    The same seed gives the same bits. `report(step, means)` is called every ten steps with the means of the training
+    metrics. `init_examples` and `first_stage` are those of an Experiment.
+
+    InputError on examples or a condition that are none of the model's and on settings that cannot run;
+    FloatingPointError at the first loss or update that is not finite.
+    """
+    lacking = [name for name in ("build", "accumulate") if not hasattr(optimizer, name)]
+    if lacking:
+        kind = type(optimizer).__name__
+        raise InputError(
+            f"optimizer is a {kind} without {' and '.join(lacking)}: give a value such as Adam(1e-3)"
+        )
+    experiment = Experiment(
+        model=model,
+        data=ARRAYS,
+        steps=inputs.number(steps, "steps", least=1),
+        batch_size=inputs.number(batch_size, "examples of a batch", least=1),
+        optimizer=optimizer,
+        seed=seed,
+        ema=ema,
+        first_stage=None if first_stage is None else str(first_stage),
+        init_examples=init_examples,
+    )
+    split = _split_of(model, x, cond, "train")
+    program, frozen = Program(experiment, split), first_stages.load(experiment)
+    state, per_call = first_stages.put(program.create(), frozen), steps_per_call(experiment)
+    history, running = [], []
+
+    def log() -> None:
+        done, means = program.means(running)
+        history.append({"step": done, "split": "train", **means})
+        running.clear()
+        if report is not None:
+            report(done, means)
+
+    for step in range(0, steps, per_call):
+        state, metrics = program.steps(state, step, per_call)
+        if running and step % MAX_STEPS_PER_CALL == 0:
+            log()
+        running.append((step, metrics))
+    log()
+    trained = Trained(experiment, program.model, evaluated(state), steps, program.mesh)
+    return Fitted(trained, tuple(history), conditions("jit", frozen, (split,)))
+
+
+def load(path: str | Path, trust: Trust = False) -> Fitted:
+    """The model of a work directory, at its best checkpoint, or of an exported folder.
+
+    It is read as data: `trust` allows it to import classes from outside gen_jax. InputError where there is no such
+    folder, it holds no weights yet, or it is damaged.
+    """
+    run = load_run(Path(path), trust)
+    return Fitted(run, tuple(run.workdir.metrics_rows()))
+
+
+def _split_of(model: Any, x: Rows, cond: Rows | None, name: str) -> Split:
+    """Checked examples and their classes or conditions in memory, in the types that a prepared data set has."""
+    checked = inputs.examples(model.event, x if isinstance(x, jax.Array) else np.asarray(x))
+    dtype = np.float32 if model.event.levels is None else np.min_scalar_type(model.event.levels - 1)
+    values = np.asarray(jax.device_get(checked.values)).astype(dtype)
+    if not len(values):
+        raise InputError("there are no examples")
+    labels = _condition(model, cond, len(values))
+    return Split(ARRAYS.name, "", name, values, labels, model.event, model.num_classes)
+
+
+def _condition(model: Any, cond: Rows | None, n: int) -> np.ndarray | None:
+    """Checked classes or conditions of n examples."""
+    rows = cond if cond is None or isinstance(cond, jax.Array) else np.asarray(cond)
+    name, event = type(model).__name__, condition_of(model)
+    checked = inputs.condition(name, model.num_classes, event, rows, n).values
+    return None if checked is None else np.asarray(jax.device_get(checked))

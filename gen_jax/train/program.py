@@ -1,0 +1,124 @@
+"""An experiment on a split, compiled: its batches, its first state, its steps. `train` and `fit` both run it."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from gen_jax import sharding
+from gen_jax.data.batches import Batches
+from gen_jax.data.prepared import Split
+from gen_jax.density import condition_of, functional, root_key
+from gen_jax.errors import InputError
+from gen_jax.experiment import Experiment
+from gen_jax.optimizer import planned_steps
+from gen_jax.runs.logging import LOG
+from gen_jax.runs.state import TrainState, create_state
+from gen_jax.train.pmap import pmapped
+from gen_jax.train.step import jitted, train_step, unrolled
+from gen_jax.typing import MetricRows
+
+MAX_STEPS_PER_CALL = 10
+Call = tuple[int, MetricRows]  # the step before it, and the metrics of each of its steps
+
+
+class Program:
+    """Compiled at the first step. Noise and batches are functions of (seed, step): the same steps give the same bits.
+
+    InputError where the schedule is shorter than the steps, the batch does not split over the devices, or a model that
+    carries a state from batch to batch is asked to accumulate gradients or to take `init_examples`.
+    """
+
+    def __init__(self, experiment: Experiment, split: Split, parallel: sharding.Parallel = "jit"):
+        _check_schedule(experiment)
+        self.experiment = experiment
+        self.model, self.key = functional(experiment.model), root_key(experiment.seed)
+        optimizer, accumulate = experiment.transformation(), experiment.optimizer.accumulate
+        conditional = bool(experiment.model.num_classes or condition_of(experiment.model))
+        self.batches = Batches(split, experiment.batch_size, experiment.seed, conditional)
+        self.mesh = sharding.data_mesh(experiment.batch_size // accumulate)
+        create = functools.partial(create_state, self.model, optimizer, self.key)
+        self._first = sharding.put(
+            self.batches.first(experiment.init_examples), self.mesh, P("data")
+        )
+        shapes = jax.eval_shape(create, self._first)
+        if "carry" in shapes.collections:
+            if accumulate > 1:
+                raise InputError(
+                    "optimizer.accumulate must be 1: each row carries a state to the next"
+                )
+            if experiment.init_examples is not None:
+                raise InputError(
+                    "init_examples must be None: there is a state for each row of a batch"
+                )
+            self.batches = dataclasses.replace(self.batches, contiguous=True)
+        placed = sharding.state_sharding(shapes, self.mesh)
+        self._create = jax.jit(create, out_shardings=placed)
+        self.like = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
+        )
+        step = functools.partial(
+            train_step,
+            model=self.model,
+            optimizer=optimizer,
+            key=self.key,
+            ema=experiment.ema,
+            accumulate=accumulate,
+        )
+        over_devices = pmapped if parallel == "pmap" else jitted
+        self._steps = over_devices(step, self.mesh, placed)
+
+    def create(self) -> TrainState:
+        """The state before step 0."""
+        return self._create(self._first)
+
+    def steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, MetricRows]:
+        """The state after `count` steps from `first`, and their metrics; the state that goes in is donated."""
+        rows = [self.batches.batch(step) for step in range(first, first + count)]
+        stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
+        return self._steps(state, sharding.put(stacked, self.mesh, P(None, "data")))
+
+    def means(self, calls: list[Call], note: str = "") -> tuple[int, dict[str, float]]:
+        """Steps done after these calls and means over them; FloatingPointError at a loss or update that is not finite.
+
+        `note` ends its sentence.
+        """
+        first, names = calls[0][0], calls[0][1].keys()
+        rows = {name: np.concatenate([np.asarray(of[name]) for _, of in calls]) for name in names}
+        broken = np.flatnonzero(~np.isfinite(rows["loss"] + rows["param_norm"]))
+        if broken.size:
+            bad = first + int(broken[0])
+            listed = ", ".join(map(str, self.batches.indices(bad)))
+            raise FloatingPointError(
+                f"the loss or the update is not finite at step {bad}; its batch is examples {listed} of"
+                f" {self.batches.split.split}{note}"
+            )
+        means = {name: float(row.mean(dtype=np.float64)) for name, row in rows.items()}
+        return first + len(rows["loss"]), means
+
+
+def steps_per_call(experiment: Experiment) -> int:
+    """Largest number, at most ten, that divides the budget and the distance between evaluations; one where unrolled."""
+    if unrolled():
+        return 1
+    common = math.gcd(experiment.steps, experiment.evaluate.every)
+    return max(n for n in range(1, MAX_STEPS_PER_CALL + 1) if common % n == 0)
+
+
+def _check_schedule(experiment: Experiment) -> None:
+    """InputError where a schedule ends before the training; a warning where it would go on after it."""
+    planned: Any = planned_steps(experiment.optimizer, experiment.steps)
+    if min(planned) < experiment.steps:
+        raise InputError(
+            f"optimizer.learning_rate ends at step {min(planned)}, before the last of {experiment.steps} steps"
+        )
+    if max(planned) > experiment.steps:
+        LOG.warning(
+            "optimizer.learning_rate is a schedule of %d steps, of which only %d are trained",
+            max(planned),
+            experiment.steps,
+        )

@@ -1,0 +1,284 @@
+"""`fit` and `load`: the known optimum, the bits of a run, folders that the commands read, refusals."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+from test_cli import call, own_cache, succeed  # noqa: F401  a fixture that applies by itself
+
+import gen_jax
+from gen_jax import (
+    MADE,
+    VAE,
+    Adam,
+    Data,
+    DenseDecoder,
+    DenseEncoder,
+    Experiment,
+    FullTable,
+    GatedPixelCNN,
+    InputError,
+    WaveNet,
+    binary,
+    image,
+    sound,
+)
+from gen_jax.data import prepared
+from gen_jax.models.flow.real_nvp import RealNVP
+from gen_jax.runs.workdir import WorkDir
+from gen_jax.train import loop
+
+SMALL = GatedPixelCNN(
+    image(8, 8, levels=17), depth=1, features=4, head_features=4, first_kernel=3, dropout=0.2
+)
+SETTINGS = {"steps": 12, "optimizer": Adam(1e-2, clip_norm=1.0), "batch_size": 16, "ema": 0.9}
+EVENTS = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+COUNTS = np.array([5, 1, 2, 8, 3, 3, 1, 9])
+
+
+@pytest.fixture(scope="module")
+def digits(data_dir):
+    return prepared.load("digits", "train", data_dir).x
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    return gen_jax.fit(SMALL, digits, seed=3, **SETTINGS)
+
+
+def same(one, other) -> bool:
+    """The same bits everywhere."""
+    equal = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), one, other)
+    return all(jax.tree.leaves(equal))
+
+
+def test_a_masked_autoencoder_learns_the_frequencies():
+    """KL(frequencies || model) of 32 three-bit words falls to 0: MADE with enough units holds any distribution."""
+    x = np.repeat(EVENTS, COUNTS, axis=0)
+    model = MADE(binary(3), hidden=(32,))
+    fitted = gen_jax.fit(model, x, steps=150, optimizer=Adam(5e-2), batch_size=32, ema=0.9)
+    frequencies = COUNTS / 32
+    kl = np.sum(frequencies * (np.log(frequencies) - fitted.log_prob(EVENTS)))
+    assert 0 <= kl < 1e-3
+    np.testing.assert_allclose(np.exp(fitted.log_prob(EVENTS)).sum(), 1, rtol=1e-5)
+    entropy = -np.sum(frequencies * np.log2(frequencies)) / 3
+    assert fitted.bits_per_dim(x) == pytest.approx(entropy, abs=1e-3)
+    assert str(fitted.evaluate(x)).endswith("nats), exact")
+
+
+def test_counting_takes_one_pass():
+    """A table of counts after an epoch is the counts, each with the pseudo-count of its class."""
+    x = np.repeat(EVENTS, COUNTS, axis=0)
+    fitted = gen_jax.fit(FullTable(binary(3)), x, steps=4, batch_size=8)
+    expected = (COUNTS + 1) / (32 + 8)
+    np.testing.assert_allclose(np.exp(fitted.log_prob(EVENTS)), expected, rtol=1e-5)
+    drawn = fitted.sample(4000, seed=1)
+    shares = np.bincount(drawn @ [4, 2, 1], minlength=8) / 4000
+    assert np.all(np.abs(shares - expected) < 5 * np.sqrt(expected / 4000))
+
+
+def test_the_seed_decides_every_bit(fitted, digits):
+    again = gen_jax.fit(SMALL, digits.astype(np.int32), seed=3, **SETTINGS)
+    assert same(again.variables, fitted.variables)
+    assert again.history == fitted.history
+    other = gen_jax.fit(SMALL, digits, seed=4, **SETTINGS)
+    assert not same(other.variables, fitted.variables)
+
+
+def test_a_run_of_the_same_experiment_ends_on_the_same_bits(fitted, tmp_path, data_dir):
+    """Also what it logs."""
+    experiment = Experiment(model=SMALL, data=Data("digits"), seed=3, **SETTINGS)
+    state = loop.train(experiment, workdir := WorkDir(tmp_path / "run"), data_dir)
+    assert same(state.ema, fitted.variables["params"])
+    rows = [row for row in workdir.metrics_rows() if row["split"] == "train"]
+    for row in rows:
+        del row["seconds"]
+    assert rows == [*fitted.history]
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(fitted, digits, tmp_path):
+    fitted.save(tmp_path / "one")
+    loaded = gen_jax.load(str(tmp_path / "one"))
+    assert loaded.model == SMALL
+    assert loaded.step == 12
+    assert loaded.history == fitted.history
+    np.testing.assert_array_equal(loaded.log_prob(digits[:40]), fitted.log_prob(digits[:40]))
+    np.testing.assert_array_equal(loaded.sample(9, seed=2), fitted.sample(9, seed=2))
+    loaded.save(tmp_path / "two")
+    assert same(gen_jax.load(tmp_path / "two").variables, fitted.variables)
+    with pytest.raises(InputError, match="two exists; export to a new folder"):
+        loaded.save(tmp_path / "two")
+    with pytest.raises(InputError, match="one exists; save to a new folder"):
+        fitted.save(tmp_path / "one")
+
+
+def test_the_commands_read_what_is_saved(fitted, digits, tmp_path, data_dir):
+    """Samples, files and numbers are the same; without a data set there is one sentence."""
+    folder, out = tmp_path / "model", tmp_path / "samples.npz"
+    fitted.save(folder)
+    succeed("sample", folder, "--num", 5, "--seed", 7, "--out", out)
+    with np.load(out) as arrays:
+        np.testing.assert_array_equal(arrays["samples"], fitted.sample(5, seed=7))
+    (tmp_path / "x.gjx").write_bytes(fitted.compress(digits[:5]))
+    succeed("decompress", folder, tmp_path / "x.gjx", "-o", tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as arrays:
+        np.testing.assert_array_equal(arrays["x"], digits[:5])
+    named = ("--data", "digits", "--data-dir", data_dir, "--json")
+    record = json.loads(succeed("evaluate", folder, *named))
+    test = prepared.load("digits", "test", data_dir).x
+    assert record["nats"] == fitted.evaluate(test).nats
+    assert record["protocol"].endswith("; trained on arrays in memory")
+    assert "best on" not in record["protocol"]
+    assert "the laws hold" in succeed(
+        "certify", folder, "--data", "digits", "--examples", 2, "--data-dir", data_dir
+    )
+    for command in (("evaluate", folder), ("certify", folder)):
+        status, _, err = call(*command, "--data-dir", data_dir)
+        assert status == 2
+        assert err == (
+            "gen-jax: the model was trained on arrays in memory, which no folder holds: name a prepared data set with"
+            " --data\n"
+        )
+
+
+def test_a_work_directory_loads(tmp_path, data_dir, digits):
+    """At its best checkpoint, which is not the last step."""
+    evaluate = dataclasses.replace(
+        Experiment(model=SMALL, data=Data("digits"), **SETTINGS).evaluate, every=4
+    )
+    experiment = Experiment(
+        model=SMALL,
+        data=Data("digits"),
+        evaluate=evaluate,
+        **(SETTINGS | {"optimizer": Adam(3e-1)}),
+    )
+    loop.train(experiment, workdir := WorkDir(tmp_path / "run"), data_dir)
+    rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
+    best = min(rows, key=lambda row: row["nats"])
+    loaded = gen_jax.load(tmp_path / "run")
+    assert loaded.step == best["step"]
+    validation = prepared.load("digits", "validation", data_dir).x
+    assert loaded.evaluate(validation).nats == pytest.approx(best["nats"], rel=1e-6)
+
+
+def test_classes_are_learnt_drawn_and_coded(digits, tmp_path):
+    """Images of class k are all of level k: each class draws, codes and scores its own."""
+    labels = np.arange(64) % 3
+    x = np.broadcast_to(labels[:, None, None, None], (64, 2, 2, 1))
+    model = GatedPixelCNN(
+        image(2, 2, levels=3), num_classes=3, depth=1, features=8, head_features=8
+    )
+    settings = {"optimizer": Adam(2e-2), "batch_size": 64, "ema": 0.5}
+    fitted = gen_jax.fit(model, x, cond=labels, steps=100, **settings)
+    assert np.all(fitted.log_prob(x[:3], labels[:3]) > -0.1)
+    assert np.all(fitted.log_prob(x[:3], (labels[:3] + 1) % 3) < -4)
+    assert np.all(fitted.sample(6, cond=2, temperature=1e-3) == 2)
+    drawn = fitted.sample(6, cond=[0, 0, 1, 1, 2, 2], temperature=1e-3)
+    np.testing.assert_array_equal(drawn[:, 0, 0, 0], [0, 0, 1, 1, 2, 2])
+    kept = np.zeros((2, 2, 1), bool)
+    kept[0, 0] = True
+    np.testing.assert_array_equal(fitted.complete(x[:6], kept, cond=labels[:6]), x[:6])
+    arrays = fitted.decompress(fitted.compress(x[:6], labels[:6]))
+    np.testing.assert_array_equal(arrays["x"], x[:6])
+    np.testing.assert_array_equal(arrays["labels"], labels[:6])
+    with pytest.raises(InputError, match="GatedPixelCNN has 3 classes and needs one for each"):
+        gen_jax.fit(model, x, steps=1)
+
+
+def test_a_condition_goes_along(tmp_path):
+    """A WaveNet of local features: x follows the feature before it."""
+    rng = np.random.default_rng(0)
+    features = rng.integers(0, 2, (64, 2, 1)).astype(np.float32)
+    x = np.repeat(features[..., 0].astype(int) * 2, 4, axis=1)
+    model = WaveNet(sound(8, 3), local=1, hop=4, cycles=1, depth=2, features=6)
+    settings = {"optimizer": Adam(3e-2), "batch_size": 64, "ema": 0.5}
+    fitted = gen_jax.fit(model, x, cond=features, steps=60, **settings)
+    assert fitted.log_prob(x, features).mean() > fitted.log_prob(x, 1 - features).mean() + 2
+    np.testing.assert_array_equal(fitted.sample(64, cond=features, temperature=1e-3), x)
+    fitted.save(tmp_path / "model")
+    loaded = gen_jax.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.log_prob(x, features), fitted.log_prob(x, features))
+
+
+def test_a_bound_takes_draws_and_reals_have_nats():
+    """More draws are tighter on average; the same call gives the same noise."""
+    x = np.repeat(EVENTS, COUNTS, axis=0)
+    dense = {"encoder": DenseEncoder((8,)), "decoder": DenseDecoder((8,))}
+    vae = gen_jax.fit(VAE(binary(3), latent=1, **dense), x, steps=8, batch_size=8)
+    one, many = vae.evaluate(x), vae.evaluate(x, draws=200)
+    assert one.nats == vae.evaluate(x).nats > many.nats
+    assert str(many).startswith("<= ")
+    flow = gen_jax.fit(
+        RealNVP(depth=2, hidden=(4,)), np.random.default_rng(0).normal(size=(64, 2)), steps=2
+    )
+    assert flow.bits_per_dim([[0.0, 1.0]]) is None
+    assert flow.sample(3).shape == (3, 2)
+    with pytest.raises(InputError, match="takes no --draws"):
+        flow.log_prob([[0.0, 1.0]], draws=2)
+
+
+def test_the_report_is_the_history(digits):
+    told = []
+    fitted = gen_jax.fit(
+        SMALL, digits, report=lambda step, means: told.append((step, means)), **SETTINGS
+    )
+    assert [step for step, _ in told] == [10, 12]
+    expected = [{"step": step, "split": "train", **means} for step, means in told]
+    assert [*fitted.history] == expected
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine:
+    """An optimiser that no other process can import."""
+
+    accumulate: int = 1
+
+    def build(self):
+        return optax.sgd(0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"x": np.zeros((4, 8, 8, 1))}, "examples are float64, the model is of integers 0..16"),
+        ({"x": np.full((4, 8, 8, 1), 17)}, "values run from 17 to 17"),
+        ({"x": np.zeros((0, 8, 8, 1), int)}, "there are no examples"),
+        ({"x": np.zeros((8, 8, 1), int)}, "one of them is x[None]"),
+        ({"batch_size": 2000}, "batch_size 2000 exceeds the 1079 examples of train"),
+        ({"steps": 0}, "number of steps is a whole number of at least 1, not 0"),
+        ({"cond": np.zeros(1079, int)}, "GatedPixelCNN is not conditional: it takes no cond"),
+        ({"seed": -1}, "seed must lie in [0, 2^32), not -1"),
+        (
+            {"optimizer": optax.adam(1e-3)},
+            "without build and accumulate: give a value such as Adam",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(digits, changes, sentence):
+    settings = {"model": SMALL, "x": digits, **SETTINGS, **changes}
+    with pytest.raises(InputError) as refusal:
+        gen_jax.fit(settings.pop("model"), settings.pop("x"), **settings)
+    assert sentence in str(refusal.value)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(digits):
+    with pytest.raises(FloatingPointError, match="not finite at step 0; its batch is examples"):
+        gen_jax.fit(SMALL, digits, **(SETTINGS | {"optimizer": Adam(1e30)}))
+
+
+def test_nothing_is_written_of_what_could_not_be_read_back(digits, tmp_path, monkeypatch):
+    """A class of a notebook trains in memory; saving says why it cannot be kept."""
+    monkeypatch.setattr(Mine, "__module__", "__main__")
+    fitted = gen_jax.fit(SMALL, digits, **(SETTINGS | {"steps": 1, "optimizer": Mine()}))
+    with pytest.raises(InputError, match="Mine"):
+        fitted.save(tmp_path / "model")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("path", ["nowhere", "."])
+def test_what_is_no_model_is_not_loaded(path, tmp_path):
+    with pytest.raises(InputError, match="is no work directory"):
+        gen_jax.load(str(tmp_path / path))
