@@ -19,6 +19,7 @@ import pytest
 from gen_jax import InputError
 from gen_jax.experiment import load_config
 from gen_jax.runs.checkpoint import Checkpoints
+from gen_jax.runs.splits import load_split
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop, program
 
