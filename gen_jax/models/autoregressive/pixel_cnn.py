@@ -62,10 +62,16 @@ class MaskedConv(nn.Module):
             closed = jnp.pad(own, ((0, self.kernel - self.columns), (0, 0), (0, 0)))
             kernel = jnp.concatenate([above, closed[None]])
             return convolve(x, kernel, ((side, 0), (side, side))) + bias
-        count, batch = side + 1, x.shape[-2]  # row r is kept at r % count
+        return self._stepped(x, above, own, bias, at)
+
+    def _stepped(self, x, above, own, bias, at):
+        """The table of a row as it begins, or the outputs of a site's group."""
+        side, batch, inputs = self.kernel // 2, x.shape[-2], own.shape[1]
+        count = side + 1  # row r is kept at r % count
         size = (count, at.width + 2 * side, batch, inputs)
         rows = self.variable("cache", "rows", jnp.zeros, size, x.dtype)
-        table = self.variable("cache", "table", jnp.zeros, (at.width, batch, F), x.dtype)
+        size = (at.width, batch, self.features)
+        table = self.variable("cache", "table", jnp.zeros, size, x.dtype)
 
         def put(values: Array, row: Array, column: Array | int, first: Array | int) -> None:
             start = (row % count, column + side, 0, first)

@@ -54,7 +54,10 @@ class Raster(Autoregressive):
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:
-        """What the rows above give to the sites of each row; in steps `image` is the row before (W B I)."""
+        """What the rows above give to the sites of each row; in steps `image` is the row before (W B I).
+
+        Where layers of `horizontal` read rows above too, it visits them at a row, so that they begin it.
+        """
         del image, cond, train, at
         return ()
 
