@@ -30,8 +30,7 @@ from gen_jax.laws import autoregressive as laws
 from gen_jax.laws import codec
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
-from gen_jax.models import pixelwise
-from gen_jax.models.autoregressive import pixel_cnn
+from gen_jax.models.autoregressive import pixel_cnn, pixelwise
 from gen_jax.nn.causal_conv import HorizontalConv
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
@@ -126,7 +125,7 @@ def test_a_leak_between_sub_pixels_is_caught(monkeypatch):
 
 
 def test_an_unshifted_first_layer_is_caught(monkeypatch):
-    monkeypatch.setattr(pixelwise, "shifted", lambda x, axis: x)
+    monkeypatch.setattr(pixelwise, "shifted", lambda x, way, at: x)
     assert "causal" in failing(laws.causal, COLOUR)
 
 

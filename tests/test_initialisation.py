@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from gen_jax import NADE, binary, functional
+from gen_jax.models.autoregressive.pixel_snail import PointwiseResnet
 from gen_jax.models.flow.real_nvp import ResNet
 from gen_jax.nn import unet
-from gen_jax.nn.gated_resnet import GatedResnet, PointwiseResnet
+from gen_jax.nn.gated_resnet import GatedResnet
 from gen_jax.nn.shifted_conv import Project
 
 KEY = jax.random.key(0)

@@ -24,8 +24,7 @@ from gen_jax import (
     points,
 )
 from gen_jax.density import num_parameters
-from gen_jax.models import pixelwise
-from gen_jax.models.autoregressive import pixel_cnn
+from gen_jax.models.autoregressive import pixel_cnn, pixelwise
 from gen_jax.nn.causal_conv import HorizontalConv
 
 
@@ -233,7 +232,7 @@ def test_an_unshifted_first_layer_is_caught(monkeypatch):
     from test_laws import influence
 
     model = PixelCNNPP(image(2, 4, 1, 3), features=4, resnets=1, resolutions=2, mixtures=2)
-    monkeypatch.setattr(pixelwise, "shifted", lambda x, axis: x)
+    monkeypatch.setattr(pixelwise, "shifted", lambda x, way, at: x)
     _, variables = build(model)
     assert np.diag(influence(model, variables)).all()
 

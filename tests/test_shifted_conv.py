@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gen_jax.nn.shifted_conv import Project, ShiftedConv, Upsample
-from gen_jax.ops import reach, shifted_conv
+from gen_jax.models.autoregressive.pixel_cnn_pp import Upsample, pixels, repeated, window
+from gen_jax.nn.at import Begin, Row, Site
+from gen_jax.nn.shifted_conv import LeftConv, Project, RowProject, ShiftedConv
+from gen_jax.ops import shifted_conv
 from gen_jax.ops.gates import concat_elu, gated_linear
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -16,11 +18,6 @@ WINDOWS = [(2, 3, 1, 1), (2, 2, 1, 1), (1, 3, 1, 1), (2, 1, 0, 1), (2, 3, 1, 2),
 
 def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
-
-
-def columns_first(x, left, right):
-    """Rows of an image (B, H, W, F) as (H, W padded, B, F)."""
-    return jnp.pad(jnp.transpose(x, (1, 2, 0, 3)), ((0, 0), (left, right), (0, 0), (0, 0)))
 
 
 @pytest.mark.parametrize(("height", "width", "left", "stride"), WINDOWS)
@@ -39,27 +36,49 @@ def test_the_window(height, width, left, stride):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("height", "width", "left", "stride"), WINDOWS)
-def test_rows_and_sites_are_the_image(height, width, left, stride):
-    """The share of the rows above and the own row add up to the parallel form."""
+def stepper(module, variables):
+    """A step of a layer as one program for all rows and one for all sites, with the memory it returns."""
+
+    def step(kind):
+        def stepped(memory, place, *x):
+            at = kind(*map(jnp.asarray, place), 4, 6)
+            return module.apply({**variables, **memory}, *x, at=at, mutable=["cache"])
+
+        return jax.jit(stepped)
+
+    first = lambda row, column, *sides: Site(row, column, jnp.zeros((), int), *sides)  # noqa: E731
+    return step(Row), step(Begin), step(first)
+
+
+@pytest.mark.parametrize(("height", "width", "left", "stride"), [w for w in WINDOWS if w[1] == 3])
+def test_rows_of_an_upper_stream_are_the_image(height, width, left, stride):
     module = ShiftedConv(5, height=height, width=width, left=left, stride=stride)
     x = normal(0, 2, 4, 6, 3)
     variables = jax.jit(module.init)(jax.random.key(1), x)
-    whole = module.apply(variables, x)
-    above_of = jax.jit(lambda *rows: module.apply(variables, *rows, method="above"))
-    site_of = jax.jit(lambda window: module.apply(variables, window, method="site"))
-    rows = columns_first(x, left, width - 1 - left)
-    zeros = jnp.zeros_like(rows[:1])
-    rows = jnp.concatenate([zeros, rows])
-    for r in range(4 // stride):
-        window = rows[stride * r + 2 - height : stride * r + 2]
-        row = above_of(*window)
-        np.testing.assert_allclose(jnp.swapaxes(row, 0, 1), whole[:, r], atol=1e-12)
-        above = above_of(*window[:-1], 0 * window[-1])
-        for c in range(6 // stride):
-            own = window[-1][stride * c : stride * c + width]
-            site = above[c] + site_of(own)
-            np.testing.assert_allclose(site, whole[:, r, c], atol=1e-12)
+    whole, (at_row, _, _) = module.apply(variables, x), stepper(module, variables)
+    rows = jnp.moveaxis(x, 0, 2)
+    memory = jax.tree.map(jnp.zeros_like, at_row({}, (0,), rows[0])[1])
+    for r, row in enumerate(rows):
+        y, memory = at_row(memory, (r,), row)
+        if r % stride == 0:
+            np.testing.assert_allclose(jnp.swapaxes(y, 0, 1), whole[:, r // stride], atol=1e-12)
+
+
+@pytest.mark.parametrize(("height", "width", "left", "stride"), [w for w in WINDOWS if w[1] < 3])
+def test_sites_of_a_left_stream_are_the_image(height, width, left, stride):
+    """As a row begins what enters is not read; each site then has the share of the row above and of the own one."""
+    module = LeftConv(5, height=height, width=width, left=left, stride=stride)
+    x = normal(0, 2, 4, 6, 3)
+    variables = jax.jit(module.init)(jax.random.key(1), x)
+    whole, (_, begin, at_site) = module.apply(variables, x), stepper(module, variables)
+    nothing = jnp.full((6, 2, 3), jnp.nan)
+    memory = jax.tree.map(jnp.zeros_like, begin({}, (0,), nothing)[1])
+    for r in range(4):
+        _, memory = begin(memory, (r,), nothing)
+        for c in range(6):
+            y, memory = at_site(memory, (r, c), x[:, r, c])
+            if r % stride == c % stride == 0:
+                np.testing.assert_allclose(y, whole[:, r // stride, c // stride], atol=1e-12)
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -100,13 +119,18 @@ def test_the_first_batch_sets_mean_and_scale(module):
     np.testing.assert_allclose(np.asarray(module.apply(longer, x)).reshape(-1, 5), y, atol=1e-9)
 
 
-def test_projection_splits_into_parts():
-    module, one, two = Project(4), normal(0, 3, 5), normal(1, 3, 2)
-    variables = module.init(jax.random.key(2), one, two)
-    whole = module.apply(variables, one, two)
-    parts = module.apply(variables, one, 0, 7, method="part")
-    parts = parts + module.apply(variables, two, 5, 7, bias=False, method="part")
-    np.testing.assert_allclose(parts, whole, atol=1e-12)
+def test_a_projection_reads_its_row_once():
+    """The share of a term, from its whole row as that begins, and that of what a site adds are the parallel form."""
+    module, term, own = RowProject(4), normal(0, 3, 1, 6, 5), normal(1, 3, 1, 6, 2)
+    variables = module.init(jax.random.key(2), term, own)
+    whole = module.apply(variables, term, own)
+    np.testing.assert_array_equal(Project(4).apply(variables, term, own), whole)
+    _, begin, at_site = stepper(module, variables)
+    row = jnp.swapaxes(term[:, 0], 0, 1)
+    _, memory = begin({}, (0,), row, jnp.full((6, 3, 2), jnp.nan))
+    for c in range(6):
+        y, memory = at_site(memory, (0, c), 0 * row, own[:, 0, c])
+        np.testing.assert_allclose(y, whole[:, 0, c], atol=1e-12)
 
 
 def test_concatenated_elu():
@@ -119,12 +143,12 @@ def test_concatenated_elu():
 
 
 def test_receptive_fields_of_windows():
-    image = reach.pixels(4, 4)
-    above = reach.window(image, [(-1, 0), (-1, 1)])
+    image = pixels(4, 4)
+    above = window(image, [(-1, 0), (-1, 1)])
     assert not above[0].any()
     assert {tuple(p) for p in np.argwhere(above[2, 3])} == {(1, 3)}
-    coarse = reach.window(image, [(-1, 0), (0, 0)], stride=2)
+    coarse = window(image, [(-1, 0), (0, 0)], stride=2)
     assert {tuple(p) for p in np.argwhere(coarse[1, 1])} == {(1, 2), (2, 2)}
-    fine = reach.repeated(coarse, also_next_column=True)
+    fine = repeated(coarse, also_next_column=True)
     assert np.array_equal(fine[2, 1], coarse[1, 0] | coarse[1, 1])
     assert np.array_equal(fine[3, 2], coarse[1, 1])

@@ -57,8 +57,8 @@ PLANTED = {
     ),
     "label ignored in PixelCNN++": (
         "gen_jax/nn/gated_resnet.py",
-        "out = out + self.classes(cond)[:, None, None]",
-        "out = out + 0 * self.classes(cond)[:, None, None]",
+        "out = out + spread(self.classes(cond), at)",
+        "out = out + 0 * spread(self.classes(cond), at)",
     ),
     "log-scale floor -5 for -7": (
         "gen_jax/ops/logistic_mixture.py",

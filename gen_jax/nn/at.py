@@ -29,6 +29,25 @@ class Row:
     height: int
     width: int
 
+    @property
+    def opens(self) -> Bool[Array, ""]:
+        """A row of half the resolution begins here."""
+        return self.row % 2 == 0
+
+    @property
+    def coarser(self) -> "Row":
+        """The row of half the resolution."""
+        return replace(self, row=self.row // 2, height=self.height // 2, width=self.width // 2)
+
+
+@dataclass(frozen=True)
+class Begin(Row):
+    """A row of a stream that also reads the own row, before its first site.
+
+    From what the layers keep of the row above they compute what it gives to all sites of the row; what enters and comes
+    out has the shape of a row and no meaning.
+    """
+
 
 @dataclass(frozen=True)
 class Site:
@@ -55,6 +74,22 @@ class Site:
         """The last pixel of which anything is written: the own one after its first group, else the one before it."""
         pixel = self.row * self.width + self.column - self.new_pixel
         return replace(self, row=pixel // self.width, column=pixel % self.width)
+
+    @property
+    def opens(self) -> Bool[Array, ""]:
+        """A pixel of half the resolution begins here."""
+        return (self.row % 2 == 0) & (self.column % 2 == 0)
+
+    @property
+    def coarser(self) -> "Site":
+        """The site of half the resolution."""
+        return replace(
+            self,
+            row=self.row // 2,
+            column=self.column // 2,
+            height=self.height // 2,
+            width=self.width // 2,
+        )
 
 
 At = Row | Site | None

@@ -10,8 +10,10 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax import lax
 from jaxtyping import Array, Float
 
+from gen_jax.nn.at import At, Site, halves_here, here
 from gen_jax.ops import shifted_conv as ops
 from gen_jax.ops.convolution import dense
 from gen_jax.typing import Dtype
@@ -44,70 +46,92 @@ class WeightNorm(nn.Module):
 
 
 class ShiftedConv(WeightNorm):
-    """Convolution whose window ends in the own row; `left` columns of it lie to the left of the own one."""
+    """Convolution whose window ends in the own row; `left` columns of it lie to the left of the own one.
+
+    In steps it is called at each row in turn, and keeps the rows above that it reads.
+    """
 
     height: int = 1
     width: int = 1
     left: int = 0
     stride: int = 1
 
-    def _kernel(self, inputs, outputs=None):
-        return self.weights((self.height, self.width, inputs, self.features), outputs)
-
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H_out W_out O"]:
-        """All sites at once."""
+    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites_out O"]:
+        """All sites, or a row; with a stride only every second row means anything."""
+        x, kernel, bias = self.typed(x)
+        if at is None:
+            return ops.shifted_conv(x, kernel, self.left, self.stride) + bias
+        row, rows = self.padded(x), []
+        if self.height > 1:
+            above = self.variable(
+                "cache", "rows", jnp.zeros, (self.height - 1, *row.shape), x.dtype
+            )
+            rows = list(above.value)
+            above.value = jnp.stack([*rows[1:], row])
+        return self.share([*rows, row], kernel) + bias
+
+    def typed(self, x: Array) -> list[Array]:
+        """Input, kernel and bias in one type; the first batch sets scale and bias."""
 
         def outputs(kernel: Array) -> Array:
             return ops.shifted_conv(x, kernel.astype(x.dtype), self.left, self.stride)
 
-        kernel, bias = self._kernel(x.shape[-1], outputs)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return ops.shifted_conv(x, kernel, self.left, self.stride) + bias
+        kernel, bias = self.weights((self.height, self.width, x.shape[-1], self.features), outputs)
+        return promote_dtype(x, kernel, bias, dtype=self.dtype)
+
+    def padded(self, row: Float[Array, "W B I"]) -> Float[Array, "W_padded B I"]:
+        """A row between the columns of zeros that the window reads."""
+        return jnp.pad(row, ((self.left, self.width - 1 - self.left), (0, 0), (0, 0)))
+
+    def share(
+        self, rows: list[Array], kernel: Float[Array, "h w I O"]
+    ) -> Float[Array, "W_out B O"]:
+        """What the first rows of the window give to a row of the output."""
+        taps = (ops.row_taps(row, kernel[i], self.stride) for i, row in enumerate(rows))
+        return sum(taps, start=jnp.zeros((), kernel.dtype))
+
+
+class LeftConv(ShiftedConv):
+    """A `ShiftedConv` of two rows that ends in the own column, in a stream that knows the own row up to there.
+
+    In steps it keeps the row so far. As a row begins, that is the row above: what it gives to each column is computed
+    at once, and a site adds the share of the own row.
+    """
+
+    height: int = 2
 
     @nn.compact
-    def above(self, *rows: Float[Array, "W_padded B I"]) -> Float[Array, "W_out B O"]:
-        """A row's share from the given rows, the first of the window on, and the bias."""
-        kernel, bias = self._kernel(rows[0].shape[-1])
-        kernel, bias = promote_dtype(kernel, bias, dtype=self.dtype or rows[0].dtype)
-        taps = (
-            ops.row_taps(row.astype(kernel.dtype), kernel[i], self.stride)
-            for i, row in enumerate(rows)
+    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites_out O"]:
+        """All sites, or a site; as a row begins the share of the row above, whatever x."""
+        x, kernel, bias = self.typed(x)
+        if at is None:
+            return ops.shifted_conv(x, kernel, self.left, self.stride) + bias
+        batch, inputs = x.shape[-2:]
+        so_far = self.variable(
+            "cache", "row", jnp.zeros, (at.width + self.width - 1, batch, inputs), x.dtype
         )
-        return sum(taps, start=bias)
-
-    @nn.compact
-    def site(self, window: Float[Array, "w B I"]) -> Float[Array, "B O"]:
-        """A site's share from its own row, without the bias."""
-        kernel, _ = self._kernel(window.shape[-1])
-        window, kernel = promote_dtype(window, kernel, dtype=self.dtype)
-        return ops.site_taps(window, kernel[-1])
-
-
-class Upsample(WeightNorm):
-    """Shifted transposed convolution of stride 2, a 2 x `width` kernel."""
-
-    width: int = 2
-
-    @nn.compact
-    def phases(self, x: Float[Array, "*batch W I"]) -> Float[Array, "*batch W 2 2 O"]:
-        """The four pixels below each column of a row."""
-        shape = (2, self.width, x.shape[-1], self.features)
-        kernel, bias = self.weights(shape, lambda kernel: ops.upsample(x, kernel.astype(x.dtype)))
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return ops.upsample(x, kernel) + bias
-
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B two_H two_W O"]:
-        """All sites at once."""
-        return ops.interleave(self.phases(x))
+        shape = (at.width // self.stride, batch, self.features)
+        table = self.variable("cache", "table", jnp.zeros, shape, x.dtype)
+        if not isinstance(at, Site):
+            table.value = self.share([so_far.value], kernel) + bias
+            return table.value
+        start = (at.column + self.left, 0, 0)
+        so_far.value = lax.dynamic_update_slice(so_far.value, x[None], start)
+        window = lax.dynamic_slice_in_dim(so_far.value, at.column, self.width, axis=0)
+        there = at if self.stride == 1 else at.coarser
+        halves = self.features % 2 == 0  # cut as a gate reads it: ops.gates.term_halves says why
+        parts = halves_here(table.value, there) if halves else [here(table.value, there)]
+        return jnp.concatenate(parts, axis=-1) + ops.site_taps(window, kernel[-1])
 
 
 class Project(WeightNorm):
     """Weight-normalised 1x1 convolution of several inputs side by side ("network in network")."""
 
     @nn.compact
-    def __call__(self, *inputs: Float[Array, "*batch _I"]) -> Float[Array, "*batch O"]:
-        """sum_i x_i W_i + b."""
+    def __call__(self, *inputs: Float[Array, "... _I"], at: At = None) -> Float[Array, "*sites O"]:
+        """sum_i x_i W_i + b, the same at all sites and in steps."""
+        del at
         x = jnp.concatenate(inputs, axis=-1)
         kernel, bias = self.weights(
             (x.shape[-1], self.features), lambda kernel: dense(x, kernel.astype(x.dtype))
@@ -115,12 +139,22 @@ class Project(WeightNorm):
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         return dense(x, kernel) + bias
 
+
+class RowProject(Project):
+    """A `Project` whose first input is a term of the rows above: in steps its share is computed once a row."""
+
     @nn.compact
-    def part(
-        self, x: Float[Array, "*batch _I"], first: int, total: int, bias: bool = True
-    ) -> Float[Array, "*batch O"]:
-        """The share of the inputs from `first` on, out of `total`; the batch need not be the first axis."""
-        kernel, offset = self.weights((total, self.features))
-        kernel = kernel[first : first + x.shape[-1]]
-        x, kernel, offset = promote_dtype(x, kernel, offset, dtype=self.dtype)
-        return x @ kernel + offset if bias else x @ kernel
+    def __call__(self, *inputs: Float[Array, "... _I"], at: At = None) -> Float[Array, "*sites O"]:
+        """All sites, or a site; as a row begins the share of the term, whatever the other inputs."""
+        if at is None:
+            return super().__call__(*inputs)
+        read, total = inputs[0].shape[-1], sum(x.shape[-1] for x in inputs)
+        kernel, bias = self.weights((total, self.features))
+        kernel, bias, term, *own = promote_dtype(kernel, bias, *inputs, dtype=self.dtype)
+        shape = (*term.shape[:-1], self.features)
+        table = self.variable("cache", "table", jnp.zeros, shape, term.dtype)
+        if not isinstance(at, Site):
+            table.value = term @ kernel[:read] + bias
+            return table.value
+        share = here(table.value, at)
+        return share + jnp.concatenate(own, axis=-1) @ kernel[read:] if own else share

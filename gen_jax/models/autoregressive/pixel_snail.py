@@ -2,30 +2,161 @@
 
 One stream of shifted convolutions that sees what is near, and between its residual networks strictly causal attention
 that sees every earlier pixel, h' = merge(h, softmax_{j<i}(q_i . k_j) v_j) (Chen, Mishra, Rohaninejad and Abbeel 2017,
-1712.09763; layers as in their code).
+1712.09763; sizes and order of layers as in their code).
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num
+from jax import lax
+from jaxtyping import Array, Float, Int
 
-from gen_jax.errors import InputError
-from gen_jax.models.pixelwise import Pixelwise
-from gen_jax.nn.once import once
+from gen_jax.check import require
+from gen_jax.models.autoregressive.pixelwise import Pixelwise
+from gen_jax.models.autoregressive.raster import Terms
+from gen_jax.nn.at import At, Row, Site
+from gen_jax.nn.gated_resnet import GatedBlock
 from gen_jax.nn.shifted_conv import Project
-from gen_jax.nn.snail_block import SnailBlock, SnailCache
-from gen_jax.ops.scaling import to_symmetric
+from gen_jax.ops import attention
+from gen_jax.ops.gates import gated_linear
+from gen_jax.typing import Dtype
 
 
-class Cache(NamedTuple):
-    """The padded image with its channel of ones, what the blocks keep, the classes."""
+class PointwiseResnet(nn.Module):
+    """A residual network of 1x1 maps with f = elu, the same at all sites and in steps; it keeps the features."""
 
-    image: Float[Array, "rows_H columns_W B C_and_1"]
-    blocks: tuple[SnailCache, ...]
-    cond: Any
+    dropout: float = 0.0
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*sites F"], *aux: Float[Array, "*sites _A"], train: bool = False
+    ) -> Float[Array, "*sites F"]:
+        """x + a . sigma(b), [a, b] = W drop(f(V f(x) + U f(aux)))."""
+        F = x.shape[-1]
+        hidden = Project(F, dtype=self.dtype, name="first")(nn.elu(x))
+        if aux:
+            hidden = hidden + Project(F, dtype=self.dtype, name="project")(*map(nn.elu, aux))
+        hidden = nn.Dropout(self.dropout)(nn.elu(hidden), deterministic=not train)
+        return x + gated_linear(Project(2 * F, 0.1, self.dtype, name="second")(hidden))
+
+
+class Before(nn.Module):
+    """All sites as they are; at a site what entered at the site before, whose pixel has been written since."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*sites F"], at: At) -> Float[Array, "*sites F"]:
+        """The last input, in steps."""
+        if at is None:
+            return x
+        last = self.variable("cache", "last", jnp.zeros, x.shape, x.dtype)
+        before, last.value = last.value, x
+        return before
+
+
+class Past(nn.Module):
+    """The attention itself; in steps it keeps the keys and values of the sites so far."""
+
+    @nn.compact
+    def __call__(
+        self,
+        query: Float[Array, "*sites K"],
+        key: Float[Array, "*sites K"],
+        value: Float[Array, "*sites V"],
+        at: Site | None,
+    ) -> Float[Array, "*sites V"]:
+        """All sites; or a site, given the key and value of the site before."""
+        if at is None:
+            batch, height, width, _ = value.shape
+            query, key, wide = (x.reshape(batch, height * width, -1) for x in (query, key, value))
+            return attention.causal_attention(query, key, wide).reshape(value.shape)
+        site, kept = at.row * at.width + at.column, []
+        for name, x in (("keys", key), ("values", value)):
+            shape = (x.shape[0], at.height * at.width, x.shape[1])
+            past = self.variable("cache", name, jnp.zeros, shape, x.dtype)
+            start = (0, jnp.maximum(site - 1, 0), 0)
+            past.value = lax.dynamic_update_slice(past.value, x[:, None], start)
+            kept.append(past.value)
+        keys, values = kept
+        return attention.causal_attention_site(query, keys, values, site)
+
+
+class CausalAttention(nn.Module):
+    """Keys and values come from what is known once a site is written, queries from what is known before.
+
+    Each through a gated residual network of its own and a 1x1 projection, one head.
+    """
+
+    key_size: int
+    value_size: int
+    dropout: float = 0.0
+    dtype: Dtype = None
+
+    def setup(self):
+        """Declare networks and projections of the two inputs."""
+        options = {"dropout": self.dropout, "dtype": self.dtype}
+        self.content = PointwiseResnet(**options)
+        self.key_value = Project(self.key_size + self.value_size, dtype=self.dtype)
+        self.question = PointwiseResnet(**options)
+        self.query = Project(self.key_size, dtype=self.dtype)
+        self.past = Past()
+
+    def __call__(
+        self,
+        content: Float[Array, "*sites I"],
+        question: Float[Array, "*sites J"],
+        train: bool = False,
+        at: Site | None = None,
+    ) -> Float[Array, "*sites V"]:
+        """All sites, or a site; in steps the content is that of the site before."""
+        both = self.key_value(self.content(content, train=train))
+        key, value = jnp.split(both, [self.key_size], axis=-1)
+        return self.past(self.query(self.question(question, train=train)), key, value, at)
+
+
+class SnailBlock(nn.Module):
+    """`resnets` gated residual networks over 2x2 windows, then attention with values of half the features.
+
+    Keys and values are made of (pixel, features, coordinates), queries of (features, coordinates), for a pixel may not
+    see itself.
+    """
+
+    features: int
+    resnets: int
+    key_size: int
+    num_classes: int = 0
+    dropout: float = 0.0
+    dtype: Dtype = None
+
+    def setup(self):
+        """Declare residual networks, attention and the gated merge."""
+        options = {"dropout": self.dropout, "dtype": self.dtype}
+        near = {"num_classes": self.num_classes, "activation": nn.elu, **options}
+        self.near = [GatedBlock(self.features, upper=False, **near) for _ in range(self.resnets)]
+        self.before = Before()
+        self.attention = CausalAttention(self.key_size, self.features // 2, **options)
+        self.merge = PointwiseResnet(**options)
+
+    def __call__(
+        self,
+        v: Float[Array, "*sites F"],
+        pixel: Float[Array, "*sites C"],
+        places: tuple[Float[Array, "*place 2"], Float[Array, "*place 2"]],
+        cond: Int[Array, " B"] | None,
+        train: bool,
+        at: At,
+    ) -> Float[Array, "*sites F"]:
+        """All sites, or a site; in steps `pixel` is the one before. `places` are that of v and that of the pixel."""
+        for block in self.near:
+            v = block.v(v, cond=cond, train=train, at=at)
+        if isinstance(at, Row):
+            return v  # no later layer keeps anything of the row above
+        own, known = (jnp.broadcast_to(place, (*v.shape[:-1], 2)) for place in places)
+        question = jnp.concatenate([v, own], axis=-1)
+        content = jnp.concatenate([pixel, self.before(v, at), known], axis=-1)
+        return self.merge(v, self.attention(content, question, train, at), train=train)
 
 
 class PixelSNAIL(Pixelwise):
@@ -44,8 +175,6 @@ class PixelSNAIL(Pixelwise):
     def setup(self):
         """Declare first layer, blocks and output; InputError on sizes that cannot work."""
         super().setup()
-        if min(self.blocks, self.resnets, self.key_size) < 1 or self.features < 2:
-            raise InputError("pixel_snail needs blocks, resnets and key_size >= 1, features >= 2")
         self.stack = [
             SnailBlock(
                 self.features,
@@ -59,6 +188,35 @@ class PixelSNAIL(Pixelwise):
         ]
         self.out = Project(self.head.size, dtype=self.dtype)
 
+    def above(
+        self,
+        image: Float[Array, "*sites C_and_1"],
+        cond: Int[Array, " B"] | None,
+        train: bool,
+        at: At,
+    ) -> Terms:
+        """The first term of the one stream."""
+        del cond, train
+        return self.first_term(image, at)
+
+    def horizontal(
+        self,
+        image: Float[Array, "*sites C_and_1"],
+        terms: Terms,
+        cond: Int[Array, " B"] | None,
+        train: bool = False,
+        at: At = None,
+    ) -> Float[Array, "*sites P"]:
+        """First layer, blocks, output."""
+        v, pixel = self.first(image, terms, at), image[..., :-1]
+        grid = jnp.asarray(self.coordinates, pixel.dtype)
+        places = grid, grid
+        if isinstance(at, Site):
+            places = grid[at.row, at.column], grid[at.before.row, at.before.column]
+        for block in self.stack:
+            v = block(v, pixel, places, cond, train, at)
+        return self.out(nn.elu(v))
+
     @property
     def coordinates(self) -> Float[np.ndarray, "H W 2"]:
         """Row and column of every pixel from -1/2 up to below 1/2."""
@@ -66,50 +224,10 @@ class PixelSNAIL(Pixelwise):
         rows, columns = np.arange(H) / H - 0.5, np.arange(W) / W - 0.5
         return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
 
-    def __call__(
-        self,
-        x: Num[Array, "B H W C"],
-        cond: Int[Array, " B"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "B sites P"]:
-        """Parameters of every pixel's distribution, all at once."""
-        image = self.with_ones(x)
-        place = jnp.broadcast_to(jnp.asarray(self.coordinates, image.dtype), (*image.shape[:3], 2))
-        v = self.first(image)
-        for block in self.stack:
-            v = block(v, image[..., :-1], place, cond, train)
-        return self.out(nn.elu(v)).reshape(x.shape[0], self.num_sites, -1)
-
-    def init_cache(self, n: int, cond: Int[Array, " B"] | None = None) -> Cache:
-        """Zeros: what the parallel form pads with; ones in the last channel of the image."""
-        H, W, _ = self.event.shape
-        blocks = (block.init_cache(H, W, n, self.cache_dtype) for block in self.stack)
-        return Cache(self.empty_image(n), tuple(blocks), cond)
-
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
-        """One pixel; at the first of a row also what the row's sites owe to the row above."""
-        row, column = self.place(site)
-
-        def turn(model: PixelSNAIL, kept: tuple) -> tuple:
-            pairs = zip(model.stack, kept, strict=True)
-            return tuple(block.begin_row(one, cache.cond) for block, one in pairs)
-
-        rows = once(turn, self, column == 0, tuple(block.resnets for block in cache.blocks))
-        v, place, blocks = self.first_site(cache.image, row, column), self._place(cache, site), []
-        for block, kept, resnets in zip(self.stack, cache.blocks, rows, strict=True):
-            kept, v = block.site(kept._replace(resnets=resnets), v, place, site, column)
-            blocks.append(kept)
-        return cache._replace(blocks=tuple(blocks)), self.out(nn.elu(v))
-
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B C"]) -> Cache:
-        """Put the scaled values into the padded image, and the site's keys and values into the blocks."""
-        scaled, place = to_symmetric(value, self.levels), self._place(cache, site)
-        pairs = zip(self.stack, cache.blocks, strict=True)
-        blocks = tuple(block.write(kept, scaled, place, site) for block, kept in pairs)
-        return cache._replace(image=self.put_pixel(cache.image, site, scaled), blocks=blocks)
-
-    def _place(self, cache: Cache, site: Int[Array, ""]) -> Float[Array, "B 2"]:
-        """The coordinates of a site, once for every event."""
-        image = cache.image
-        places = jnp.asarray(self.coordinates.reshape(-1, 2), image.dtype)
-        return jnp.broadcast_to(places[site], (image.shape[2], 2))
+    def check(self) -> None:
+        """InputError on events and sizes that cannot work."""
+        super().check()
+        require(
+            min(self.blocks, self.resnets, self.key_size) >= 1 and self.features >= 2,
+            "pixel_snail needs blocks, resnets and key_size >= 1, features >= 2",
+        )
