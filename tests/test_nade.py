@@ -12,10 +12,9 @@ from scipy import special
 from test_laws import pooled_chi_square
 
 from gen_jax import MADE, NADE, InputError, MADEEnsemble, binary, functional, image, points
-from gen_jax.nn import masked_mlp
-from gen_jax.ops import degrees, nade
+from gen_jax.models.autoregressive import made, nade
+from gen_jax.models.autoregressive.sequence import order_of
 from gen_jax.ops.masks import degree_mask
-from gen_jax.ops.orders import order_of
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -95,7 +94,7 @@ def test_nade_gradient_does_not_drift_in_float32():
 def test_orders_are_frozen():
     """A stream that changed would turn trained weights into noise."""
     assert list(order_of(8, 0)) == [6, 2, 1, 7, 3, 0, 5, 4]
-    drawn = degrees.draw(6, (5,), (None, 1), 0)
+    drawn = made.draw(6, (5,), (None, 1), 0)
     assert drawn.hidden[0].tolist() == [[2, 3, 1, 2, 2], [5, 3, 4, 2, 4]]
 
 
@@ -103,7 +102,7 @@ def test_orders_are_frozen():
 def test_made_masks_against_every_path(size, hidden):
     """Walk every path from input to output by the paper's rule; none leads to the value itself or back."""
     seeds = (None, 5)
-    drawn = degrees.draw(size, hidden, seeds, 2)
+    drawn = made.draw(size, hidden, seeds, 2)
     for k, seed in enumerate(seeds):
         layers = [layer[k] for layer in drawn.hidden]
         least = 1
@@ -119,7 +118,7 @@ def test_made_masks_against_every_path(size, hidden):
                     found[chain[-1] :, source] = True  # outputs of a degree above the last unit's
         assert not np.triu(found).any()
         if k == 0:
-            np.testing.assert_array_equal(degrees.reach(size, hidden, seed, 2), found)
+            np.testing.assert_array_equal(made.reach(size, hidden, seed, 2), found)
         for layer, units, starts, most in zip(
             layers, drawn.units, drawn.starts, drawn.most, strict=True
         ):
@@ -136,7 +135,7 @@ def test_a_mask_that_is_not_strict_is_caught(monkeypatch):
     x = all_events(model)
     total = lambda: np.exp(pure.log_prob(variables, x)).sum()  # noqa: E731
     np.testing.assert_allclose(total(), 1.0, atol=1e-12)
-    monkeypatch.setattr(masked_mlp, "degree_mask", lambda a, b, strict: degree_mask(a, b, False))
+    monkeypatch.setattr(made, "degree_mask", lambda a, b, strict: degree_mask(a, b, False))
     assert abs(total() - 1) > 1e-3
 
 

@@ -14,12 +14,11 @@ import jax
 import numpy as np
 
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
-from gen_jax.models.autoregressive.made import MADE
+from gen_jax.models.autoregressive.made import MADE, draw
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.nn.unet import UNet
-from gen_jax.ops import degrees
 from gen_jax.ops.masks import degree_mask, group_mask
 
 Ready = Callable[[dict[str, np.ndarray], Any], Callable[[], tuple[Any, Any]]]
@@ -227,7 +226,7 @@ def made(torch: Any, model: MADE, params: Names, ready: Ready) -> Callable:
     """Masked dense layers of 1502.03509 and masked direct connections, for two levels."""
     nn, net = torch.nn.functional, params["net"]
     seed = (model.order_seed,), model.mask_seed
-    found = degrees.draw(model.event.size, model.hidden, *seed)
+    found = draw(model.event.size, model.hidden, *seed)
     position, order, hidden = found.position[0], torch.from_numpy(found.order[0]), []
     below = position
     for i, (degree,) in enumerate(found.hidden):

@@ -10,14 +10,12 @@ from jaxtyping import Array, Int
 
 from gen_jax.density import functional, root_key
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
-from gen_jax.models.autoregressive.gru import GRU
-from gen_jax.models.autoregressive.lstm import LSTM
 from gen_jax.models.autoregressive.made import MADE
 from gen_jax.models.autoregressive.nade import NADE
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
-from gen_jax.models.autoregressive.rnn import RNN
+from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
 from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.typing import Variables, image, sound
 

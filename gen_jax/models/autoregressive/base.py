@@ -6,6 +6,7 @@ x_i ~ p(x_i | x_<i) for i = 0, 1, ..., takes one cached step a site under `lax.s
 site, is its oracle: same keys, same draws, a thousand times the cost.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -181,6 +182,35 @@ def stepped_params(
 
     _, params = lax.scan(body, cache, (jnp.arange(model.num_sites), given))
     return jnp.swapaxes(params, 0, 1)
+
+
+def stepped(
+    module: Autoregressive,
+    variables: Variables,
+    memory: dict,
+    method: str,
+    *inputs: Any,
+    at: Any,
+) -> tuple[Any, dict]:
+    """What a method gives at one place, and the layers' memory (their collection `cache`) after it."""
+    own = {name: tree for name, tree in variables.items() if name != "cache"}
+    both: Any = module.apply(
+        {**own, "cache": memory}, *inputs, False, at, method=method, mutable=["cache"]
+    )
+    result, updated = both
+    return result, {**memory, **updated.get("cache", {})}
+
+
+def require_cache(module: Autoregressive, new: Any, old: Any) -> None:
+    """InputError where `old` lacks what a step needs: layers would begin with zeros at every site."""
+    if jax.tree.structure(new) != jax.tree.structure(old):
+        raise InputError(f"this is no cache of {type(module).__name__}: parts of it are absent")
+
+
+def zeros_of(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Zeros in the shapes and types of what a function gives, without computing it."""
+    shapes = jax.eval_shape(function, *inputs)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def prefix_length(model: Any, keep: Bool[np.ndarray, "*event"]) -> int:

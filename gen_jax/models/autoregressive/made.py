@@ -5,9 +5,9 @@ h = relu(b + (W . M) x), z = c + (V . M_V) h (+ (A . M_A) x), M[i, j] = degree_i
 masks, each with its own order, and averages their joint probabilities (section 4).
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, ClassVar
+import functools
+import itertools
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,61 +16,229 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from gen_jax.check import require, require_integers
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
-from gen_jax.errors import InputError
 from gen_jax.heads import head_for
-from gen_jax.models.autoregressive.base import Autoregressive, ancestral
-from gen_jax.nn.masked_mlp import Cache, MaskedMLP
-from gen_jax.ops import degrees
-from gen_jax.ops.orders import order_of
+from gen_jax.models.autoregressive.base import ancestral
+from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, order_of
+from gen_jax.nn.at import once
+from gen_jax.ops.masks import degree_mask
+from gen_jax.ops.scaling import num_indicators, to_indicators
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
+BLOCK = 16  # sites whose outputs are begun together
 
-class MADE(Autoregressive):
+
+class Degrees(NamedTuple):
+    """For each of K masks the order, the degree of each position, and those of the hidden units, layer by layer.
+
+    A unit of degree m sees the first m values of the order, an output those before its own. `units` holds a layer's
+    units by rising degree, `starts[k, m]` the number of units of a degree below m, so the units of degree m are a
+    slice; `most` is the largest number of units of one degree, `block` that of the degrees of one block.
+    """
+
+    order: Int[np.ndarray, "K D"]
+    position: Int[np.ndarray, "K D"]
+    hidden: tuple[Int[np.ndarray, "K H"], ...]
+    units: tuple[Int[np.ndarray, "K H"], ...]
+    starts: tuple[Int[np.ndarray, "K D"], ...]
+    most: tuple[int, ...]
+    block: tuple[int, ...]
+
+
+@functools.cache
+def draw(
+    size: int, hidden: tuple[int, ...], order_seeds: tuple[int | None, ...], seed: int
+) -> Degrees:
+    """One mask for each order; degrees are uniform from the least of the layer before to D - 1.
+
+    A unit of degree D would feed nothing. Of a single value (D = 1) the hidden units have degree 1 and feed nothing.
+    The random streams are frozen, so weights keep their masks for good.
+    """
+    order = np.stack([order_of(size, order_seed) for order_seed in order_seeds])
+    layers, least = [], np.ones(len(order), int)
+    streams = [np.random.RandomState([seed, k]) for k in range(len(order))]
+    for width in hidden:
+        pairs = zip(streams, least, strict=True)
+        layer = np.stack([stream.randint(low, max(size, 2), width) for stream, low in pairs])
+        layers.append(layer)
+        least = layer.min(axis=1)
+    counts = [np.stack([np.bincount(row, minlength=size) for row in layer]) for layer in layers]
+    blocks = [np.add.reduceat(count, np.arange(0, size, BLOCK), axis=1) for count in counts]
+    return Degrees(
+        order=order,
+        position=np.argsort(order, axis=1) + 1,
+        hidden=tuple(layers),
+        units=tuple(np.argsort(layer, axis=1, kind="stable") for layer in layers),
+        starts=tuple(np.cumsum(count, axis=1)[:, :size] - count[:, :size] for count in counts),
+        most=tuple(int(count.max()) for count in counts),
+        block=tuple(int(count.max()) for count in blocks),
+    )
+
+
+@functools.cache
+def reach(
+    size: int, hidden: tuple[int, ...], order_seed: int | None, seed: int
+) -> Bool[np.ndarray, "D D"]:
+    """reach[i, j]: some path through the hidden layers leads from the j-th value of the order to the i-th output."""
+    degrees = [np.arange(size) + 1, *(h[0] for h in draw(size, hidden, (order_seed,), seed).hidden)]
+    paths = np.eye(size, dtype=bool)
+    for source, target in itertools.pairwise(degrees):
+        paths = paths.astype(np.float32) @ degree_mask(source, target, strict=False) > 0
+    return (paths.astype(np.float32) @ degree_mask(degrees[-1], degrees[0], strict=True) > 0).T
+
+
+class MaskedMLP(nn.Module):
+    """ReLU layers of `hidden` units from the D symbols of an event to P parameters of each, one mask for each order.
+
+    `direct` connects inputs to outputs as well. All masks share the weights, outputs first: those of a unit are one
+    piece. `mask` is the index of the one in use, whose order numbers the sites.
+    """
+
+    event: Event
+    hidden: tuple[int, ...]
+    direct: bool
+    order_seeds: tuple[int | None, ...]
+    seed: int
+
+    @property
+    def degrees(self) -> Degrees:
+        """Those of all masks."""
+        return draw(self.event.size, self.hidden, self.order_seeds, self.seed)
+
+    def setup(self):
+        size, levels = self.event.size, self.check()
+        self.inputs = num_indicators(levels)
+        widths = (size * self.inputs, *self.hidden)
+        init = nn.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=-1, out_axis=0)
+        zeros = nn.initializers.zeros
+        self.kernels = [
+            self.param(f"kernel_{i}", init, (width, widths[i]))
+            for i, width in enumerate(self.hidden)
+        ]
+        self.biases = [
+            self.param(f"bias_{i}", zeros, (width,)) for i, width in enumerate(self.hidden)
+        ]
+        out = (size, head_for(levels).size)
+        init = nn.initializers.variance_scaling(
+            1.0, "fan_in", "normal", in_axis=-1, out_axis=0, batch_axis=1
+        )
+        self.out_kernel = self.param("out_kernel", init, (*out, widths[-1]))
+        self.out_bias = self.param("out_bias", zeros, out)
+        if self.direct:
+            self.direct_kernel = self.param("direct_kernel", zeros, (*out, widths[0]))
+
+    def __call__(
+        self, x: Integer[Array, "B D"], mask: int | Int[Array, ""]
+    ) -> Float[Array, "B sites P"]:
+        """All sites at once, every weight under its mask; x by position."""
+        position = jnp.asarray(self.degrees.position)[mask]
+        below = first = jnp.repeat(position, self.inputs)
+        h = u = to_indicators(x, self.inputs, self.out_bias.dtype).reshape(x.shape[0], -1)
+        for kernel, bias, table in zip(self.kernels, self.biases, self.degrees.hidden, strict=True):
+            degree = jnp.asarray(table)[mask]
+            h = nn.relu(h @ jnp.where(degree_mask(below, degree, strict=False), kernel.T, 0) + bias)
+            below = degree
+        out = self.out_bias + _outputs(
+            h, self.out_kernel, degree_mask(below, position, strict=True)
+        )
+        if self.direct:
+            out = out + _outputs(u, self.direct_kernel, degree_mask(first, position, strict=True))
+        return out[:, jnp.asarray(self.degrees.order)[mask]]
+
+    @nn.compact
+    def site(
+        self, x: Int[Array, " B"], mask: int | Int[Array, ""], time: Int[Array, ""]
+    ) -> Float[Array, "B P"]:
+        """The hidden units that see `time` values, which are all known by now, then the site's output.
+
+        The cache has the values and the hidden units completed so far, features first, zero elsewhere: what a mask
+        puts in the place of what is not known. The outputs of a block of sites are begun by one product with the units
+        completed by then, so that a whole event costs about as much as all sites at once.
+        """
+        n, dtype, order = len(x), self.out_bias.dtype, jnp.asarray(self.degrees.order)[mask]
+        values = self.variable(
+            "cache", "values", jnp.zeros, (self.event.size, self.inputs, n), dtype
+        )
+        u = jnp.where((x == NOTHING)[:, None], 0, to_indicators(x, self.inputs, dtype))
+        values.value = values.value.at[order[time - 1]].set(u.T)
+        h = u = values.value.reshape(-1, n)
+        for i, width in enumerate(self.hidden):
+            layer = self.variable("cache", f"layer_{i}", jnp.zeros, (width, n), dtype)
+            units, complete = self._slice(i, mask, time, time, self.degrees.most[i])
+            new = nn.relu(self.kernels[i][units] @ h + self.biases[i][units, None])
+            h = layer.value.at[units].set(jnp.where(complete, new, layer.value[units]))
+            layer.value = h
+        first = time - time % BLOCK
+        block = order[jnp.minimum(first + jnp.arange(BLOCK), self.event.size - 1)]
+        begun = self.variable(
+            "cache", "begun", jnp.zeros, (BLOCK, self.out_bias.shape[1], n), dtype
+        )
+        begun.value = once(time == first, lambda _: self.out_kernel[block] @ h, begun.value)
+        units, complete = self._slice(-1, mask, first + 1, time, self.degrees.block[-1])
+        out = begun.value[time - first] + self.out_bias[order[time], :, None]
+        kernel = self.out_kernel[order[time], :, units].T
+        out = out + kernel @ jnp.where(complete, h[units], 0)
+        if self.direct:
+            out = out + self.direct_kernel[order[time]] @ u
+        return out.T
+
+    def _slice(self, layer, mask, first, last, most):
+        """`most` units of a layer among which are those of degrees first..last, and which of them are."""
+        start = jnp.asarray(self.degrees.starts[layer])[mask, first]
+        units = jnp.asarray(self.degrees.units[layer])[mask]
+        units = lax.dynamic_slice_in_dim(units, start, most)
+        degree = jnp.asarray(self.degrees.hidden[layer])[mask, units][:, None]
+        return units, (first <= degree) & (degree <= last)
+
+    @nn.nowrap
+    def check(self) -> int:
+        """The number of levels; InputError on events of real values and without hidden units."""
+        require(
+            bool(self.hidden) and min(self.hidden) >= 1,
+            f"made needs at least one hidden unit in every layer, not {self.hidden}",
+        )
+        return require_integers(self.event, "made")
+
+
+def _outputs(h, kernel, mask):
+    """sum_i mask[i, d] kernel[d, p, i] h[b, i], by one product."""
+    D, P, width = kernel.shape
+    kernel = jnp.where(mask.T[:, None, :], kernel, 0).reshape(D * P, width)
+    return (h @ kernel.T).reshape(-1, D, P)
+
+
+class MADE(Sequence):
     """One mask, from `mask_seed`; positions in raster order or, by `order_seed`, in a fixed random one."""
 
     system: ClassVar[str] = "made"
 
     hidden: tuple[int, ...] = (500,)
     direct: bool = True
-    order_seed: int | None = None
+    order_seed: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     mask_seed: int = 0
 
     def setup(self):
-        """The masked network; InputError without hidden units."""
-        self.net = network(self.event, self.hidden, self.direct, (self.order_seed,), self.mask_seed)
+        self.net = MaskedMLP(
+            self.event, self.hidden, self.direct, (self.order_seed,), self.mask_seed
+        )
+        self.net.check()
 
-    @property
-    def sites(self) -> Int[np.ndarray, "sites 1"]:
-        """One value a site, in the order of generation."""
-        return order_of(self.event.size, self.order_seed)[:, None]
-
-    def __call__(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """All conditionals by one pass."""
-        return self.net(x.reshape(x.shape[0], -1), 0)
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        if time is not None:
+            return self.net.site(x, 0, time)
+        return self.net(x[:, self.net.degrees.position[0] - 1], 0)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
         """Earlier sites to which the mask leaves a path: all of them with direct connections."""
         if self.direct:
             return super().context(site)
-        return degrees.reach(self.event.size, self.hidden, self.order_seed, self.mask_seed)[site]
-
-    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
-        """No value written, no hidden unit complete."""
-        return self.net.init_cache(n, 0)
-
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "n P"]]:
-        """Complete the hidden units that see exactly the values before, then the site's output."""
-        return self.net.step(cache, site)
-
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "n 1"]) -> Cache:
-        """Put the value in its place."""
-        return self.net.write(cache, site, value)
+        return reach(self.event.size, self.hidden, self.order_seed, self.mask_seed)[site]
 
 
-class Member(Autoregressive):
+class Member(Sequence):
     """Any mask of an ensemble as a class: `cond` has its index, events are flat and in its order of generation."""
 
     net: MaskedMLP
@@ -80,35 +248,26 @@ class Member(Autoregressive):
         """The number of masks."""
         return len(self.net.order_seeds)
 
-    def __call__(
-        self, x: Integer[Array, "B D"], cond: Array | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """All conditionals, one example after the other."""
-        parallel, rank = self._alone("__call__"), jnp.asarray(self.net.degrees.position) - 1
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Int[Array, " B"], train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        """Each example under its own mask: one after the other where all sites are asked for, else side by side."""
+        if time is not None:
 
-        def one(pair):
-            values, mask = pair
-            return parallel(values[None, rank[mask]], mask)[0]
+            def site(net, x, mask):
+                return net.site(x[None], mask, time)[0]
 
-        return lax.map(one, (x, jnp.asarray(cond)))
-
-    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
-        """No value written, no hidden unit complete."""
-        return jax.vmap(partial(self._alone("init_cache"), 1))(jnp.asarray(cond))
-
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "n P"]]:
-        """As of the network."""
-        cache, params = jax.vmap(self._alone("step"), (0, None))(cache, site)
-        return cache, params[:, 0]
-
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "n 1"]) -> Cache:
-        """As of the network."""
-        return jax.vmap(self._alone("write"), (0, None, 0))(cache, site, value[:, None])
-
-    def _alone(self, method: str) -> Callable[..., Any]:
-        """A method of the network under one mask, which `vmap` may go over."""
+            axes: dict = {"params": None, "cache": 0}
+            each = nn.vmap(site, variable_axes=axes, split_rngs={"params": False})
+            return each(self.net, x, cond)
         net, variables = self.net.unbind()
-        return partial(net.apply, variables, method=method)
+        rank = jnp.asarray(net.degrees.position) - 1
+
+        def alone(pair):
+            values, mask = pair
+            return net.apply(variables, values[None, rank[mask]], mask)[0]
+
+        return lax.map(alone, (x, jnp.asarray(cond)))
 
 
 class MADEEnsemble(nn.Module):
@@ -147,11 +306,10 @@ class MADEEnsemble(nn.Module):
         return jnp.asarray(self.member.net.degrees.order)[masks]
 
     def setup(self):
-        """The network that all masks share; InputError without hidden units or masks."""
-        if self.num_masks < 1:
-            raise InputError(f"an ensemble needs num_masks >= 1, not {self.num_masks}")
+        self.check()
         orders = tuple(range(self.seed, self.seed + self.num_masks))
-        net = network(self.event, self.hidden, self.direct, orders, self.seed)
+        net = MaskedMLP(self.event, self.hidden, self.direct, orders, self.seed)
+        net.check()
         self.member = Member(Event((self.event.size,), self.event.levels), net)
 
     def joint(self, x: Integer[Array, "B *event"], mask: Int[Array, ""]) -> Nats:
@@ -180,7 +338,7 @@ class MADEEnsemble(nn.Module):
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Mean negative log-likelihood in nats per dimension under one mask, drawn anew for each batch."""
+        """Mean negative log-likelihood in nats per dimension under one mask, which the key draws for the batch."""
         del cond
         mask = jax.random.randint(fold_in(key, "mask"), (), 0, self.num_masks)
         nats = -jnp.mean(self.joint(x, mask))
@@ -189,7 +347,7 @@ class MADEEnsemble(nn.Module):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
-        """n draws, each of a mask of its own and then by its steps."""
+        """n draws: a mask for each, then its sites one after the other."""
         del cond
         module, variables = self.member.unbind()
         masks = jax.random.randint(fold_in(key, "mask"), (n,), 0, self.num_masks)
@@ -197,18 +355,6 @@ class MADEEnsemble(nn.Module):
         rank = jnp.asarray(self.member.net.degrees.position)[masks] - 1
         return jnp.take_along_axis(in_order, rank, axis=1).reshape(n, *self.event.shape)
 
-
-def network(
-    event: Event,
-    hidden: tuple[int, ...],
-    direct: bool,
-    order_seeds: tuple[int | None, ...],
-    seed: int,
-) -> MaskedMLP:
-    """The network for an event of integers; InputError without hidden units."""
-    if not hidden or min(hidden) < 1:
-        raise InputError(f"made needs at least one hidden unit in every layer, not {hidden}")
-    if event.levels is None:
-        raise InputError("made is a mass over integers, the event has real values")
-    outputs = head_for(event.levels).size
-    return MaskedMLP(event.size, event.levels, outputs, hidden, direct, order_seeds, seed)
+    def check(self) -> None:
+        """InputError without masks."""
+        require(self.num_masks >= 1, f"an ensemble needs num_masks >= 1, not {self.num_masks}")

@@ -1,75 +1,114 @@
-"""NADE: log p(x) = sum_d log p(x_d | x_<d), p(x_d = 1 | x_<d) = sigma(b_d + V_d sigma(c + W_{<d} x_<d)).
+"""NADE: log p(x) = sum_d log p(x_d | x_<d), z_d = b_d + V_d sigma(a_d), a_{d+1} = a_d + W_d x_d, a_1 = c.
 
 One layer of hidden units whose input weights all conditionals share: the likelihood costs O(HD) an example, a step of
 the sampler O(H) (Larochelle and Murray 2011; Uria, Cote, Gregor, Murray and Larochelle 2016, 1605.02226, equations 2
-and 3). More than two levels enter one-hot and leave by a softmax.
+and 3, algorithm 1). Two levels enter as themselves and leave by a logit, more enter one-hot and leave by a softmax.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
-from gen_jax.errors import InputError
-from gen_jax.models.autoregressive.base import Autoregressive
-from gen_jax.ops import nade
-from gen_jax.ops.orders import order_of
-from gen_jax.ops.scaling import num_indicators
+from gen_jax.check import require
+from gen_jax.models.autoregressive.sequence import Sequence, Time
+from gen_jax.ops.scaling import num_indicators, to_indicators
 
 
-class Cache(NamedTuple):
-    """The running sum of the values written so far."""
-
-    a: Float[Array, "n H"]
-
-
-class NADE(Autoregressive):
+class NADE(Sequence):
     """`hidden` units H; positions in raster order or, by `order_seed`, in a fixed random one."""
 
     system: ClassVar[str] = "nade"
 
     hidden: int = 500
-    order_seed: int | None = None
+    order_seed: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def setup(self):
-        """W, V, c and b, sites in order of generation; InputError without hidden units."""
-        if self.hidden < 1:
-            raise InputError(f"nade needs hidden >= 1, not {self.hidden}")
+    @nn.compact
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        self.check()
         D, H, P = self.event.size, self.hidden, self.head.size
         inputs = num_indicators(self.levels)
-        init = nn.initializers.variance_scaling
+        init, zeros = nn.initializers.variance_scaling, nn.initializers.zeros
         fan_in = init(1.0, "fan_in", "normal", in_axis=(0, 1), out_axis=2)
-        self.kernel = self.param("kernel", fan_in, (D, inputs, H))
-        self.hidden_bias = self.param("hidden_bias", nn.initializers.zeros, (H,))
+        kernel = self.param("kernel", fan_in, (D, inputs, H))
+        hidden_bias = self.param("hidden_bias", zeros, (H,))
         fan_in = init(1.0, "fan_in", "normal", in_axis=2, out_axis=1, batch_axis=0)
-        self.out_kernel = self.param("out_kernel", fan_in, (D, P, H))
-        self.bias = self.param("bias", nn.initializers.zeros, (D, P))
+        out_kernel = self.param("out_kernel", fan_in, (D, P, H))
+        bias = self.param("bias", zeros, (D, P))
+        if time is None:
+            return bias + conditionals(kernel, out_kernel, hidden_bias, x)
+        start = jnp.broadcast_to(hidden_bias, (x.shape[0], H))
+        a = self.variable("cache", "a", lambda: start)
+        a.value = jnp.where(time == 0, start, absorb(a.value, kernel[time - 1], x))
+        return bias[time] + logits(a.value, out_kernel[time])
 
-    @property
-    def sites(self) -> Int[np.ndarray, "sites 1"]:
-        """One value a site, in the order of generation."""
-        return order_of(self.event.size, self.order_seed)[:, None]
+    def check(self) -> None:
+        """InputError without hidden units."""
+        require(self.hidden >= 1, f"nade needs hidden >= 1, not {self.hidden}")
 
-    def __call__(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """All conditionals by one scan over the sites."""
-        values = self.site_values(x)[..., 0]
-        return self.bias + nade.conditionals(self.kernel, self.out_kernel, self.hidden_bias, values)
 
-    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
-        """The bias: nothing is written."""
-        return Cache(jnp.broadcast_to(self.hidden_bias, (n, self.hidden)))
+def hidden(a: Float[Array, "B H"]) -> Float[Array, "B H"]:
+    """sigma(a), as (1 + tanh(a / 2)) / 2: less than the time of an exponential and a division on CPU."""
+    return 0.5 * jnp.tanh(0.5 * a) + 0.5
 
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "n P"]]:
-        """One product with the site's output weights."""
-        kernel = lax.dynamic_index_in_dim(self.out_kernel, site, keepdims=False)
-        return cache, self.bias[site] + nade.site(cache.a, kernel)
 
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "n 1"]) -> Cache:
-        """Add the value's input weights."""
-        kernel = lax.dynamic_index_in_dim(self.kernel, site, keepdims=False)
-        return Cache(nade.absorb(cache.a, kernel, value[:, 0]))
+def logits(a: Float[Array, "B H"], out_kernel: Float[Array, "P H"]) -> Float[Array, "B P"]:
+    """V_d sigma(a_d)."""
+    return hidden(a) @ out_kernel.T
+
+
+def absorb(
+    a: Float[Array, "B H"], kernel: Float[Array, "I H"], x: Integer[Array, " B"]
+) -> Float[Array, "B H"]:
+    """a_{d+1} = a_d + W_d x_d."""
+    return a + to_indicators(x, kernel.shape[0], a.dtype) @ kernel
+
+
+@jax.custom_vjp
+def conditionals(
+    kernel: Float[Array, "D I H"],
+    out_kernel: Float[Array, "D P H"],
+    bias: Float[Array, " H"],
+    x: Integer[Array, "B D"],
+) -> Float[Array, "B D P"]:
+    """All V_d sigma(a_d), sites in order of generation.
+
+    The backward pass runs the sum back, a_d = a_{d+1} - W_d x_d, so that memory is O(BH) and not O(BDH), and every
+    weight's gradient is one product over the batch.
+    """
+    return _forward(kernel, out_kernel, bias, x)[0]
+
+
+def _forward(kernel, out_kernel, bias, x):
+    def body(a, inputs):
+        w, v, value = inputs
+        return absorb(a, w, value), logits(a, v)
+
+    start = jnp.broadcast_to(bias, (x.shape[0], bias.shape[0]))
+    a, z = lax.scan(body, start, (kernel, out_kernel, x.T))
+    return jnp.swapaxes(z, 0, 1), (kernel, out_kernel, x, a)
+
+
+def _backward(residuals, dz):
+    kernel, out_kernel, x, a = residuals
+
+    def body(carry, inputs):
+        a, da = carry
+        w, v, value, dz = inputs
+        u = to_indicators(value, w.shape[0], a.dtype)
+        dw = u.T @ da
+        a = a - u @ w
+        h = hidden(a)
+        return (a, da + (dz @ v) * h * (1 - h)), (dw, dz.T @ h)
+
+    inputs = (kernel, out_kernel, x.T, jnp.swapaxes(dz, 0, 1))
+    (_, da), (dw, dv) = lax.scan(body, (a, jnp.zeros_like(a)), inputs, reverse=True)
+    return dw, dv, jnp.sum(da, axis=0), None
+
+
+conditionals.defvjp(_forward, _backward)

@@ -8,17 +8,19 @@ a step, in which layers read and update their own memory. The parallel form, the
 import functools
 from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from gen_jax.errors import InputError
-from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.models.autoregressive.base import (
+    Autoregressive,
+    require_cache,
+    stepped,
+    zeros_of,
+)
 from gen_jax.nn.at import At, Row, Site, once
 from gen_jax.ops.scaling import to_symmetric
-from gen_jax.typing import Variables
 
 Terms = Any  # a tree of what the rows above give: (B H W F), in steps (W B F)
 
@@ -108,32 +110,29 @@ class Raster(Autoregressive):
             levels, zero = jnp.zeros((n, 1, width, channels), jnp.int32), jnp.zeros((), int)
             entered: Any = module.apply(variables, levels, method="entered")
             row = jnp.swapaxes(entered[:, 0], 0, 1)
-            step = functools.partial(_stepped, module, variables)
+            step = functools.partial(stepped, module, variables)
             terms, memory = step({}, "vertical", row, cond, at=Row(zero, height, width))
             site = Site(zero, zero, zero, height, width)
             _, memory = step(memory, "horizontal", row[0], terms, cond, at=site)
             return Cache(memory, terms, row, None)
 
-        empty = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(shapes, variables, cond)
-        )
-        return empty._replace(cond=cond)
+        return zeros_of(shapes, variables, cond)._replace(cond=cond)
 
     def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
         """The row's part at the first site of a row, then the site's; InputError on a cache of another model."""
         module, variables = self.unbind()
-        at, step = self.at(site), functools.partial(_stepped, module, variables)
+        at, step = self.at(site), functools.partial(stepped, module, variables)
 
         def turn(state: tuple[dict, Terms]) -> tuple[dict, Terms]:
             above = Row(at.row, at.height, at.width)
             terms, memory = step(state[0], "vertical", cache.row, cache.cond, at=above)
-            _compare(module, (memory, terms), state)
+            require_cache(module, (memory, terms), state)
             return memory, terms
 
         memory, terms = once(at.new_row, turn, (cache.memory, cache.terms))
         before = lax.dynamic_index_in_dim(cache.row, at.before.column, keepdims=False)
         params, new = step(memory, "horizontal", before, terms, cache.cond, at=at)
-        _compare(module, new, memory)
+        require_cache(module, new, memory)
         return cache._replace(memory=new, terms=terms), params
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B V"]) -> Cache:
@@ -155,21 +154,3 @@ class Raster(Autoregressive):
             height,
             width,
         )
-
-
-def _stepped(
-    module: Raster, variables: Variables, memory: dict, method: str, *inputs: Any, at: At
-) -> tuple[Any, dict]:
-    """What a method gives at a row or site, and the layers' memory after it."""
-    own = {name: tree for name, tree in variables.items() if name != "cache"}
-    both: Any = module.apply(
-        {**own, "cache": memory}, *inputs, False, at, method=method, mutable=["cache"]
-    )
-    result, updated = both
-    return result, {**memory, **updated.get("cache", {})}
-
-
-def _compare(module: Raster, new: Any, old: Any) -> None:
-    """InputError where `old` lacks what a step needs: layers would begin with zeros at every site."""
-    if jax.tree.structure(new) != jax.tree.structure(old):
-        raise InputError(f"this is no cache of {type(module).__name__}: parts of it are absent")

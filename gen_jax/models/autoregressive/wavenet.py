@@ -5,36 +5,96 @@ through two 1x1 to a softmax over mu-law codes (van den Oord, Dieleman, Zen, Sim
 Senior and Kavukcuoglu 2016, 1609.03499) or a mixture of logistics (van den Oord et al. 2017, 1711.10433).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
+from gen_jax.check import require
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
-from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, shifted
 from gen_jax.nn.conv import Dense
-from gen_jax.nn.dilated_conv import DilatedConv, FrameUpsample, Queue, WaveNetLayer
+from gen_jax.ops import dilated_conv
+from gen_jax.ops.gates import gated_tanh
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype, Event
 
-NOTHING = -1  # the code before the first
+
+class DilatedConv(nn.Module):
+    """A causal convolution of `kernel` >= 2 taps, `dilation` apart; at one time it keeps a queue of its inputs."""
+
+    features: int
+    kernel: int = 2
+    dilation: int = 1
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B *L I"], time: Time) -> Float[Array, "B *L O"]:
+        shape = (self.kernel, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        if time is None:
+            return dilated_conv.dilated_conv(x, kernel, self.dilation) + bias
+        of = (self.kernel, self.dilation, *x.shape, x.dtype)
+        queue = self.variable("cache", "queue", dilated_conv.empty_queue, *of)
+        queue.value, y = dilated_conv.dilated_conv_step(queue.value, x, kernel, self.dilation, time)
+        return y + bias
 
 
-class Cache(NamedTuple):
-    """The code before, the queue of the first layer and of each gated one, the condition."""
+class GatedLayer(nn.Module):
+    """z = tanh(W_f * h + V_f y) . sigma(W_g * h + V_g y), h' = h + W z, skip = S z.
 
-    previous: Int[Array, " B"]
-    first: Queue
-    queues: tuple[Queue, ...]
-    condition: Float[Array, "B T K"] | None
+    (van den Oord et al. 2016, 1609.03499, equations 2 and 3, figure 4.) `conditional`: there is a condition y, whose
+    terms have no bias. The `last` layer has no h', which nothing would read.
+    """
+
+    features: int
+    skip_features: int
+    kernel: int
+    dilation: int
+    conditional: bool = False
+    last: bool = False
+    dtype: Dtype = None
+
+    def setup(self):
+        F = self.features
+        self.conv = DilatedConv(2 * F, self.kernel, self.dilation, self.dtype)
+        self.out = Dense(self.skip_features + (not self.last) * F, dtype=self.dtype)
+        if self.conditional:
+            self.condition = Dense(2 * F, use_bias=False, dtype=self.dtype)
+
+    def __call__(
+        self, h: Float[Array, "B *L F"], y: Float[Array, "B *T K"] | None, time: Time
+    ) -> tuple[Float[Array, "B *L F"], Float[Array, "B *L S"]]:
+        """h' and skip; y holds a vector for each time or one for all."""
+        a = self.conv(h, time)
+        if y is not None:
+            a = a + self.condition(y)
+        skip, residual = jnp.split(self.out(gated_tanh(a)), [self.skip_features], axis=-1)
+        return h if self.last else h + residual, skip
 
 
-class WaveNet(Autoregressive):
-    """Sequences (L,) of codes: one-hot in, softmax out or, with `mixtures`, a real number in, so many logistics out.
+class FrameUpsample(nn.Module):
+    """y_t = U_{t mod hop} frame_{t // hop}: a transposed convolution whose width and stride are `hop`."""
+
+    hop: int
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, frames: Float[Array, "B T K"]) -> Float[Array, "B L K"]:
+        batch, count, features = frames.shape
+        phases = Dense(self.hop * features, use_bias=False, dtype=self.dtype)(frames)
+        return phases.reshape(batch, count * self.hop, features)
+
+
+class WaveNet(Sequence):
+    """Sequences (L,) of codes: one-hot in and softmax out or, with `mixtures` K, a real number in and K logistics out.
 
     Conditioned globally on a class (`num_classes`) or locally: where `local` > 0 the condition of an example is an
     array (frames, local) of features, a frame for `hop` samples, the last one for what is left. To give both, write
@@ -55,21 +115,11 @@ class WaveNet(Autoregressive):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare the layers and the two 1x1 of the head; InputError on sizes that cannot work."""
-        if len(self.event.shape) != 1:
-            raise InputError(f"wavenet is a model of sequences (L,), not of {self.event.shape}")
-        if min(self.cycles, self.depth, self.features, self.skip_features, self.hop) < 1:
-            raise InputError(
-                "wavenet needs cycles, depth, features, skip_features and hop of at least 1"
-            )
-        if self.kernel < 2 or (self.mixtures is not None and self.mixtures < 1):
-            raise InputError("wavenet needs a kernel of at least 2 and, if any, 1 or more mixtures")
-        if self.num_classes and self.local:
-            raise InputError("wavenet is conditioned on a class or on local features, not on both")
+        self.check()
         dilations = [2**i for i in range(self.depth)] * self.cycles
         self.first = DilatedConv(self.features, self.kernel, dtype=self.dtype)
         self.layers = [
-            WaveNetLayer(
+            GatedLayer(
                 self.features,
                 self.skip_features,
                 self.kernel,
@@ -84,6 +134,37 @@ class WaveNet(Autoregressive):
         self.out = Dense(self.head.size, dtype=self.dtype)
         if self.local:
             self.upsample = FrameUpsample(self.hop, dtype=self.dtype)
+
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Float[Array, "B T K"] | None, train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        if cond is not None and time is not None:  # clamped: a class has one vector for all times
+            cond = lax.dynamic_index_in_dim(cond, time, axis=1, keepdims=False)
+        h, skips = self.first(self.entering(shifted(x, time)), time), jnp.zeros(())
+        for layer in self.layers:
+            h, skip = layer(h, cond, time)
+            skips = skips + skip
+        return self.out(nn.relu(self.hidden(nn.relu(skips))))
+
+    def entering(self, codes: Int[Array, "*batch"]) -> Float[Array, "*batch I"]:
+        """What the first layer reads of a code: zeros where there is none."""
+        if self.mixtures is None:
+            return nn.one_hot(codes, self.levels)
+        return jnp.where(codes == NOTHING, 0, to_symmetric(codes, self.levels))[..., None]
+
+    def terms(self, cond: Num[Array, "B ..."] | None) -> Float[Array, "B T K"] | None:
+        """The class, one vector for all times, or the local features, one for each; InputError without them."""
+        if self.num_classes:
+            return nn.one_hot(cond, self.num_classes)[:, None]
+        if not self.local:
+            return None
+        frames = -(-self.event.size // self.hop)
+        if cond is None or cond.shape[1:] != (frames, self.local):
+            given = "nothing" if cond is None else f"features of shape {cond.shape[1:]}"
+            raise InputError(
+                f"wavenet with local features needs {(frames, self.local)} for each example, not {given}"
+            )
+        return self.upsample(cond)[:, : self.event.size]
 
     @property
     def head(self) -> Head:
@@ -106,66 +187,21 @@ class WaveNet(Autoregressive):
         earlier = site - np.arange(self.num_sites)
         return (earlier > 0) & (earlier <= self.receptive_field)
 
-    def __call__(
-        self, x: Integer[Array, "B L"], cond: Num[Array, "B ..."] | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """Parameters of every sample's distribution, all at once."""
-        y = self._condition(cond)
-        h, skips = self.first(self._inputs(shifted(x))), jnp.zeros(())
-        for layer in self.layers:
-            h, skip = layer(h, y)
-            skips = skips + skip
-        return self._params(skips)
-
-    def init_cache(self, n: int, cond: Num[Array, "n ..."] | None = None) -> Cache:
-        """Nothing before; local features at the rate of the samples."""
-        dtype = jnp.dtype(self.dtype) if self.dtype is not None else jnp.result_type(float)
-        previous = jnp.full(n, NOTHING, jnp.int32)
-        first = self.first.init_queue(n, self._inputs(previous).shape[-1], dtype)
-        queues = tuple(layer.init_queue(n, dtype) for layer in self.layers)
-        return Cache(previous, first, queues, self._condition(cond))
-
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
-        """One product a tap and a layer: each reads its queue and puts its input there."""
-        y = cache.condition
-        if y is not None:
-            y = lax.dynamic_index_in_dim(y, site if self.local else 0, axis=1, keepdims=False)
-        first, h = self.first.step(cache.first, self._inputs(cache.previous), site)
-        queues, skips = [], jnp.zeros(())
-        for layer, queue in zip(self.layers, cache.queues, strict=True):
-            queue, h, skip = layer.step(queue, h, y, site)
-            queues.append(queue)
-            skips = skips + skip
-        return cache._replace(first=first, queues=tuple(queues)), self._params(skips)
-
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B 1"]) -> Cache:
-        """Remember the code: the next step reads it."""
-        return cache._replace(previous=value[:, 0].astype(jnp.int32))
-
-    def _params(self, skips):
-        return self.out(nn.relu(self.hidden(nn.relu(skips))))
-
-    def _inputs(self, codes: Integer[Array, "*batch"]) -> Float[Array, "*batch I"]:
-        """What the first layer reads of a code: zeros where there is none."""
-        if self.mixtures is None:
-            return nn.one_hot(codes, self.levels)
-        return jnp.where(codes == NOTHING, 0, to_symmetric(codes, self.levels))[..., None]
-
-    def _condition(self, cond) -> Float[Array, "B T K"] | None:
-        """The class, one vector for all times, or the local features, one for each; InputError without them."""
-        if self.num_classes:
-            return nn.one_hot(cond, self.num_classes)[:, None]
-        if not self.local:
-            return None
-        frames = -(-self.event.size // self.hop)
-        if cond is None or cond.shape[1:] != (frames, self.local):
-            given = "nothing" if cond is None else f"features of shape {cond.shape[1:]}"
-            raise InputError(
-                f"wavenet with local features needs {(frames, self.local)} for each example, not {given}"
-            )
-        return self.upsample(cond)[:, : self.event.size]
-
-
-def shifted(x: Integer[Array, "B L"]) -> Integer[Array, "B L"]:
-    """One sample to the right: no sample may see itself."""
-    return jnp.pad(x.astype(jnp.int32), ((0, 0), (1, 0)), constant_values=NOTHING)[:, :-1]
+    def check(self) -> None:
+        """InputError on sizes that cannot work."""
+        require(
+            len(self.event.shape) == 1,
+            f"wavenet is a model of sequences (L,), not of {self.event.shape}",
+        )
+        require(
+            min(self.cycles, self.depth, self.features, self.skip_features, self.hop) >= 1,
+            "wavenet needs cycles, depth, features, skip_features and hop of at least 1",
+        )
+        require(
+            self.kernel >= 2 and (self.mixtures is None or self.mixtures >= 1),
+            "wavenet needs a kernel of at least 2 and, if any, 1 or more mixtures",
+        )
+        require(
+            not (self.num_classes and self.local),
+            "wavenet is conditioned on a class or on local features, not on both",
+        )

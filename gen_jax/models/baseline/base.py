@@ -4,14 +4,15 @@ Laplace smoothing with pseudo-count alpha: p(k) = (count_k + alpha) / (total + a
 """
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Integer
 
 from gen_jax.density import bits_per_dim
-from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.models.autoregressive.sequence import Sequence, Time
 from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 
-class Counting(Autoregressive):
+class Counting(Sequence):
     """Conditionals read from tables of counts; `loss` is the code length under the counts so far, then adds the batch.
 
     A subclass says the shape of its table and which of its cells a batch falls into. The counts are exact after one
@@ -37,6 +38,11 @@ class Counting(Autoregressive):
         """Smoothed log-probabilities, normalised over the last axis."""
         smoothed = self.counts.value + self.alpha
         return jnp.log(smoothed) - jnp.log(jnp.sum(smoothed, axis=-1, keepdims=True))
+
+    def log_rows(self, time: Time) -> Float[Array, "*rows levels"]:
+        """The log-probabilities of every site, or of the one at `time`, in a table whose first axis is the site."""
+        table = self.log_table()
+        return table if time is None else lax.dynamic_index_in_dim(table, time, keepdims=False)
 
     def head_params(self, log_probs: Float[Array, "*batch levels"]) -> Float[Array, "*batch P"]:
         """The head's parameters for these log-probabilities: a log-odds for two levels, else logits."""

@@ -3,23 +3,19 @@
 2^n - 1 free parameters for binary data, so n is tiny.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar
 
+import flax.linen
 import jax.numpy as jnp
 import numpy as np
 from jax import nn
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.errors import InputError
+from gen_jax.models.autoregressive.sequence import Time
 from gen_jax.models.baseline.base import Counting
 
 MAX_CELLS = 2**20
-
-
-class Cache(NamedTuple):
-    """Which cells of the table agree with the values written so far."""
-
-    agrees: Bool[Array, "n cells"]
 
 
 class FullTable(Counting):
@@ -63,26 +59,17 @@ class FullTable(Counting):
         mass = (agrees * jnp.exp(self.log_table())) @ digit
         return jnp.log(mass) - jnp.log(jnp.sum(mass, axis=-1, keepdims=True))
 
-    def __call__(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """Conditionals of every site: the cells that agree with all values before it."""
-        x = x.reshape(x.shape[0], -1)
-        equal = x[:, None, :] == jnp.asarray(self.digits)
-        params = []
-        for site in range(self.num_sites):
-            agrees = jnp.all(equal[..., :site], axis=-1)
-            params.append(self.head_params(self._conditional(agrees, jnp.asarray(site))))
-        return jnp.stack(params, axis=1)
-
-    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
-        """Every cell agrees."""
-        return Cache(jnp.ones((n, *self.table_shape), bool))
-
-    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "n P"]]:
-        """Sum the cells that agree, by the digit of the site."""
-        return cache, self.head_params(self._conditional(cache.agrees, site))
-
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "n 1"]) -> Cache:
-        """Keep the cells that have this value."""
-        return Cache(cache.agrees & (jnp.asarray(self.digits)[:, site] == value))
+    @flax.linen.compact
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        digits = jnp.asarray(self.digits)
+        if time is None:
+            equal = x[:, None, :] == digits
+            agrees = [jnp.all(equal[..., :site], axis=-1) for site in range(self.num_sites)]
+            params = [self._conditional(of, jnp.asarray(site)) for site, of in enumerate(agrees)]
+            return self.head_params(jnp.stack(params, axis=1))
+        shape = (x.shape[0], *self.table_shape)
+        differs = self.variable("cache", "differs", jnp.zeros, shape, bool)
+        differs.value |= (time > 0) & (digits[:, time - 1] != x[:, None])
+        return self.head_params(self._conditional(~differs.value, time))

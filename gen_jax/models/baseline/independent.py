@@ -1,12 +1,12 @@
 """Independent pixels: log p(x) = sum_i log p_i(x_i), one histogram a position. n free parameters for binary data."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from gen_jax.models.autoregressive.sequence import Time
 from gen_jax.models.baseline.base import Counting
 
 
@@ -30,11 +30,10 @@ class Independent(Counting):
         flat = x.reshape(x.shape[0], -1)
         return jnp.zeros(self.table_shape).at[jnp.arange(self.event.size), flat].add(1.0)
 
-    def __call__(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """The same parameters for every example."""
-        params = self.head_params(self.log_table())
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        params = self.head_params(self.log_rows(time))
         return jnp.broadcast_to(params, (x.shape[0], *params.shape))
 
     def log_prob_sites(
@@ -46,21 +45,3 @@ class Independent(Counting):
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
         """Nothing."""
         return np.zeros(self.num_sites, bool)
-
-    def init_cache(self, n: int, cond: Array | None = None) -> Int[Array, " n"]:
-        """Nothing to remember but the batch size."""
-        return jnp.zeros(n, jnp.int32)
-
-    def step(
-        self, cache: Int[Array, " n"], site: Int[Array, ""]
-    ) -> tuple[Array, Float[Array, "n P"]]:
-        """Read one row of the table."""
-        row = lax.dynamic_index_in_dim(self.log_table(), site, keepdims=False)
-        params = self.head_params(row)
-        return cache, jnp.broadcast_to(params, (cache.shape[0], *params.shape))
-
-    def write(
-        self, cache: Int[Array, " n"], site: Int[Array, ""], value: Int[Array, "n 1"]
-    ) -> Array:
-        """Nothing to take in."""
-        return cache

@@ -1,41 +1,24 @@
 """Uniform: log p(x) = -D log levels. Nothing is learned; what codes cost before a prior over them is."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int
 
-from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.models.autoregressive.sequence import Sequence, Time
 
 
-class Uniform(Autoregressive):
+class Uniform(Sequence):
     """Every event has the same probability; no parameters."""
 
     system: ClassVar[str] = "uniform"
 
-    def __call__(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
-    ) -> Float[Array, "B sites P"]:
-        """Zeros: equal logits."""
-        return jnp.zeros((x.shape[0], self.num_sites, self.head.size))
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        return jnp.zeros((*x.shape, self.head.size))
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
         """Nothing."""
         return np.zeros(self.num_sites, bool)
-
-    def init_cache(self, n: int, cond: Array | None = None) -> Float[Array, "n P"]:
-        """The zeros of one site."""
-        return jnp.zeros((n, self.head.size))
-
-    def step(
-        self, cache: Float[Array, "n P"], site: Int[Array, ""]
-    ) -> tuple[Float[Array, "n P"], Float[Array, "n P"]]:
-        """The same for each."""
-        return cache, cache
-
-    def write(
-        self, cache: Float[Array, "n P"], site: Int[Array, ""], value: Int[Array, "n 1"]
-    ) -> Float[Array, "n P"]:
-        """Nothing to take in."""
-        return cache

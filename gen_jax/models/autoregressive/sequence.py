@@ -1,0 +1,88 @@
+"""Sequences: log p(x) = sum_t log p(x_t | x_<t), one network for all times at once and for one time after the other.
+
+A model writes its network once, as `body`. What a leaf layer must know of earlier times it keeps in the Linen
+collection `cache`; `init_cache`, `step` and `write` are written here, for all models.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer, Num
+
+from gen_jax.models.autoregressive.base import Autoregressive, require_cache, stepped, zeros_of
+
+NOTHING = -1  # the value before the first
+Time = Int[Array, ""] | None
+
+
+class Cache(NamedTuple):
+    """The layers' collection `cache`, the value before and the terms of the condition."""
+
+    leaves: dict
+    before: Int[Array, " B"]
+    terms: Any
+
+
+class Sequence(Autoregressive):
+    """One value a site: positions in raster order or, where a model has the field `order_seed`, in a random one."""
+
+    order_seed: ClassVar[int | None] = None
+
+    @property
+    def sites(self) -> Int[np.ndarray, "sites 1"]:
+        return order_of(self.event.size, self.order_seed)[:, None]
+
+    def body(
+        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+    ) -> Float[Array, "B *sites P"]:
+        """The network. `time` None: x are all values, in order of generation, and all parameters come out.
+
+        At a time t: x is the value before it, NOTHING at t = 0, and the parameters of p(x_t | x_<t) come out. So in
+        both forms the first layer hides from each time its own value and those after it: `shifted`, or a mask.
+        """
+        raise TypeError(f"{type(self).__name__} does not define its conditionals")
+
+    def terms(self, cond: Num[Array, "B ..."] | None) -> Any:
+        """What `body` reads of the condition, computed once an event."""
+        return cond
+
+    def __call__(
+        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
+    ) -> Float[Array, "B sites P"]:
+        values = self.site_values(x)[..., 0].astype(jnp.int32)
+        return self.body(values, self.terms(cond), train, None)
+
+    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
+        module, variables = self.unbind()
+        before, terms = jnp.full(n, NOTHING, jnp.int32), self.terms(cond)
+
+        def leaves(variables, *inputs):
+            return stepped(module, variables, {}, "body", *inputs, at=jnp.zeros((), int))[1]
+
+        return Cache(zeros_of(leaves, variables, before, terms), before, terms)
+
+    def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
+        module, variables = self.unbind()
+        time = jnp.asarray(site, int)  # one type of integer in all places
+        inputs = (cache.before, cache.terms)
+        params, leaves = stepped(module, variables, cache.leaves, "body", *inputs, at=time)
+        require_cache(module, leaves, cache.leaves)
+        return cache._replace(leaves=leaves), params
+
+    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B 1"]) -> Cache:
+        return cache._replace(before=value[:, 0].astype(jnp.int32))
+
+
+def shifted(x: Int[Array, "B *sites"], time: Time) -> Int[Array, "B *sites"]:
+    """The value before each time: no time may see its own. At one time x is that value already."""
+    if time is not None:
+        return x
+    return jnp.pad(x, ((0, 0), (1, 0)), constant_values=NOTHING)[:, :-1]
+
+
+def order_of(size: int, seed: int | None = None) -> Int[np.ndarray, " size"]:
+    """Raster order, or a random permutation from `seed`; its stream is frozen, so weights keep their order for good."""
+    if seed is None:
+        return np.arange(size)
+    return np.random.RandomState(seed).permutation(size)
