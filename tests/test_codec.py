@@ -12,8 +12,7 @@ from PIL import Image
 
 from gen_jax import GatedPixelCNN, InputError, image
 from gen_jax.coding import container, frequencies, tiles
-from gen_jax.coding.codec import Codec, Content
-from gen_jax.coding.transcoder import transcoder_for
+from gen_jax.coding.codec import Codec, Content, transcoder_for
 from gen_jax.models.baseline.markov import Markov
 from gen_jax.typing import Event
 

@@ -167,7 +167,8 @@ def test_the_report_shows_them_and_their_unit(words, bits, data, tmp_path):
     assert [temperature for temperature, _ in shown] == ["1", "0.7"]
     assert "bits/dim (" in of_bits
     assert "bits/dim" not in of_words.partition("<h1>")[2]
-    medium, run = medium_of(load_run(words)), load_run(words)
+    run = load_run(words)
+    medium = medium_of(run.experiment.model.event, run.presentation)
     assert medium.text(draw.sample(run, 1)) == shown[0][1].replace("&lt;", "<").replace(
         "&amp;", "&"
     )

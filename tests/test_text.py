@@ -95,7 +95,7 @@ def test_evaluates_the_whole_text(run, texts):
 def test_a_prompt_is_read_first(run):
     """What follows is drawn from the distribution after the prompt, teacher-forced; at low temperature its mode."""
     loaded = load_run(run)
-    prompt = medium_of(loaded).prompt("In the beg")
+    prompt = medium_of(loaded.experiment.model.event, loaded.presentation).prompt("In the beg")
     drawn = draw.sample(loaded, 3, temperature=1e-6, length=1, prompt=prompt)
     long = loaded.lengthened(11)
     logits = long.experiment.model.apply(long.variables, jnp.array([[*prompt, 0]]))[0, -1]

@@ -1,6 +1,7 @@
 """A trained model as a lossless compressor: arrays of levels to the bytes of a file and back."""
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,15 +14,19 @@ import numpy as np
 
 from gen_jax import fingerprint
 from gen_jax.coding import container, tiles
+from gen_jax.coding.bits_back import BitsBack
 from gen_jax.coding.container import LANES, Entry, Header, Kind
+from gen_jax.coding.direct import Direct
 from gen_jax.coding.frequencies import MAX_LEVELS
+from gen_jax.coding.staged import Staged as StagedTranscoder
 from gen_jax.coding.tiles import Block
-from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder, transcoder_for
+from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder
+from gen_jax.density import Density, Staged
 from gen_jax.errors import InputError
 from gen_jax.experiment import former, identity
-from gen_jax.runs.logging import LOG
 from gen_jax.typing import Event, Variables
 
+LOG = logging.getLogger(__name__)
 ERRORS = 4.0  # standard errors that draws of a bound may differ by
 
 
@@ -224,6 +229,16 @@ class Codec:
 
     def _transcoder(self, lanes: int) -> Transcoder:
         return transcoder_for(self.model, self.variables, lanes)
+
+
+def transcoder_for(model: Density, variables: Variables, lanes: int) -> Transcoder:
+    """The transcoder of the model's codec; InputError where it has none."""
+    if model.codec == "direct":
+        kind = StagedTranscoder if isinstance(model, Staged) else Direct
+        return kind(model, variables, lanes)
+    if model.codec == "bits_back":
+        return BitsBack(model, variables, lanes)
+    raise InputError(f"{type(model).__name__} gives no exact probabilities, so it cannot compress")
 
 
 def environment() -> str:

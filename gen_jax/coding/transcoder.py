@@ -11,9 +11,6 @@ import numpy as np
 
 from gen_jax.coding.frequencies import Words
 from gen_jax.coding.tiles import Block
-from gen_jax.density import Density, Staged
-from gen_jax.errors import InputError
-from gen_jax.typing import Variables
 
 SLACK, SLACK_BYTES = 0.005, 64  # law 10: how far coded values may lie above the model's own bits
 
@@ -76,18 +73,3 @@ def check_length(bits: float, model_bits: float) -> None:
             f"the coded events take {bits / 8:,.0f} bytes where the model's own log p says {model_bits / 8:,.0f}:"
             " its steps do not agree with its parallel pass"
         )
-
-
-def transcoder_for(model: Density, variables: Variables, lanes: int) -> Transcoder:
-    """The transcoder of the model's codec; InputError where it has none."""
-    if model.codec == "direct":
-        from gen_jax.coding import staged
-        from gen_jax.coding.direct import Direct
-
-        kind = staged.Staged if isinstance(model, Staged) else Direct
-        return kind(model, variables, lanes)
-    if model.codec == "bits_back":
-        from gen_jax.coding.bits_back import BitsBack
-
-        return BitsBack(model, variables, lanes)
-    raise InputError(f"{type(model).__name__} gives no exact probabilities, so it cannot compress")

@@ -85,7 +85,7 @@ def _sample(args: argparse.Namespace) -> None:
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust).sampled_by(args.sampler)
-    medium = medium_of(run)
+    medium = medium_of(run.experiment.model.event, run.presentation)
     endings = (*medium.endings, arrays.ENDING)
     if args.out is not None:
         check_out(args.out, endings)

@@ -9,18 +9,12 @@ from gen_jax.media.medium import Medium
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
 from gen_jax.media.text import Text
-from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 MEDIA: tuple[type[Medium], ...] = (Text, Sound, Images, Points, Arrays)  # the first that fits
 
 
-def medium_of(run: Run) -> Medium:
-    """The medium of a run's examples."""
-    return medium_for(run.experiment.model.event, run.presentation)
-
-
-def medium_for(event: Event, presentation: Mapping[str, Any]) -> Medium:
+def medium_of(event: Event, presentation: Mapping[str, Any]) -> Medium:
     """The medium of examples, by their event and the data set's presentation."""
     medium = next(medium for medium in MEDIA if medium.fits(event, presentation))
     return medium(event, presentation)

@@ -1,7 +1,7 @@
 """What a medium says: the files that samples go into, how many are drawn, and how they look in a report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,9 +9,7 @@ from jaxtyping import Num
 from markupsafe import Markup
 from numpy import ndarray
 
-from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
-from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 Section = tuple[str, Markup]  # title and HTML
@@ -54,8 +52,3 @@ class Medium(ABC):
     def prompt(self, text: str) -> list[int]:
         """The values that stand for a prompt; InputError where there are none."""
         raise InputError("--prompt is for models of text, this is none")
-
-    def sections(self, run: Run, given: Split) -> Iterator[Section]:
-        """What else a report can show of this medium: of the model on given examples, validation or test."""
-        del run, given
-        return iter(())

@@ -1,28 +1,20 @@
 """Sound: mu-law codes at the `rate` of the presentation, in Hz."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 from jaxtyping import Float, Integer
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from gen_jax import sharding
-from gen_jax.data.batches import spread, take
-from gen_jax.data.prepared import Split
 from gen_jax.data.wav import wav
-from gen_jax.density import Autoregressive
-from gen_jax.evaluate import draw
 from gen_jax.media import html
-from gen_jax.media.medium import Medium, Section
+from gen_jax.media.medium import Medium
 from gen_jax.ops import mu_law
-from gen_jax.runs.run import Run
 from gen_jax.typing import Event
 
 PAUSE = 0.1  # seconds
-GIVEN, MEASURED = 8, 64
 
 
 class Sound(Medium):
@@ -30,7 +22,7 @@ class Sound(Medium):
 
     endings: ClassVar[tuple[str, ...]] = (".wav",)
     num: ClassVar[int] = 8
-    num_in_report: ClassVar[int] = GIVEN
+    num_in_report: ClassVar[int] = 8
 
     @classmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
@@ -61,36 +53,9 @@ class Sound(Medium):
         heard = Markup('<p><audio controls src="{}"></audio></p>').format(player)
         return heard + html.plot(figure)
 
-    def sections(self, run: Run, given: Split) -> Iterator[Section]:
-        """Sounds of the split; the completions and the bits of each sample of an autoregressive model."""
-        chosen = spread(len(given), GIVEN)
-        x = given.x[chosen]
-        yield "Given sounds", html.paragraph(f"{len(x)} of {given.split}.") + self.figure(x)
-        if isinstance(run.experiment.model, Autoregressive):
-            keep = np.arange(x.shape[1]) < x.shape[1] // 4
-            labels = given.labels[chosen] if run.conditional and given.labels is not None else None
-            drawn = self.figure(draw.complete(run, x, keep, labels=labels))
-            yield (
-                "Completions",
-                html.paragraph("The same up to a quarter, from there on drawn.") + drawn,
-            )
-            yield "Bits of each sample", self._bits(run, given)
-
     def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
         """All in one."""
         assert self.event.levels is not None  # it fits
         pause = np.zeros(round(PAUSE * self.rate))
         parts = [part for row in mu_law.decode(x, self.event.levels) for part in (row, pause)]
         return np.concatenate(parts[:-1])
-
-    def _bits(self, run: Run, given: Split) -> Markup:
-        model, chosen = run.experiment.model, spread(len(given), MEASURED)
-        batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
-        sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
-        nats = -np.asarray(sites(run.variables, batch["x"], batch["cond"]))[: len(chosen)]
-        figure = Figure(figsize=(9, 2.2), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(np.arange(nats.shape[1]) / self.rate, nats.mean(axis=0) / np.log(2), lw=0.6)
-        axes.set(xlabel="seconds", ylabel="bits", ylim=(0, None))
-        said = f"-log2 p(x_t | x_<t), mean over {len(chosen)} sounds of {given.split}"
-        return html.paragraph(f"{said}.") + html.plot(figure)

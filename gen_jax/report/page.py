@@ -1,6 +1,7 @@
 """One HTML file that opens offline: number, curves, samples, what else their medium shows, reconstructions, config."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ from gen_jax.evaluate import certificate, draw
 from gen_jax.experiment import read
 from gen_jax.media import medium_of
 from gen_jax.media.html import literal, paragraph, plot
-from gen_jax.media.medium import Medium
+from gen_jax.media.images import Images
+from gen_jax.media.medium import Medium, Section
+from gen_jax.media.points import Points
+from gen_jax.media.sound import Sound
+from gen_jax.report import images, points, sound
 from gen_jax.runs import provenance
 from gen_jax.runs.results import protocol
 from gen_jax.runs.run import Run, load_run
@@ -26,6 +31,11 @@ from gen_jax.runs.splits import judged_split
 from gen_jax.runs.summary import distances, summary
 
 RECONSTRUCTIONS, CURVED = 16, 32
+SECTIONS: dict[type[Medium], Callable[[Any, Run, Split], Iterator[Section]]] = {
+    Images: images.sections,
+    Points: points.sections,
+    Sound: sound.sections,
+}
 
 # Every text is escaped; only `Markup` is not, which the media make of texts that are.
 PAGES = Environment(
@@ -45,11 +55,14 @@ def html(workdirs: list[Path], data_dir: Path | None = None, trust: bool = False
 
 def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
     """What the template shows of one work directory."""
-    medium, given = medium_of(run), judged_split(run.experiment, data_dir)
+    medium, given = (
+        medium_of(run.experiment.model.event, run.presentation),
+        judged_split(run.experiment, data_dir),
+    )
     sections = [
         ("Training", _curves(run)),
         ("Samples", _samples(run, medium)),
-        *medium.sections(run, given),
+        *_of_medium(medium, run, given),
     ]
     if isinstance(run.experiment.model, Reconstructing):
         sections.append(("Reconstructions", _reconstructions(run, medium, given)))
@@ -65,6 +78,12 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
         "rows": _rows(run),
         "config": json.dumps(run.workdir.read()["experiment"], indent=1),
     }
+
+
+def _of_medium(medium: Medium, run: Run, given: Split) -> Iterator[Section]:
+    """The sections of the medium: what the model does with examples of the split."""
+    sections = SECTIONS.get(type(medium))
+    return iter(()) if sections is None else sections(medium, run, given)
 
 
 def _number(run: Run, trust: bool) -> dict[str, Any]:

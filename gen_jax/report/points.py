@@ -1,0 +1,65 @@
+"""What a report shows of a flow over points: its two directions on data, noise and grids."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gen_jax.data.batches import spread
+from gen_jax.data.prepared import Split
+from gen_jax.density import Bijective
+from gen_jax.media import html
+from gen_jax.media.medium import Section
+from gen_jax.media.points import SHOWN, Points, dots
+from gen_jax.runs.run import Run
+
+LINES, AROUND = 25, 2.5  # lines of a grid each way, standard deviations that it spans
+
+
+def sections(medium: Points, run: Run, given: Split) -> Iterator[Section]:
+    """Of a flow: what its two directions do to data, noise and grids."""
+    del medium
+    if not isinstance(run.experiment.model, Bijective):
+        return
+    x = given.x[spread(len(given), SHOWN)].astype(np.float32)
+    said = (
+        f"Above f: points of {given.split}, what f makes of them, a grid around them under f. Below the inverse of"
+        " f: standard normal noise, the samples that it becomes, a grid around it under the inverse. Colours go"
+        " along."
+    )
+    yield "Data to noise and back", html.paragraph(said) + html.plot(both_ways(run, x))
+
+
+def both_ways(run: Run, x: Float[np.ndarray, "N 2"]) -> Figure:
+    """Points, their latents and the image of a grid; noise, samples and the image of a grid under the inverse."""
+    model, variables = run.experiment.model, run.variables
+    forward = jax.jit(lambda x: model.apply(variables, x, method="forward")[0])
+    inverse = jax.jit(lambda z: model.apply(variables, z, method="inverse"))
+    noise = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    names = (("x", "z = f(x)", "f(grid)"), ("z", "x = f⁻¹(z)", "f⁻¹(grid)"))
+    rows = ((x, forward), (noise, inverse))
+    for axes, titles, (points, through) in zip(figure.subplots(2, 3), names, rows, strict=True):
+        dots(axes[0], points, points)
+        dots(axes[1], np.asarray(through(points)), points)
+        _lines(axes[2], through, points)
+        axes[2].set(xlim=axes[1].get_xlim(), ylim=axes[1].get_ylim())
+        for axis, title in zip(axes, titles, strict=True):
+            axis.set_title(title)
+    return figure
+
+
+def _lines(axes: Axes, through: Any, points: Float[np.ndarray, "N 2"]) -> None:
+    """The image of a grid around points, lines of either direction in their own colours."""
+    middle, half = points.mean(axis=0), AROUND * points.std(axis=0)
+    ticks = [np.linspace(m - h, m + h, LINES) for m, h in zip(middle, half, strict=True)]
+    fine = [np.linspace(m - h, m + h, 400) for m, h in zip(middle, half, strict=True)]
+    for direction, colour in ((0, "tab:blue"), (1, "tab:orange")):
+        one, other = np.meshgrid(ticks[direction], fine[1 - direction], indexing="ij")
+        grid = np.stack([one, other] if direction == 0 else [other, one], axis=-1)
+        image = np.asarray(through(grid.reshape(-1, 2).astype(np.float32))).reshape(grid.shape)
+        for line in image:
+            axes.plot(*line.T, color=colour, lw=0.5)
