@@ -89,6 +89,12 @@ def read_png(path: Path, max_bytes: int | None = None) -> Png:
     return Png(pixels.reshape(*pixels.shape[:2], -1), depth, kind)
 
 
+def decoded(content: bytes, mode: str) -> UInt8[np.ndarray, "..."]:
+    """The pixels of a published picture of any kind in a mode of Pillow; the caller checks them against their hash."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture.convert(mode))
+
+
 def png(samples: UInt8[np.ndarray, "H W C"], depth: int) -> bytes:
     """A PNG of these samples: grey of 1, 2, 4 or 8 bits, or colour of 8."""
     height, width, channels = samples.shape

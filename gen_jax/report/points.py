@@ -1,6 +1,7 @@
 """What a report shows of a flow over points: its two directions on data, noise and grids."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,7 @@ LINES, AROUND = 25, 2.5  # lines of a grid each way, standard deviations that it
 
 
 def sections(medium: Points, run: Run, given: Split) -> Iterator[Section]:
-    """Of a flow: what its two directions do to data, noise and grids."""
+    """The two directions of a flow, on data, noise and grids; nothing for other models."""
     del medium
     if not isinstance(run.experiment.model, Bijective):
         return

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from gen_jax.data.builders.common import Builder, Example, held_out, info
-from gen_jax.data.builders.originals import checked_archive, decoded, download, find, reading
+from gen_jax.data.builders.originals import checked_archive, download, find, reading
+from gen_jax.data.png import decoded
 from gen_jax.errors import InputError
 
 

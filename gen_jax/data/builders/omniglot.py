@@ -11,13 +11,13 @@ from gen_jax.data.builders.common import Builder, info, numbered
 from gen_jax.data.builders.originals import (
     Original,
     array_of,
-    decoded,
     download,
     find,
     npz_of,
     read_original_npz,
     reading,
 )
+from gen_jax.data.png import decoded
 from gen_jax.errors import InputError
 
 DRAWERS, HELD_OUT_DRAWERS = 20, 2

@@ -1,7 +1,6 @@
 """Original files: found in the user's folder or downloaded, read, and checked by the SHA-256 of what they hold."""
 
 import hashlib
-import io
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -134,11 +133,3 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
-
-
-def decoded(content: bytes, mode: str) -> np.ndarray:
-    """The pixels of a picture file in a mode of Pillow; what they are is checked afterwards."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as picture:
-        return np.asarray(picture.convert(mode))
