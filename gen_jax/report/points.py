@@ -28,8 +28,8 @@ def sections(medium: Points, run: Run, given: Split) -> Iterator[Section]:
     x = given.x[spread(len(given), SHOWN)].astype(np.float32)
     said = (
         f"Above f: points of {given.split}, what f makes of them, a grid around them under f. Below the inverse of"
-        " f: standard normal noise, the samples that it becomes, a grid around it under the inverse. Colours go"
-        " along."
+        " f: standard normal noise, the samples that it becomes, a grid around it under the inverse. Colours"
+        " follow the points."
     )
     yield "Data to noise and back", html.paragraph(said) + html.plot(both_ways(run, x))
 
