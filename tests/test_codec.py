@@ -10,7 +10,7 @@ from cases import build, of_systems, random_events
 from constriction import stream
 from PIL import Image
 
-from gen_jax import GatedPixelCNN, InputError, image
+from gen_jax import GAN, GatedPixelCNN, InputError, image, points
 from gen_jax.coding import container, frequencies, tiles
 from gen_jax.coding.codec import Codec, Content, transcoder_for
 from gen_jax.models.baseline.markov import Markov
@@ -177,7 +177,7 @@ def test_a_cropped_kodak_image_in_ragged_tiles(shared):
 
 def test_only_exact_masses_and_bounds_compress():
     with pytest.raises(InputError, match="cannot compress"):
-        transcoder_for(object(), {}, 1)
+        transcoder_for(GAN(points()), {}, 1)
 
 
 def test_fingerprints_tell_models_and_weights_apart():

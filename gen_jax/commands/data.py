@@ -155,10 +155,10 @@ def _import(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from gen_jax.data import prepared
-    from gen_jax.media import arrays, medium_for
+    from gen_jax.media import arrays, medium_of
 
     split = prepared.load(args.name, args.split, args.data_dir)
-    medium = medium_for(split.event, split.presentation)
+    medium = medium_of(split.event, split.presentation)
     check_out(args.out, (*medium.endings, arrays.ENDING))
     x = split.x[: args.limit]
     numbers = args.out.suffix == arrays.ENDING
