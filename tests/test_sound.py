@@ -18,7 +18,7 @@ from gen_jax.data.prepared import Data, load
 from gen_jax.data.wav import read_wav, wav
 from gen_jax.evaluate import draw
 from gen_jax.experiment import Evaluate, Experiment
-from gen_jax.media import medium_for
+from gen_jax.media import medium_of
 from gen_jax.media.sound import PAUSE, Sound
 from gen_jax.ops import mu_law
 from gen_jax.optimizer import Adam
@@ -265,7 +265,7 @@ def test_the_set_is_prepared_as_sound(tmp_path):
     split = load("plucks", "validation", tmp_path)
     assert (split.event, split.num_classes, len(split)) == (sound(LENGTH), len(PERIODS), 400)
     np.testing.assert_array_equal(split.labels, np.arange(400) % len(PERIODS))
-    medium = medium_for(split.event, split.presentation)
+    medium = medium_of(split.event, split.presentation)
     assert isinstance(medium, Sound)
     assert medium.rate == RATE
     out = tmp_path / "a.wav"
