@@ -18,7 +18,7 @@ FLOORS = (
     "experiment",
     "coding runs",
     "train evaluate runtime",
-    "laws report reproduce bench",
+    "bench fitted laws report reproduce",
     "commands",
     "cli",
     "__main__",

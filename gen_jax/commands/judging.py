@@ -140,7 +140,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _certify(args: argparse.Namespace) -> int:
-    from gen_jax import Data, runtime
+    from gen_jax import runtime
+    from gen_jax.data.prepared import Data
     from gen_jax.evaluate import certificate
     from gen_jax.laws.certify import certify
     from gen_jax.runs import results
