@@ -327,8 +327,8 @@ overfits 1,079 images after a quarter of its steps, `vq_vae` pays log K for a co
 {published()}
 
 Posterior collapse (`python experiments/collapse/run.py`): digits, last weights on validation, KL and reconstruction in
-nats. A heavy KL leaves z unused. Under a decoder that sees the pixels before, z is all but unused at weight 1 and a
-weight of 2 is heavy. Free bits or annealing bring z back.
+nats. A heavy KL leaves z unused. With an autoregressive decoder z is nearly unused at KL weight 1, and
+weight 2 collapses it. Free bits or annealing bring z back.
 
 {collapse()}
 

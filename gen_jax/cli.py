@@ -86,7 +86,7 @@ def _fail(sentence: str, status: int) -> int:
 
 
 def _leave(sentence: str) -> NoReturn:
-    """Tell a failed save once: the file layer's threads are still telling it, so silence them and do not wait."""
+    """Report a failed save once: silence Orbax's threads, which still print it, and exit without joining them."""
     sys.stderr.flush()
     stderr = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

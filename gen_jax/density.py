@@ -1,4 +1,5 @@
-# pyright: reportReturnType=false  # methods of protocols have no body
+# Methods of protocols have no body.
+# pyright: reportReturnType=false
 """The protocol that every model answers to, and the pure functions that everything else calls.
 
 bits/dim = nats / (D log 2). A number is `exact`, a `bound` (printed with <=) or an `estimate` (printed with ~).

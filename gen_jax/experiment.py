@@ -35,11 +35,11 @@ DEEPEST, LARGEST = 1000, 2**24
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Validation and checkpoint every so many steps; the batch size is part of the protocol where there is noise.
+    """Validation and checkpoint `every` N steps; the batch size is part of the protocol where there is noise.
 
-    `examples` limits the validation while training to the first so many; the final evaluation takes all of a split.
-    The final one is on `data`, where it is not the training's set. A bound or an estimate takes so many random `draws`
-    for each example, `validation_draws` while training.
+    `examples`: validate on the first N during training; the final evaluation takes all of a split.
+    `data`: set of the final evaluation, if not the training set. `draws`: random draws an example of a bound or an
+    estimate, `validation_draws` during training.
     """
 
     every: int = 500

@@ -56,7 +56,7 @@ class Fitted:
 
     @property
     def model(self) -> Any:
-        """The Linen module."""
+        """The model as a Linen module."""
         return self.trained.experiment.model
 
     @property

@@ -78,7 +78,7 @@ class WarmupCosine:
 
 @dataclass(frozen=True)
 class ExponentialDecay:
-    """start * rate^step."""
+    """Learning rate start * rate^step."""
 
     start: float
     rate: float

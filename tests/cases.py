@@ -43,7 +43,9 @@ SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 class Case:
     model: Any
     wide: Any = None  # a larger event for laws that need no enumeration
-    option: bool = False  # of a system that stands above: what is one for all is tested on it only under `slow`
+    option: bool = (
+        False  # a variant of a system above; laws shared by all models run on it only under `slow`
+    )
 
     @property
     def larger(self) -> Any:

@@ -102,7 +102,7 @@ class Watched:
         self.parts: list[dict[str, float]] = []
 
     def __call__(self) -> Any:
-        """Run once."""
+        """Encode and decode once."""
         plain = self.direct.programs
         self.parts.append(dict.fromkeys(plain._fields, 0.0))
         self.direct.programs = Programs(*map(self._watched, plain._fields, plain))

@@ -25,7 +25,7 @@ def record(subject: str, method: str, rows: list[Row]) -> dict[str, Any]:
 
 
 def table(columns: Columns, rows: list[Row]) -> str:
-    """Rows as Markdown."""
+    """A Markdown table of the rows."""
     lines = [list(columns), ["---"] * len(columns)]
     lines += [[cell(row) for cell in columns.values()] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

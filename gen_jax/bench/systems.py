@@ -39,7 +39,7 @@ MODELS = {
 
 
 def drawn(model: Any, batch: int) -> Int[Array, "batch *event"]:
-    """Uniform noise."""
+    """A batch of uniform noise."""
     return jax.random.randint(root_key(0), (batch, *model.event.shape), 0, model.event.levels)
 
 
@@ -49,5 +49,5 @@ def initial(model: Any) -> Variables:
 
 
 def size(variables: Variables) -> int:
-    """Number of parameters."""
+    """Number of parameters in the variables."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables))

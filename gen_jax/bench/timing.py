@@ -51,5 +51,5 @@ def summary(name: str, values: Sequence[float]) -> dict[str, Any]:
 
 
 def rounded(x: float) -> float:
-    """Four significant digits."""
+    """The number with four significant digits."""
     return float(f"{x:.4g}")

@@ -5,10 +5,10 @@ is the bits got back, and the expected length is the bound of one draw, or log p
 posterior (Townsend, Bird and Barber 2019, 1901.04866; Hinton and van Camp 1993). The decoder goes back step by step, so
 the encoder begins with the last example.
 
-The first pop needs bits of no message, and a block of examples needs as many times more. So the encoder begins with
-single examples and takes as many at once as a quarter of those on the stack. The decoder makes the same blocks the
-other way, with the same programs on the same shapes; a block ends with a symbol that it must find there, so it stops
-at once where it has lost the way.
+The first pop consumes initial bits that carry no message, and a larger first block proportionally more. So the encoder
+begins with single examples and takes as many at once as a quarter of those on the stack. The decoder makes the same
+blocks the other way, with the same programs on the same shapes; a block ends with a symbol that it must find there, so
+it stops at once where it has lost the way.
 
 The bits on the stack are those of earlier latents and of what was made of them, so a pop of them is no draw from
 q(z | x) where aggregate posterior and prior differ. A pad made of the block's own values makes it one, at no cost.
@@ -81,7 +81,7 @@ class BitsBack:
         return Coded(stack.words(), bits, stack.initial_bits, math.sqrt(squares))
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
-        """The same, backwards."""
+        """Undo `encode`: labels and values of the blocks, last block first."""
         del num_labels  # no classes
         stack = Stack(words)
         for block in blocks.fill(None):

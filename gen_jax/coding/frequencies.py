@@ -63,7 +63,7 @@ class Encoder:
         return self._coder.num_words()
 
     def words(self) -> Words:
-        """All words."""
+        """All words written so far."""
         return self._coder.get_compressed()
 
 

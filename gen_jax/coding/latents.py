@@ -27,8 +27,9 @@ Column = Float64[np.ndarray, " units"]
 class Gaussian:
     """Reals in bins of equal width, in two digits: a mass is a difference of distribution functions.
 
-    A symbol has at least the mass 2^-24, so with all bins in one digit a draw would lie anywhere with a probability
-    that costs; of so few coarse bins it does once in 10^5, and among fine ones it does not matter.
+    A symbol has at least the mass 2^-24: with all 8,192 bins in one digit a draw would hit a random bin with
+    probability 2^-11, which costs bits; with 128 coarse bins that happens once in 10^5 draws, and among fine ones it
+    does not matter.
     """
 
     dtype = np.float32

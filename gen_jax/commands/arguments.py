@@ -48,7 +48,7 @@ def group(of: Subparsers, name: str, summary: str, example: str) -> Subparsers:
 
 
 def data_dir(parser: argparse.ArgumentParser) -> None:
-    """--data-dir."""
+    """Add --data-dir to a command."""
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -57,7 +57,7 @@ def data_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def max_bytes(parser: argparse.ArgumentParser) -> None:
-    """--max-bytes."""
+    """Add --max-bytes to a command."""
     parser.add_argument(
         "--max-bytes",
         type=positive,
@@ -67,7 +67,7 @@ def max_bytes(parser: argparse.ArgumentParser) -> None:
 
 
 def trust(parser: argparse.ArgumentParser) -> None:
-    """--trust, of every command that reads a model folder."""
+    """Add --trust, for every command that reads a model folder."""
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -138,7 +138,7 @@ def natural(text: str) -> int:
 
 
 def place(text: str) -> tuple[int, int]:
-    """ROW,COLUMN."""
+    """The row and column of a text such as 4,4."""
     parts = text.split(",")
     if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is no ROW,COLUMN such as 4,4")

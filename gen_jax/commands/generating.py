@@ -19,7 +19,7 @@ from gen_jax.errors import InputError
 
 
 def add(commands: Subparsers) -> None:
-    """Commands that draw."""
+    """Add `sample` and `complete`."""
     sample = command(
         commands,
         "sample",

@@ -25,7 +25,7 @@ def add(commands: Subparsers) -> None:
     evaluate = command(
         commands,
         "evaluate",
-        "bits/dim of the best checkpoint over a whole split, of reals nats; or distances of samples from it.",
+        "Evaluate the best checkpoint on a whole split: bits/dim (nats for continuous data), or sample distances.",
         "gen-jax evaluate runs/gated_pixel_cnn_digits --split test",
         run=_evaluate,
     )
@@ -56,7 +56,7 @@ def add(commands: Subparsers) -> None:
     certify = command(
         commands,
         "certify",
-        "Check the laws on the trained weights: of an order of generation, of a bound, of a bijection.",
+        "Check on the trained weights the laws of the model's kind: autoregressive, bound, bijection, codec.",
         "gen-jax certify runs/gated_pixel_cnn_digits",
         run=_certify,
     )

@@ -7,7 +7,7 @@ from gen_jax.commands.arguments import Subparsers, command, data_dir, say, trust
 
 
 def add(commands: Subparsers) -> None:
-    """Commands that train."""
+    """Add `train` and `reproduce`."""
     train = command(
         commands,
         "train",

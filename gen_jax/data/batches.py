@@ -16,8 +16,8 @@ from gen_jax.typing import Batch
 class Batches:
     """Shuffled batches of a split for ever, every epoch a permutation; InputError if a batch exceeds the split.
 
-    `contiguous`: row b of consecutive batches reads on through the split's examples in their order, until all rows
-    begin anew together. In an epoch each row reads as many examples; what is left over lies before or after, by seed.
+    `contiguous`: row b of consecutive batches reads on through the split's examples in their order; all rows restart
+    together at the end of an epoch. Examples left over by the division are skipped at its start or end, by seed.
     """
 
     split: Split

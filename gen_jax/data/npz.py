@@ -28,7 +28,7 @@ class Header:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Bytes that the array takes in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 

@@ -35,7 +35,7 @@ def read_regular(path: Path, max_bytes: int | None = None) -> bytes:
 
 
 def size_of(file: BinaryIO) -> int:
-    """Bytes on disk."""
+    """Bytes that the file takes on disk."""
     return os.fstat(file.fileno()).st_size
 
 

@@ -62,7 +62,7 @@ class Split:
 
     @property
     def unit(self) -> str:
-        """Of its numbers."""
+        """Unit of a number on this data set, such as bits/dim."""
         return unit_of(self.event, self.presentation)
 
     @property

@@ -22,7 +22,7 @@ class Arrays(Medium):
 
     @classmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
-        """Always."""
+        """Every event fits."""
         del event, presentation
         return True
 

@@ -13,7 +13,7 @@ def embedded(kind: str, content: bytes) -> str:
 
 
 def paragraph(text: str) -> Markup:
-    """A text, escaped."""
+    """A paragraph of escaped text."""
     return Markup("<p>{}</p>").format(text)
 
 

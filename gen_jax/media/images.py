@@ -27,7 +27,7 @@ class Images(Medium):
 
     @property
     def levels(self) -> int:
-        """Number of levels."""
+        """Number of grey levels of the event."""
         assert self.event.levels is not None  # it fits
         return self.event.levels
 
@@ -36,5 +36,5 @@ class Images(Medium):
         return pictures.sheet(x, self.levels, columns=max(1, round(len(x) ** 0.5)))
 
     def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> Markup:
-        """A sheet."""
+        """A sheet of images as PNG."""
         return html.picture(pictures.sheet(x, self.levels, columns))

@@ -30,11 +30,11 @@ class Points(Medium):
         return event.shape == (2,) and event.levels is None
 
     def encoded(self, x: Float[np.ndarray, "N 2"]) -> bytes:
-        """A scatter plot."""
+        """A scatter plot of the points."""
         return html.png(_scatter(x), dpi=150)
 
     def figure(self, x: Float[np.ndarray, "N 2"]) -> Markup:
-        """A scatter plot."""
+        """A scatter plot of the points."""
         return html.plot(_scatter(x))
 
 

@@ -31,7 +31,7 @@ class Sound(Medium):
 
     @property
     def rate(self) -> int:
-        """Samples a second."""
+        """Sampling rate in samples a second."""
         return self.presentation["rate"]
 
     def encoded(self, x: Integer[np.ndarray, "N L"]) -> bytes:
@@ -54,7 +54,7 @@ class Sound(Medium):
         return heard + html.plot(figure)
 
     def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
-        """All in one."""
+        """Amplitudes of all sounds, one after the other."""
         assert self.event.levels is not None  # it fits
         pause = np.zeros(round(PAUSE * self.rate))
         parts = [part for row in mu_law.decode(x, self.event.levels) for part in (row, pause)]

@@ -41,7 +41,7 @@ class Text(Medium):
         return html.block(self.text(x), "white-space: pre-wrap")
 
     def text(self, x: Integer[np.ndarray, "N L"]) -> str:
-        """The same decoded."""
+        """Symbols as text, UTF-8 decoded."""
         return self.encoded(x).decode(errors="replace")
 
     def prompt(self, text: str) -> list[int]:

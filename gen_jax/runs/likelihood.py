@@ -43,7 +43,7 @@ class Result:
 
     @property
     def num_examples(self) -> int:
-        """Whole ones."""
+        """Number of whole examples."""
         return len(self.per_example) - (self.rest > 0)
 
     @property
@@ -82,7 +82,7 @@ class Result:
 
     @property
     def _sizes(self) -> np.ndarray:
-        """Of the examples, as parts of a whole one."""
+        """Size of each example as a fraction of a whole one."""
         sizes = np.ones(len(self.per_example))
         if self.rest:
             sizes[-1] = self.rest / self.event.size

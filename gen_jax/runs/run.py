@@ -123,7 +123,7 @@ class Run(Trained):
 
     @property
     def unit(self) -> str:
-        """Of its numbers."""
+        """Unit of the run's numbers, such as bits/dim."""
         return unit_of(self.experiment.model.event, self.presentation)
 
     def finding(self, bits_per_dim: float | None = None) -> str | None:

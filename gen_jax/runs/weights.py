@@ -41,7 +41,7 @@ def export(
 
 
 def write(path: Path, variables: dict[str, Any], step: int) -> None:
-    """Write weights.npz."""
+    """Write the step and the variables as weights.npz."""
     with disk.new_file(path) as file:
         np.savez_compressed(file, **{STEP: np.asarray(step), **_named(variables)})
 

@@ -55,7 +55,7 @@ class WorkDir:
 
     @property
     def result(self) -> Path:
-        """What `evaluate` found."""
+        """The result of the last `evaluate`."""
         return self.path / "result.json"
 
     @property
@@ -65,7 +65,7 @@ class WorkDir:
 
     @property
     def tensorboard(self) -> Path:
-        """Event files."""
+        """Folder of TensorBoard event files."""
         return self.path / "tensorboard"
 
     @property

@@ -18,7 +18,7 @@ class Planar(Builder, skip_registration=True):
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """n points, float64."""
+        """n points (n, 2) in float64."""
         raise TypeError("a set of points says how one is drawn")
 
     def _info(self):
@@ -113,7 +113,7 @@ class EightGaussians(Planar, skip_registration=True):
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """One of them."""
+        """n points of one of the sets."""
         mean = 2 * _direction(rng.integers(0, 8, n) * (math.pi / 4))
         return mean + 0.2 * rng.normal(size=(n, 2))
 
