@@ -29,7 +29,7 @@ STORIES = ("models", "nn", "ops")
 SYSTEMS = {"Gated PixelCNN": "GatedPixelCNN", "PixelCNN++": "PixelCNNPP"}
 STEPPED = re.compile(
     r"_?(init_cache|cache_of|init_queue|empty_queue|step|stepped|write|site|row|rows_of|begin_row|above|begin|part|absorb"
-    r"|once|turn|here|spread|beyond|coarse|opens|new_row|new_pixel|place|put_site|put_group|take_group|put_column"
+    r"|once|turn|here|halves_here|sweep|spread|beyond|coarse|opens|new_row|new_pixel|place|put_site|put_group|take_group|put_column"
     r"|take_column|pad_row|term_halves|row_taps|site_taps|vertical_conv_row|horizontal_conv_site|causal_attention_site"
     r"|dilated_conv_step|masked_conv_site|masked_conv_above|shifted_conv_above|shifted_conv_site)"
 )
