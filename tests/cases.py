@@ -11,20 +11,26 @@ import pytest
 from pixel_transformer import PixelTransformer
 
 from gen_jax import (
+    DDPM,
     FVSBN,
     GRU,
     LSTM,
     MADE,
     NADE,
     RNN,
+    VQVAE,
     FullTable,
     GatedPixelCNN,
+    ImageRealNVP,
     Independent,
+    MADEEnsemble,
     Markov,
     PixelCNN,
     PixelCNNPP,
     PixelSNAIL,
+    RealNVP,
     Uniform,
+    VQVAEPrior,
     WaveNet,
     binary,
     image,
@@ -32,6 +38,8 @@ from gen_jax import (
     tokens,
 )
 from gen_jax.density import Functional, functional
+from gen_jax.models.diffusion.schedules import LinearSchedule
+from gen_jax.nn.unet import UNet
 
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
 TINY_SNAIL = {"features": 4, "blocks": 2, "resnets": 1, "key_size": 3, "mixtures": 2}
@@ -153,6 +161,18 @@ CASES = {
     "gru": Case(GRU(binary(6), features=4), GRU(image(3, 4, 1, 5), features=6)),
 }
 
+FAMILIES = {
+    "ensemble": MADEEnsemble(image(2, 3, 1, 3), hidden=(7, 6), num_masks=3),
+    "flow": RealNVP(depth=3, hidden=(8,)),
+    "image_flow": ImageRealNVP(image(1, 2, 1, 3), features=3, blocks=1, scales=1, alpha=0.1),
+    "diffusion": DDPM(
+        image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)
+    ),
+    "stages": VQVAEPrior(
+        VQVAE(image(2, 4, 1, 2), strided=(3,), codes=3, blocks=1, residual=2, size=2),
+        GatedPixelCNN(image(1, 2, 1, 3), features=4, **SMALL),
+    ),
+}
 
 FLOAT32 = ("gated_pixel_cnn", "nade", "lstm")
 
@@ -181,7 +201,7 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
         noise = scale * rng.normal(size=leaf.shape)
         if names[0] == "counts":
             noise = 10 * np.abs(noise)
-        if names[-1] == "var":
+        if names[-1] in ("var", "variance", "shares"):
             noise = 0.1 + np.abs(noise)
         return jnp.asarray(noise + (names[-1] == "scale"), jnp.result_type(float))
 

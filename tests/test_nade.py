@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from cases import all_events, build, random_events
 from scipy import special
-from test_laws import pooled_chi_square
 
 from gen_jax import MADE, NADE, InputError, MADEEnsemble, binary, functional, image, points
+from gen_jax.laws.row import pooled_chi_square
 from gen_jax.models.autoregressive import made, nade
 from gen_jax.models.autoregressive.sequence import order_of
 from gen_jax.ops.masks import degree_mask

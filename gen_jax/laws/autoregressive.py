@@ -1,24 +1,28 @@
-"""The laws of an exact autoregressive mass, measured on given weights: what a certificate is made of.
+"""The laws of an exact autoregressive mass, log p(x) = sum_i log p(x_i | x_<i), measured on given weights.
 
-A law takes a `Subject` and gives rows: what was measured, in which unit, and the limit.
+Certificates have causality, normalisation, steps, samples and extremes. `total`, `frequencies`, `same_draws` and a
+complete context need a model whose events can be enumerated or that is cheap to sample: the suite has them.
 """
 
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.density import Computing, bits_per_dim, fold_in, root_key
-from gen_jax.laws.row import ERRORS, Row
+from gen_jax.laws.row import ERRORS, Row, pooled_chi_square
+from gen_jax.laws.small import all_events
 from gen_jax.laws.subject import Subject
-from gen_jax.models.autoregressive.base import stepped_params
+from gen_jax.models.autoregressive.base import ancestral, naive, stepped_params
 
 DRAWS, DRAWN_AT_ONCE = 128, 64
+COUNTED, UNLIKELY = 20_000, 4.0  # samples, and -log10 of a p-value that is no chance
+FEW, HEAT = 5, 1.3  # samples that are drawn twice, and their temperature
 SUM = 1e-4  # float32 rounding of a logistic of the least scale, e^-7 at 256 levels, comes to 5e-5
 SAME, STEP, STEP_BFLOAT16 = 1e-4, 1e-4, 5e-2
 ACCELERATOR = 1e-5  # relative change that is rounding where a convolution may add in another order
@@ -26,17 +30,26 @@ REPRESENTED = 1e-30  # a smaller probability has no exact float32
 ROUNDING = 1e-6  # nats a site
 
 
-def causal(s: Subject) -> Iterator[Row]:
-    """Changing a value leaves every distribution up to and including its own; what changes declares it as context.
+class Influence(NamedTuple):
+    """What changes when the values of each chosen site do.
 
-    Own: the conditionals of the site's values up to the changed one, through the head.
+    `moved`: whether the parameters of another site do. `leak`: the largest change in the distribution of an earlier
+    value or the changed one. `rounding`: a change that counts as none.
     """
+
+    moved: Bool[np.ndarray, "chosen sites"]
+    leak: float
+    rounding: float
+    changes: int
+
+
+def influence(s: Subject) -> Influence:
+    """Change each value of each chosen site in every event; a value's own distribution is that of the head."""
     model, sites = s.model, s.chosen_sites
-    declared = np.stack([model.context(j)[sites] for j in range(model.num_sites)], axis=1)
     own = jax.jit(functools.partial(_own, model), static_argnums=3)
-    moved_by = jax.jit(lambda one, two: jnp.max(jnp.abs(two - one), axis=(0, 2)))
+    moved_by = jax.jit(lambda a, b: jnp.max(jnp.abs(b - a), axis=(0, 2)))
     rng = np.random.default_rng((s.seed, 1))
-    moves, leak, scale, changes = np.zeros(declared.shape, np.float32), 0.0, 0.0, 0
+    moves, leak, scale, changes = np.zeros((len(sites), model.num_sites)), 0.0, 0.0, 0
     for x, cond, _ in s.chunks(s.x, s.labels):
         before = s.params(x, cond)
         scale = np.maximum(scale, np.asarray(jnp.max(jnp.abs(before))))
@@ -55,10 +68,24 @@ def causal(s: Subject) -> Iterator[Row]:
     rounding = 0.0 if jax.devices()[0].platform == "cpu" else ACCELERATOR * float(scale)
     earlier = np.arange(model.num_sites) <= sites[:, None]
     leak = float(np.maximum(leak, np.max(moves, where=earlier, initial=0.0)))
-    moved = ~(moves <= rounding) & ~earlier
-    seen = f"{np.sum(moved & declared):,} of {np.sum(declared):,} declared pairs seen"
-    yield Row("causal", leak, rounding, "change", f"{len(sites)} sites, {changes:,} changed events")
-    yield Row("within the context", float(np.sum(moved & ~declared)), 0.0, "pairs", seen)
+    return Influence(~(moves <= rounding), leak, rounding, changes)
+
+
+def causal(s: Subject, complete: bool = False) -> Iterator[Row]:
+    """Changing a value must not affect any distribution up to and including its own.
+
+    Every distribution that it affects must list it in `context`, and, where the context is to be `complete`, every
+    distribution that lists it must be affected.
+    """
+    model, sites, seen = s.model, s.chosen_sites, influence(s)
+    declared = np.stack([model.context(j)[sites] for j in range(model.num_sites)], axis=1)
+    moved = seen.moved & (np.arange(model.num_sites) > sites[:, None])
+    note = f"{len(sites)} sites, {seen.changes:,} changed events"
+    yield Row("causal", seen.leak, seen.rounding, "change", note)
+    note = f"{np.sum(moved & declared):,} of {np.sum(declared):,} declared pairs seen"
+    yield Row("within the context", float(np.sum(moved & ~declared)), 0.0, "pairs", note)
+    if complete:
+        yield Row("whole context", float(np.sum(declared & ~moved)), 0.0, "pairs", note)
 
 
 def normalised(s: Subject) -> Iterator[Row]:
@@ -90,8 +117,8 @@ def steps(s: Subject) -> Iterator[Row]:
     stepped = jax.jit(functools.partial(stepped_params, s.model))
     apart = 0.0
     for x, cond, _ in s.chunks(*s.every):
-        one, other = s.params(x, cond), stepped(s.variables, x, cond)
-        apart = np.maximum(apart, np.asarray(_apart(one, other)))
+        parallel, one_by_one = s.params(x, cond), stepped(s.variables, x, cond)
+        apart = np.maximum(apart, np.asarray(_apart(parallel, one_by_one)))
     model: Any = s.model
     half = isinstance(model, Computing) and model.dtype == "bfloat16"
     note = f"{s.model.num_sites:,} sites of {len(s.every[0])} real and extreme events"
@@ -118,6 +145,42 @@ def martingale(s: Subject) -> Iterator[Row]:
     yield Row("samples follow p", abs(mean) / error, ERRORS, "errors", note)
 
 
+def total(s: Subject) -> Iterator[Row]:
+    """The probabilities of all events sum to 1, for every class."""
+    x, log_prob = all_events(s.model.event), jax.jit(s.pure.log_prob)
+    classes = range(max(1, s.model.num_classes))
+    sums = [
+        np.exp(np.asarray(log_prob(s.variables, x, cond=_all(s, k, len(x))))).sum() for k in classes
+    ]
+    off = float(np.max(np.abs(np.asarray(sums) - 1.0)))
+    yield Row("all events sum to 1", off, SUM, "probability", f"{len(x):,} events")
+
+
+def frequencies(s: Subject) -> Iterator[Row]:
+    """Samples have the frequencies of the enumerated probabilities: -log10 of the p-value of a chi-square test."""
+    x, label = all_events(s.model.event), min(1, s.model.num_classes - 1)
+    expected = COUNTED * np.exp(
+        np.asarray(s.pure.log_prob(s.variables, x, cond=_all(s, label, len(x))))
+    )
+    key, draw = fold_in(root_key(s.seed), "frequencies"), jax.jit(s.pure.sample, static_argnums=2)
+    drawn = np.asarray(draw(s.variables, key, COUNTED, _all(s, label, COUNTED)))
+    powers = s.model.event.levels ** np.arange(s.model.event.size)[::-1]
+    counts = np.bincount(drawn.reshape(COUNTED, -1) @ powers, minlength=len(x))
+    off = -math.log10(max(pooled_chi_square(counts, expected), 1e-300))
+    yield Row("frequencies of samples", off, UNLIKELY, "-log10 p", f"{COUNTED:,} samples")
+
+
+def same_draws(s: Subject) -> Iterator[Row]:
+    """Cached steps draw the integers that full parallel passes draw from the same keys."""
+    n, key = min(len(s.x), FEW), fold_in(root_key(s.seed), "same draws")
+    programs = [
+        jax.jit(functools.partial(draw, s.model), static_argnums=2) for draw in (ancestral, naive)
+    ]
+    drawn = [np.asarray(draw(s.variables, key, n, s.classes(n), HEAT)) for draw in programs]
+    note = f"{n} samples at temperature {HEAT}, {len(np.unique(drawn[0]))} different values"
+    yield Row("steps draw as full passes", float(np.sum(drawn[0] != drawn[1])), 0.0, "values", note)
+
+
 def finite(s: Subject) -> Iterator[Row]:
     """Neither parameters, nor conditionals, nor log p of an extreme image are NaN or infinite."""
     total, bad = jax.jit(s.pure.log_prob), 0
@@ -126,6 +189,11 @@ def finite(s: Subject) -> Iterator[Row]:
         parts = (params, total(s.variables, x, cond=cond), *s.conditionals(params, x))
         bad += sum(int(np.sum(~np.isfinite(np.asarray(part)[:count]))) for part in parts)
     yield Row("finite", float(bad), 0.0, "numbers", "all lowest, all highest, checkerboard, noise")
+
+
+def _all(s: Subject, label: int, n: int) -> np.ndarray | None:
+    """The same class for n events, for a conditional model."""
+    return np.full(n, label, np.int32) if s.model.num_classes else None
 
 
 def _own(
@@ -142,6 +210,6 @@ def _own(
 
 
 @jax.jit
-def _apart(one: Float[Array, "B sites P"], other: Float[Array, "B sites P"]) -> Float[Array, ""]:
-    largest = jnp.maximum(1.0, jnp.max(jnp.abs(one), axis=-1, keepdims=True))
-    return jnp.max(jnp.abs(one - other) / largest)
+def _apart(a: Float[Array, "B sites P"], b: Float[Array, "B sites P"]) -> Float[Array, ""]:
+    largest = jnp.maximum(1.0, jnp.max(jnp.abs(a), axis=-1, keepdims=True))
+    return jnp.max(jnp.abs(a - b) / largest)

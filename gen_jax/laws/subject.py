@@ -27,13 +27,17 @@ NUMBERS = 2**24  # of one array of parameters: 64 MiB in float32
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, its weights on one device, real examples with their classes, and the seed of all choices."""
+    """A model, its weights on one device, real examples with their classes, and the seed of all choices.
+
+    `random_sites` is how many sites are chosen beside those at corners, edges and the middle.
+    """
 
     pure: Functional
     variables: Variables
     x: np.ndarray
     labels: np.ndarray | None
     seed: int
+    random_sites: int = RANDOM_SITES
 
     @property
     def model(self) -> Any:
@@ -128,7 +132,10 @@ class Subject:
         places = [np.ravel_multi_index(p, event.shape) for p in itertools.product(*sides, *rest)]
         owner = np.empty(event.size, np.int64)
         owner[self.model.sites] = np.arange(self.model.num_sites)[:, None]
-        rng, count = np.random.default_rng((self.seed, 0)), min(RANDOM_SITES, self.model.num_sites)
+        rng, count = (
+            np.random.default_rng((self.seed, 0)),
+            min(self.random_sites, self.model.num_sites),
+        )
         return np.union1d(owner[places], rng.choice(self.model.num_sites, count, replace=False))
 
 
