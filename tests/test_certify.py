@@ -23,11 +23,10 @@ from gen_jax import (
     image,
     points,
 )
-from gen_jax.evaluate import certificate
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.heads import Categorical, LogisticMixture
 from gen_jax.laws import autoregressive as laws
-from gen_jax.laws import codec
+from gen_jax.laws import certificate, codec
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
 from gen_jax.models.autoregressive import pixel_cnn, pixelwise

@@ -11,8 +11,8 @@ from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the mo
 from test_codec_cli import model_folder
 
 from gen_jax import Markov, image
-from gen_jax.evaluate import certificate
 from gen_jax.experiment import Data
+from gen_jax.laws import certificate
 from gen_jax.media import arrays, html
 from gen_jax.media.text import Text
 from gen_jax.report import page as report

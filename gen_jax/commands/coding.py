@@ -119,7 +119,7 @@ def _decompress(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import certificate
+    from gen_jax.laws import certificate
     from gen_jax.runs import weights
     from gen_jax.runs.run import load_run
 

@@ -107,7 +107,8 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import certificate, distances, file_size
+    from gen_jax.evaluate import distances, file_size
+    from gen_jax.laws import certificate
     from gen_jax.runs import results, summary
     from gen_jax.runs.run import load_run
     from gen_jax.runs.splits import check_trained_on, judged_split
@@ -142,7 +143,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _certify(args: argparse.Namespace) -> int:
     from gen_jax import runtime
     from gen_jax.data.prepared import Data
-    from gen_jax.evaluate import certificate
+    from gen_jax.laws import certificate
     from gen_jax.laws.certify import certify
     from gen_jax.runs import results
     from gen_jax.runs.run import load_run
@@ -171,7 +172,7 @@ def _certify(args: argparse.Namespace) -> int:
 
 def _say_check(args: argparse.Namespace, record: dict[str, Any], differences: list[str]) -> int:
     """What was found here, and whether the folder's certificate says the same; nothing is written."""
-    from gen_jax.evaluate import certificate
+    from gen_jax.laws import certificate
 
     verdict = "the certificate in the folder says the same"
     if differences:

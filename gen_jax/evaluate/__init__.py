@@ -1,1 +1,1 @@
-"""bits/dim under one protocol, certificates, results and reports."""
+"""Samples, distances, file sizes and receptive fields of a trained run, and the catalogue of results."""

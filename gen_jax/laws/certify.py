@@ -25,8 +25,7 @@ from gen_jax.density import (
     takes_draws,
 )
 from gen_jax.errors import InputError
-from gen_jax.evaluate import certificate
-from gen_jax.laws import autoregressive, bound, codec, diffusion, flow, mixture, staged
+from gen_jax.laws import autoregressive, bound, certificate, codec, diffusion, flow, mixture, staged
 from gen_jax.laws.row import Row
 from gen_jax.laws.subject import Subject
 from gen_jax.runs import provenance, results

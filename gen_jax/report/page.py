@@ -15,8 +15,9 @@ from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
 from gen_jax.density import Curved, Reconstructing
 from gen_jax.errors import InputError
-from gen_jax.evaluate import certificate, draw
+from gen_jax.evaluate import draw
 from gen_jax.experiment import read
+from gen_jax.laws import certificate
 from gen_jax.media import medium_of
 from gen_jax.media.html import literal, paragraph, plot
 from gen_jax.media.images import Images

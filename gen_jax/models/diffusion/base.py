@@ -5,7 +5,7 @@ p(x_{t-1} | x_t)), L_T = KL(q(x_T | x_0) || N(0, I)), with p(x_{t-1} | x_t) = N(
 sigma_t^2) (Ho, Jain and Abbeel 2020, 2006.11239, equations 5 to 7 and 13).
 """
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.density import (
     Codec,
+    Computing,
     Kind,
     Value,
     bits_per_dim,
@@ -68,7 +69,8 @@ class ChainBound(nn.Module):
     @property
     def dtype(self) -> str | None:
         """What the network computes in."""
-        return getattr(self.network, "dtype", None)
+        network: Any = self.network
+        return network.dtype if isinstance(network, Computing) else None
 
     @property
     def alpha_bar(self) -> Float[np.ndarray, " times"]:
