@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cases import CASES, FAMILIES, build, labels, of_systems, random_events
 
+from gen_jax import MADE
 from gen_jax.laws import autoregressive as laws
 from gen_jax.laws import diffusion, flow, mixture, staged
 from gen_jax.laws.subject import Subject
@@ -22,7 +23,7 @@ LIMITS = {
     "step = parallel": 1e-12,
     "log_prob is the mean of the members": 1e-12,
     "round trip": 1e-12,
-    "log-determinant": 1e-10,
+    "log-determinant": 1e-7,
     "chain": 1e-12,
     "terms not below 0": 1e-12,
     "joint sums to 1": 1e-10,
@@ -32,11 +33,11 @@ complete_context = functools.partial(laws.causal, complete=True)
 
 
 @functools.cache
-def subject(model, x64=True):
-    """A model with random parameters, 16 random events and all sites; what it compiles serves all laws."""
+def subject(model, x64=True, events=16):
+    """A model with random parameters, random events and all sites; what it compiles serves all laws."""
     pure, variables = build(model)
-    classes = None if labels(model, 16) is None else np.asarray(labels(model, 16))
-    x = np.asarray(random_events(model, 16), np.int32)
+    classes = None if labels(model, events) is None else np.asarray(labels(model, events))
+    x = np.asarray(random_events(model, events), np.int32)
     return Subject(pure, variables, x, classes, seed=0, random_sites=model.num_sites)
 
 
@@ -65,7 +66,10 @@ def test_depends_on_its_context_and_on_nothing_else(case):
     """A site's distribution changes with exactly the sites that `context` declares; none of them is later."""
     declared = np.stack([case.larger.context(site) for site in range(case.larger.num_sites)])
     assert not np.triu(declared).any()
-    assert_holds(complete_context, case.larger)
+    events = 16
+    if isinstance(case.larger, MADE) and not case.larger.direct:
+        events = 128  # a path through units that are seldom positive shows in few of them
+    assert_holds(complete_context, case.larger, events=events)
 
 
 @every_system
