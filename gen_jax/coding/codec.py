@@ -21,7 +21,7 @@ from gen_jax.coding.frequencies import MAX_LEVELS
 from gen_jax.coding.staged import Staged as StagedTranscoder
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder
-from gen_jax.density import Density, Staged
+from gen_jax.density import Staged
 from gen_jax.errors import InputError
 from gen_jax.experiment import former, identity
 from gen_jax.typing import Event, Variables
@@ -231,7 +231,7 @@ class Codec:
         return transcoder_for(self.model, self.variables, lanes)
 
 
-def transcoder_for(model: Density, variables: Variables, lanes: int) -> Transcoder:
+def transcoder_for(model: Any, variables: Variables, lanes: int) -> Transcoder:
     """The transcoder of the model's codec; InputError where it has none."""
     if model.codec == "direct":
         kind = StagedTranscoder if isinstance(model, Staged) else Direct
