@@ -38,7 +38,7 @@ from gen_jax import (
     tokens,
 )
 from gen_jax.density import Functional, functional
-from gen_jax.models.diffusion.schedules import LinearSchedule
+from gen_jax.models.diffusion.ddpm import LinearSchedule
 from gen_jax.nn.unet import UNet
 
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}

@@ -20,16 +20,16 @@ from gen_jax.laws import diffusion as laws
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.small import small
 from gen_jax.laws.subject import Subject
-from gen_jax.models.diffusion import base, schedules
-from gen_jax.models.diffusion.ddpm import DDPMSampler
+from gen_jax.models.diffusion import base, ddpm
+from gen_jax.models.diffusion.ddpm import DDPMSampler, LinearSchedule
 from gen_jax.ops import diffusion
 from gen_jax.ops.sinusoidal import sinusoidal
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
 
 STEPS = 5
-SCHEDULE = schedules.LinearSchedule(0.1, 0.5)
-CHAIN = diffusion.chain(schedules.alpha_bar(SCHEDULE.betas(STEPS)))
+SCHEDULE = LinearSchedule(0.1, 0.5)
+CHAIN = diffusion.chain(ddpm.alpha_bar(SCHEDULE.betas(STEPS)))
 
 
 class Optimal(nn.Module):
@@ -57,7 +57,7 @@ class Dense(nn.Module):
 
 
 EVENT = image(1, 2, 1, 3)
-SMALL = {"network": Dense(), "timesteps": 4, "schedule": schedules.LinearSchedule(0.5, 0.8)}
+SMALL = {"network": Dense(), "timesteps": 4, "schedule": LinearSchedule(0.5, 0.8)}
 MODELS = {
     "beta": DDPM(EVENT, **SMALL),
     "posterior": DDPM(EVENT, **SMALL, variance="posterior", predicted="data"),
@@ -106,7 +106,7 @@ def measured_terms(model):
     rows, times = len(x), jnp.repeat(jnp.arange(1, STEPS + 1), len(x))
     tiled = jnp.tile(x, (STEPS, 1)), times, jnp.tile(noise, (STEPS, 1))
     each = model.apply({}, *tiled, method="term")[0].reshape(STEPS, rows)
-    last = model.apply({}, x, method="last_term")
+    last = model.apply({}, x, method="prior_term")
     return np.append(each @ np.asarray(weight), last @ np.asarray(weight))
 
 
@@ -135,7 +135,7 @@ def test_a_wrong_coefficient_is_no_closed_form(x64, monkeypatch, field):
     values = getattr(CHAIN, field).copy()
     values[3] *= 1.02
     wrong = CHAIN._replace(**{field: values})
-    monkeypatch.setattr(base.ChainBound, "chain", property(lambda self: wrong))
+    monkeypatch.setattr(ddpm.DDPM, "chain", property(lambda self: wrong))
     off = np.abs(measured_terms(model) - expected_terms(model, 0.2))
     assert off.max() > 1e-4
 
@@ -156,7 +156,7 @@ def test_every_term_is_counted_once(x64, monkeypatch):
     for t in range(1, 8):
         expected = (one(t, 0) + one(t, 1)) / 2
         np.testing.assert_allclose(found[:, t - 1], expected, rtol=1e-12)
-    np.testing.assert_allclose(found[:, 7], model.apply({}, x, method="last_term"))
+    np.testing.assert_allclose(found[:, 7], model.apply({}, x, method="prior_term"))
     bound = pure.log_prob(variables, x, key, draws=draws)
     np.testing.assert_allclose(bound, -found.sum(axis=1))
     curve = model.apply(variables, x, key, method="curves")["Terms L_t of the bound, bits/dim"]
@@ -267,7 +267,7 @@ def test_the_weights_of_the_simple_loss(x64):
     assert loss == metrics["squared_error"]
     spread = np.std(np.stack(errors)) / math.sqrt(rows)
     assert abs(loss - np.mean(np.stack(errors))) < 5 * spread
-    bound = np.mean(np.sum(np.stack(terms), axis=0) + model.apply({}, x, method="last_term"))
+    bound = np.mean(np.sum(np.stack(terms), axis=0) + model.apply({}, x, method="prior_term"))
     expected = float(bits_per_dim(jnp.asarray(bound), model.event))
     assert abs(metrics["bits_per_dim"] - expected) < 5 * STEPS * np.std(terms) / math.sqrt(rows)
 
@@ -317,24 +317,24 @@ def test_the_laws_hold():
 @pytest.mark.parametrize("factor", [0.1, 3.0])
 def test_a_mis_scaled_term_is_caught(monkeypatch, factor):
     """In the bound by the trajectories, in these by the sum over all images."""
-    right = base.gaussian.kl
+    right = ddpm.gaussian.kl
     with monkeypatch.context() as patch:
-        patch.setattr(base.gaussian, "kl", lambda *a: factor * right(*a))
+        patch.setattr(ddpm.gaussian, "kl", lambda *a: factor * right(*a))
         assert failing(MODELS["beta"], [2]) == {"terms = trajectories"}
-    forward = base.gaussian.log_prob
+    forward = ddpm.gaussian.log_prob
     with monkeypatch.context() as patch:
-        patch.setattr(base.gaussian, "log_prob", lambda *a: factor * forward(*a))
+        patch.setattr(ddpm.gaussian, "log_prob", lambda *a: factor * forward(*a))
         assert "unit sum" in failing(MODELS["beta"], [4])
 
 
 def test_a_wrong_chain_is_caught(monkeypatch):
-    right = base.diffusion.chain
+    right = ddpm.diffusion.chain
 
     def wrong(alpha_bar):
         found = right(alpha_bar)
         return found._replace(from_data=found.from_noisy, from_noisy=found.from_data)
 
-    monkeypatch.setattr(base.diffusion, "chain", wrong)
+    monkeypatch.setattr(ddpm.diffusion, "chain", wrong)
     assert failing(MODELS["beta"], [0]) == {"chain"}
 
 

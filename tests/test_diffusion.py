@@ -10,14 +10,14 @@ from scipy import stats
 
 from gen_jax import DDPM, InputError, functional, image
 from gen_jax.density import num_parameters
-from gen_jax.models.diffusion import schedules
+from gen_jax.models.diffusion import ddpm
 from gen_jax.nn.unet import UNet
 from gen_jax.ops import attention, diffusion, gaussian
 from gen_jax.ops.sinusoidal import sinusoidal
 
 pytestmark = pytest.mark.usefixtures("x64")
 BETAS = np.array([0.1, 0.3, 0.05, 0.5, 0.2])
-CHAIN = diffusion.chain(schedules.alpha_bar(BETAS))
+CHAIN = diffusion.chain(ddpm.alpha_bar(BETAS))
 
 
 def entries(t, chain=CHAIN):
@@ -25,20 +25,20 @@ def entries(t, chain=CHAIN):
 
 
 def test_schedules():
-    linear = schedules.LinearSchedule().betas(1000)
+    linear = ddpm.LinearSchedule().betas(1000)
     assert (linear[0], linear[-1]) == (1e-4, 0.02)
     np.testing.assert_allclose(np.diff(linear), 0.0199 / 999)
     signal = lambda t: math.cos((t / 50 + 0.008) / 1.008 * math.pi / 2) ** 2  # noqa: E731
-    cosine = schedules.CosineSchedule().betas(50)
+    cosine = ddpm.CosineSchedule().betas(50)
     np.testing.assert_allclose(cosine[:-1], [1 - signal(t) / signal(t - 1) for t in range(1, 50)])
     assert cosine[-1] == 0.999
-    kept = schedules.alpha_bar(cosine)
+    kept = ddpm.alpha_bar(cosine)
     assert kept[0] == 1
     np.testing.assert_allclose(kept[1:-1], [signal(t) / signal(0) for t in range(1, 50)])
 
 
 @pytest.mark.parametrize(
-    "made", [lambda: schedules.LinearSchedule(0.0), lambda: schedules.CosineSchedule(-1.0)]
+    "made", [lambda: ddpm.LinearSchedule(0.0), lambda: ddpm.CosineSchedule(-1.0)]
 )
 def test_impossible_schedules_are_refused(made):
     with pytest.raises(InputError, match="schedule needs"):
@@ -74,12 +74,12 @@ def test_the_chain_multiplied_out():
 
 def test_a_choice_of_times_is_a_chain():
     """From x_3 to x_1 by the chain of times 0, 1, 3: the product of two steps, then the same posterior rule."""
-    some = diffusion.chain(schedules.alpha_bar(BETAS)[[0, 1, 3]])
+    some = diffusion.chain(ddpm.alpha_bar(BETAS)[[0, 1, 3]])
     joint = (1 - BETAS[1]) * (1 - BETAS[2])
     np.testing.assert_allclose(np.exp(2 * some.forward[2]), 1 - joint)
     variance = 1 / (joint / (1 - joint) + 1 / BETAS[0])
     np.testing.assert_allclose(np.exp(2 * some.posterior[2]), variance)
-    alone = diffusion.chain(schedules.alpha_bar(BETAS)[[0, 5]])
+    alone = diffusion.chain(ddpm.alpha_bar(BETAS)[[0, 5]])
     assert np.all(np.isfinite(np.concatenate(alone)))
 
 

@@ -7,7 +7,7 @@ Expected: <= 1.91 bits/dim on test, a bound; independent pixels need 2.41
 
 from gen_jax import DDPM, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.models.diffusion.schedules import LinearSchedule
+from gen_jax.models.diffusion.ddpm import LinearSchedule
 from gen_jax.nn.unet import UNet
 from gen_jax.optimizer import Adam, WarmupCosine
 

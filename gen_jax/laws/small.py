@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from gen_jax.errors import InputError
-from gen_jax.models.diffusion import schedules
-from gen_jax.models.diffusion.base import ChainBound
-from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler
+from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
 from gen_jax.models.latent.base import GaussianLatent, KLTerm, KLWeighted
@@ -75,8 +73,8 @@ def _flow(model: ImageRealNVP) -> ImageRealNVP:
 
 
 @small.register
-def _chain(model: ChainBound) -> ChainBound:
-    """2^9 images, three steps of much noise; a U-net of one resolution, any other network as it is."""
+def _ddpm(model: DDPM) -> DDPM:
+    """2^9 images, three steps of much noise, all taken; a U-net of one resolution, any other network as it is."""
     network = model.network
     if isinstance(network, UNet):
         network = network.clone(features=4, multipliers=(1,), blocks=1, groups=2)
@@ -84,14 +82,9 @@ def _chain(model: ChainBound) -> ChainBound:
         event=Event((3, 3, 1), 2),
         network=network,
         timesteps=3,
-        schedule=schedules.LinearSchedule(0.6, 0.8),
+        schedule=LinearSchedule(0.6, 0.8),
+        sampler=DDPMSampler(),
     )
-
-
-@small.register
-def _ddpm(model: DDPM) -> ChainBound:
-    """With a sampler of all steps."""
-    return _chain(model).clone(sampler=DDPMSampler())
 
 
 @functools.singledispatch

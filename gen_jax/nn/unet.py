@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from gen_jax.errors import InputError
+from gen_jax.check import require
 from gen_jax.nn.conv import Conv, Dense
 from gen_jax.ops.attention import full_attention
 from gen_jax.ops.sinusoidal import sinusoidal
@@ -94,15 +94,15 @@ class UNet(nn.Module):
     def check(self, event: Event) -> None:
         """InputError on events and features that do not split."""
         factor = 2 ** (len(self.multipliers) - 1)
-        if len(event.shape) != 3 or any(side % factor for side in event.shape[:2]):
-            raise InputError(
-                f"a U-net of {len(self.multipliers)} resolutions needs images whose sides {factor} divides, not"
-                f" {event.shape}"
-            )
-        if self.features % self.groups:
-            raise InputError(
-                f"network.groups {self.groups} must divide network.features {self.features}"
-            )
+        require(
+            len(event.shape) == 3 and not any(side % factor for side in event.shape[:2]),
+            f"a U-net of {len(self.multipliers)} resolutions needs images whose sides {factor} divides, not"
+            f" {event.shape}",
+        )
+        require(
+            self.features % self.groups == 0,
+            f"network.groups {self.groups} must divide network.features {self.features}",
+        )
 
     @nn.compact
     def __call__(

@@ -1,61 +1,36 @@
-"""The variational bound of a Gaussian chain run backwards, once for every model that learns to undo noise.
+"""The variational bound of a chain of noisy x_1, ..., x_T run backwards: one term for each step, and one for the prior.
 
--log p(x_0) <= L = L_0 + sum_{t=2..T} L_{t-1} + L_T, L_0 = -E log p(x_0 | x_1), L_{t-1} = E KL(q(x_{t-1} | x_t, x_0) ||
-p(x_{t-1} | x_t)), L_T = KL(q(x_T | x_0) || N(0, I)), with p(x_{t-1} | x_t) = N(posterior mean at the network's x_0,
-sigma_t^2) (Ho, Jain and Abbeel 2020, 2006.11239, equations 5 to 7 and 13).
+-log p(x_0) <= L = L_0 + sum_{t=2..T} L_{t-1} + L_T (Sohl-Dickstein et al. 2015, 1503.03585; Ho, Jain and Abbeel 2020,
+2006.11239, equation 5). A subclass gives the terms; likelihood and curves follow.
 """
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
-from gen_jax.density import (
-    Codec,
-    Computing,
-    Kind,
-    Value,
-    bits_per_dim,
-    fold_in,
-)
+from gen_jax.check import require
+from gen_jax.density import Codec, Computing, Kind, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
-from gen_jax.models.diffusion import schedules
 from gen_jax.nn.unet import UNet
-from gen_jax.ops import diffusion, gaussian
-from gen_jax.ops.diffusion import Chain, Predicted
 from gen_jax.ops.scaling import from_unit, to_symmetric
 from gen_jax.typing import Event, Nats, PRNGKey
 
 VALUES_AT_ONCE = 2**17  # times x examples x dimensions of one chunk
 
 
-class Back(NamedTuple):
-    """What the network makes of x_t: its output, x_0, and the log of the standard deviation of p(x_{t-1} | x_t)."""
-
-    output: Float[Array, "B *event"]
-    data: Float[Array, "B *event"]
-    log_scale: Float[Array, "B ..."]
-
-
 class ChainBound(nn.Module):
-    """A mass over integers, which lie over [-1, 1], or a density of reals, as they are.
+    """A mass over integers, scaled to [-1, 1], or a density of reals as they are.
 
-    `network` is called with x_t, t in 1..T, the number of outputs and `train`. `variance` of p(x_{t-1} | x_t): `beta`
-    of the step, that of the `posterior`, or `learned` between both in logarithms (Nichol and Dhariwal 2021, 2102.09672,
-    equation 15). At t = 1 the first two have the posterior's at t = 2. Outside training the network's x_0 is clipped
-    to [-1, 1] where the event has levels.
+    `network` is called with x_t, t in 1..T, the number of outputs and `train`.
     """
 
     event: Event
     network: nn.Module = UNet()
     timesteps: int = 1000
-    schedule: schedules.LinearSchedule | schedules.CosineSchedule = schedules.LinearSchedule()
-    predicted: Predicted = "noise"
-    variance: Literal["beta", "posterior", "learned"] = "beta"
 
     num_classes: ClassVar[int] = 0
     value: ClassVar[Value] = "bound"
@@ -68,26 +43,13 @@ class ChainBound(nn.Module):
 
     @property
     def dtype(self) -> str | None:
-        """What the network computes in."""
+        """The type in which the network computes."""
         network: Any = self.network
         return network.dtype if isinstance(network, Computing) else None
 
-    @property
-    def alpha_bar(self) -> Float[np.ndarray, " times"]:
-        """The schedule's, for t = 0..T."""
-        return schedules.alpha_bar(self.schedule.betas(self.timesteps))
-
-    @property
-    def chain(self) -> Chain:
-        """The chain that the bound is about."""
-        return diffusion.chain(self.alpha_bar)
-
     def setup(self):
-        """InputError where there is no step between two noisy images, or the network cannot take the event."""
-        if self.timesteps < 2:
-            raise InputError(f"timesteps must be at least 2, not {self.timesteps}")
-        if isinstance(self.network, UNet):
-            self.network.check(self.event)
+        """The network is a field, so there is nothing to declare."""
+        self.check()
 
     def to_reals(self, x: Num[Array, "B *event"]) -> Float[Array, "B *event"]:
         """x_0."""
@@ -101,69 +63,15 @@ class ChainBound(nn.Module):
             return x_0
         return from_unit((x_0 + 1) / 2, self.event.levels)
 
-    def back(
-        self, x_t: Float[Array, "B *event"], t: Int[Array, " B"], now: Chain, train: bool = False
-    ) -> Back:
-        """What the network makes of x_t, where `now` holds its chain's coefficients."""
-        channels = x_t.shape[-1]
-        outputs = channels * (2 if self.variance == "learned" else 1)
-        both = self.network(x_t, t, outputs, train).astype(x_t.dtype)
-        output, share = both[..., :channels], both[..., channels:]
-        data = diffusion.data_of(self.predicted, now, output, x_t)
-        if self.event.levels is not None and not train:
-            data = jnp.clip(data, -1.0, 1.0)
-        if self.variance == "learned":
-            share = (share + 1) / 2
-            return Back(output, data, share * now.forward + (1 - share) * now.posterior)
-        return Back(output, data, now.large if self.variance == "beta" else now.posterior)
-
-    def log_decoder(
-        self,
-        x: Num[Array, "B *event"],
-        mean: Float[Array, "B *event"],
-        log_scale: Float[Array, "B ..."],
-    ) -> Float[Array, "B *event"]:
-        """log p(x_0 | x_1) of each value: a Gaussian, over the bin of an integer."""
-        if self.event.levels is None:
-            return gaussian.log_prob(x.astype(mean.dtype), mean, log_scale)
-        return gaussian.log_mass(x, mean, log_scale, self.event.levels)
-
     def term(
-        self,
-        x: Num[Array, "B *event"],
-        t: Int[Array, " B"],
-        noise: Float[Array, "B *event"],
-        train: bool = False,
-        mean_fixed: bool = False,
-    ) -> tuple[Nats, Nats]:
-        """L_{t-1} at the x_t of this noise, nats, and the mean squared error of what the network says.
+        self, x: Num[Array, "B *event"], t: Int[Array, " B"], noise: Float[Array, "B *event"]
+    ) -> Any:
+        """L_{t-1} at the x_t that this noise gives, nats, first of several values."""
+        raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
 
-        `mean_fixed`: only the variance gets a gradient from the term.
-        """
-        data, now = self.to_reals(x), diffusion.at(self.chain, t, x.ndim)
-        x_t = diffusion.diffused(now, data, noise)
-        back = self.back(x_t, t, now, train)
-        said = lax.stop_gradient(back.data) if mean_fixed else back.data
-        mean = diffusion.posterior_mean(now, said, x_t)
-        true_mean = diffusion.posterior_mean(now, data, x_t)
-        first = (t == 1).reshape(-1, *(1,) * (x.ndim - 1))
-        # where it is not read the decoder stays near the data, so that its gradient is finite
-        near = jnp.where(first, mean, data)
-        values = jnp.where(
-            first,
-            -self.log_decoder(x, near, back.log_scale),
-            gaussian.kl(true_mean, now.posterior, mean, back.log_scale),
-        )
-        error = (back.output - diffusion.target(self.predicted, now, data, noise)) ** 2
-        axes = tuple(range(1, x.ndim))
-        return jnp.sum(values, axis=axes), jnp.mean(error, axis=axes)
-
-    def last_term(self, x: Num[Array, "B *event"]) -> Nats:
-        """L_T = KL(q(x_T | x_0) || N(0, I))."""
-        chain = self.chain
-        mean = self.to_reals(x) * chain.signal[-1]
-        log_scale = jnp.full(x.shape, np.log(chain.noise[-1]), mean.dtype)
-        return jnp.sum(gaussian.kl_to_standard(mean, log_scale), axis=tuple(range(1, x.ndim)))
+    def prior_term(self, x: Num[Array, "B *event"]) -> Nats:
+        """L_T, nats."""
+        raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
 
     def terms(
         self, x: Num[Array, "B *event"], key: PRNGKey, draws: int = 1
@@ -186,7 +94,7 @@ class ChainBound(nn.Module):
         zeros = jnp.zeros((len(firsts), len(x), chunk), jnp.result_type(float))
         total, _ = lax.scan(one_draw, zeros, jnp.arange(draws))
         means = jnp.moveaxis(total, 0, 1).reshape(len(x), -1)[:, : self.timesteps] / draws
-        return jnp.concatenate([means, self.last_term(x)[:, None]], axis=1)
+        return jnp.concatenate([means, self.prior_term(x)[:, None]], axis=1)
 
     def log_prob(
         self,
@@ -204,6 +112,12 @@ class ChainBound(nn.Module):
     def curves(self, x: Num[Array, "B *event"], key: PRNGKey) -> dict[str, Float[Array, "B terms"]]:
         """The bound term by term."""
         return {"Terms L_t of the bound, bits/dim": bits_per_dim(self.terms(x, key), self.event)}
+
+    def check(self) -> None:
+        """InputError where there is no step between two noisy images, or the network cannot take the event."""
+        require(self.timesteps >= 2, f"timesteps must be at least 2, not {self.timesteps}")
+        if isinstance(self.network, UNet):
+            self.network.check(self.event)
 
 
 def _normal(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:

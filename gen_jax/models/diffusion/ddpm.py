@@ -1,26 +1,79 @@
-"""DDPM: log p(x) >= -L_0 - sum_t L_{t-1} - L_T, trained by the error of its guess at the noise, E |eps - eps_t(x_t)|^2.
+"""DDPM: noise is added to x_0 in T steps, and a network trained by E |eps - eps_theta(x_t, t)|^2 removes it again.
 
-Denoising diffusion probabilistic models (Ho, Jain and Abbeel 2020, 2006.11239, equations 5 and 14, algorithms 1 and
-2); the learned variance and the hybrid loss are those of Nichol and Dhariwal 2021 (2102.09672), steps with less noise
-those of DDIM (Song, Meng and Ermon 2020, 2010.02502).
+q(x_t | x_0) = N(signal_t x_0, noise_t^2), p(x_{t-1} | x_t) = N(mean of q(x_{t-1} | x_t, x_0) at the network's x_0,
+sigma_t^2), and -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T with
+    L_0     = -E log p(x_0 | x_1)                                     reconstruction
+    L_{t-1} = E KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))         diffusion
+    L_T     = KL(q(x_T | x_0) || N(0, I))                             prior
+For a fixed sigma_t the diffusion term is beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)) |eps - eps_theta|^2 plus a
+constant; the simple objective sets that weight to 1 (Ho, Jain and Abbeel 2020, 2006.11239, equations 5, 12 and 14,
+algorithms 1 and 2). The learned variance and the hybrid objective are those of Nichol and Dhariwal 2021 (2102.09672),
+steps with less noise those of DDIM (Song, Meng and Ermon 2020, 2010.02502).
 """
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Num
+from jaxtyping import Array, Float, Int, Num
 
+from gen_jax.check import require
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
-from gen_jax.models.diffusion.base import Back, ChainBound
-from gen_jax.ops import diffusion
-from gen_jax.typing import Metrics, PRNGKey, Scalar
+from gen_jax.models.diffusion.base import ChainBound
+from gen_jax.ops import diffusion, gaussian
+from gen_jax.ops.diffusion import Chain, Predicted
+from gen_jax.typing import Metrics, Nats, PRNGKey, Scalar
 
 HYBRID = 1e-3  # weight of the bound, in bits/dim (Nichol and Dhariwal 2021, equation 16)
+
+
+@dataclass(frozen=True)
+class LinearSchedule:
+    """beta from `first` at t = 1 to `last` at t = T (Ho, Jain and Abbeel 2020, 2006.11239, section 4, for T = 1000)."""
+
+    first: float = 1e-4
+    last: float = 0.02
+
+    def __post_init__(self):
+        if not 0 < self.first <= self.last < 1:
+            raise InputError(
+                f"schedule needs 0 < first <= last < 1, not {self.first} and {self.last}"
+            )
+
+    def betas(self, timesteps: int) -> Float[np.ndarray, " T"]:
+        """T variances."""
+        return np.linspace(self.first, self.last, timesteps)
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """alpha_bar_t ~ cos^2((t / T + offset) / (1 + offset) pi / 2), 1 at t = 0 (Nichol and Dhariwal 2021, 2102.09672).
+
+    Their equation 17; every beta is at most `most`.
+    """
+
+    offset: float = 0.008
+    most: float = 0.999
+
+    def __post_init__(self):
+        if self.offset < 0 or not 0 < self.most < 1:
+            raise InputError("schedule needs offset >= 0 and 0 < most < 1")
+
+    def betas(self, timesteps: int) -> Float[np.ndarray, " T"]:
+        """T variances."""
+        share = np.arange(timesteps + 1) / timesteps
+        signal = np.cos((share + self.offset) / (1 + self.offset) * math.pi / 2) ** 2
+        return np.minimum(1 - signal[1:] / signal[:-1], self.most)
+
+
+def alpha_bar(betas: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T+1"]:
+    """prod_{s<=t} (1 - beta_s) for t = 0..T: the share of x_0 in the variance of x_t."""
+    return np.concatenate([[1.0], np.cumprod(1 - betas)])
 
 
 @dataclass(frozen=True)
@@ -42,47 +95,120 @@ class DDPMSampler:
             raise InputError(f"sampler.eta must lie in [0, 1], not {self.eta}")
 
 
-class DDPM(ChainBound):
-    """`objective`: the unweighted error, the bound, or `hybrid`, whose bound trains the learned variance alone.
+class Back(NamedTuple):
+    """Of the network at x_t: its output, x_0, and the log of the standard deviation sigma_t of p(x_{t-1} | x_t)."""
 
-    t is uniform over 1..T, one for each example of a batch.
+    output: Float[Array, "B *event"]
+    data: Float[Array, "B *event"]
+    log_scale: Float[Array, "B ..."]
+
+
+class DDPM(ChainBound):
+    """`predicted`: the output of the network, the noise eps, x_0 or the velocity.
+
+    `variance` of p(x_{t-1} | x_t): `beta` of the step, that of the `posterior`, or `learned` between both in logarithms
+    (Nichol and Dhariwal 2021, equation 15). At t = 1 the first two have the posterior's at t = 2. `objective`: the
+    `simple` error, the `bound`, or `hybrid`, whose bound trains the learned variance alone.
     """
 
     system: ClassVar[str] = "ddpm"
 
+    schedule: LinearSchedule | CosineSchedule = LinearSchedule()
+    predicted: Predicted = "noise"
+    variance: Literal["beta", "posterior", "learned"] = "beta"
     objective: Literal["simple", "bound", "hybrid"] = "simple"
     sampler: DDPMSampler = DDPMSampler()
 
-    def setup(self):
-        """InputError where the objective does not train what is learned, or there are fewer times than steps."""
-        super().setup()
-        if (self.variance == "learned") != (self.objective == "hybrid") and (
-            self.objective != "bound"
-        ):
-            raise InputError(
-                f"objective {self.objective!r} does not go with variance {self.variance!r}: 'simple' needs a fixed one,"
-                " 'hybrid' a learned one, 'bound' takes any"
-            )
-        if (self.sampler.steps or 1) > self.timesteps:
-            raise InputError(
-                f"sampler.steps {self.sampler.steps} exceeds the model's {self.timesteps} timesteps"
-            )
+    @property
+    def alpha_bar(self) -> Float[np.ndarray, " times"]:
+        """The share of x_0 in the variance of x_t, for t = 0..T."""
+        return alpha_bar(self.schedule.betas(self.timesteps))
+
+    @property
+    def chain(self) -> Chain:
+        """Coefficients of q for t = 0..T."""
+        return diffusion.chain(self.alpha_bar)
 
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Mean squared error of a dimension, or the bound in bits/dim, or the one and 0.001 times the other.
+        """E |eps - eps_theta(x_t, t)|^2 of a dimension, or the bound in bits/dim, or the one and 0.001 of the other.
 
-        The bound of one t is unbiased and noisy; x_0 is not clipped in training.
+        t is uniform over 1..T, one for each example; the bound from one t is unbiased and noisy. x_0 is not clipped.
         """
         del cond  # no classes
         t = jax.random.randint(fold_in(key, "t"), x.shape[:1], 1, self.timesteps + 1)
         noise = jax.random.normal(fold_in(key, "noise"), x.shape, jnp.result_type(float))
         term, error = self.term(x, t, noise, True, self.objective == "hybrid")
         simple = jnp.mean(error)
-        bound = bits_per_dim(jnp.mean(self.timesteps * term + self.last_term(x)), self.event)
+        bound = bits_per_dim(jnp.mean(self.timesteps * term + self.prior_term(x)), self.event)
         value = {"simple": simple, "bound": bound, "hybrid": simple + HYBRID * bound}
         return value[self.objective], {"squared_error": simple, "bits_per_dim": bound}
+
+    def term(
+        self,
+        x: Num[Array, "B *event"],
+        t: Int[Array, " B"],
+        noise: Float[Array, "B *event"],
+        train: bool = False,
+        mean_fixed: bool = False,
+    ) -> tuple[Nats, Nats]:
+        """L_{t-1} in nats and |eps - eps_theta(x_t, t)|^2, a mean over dimensions, at x_t = signal_t x_0 + noise_t eps.
+
+        `mean_fixed`: only the variance gets a gradient from the term.
+        """
+        x_0, now = self.to_reals(x), diffusion.at(self.chain, t, x.ndim)
+        x_t = diffusion.diffused(now, x_0, noise)
+        back = self.back(x_t, t, now, train)
+        data = lax.stop_gradient(back.data) if mean_fixed else back.data
+        mean = diffusion.posterior_mean(now, data, x_t)
+        true_mean = diffusion.posterior_mean(now, x_0, x_t)
+        first = (t == 1).reshape(-1, *(1,) * (x.ndim - 1))
+        # where the reconstruction is not read its mean stays near x_0, so that its gradient is finite
+        near = jnp.where(first, mean, x_0)
+        reconstruction = -self.log_decoder(x, near, back.log_scale)
+        denoising = gaussian.kl(true_mean, now.posterior, mean, back.log_scale)
+        nats = jnp.where(first, reconstruction, denoising)
+        error = (back.output - diffusion.target(self.predicted, now, x_0, noise)) ** 2
+        axes = tuple(range(1, x.ndim))
+        return jnp.sum(nats, axis=axes), jnp.mean(error, axis=axes)
+
+    def prior_term(self, x: Num[Array, "B *event"]) -> Nats:
+        """L_T = KL(q(x_T | x_0) || N(0, I))."""
+        chain = self.chain
+        mean = self.to_reals(x) * chain.signal[-1]
+        log_scale = jnp.full(x.shape, np.log(chain.noise[-1]), mean.dtype)
+        return jnp.sum(gaussian.kl_to_standard(mean, log_scale), axis=tuple(range(1, x.ndim)))
+
+    def back(
+        self, x_t: Float[Array, "B *event"], t: Int[Array, " B"], now: Chain, train: bool = False
+    ) -> Back:
+        """Output, x_0 and log sigma_t of the network at x_t; `now` holds the coefficients of the chain at t.
+
+        Outside training x_0 is clipped to [-1, 1] where the event has levels.
+        """
+        channels = x_t.shape[-1]
+        outputs = channels * (2 if self.variance == "learned" else 1)
+        both = self.network(x_t, t, outputs, train).astype(x_t.dtype)
+        output, share = both[..., :channels], both[..., channels:]
+        data = diffusion.data_of(self.predicted, now, output, x_t)
+        if self.event.levels is not None and not train:
+            data = jnp.clip(data, -1.0, 1.0)
+        if self.variance == "learned":
+            share = (share + 1) / 2
+            return Back(output, data, share * now.forward + (1 - share) * now.posterior)
+        return Back(output, data, now.large if self.variance == "beta" else now.posterior)
+
+    def log_decoder(
+        self,
+        x: Num[Array, "B *event"],
+        mean: Float[Array, "B *event"],
+        log_scale: Float[Array, "B ..."],
+    ) -> Float[Array, "B *event"]:
+        """log p(x_0 | x_1) of each value: a Gaussian, over the bin of an integer."""
+        if self.event.levels is None:
+            return gaussian.log_prob(x.astype(mean.dtype), mean, log_scale)
+        return gaussian.log_mass(x, mean, log_scale, self.event.levels)
 
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
@@ -114,3 +240,17 @@ class DDPM(ChainBound):
 
         x, _ = lax.scan(step, normal(steps + 1), jnp.arange(steps, 0, -1))
         return self.to_event(x)
+
+    def check(self) -> None:
+        """InputError where the objective does not train what is learned, or the sampler takes more steps than T."""
+        super().check()
+        require(
+            self.objective == "bound"
+            or (self.variance == "learned") == (self.objective == "hybrid"),
+            f"objective {self.objective!r} does not go with variance {self.variance!r}: 'simple' needs a fixed one,"
+            " 'hybrid' a learned one, 'bound' takes any",
+        )
+        require(
+            (self.sampler.steps or 1) <= self.timesteps,
+            f"sampler.steps {self.sampler.steps} exceeds the model's {self.timesteps} timesteps",
+        )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from gen_jax.check import require
 from gen_jax.density import Codec, Kind, Value
 from gen_jax.errors import InputError
 from gen_jax.nn.encoders import ConvEncoder
@@ -35,11 +36,8 @@ class Classifier(nn.Module):
     codec: ClassVar[Codec] = "none"
 
     def setup(self):
-        """Declare the dense layers; InputError on events that are no images of integers."""
-        if len(self.event.shape) != 3 or self.event.levels is None:
-            raise InputError(f"classifier is for images of integers, not for {self.event}")
-        if self.num_classes < 2 or self.hidden < 1:
-            raise InputError("classifier needs at least two classes and one hidden unit")
+        """Declare the dense layers."""
+        self.check()
         self.layer = nn.Dense(self.hidden)
         self.logits = nn.Dense(self.num_classes)
         self.drop = nn.Dropout(self.dropout)
@@ -84,8 +82,19 @@ class Classifier(nn.Module):
         return {"accuracy": correct, "cross_entropy": nats}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Their means; no findings."""
+        """Means over the split; no findings."""
         return {name: float(rows.mean()) for name, rows in measured.items()}, {}
+
+    def check(self) -> None:
+        """InputError on events that are no images of integers, or sizes that cannot work."""
+        require(
+            len(self.event.shape) == 3 and self.event.levels is not None,
+            f"classifier is for images of integers, not for {self.event}",
+        )
+        require(
+            self.num_classes >= 2 and self.hidden >= 1,
+            "classifier needs at least two classes and one hidden unit",
+        )
 
 
 def _judged(

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
+from gen_jax.check import require_integers
 from gen_jax.density import (
     Codec,
     Kind,
@@ -90,11 +91,8 @@ class DequantizedFlow(Flow):
     loss_per: ClassVar[LossPer] = "dimension"
 
     def setup(self):
-        """InputError on events of reals."""
-        if self.event.levels is None:
-            raise InputError(
-                f"{type(self).__name__} is a mass over integers, the event has real values"
-            )
+        """A subclass declares its layers."""
+        self.check()
 
     def log_prob(
         self,
@@ -134,3 +132,7 @@ class DequantizedFlow(Flow):
     ) -> Int[Array, "n *event"]:
         """The integer of each value of a draw from the density."""
         return dequantize.cell(super().sample(key, n, cond, temperature), self.event.levels or 2)
+
+    def check(self) -> None:
+        """InputError on events of reals."""
+        require_integers(self.event, type(self).__name__)

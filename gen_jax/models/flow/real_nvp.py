@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gen_jax.errors import InputError
+from gen_jax.check import require
 from gen_jax.models.flow.base import DequantizedFlow, Flow
 from gen_jax.nn.bijections import AffineCoupling, chain, unchain
 from gen_jax.nn.shifted_conv import Project, WeightNorm
@@ -123,12 +123,8 @@ class RealNVP(Flow):
     hidden: tuple[int, ...] = (64, 64)
 
     def setup(self):
-        """Declare the layers; InputError on events of integers, of several axes or of one dimension."""
-        if self.event.levels is not None or len(self.event.shape) != 1 or self.event.size < 2:
-            raise InputError(
-                f"RealNVP is a density of points of at least 2 dimensions; of images of integers there is ImageRealNVP,"
-                f" not of {self.event}"
-            )
+        """Declare the layers."""
+        self.check()
         layers = [BatchNorm()]
         for i in range(self.depth):
             mask = functools.partial(masks.alternating, parity=i % 2)
@@ -144,6 +140,14 @@ class RealNVP(Flow):
     def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
         """x."""
         return unchain(self.layers, z)
+
+    def check(self) -> None:
+        """InputError on events of integers, of several axes or of one dimension."""
+        require(
+            self.event.levels is None and len(self.event.shape) == 1 and self.event.size >= 2,
+            "RealNVP is a density of points of at least 2 dimensions; of images of integers there is ImageRealNVP,"
+            f" not of {self.event}",
+        )
 
 
 class ImageRealNVP(DequantizedFlow):
@@ -162,17 +166,8 @@ class ImageRealNVP(DequantizedFlow):
     alpha: float = 0.05
 
     def setup(self):
-        """Declare the layers; InputError where the sides do not halve often enough or alpha is not in (0, 1/2)."""
+        """Declare the layers."""
         super().setup()
-        shape, factor = self.event.shape, 2 ** (self.scales - 1)
-        if self.scales < 1 or len(shape) != 3 or any(side % factor for side in shape[:2]):
-            raise InputError(
-                f"{self.scales} scales need images whose sides {factor} divides, not {shape}"
-            )
-        if math.prod(shape[:2]) // factor**2 < 2:
-            raise InputError(f"{self.scales} scales leave a single pixel of {shape}")
-        if not 0 < self.alpha < 0.5:
-            raise InputError(f"alpha must lie between 0 and 0.5, not {self.alpha}")
         last = self.scales - 1
         self.positions = [
             self._couplings(masks.checkerboard, 4 if scale == last else 3, scale)
@@ -217,3 +212,17 @@ class ImageRealNVP(DequantizedFlow):
                 x = unsqueeze(unchain(self.channels[scale], x))
             x = unchain(self.positions[scale], x)
         return dequantize.from_logit(x, self.event.levels or 2, self.alpha)
+
+    def check(self) -> None:
+        """InputError where the sides do not halve often enough, or alpha is not in (0, 1/2)."""
+        super().check()
+        shape, factor = self.event.shape, 2 ** (self.scales - 1)
+        require(
+            self.scales >= 1 and len(shape) == 3 and not any(side % factor for side in shape[:2]),
+            f"{self.scales} scales need images whose sides {factor} divides, not {shape}",
+        )
+        require(
+            math.prod(shape[:2]) // factor**2 >= 2,
+            f"{self.scales} scales leave a single pixel of {shape}",
+        )
+        require(0 < self.alpha < 0.5, f"alpha must lie between 0 and 0.5, not {self.alpha}")

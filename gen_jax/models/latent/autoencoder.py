@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from gen_jax.check import require, require_integers
 from gen_jax.density import Codec, Kind, Value
 from gen_jax.errors import InputError
 from gen_jax.nn.encoders import (
@@ -39,11 +40,8 @@ class Autoencoder(nn.Module):
     codec: ClassVar[Codec] = "none"
 
     def setup(self):
-        """Declare the map to the code; InputError on events of reals or no units."""
-        if self.event.levels is None:
-            raise InputError("autoencoder is a model of integers, the event has real values")
-        if self.latent < 1:
-            raise InputError(f"latent must be at least 1, not {self.latent}")
+        """Declare the map to the code."""
+        self.check()
         self.code = nn.Dense(self.latent)
 
     def encode(self, x: Num[Array, "B *event"]) -> Float[Array, "B Z"]:
@@ -103,3 +101,8 @@ class Autoencoder(nn.Module):
         """Its mean over the split, for an example and for a dimension; no findings."""
         error = float(measured["squared_error"].mean())
         return {"squared_error": error, "squared_error_per_dim": error / self.event.size}, {}
+
+    def check(self) -> None:
+        """InputError on events of reals, or without units."""
+        require_integers(self.event, "autoencoder")
+        require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")

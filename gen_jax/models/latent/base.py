@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
+from gen_jax.check import require, require_integers
 from gen_jax.density import (
     Codec,
     Kind,
@@ -96,13 +97,8 @@ class GaussianLatent(nn.Module):
         return jnp.broadcast_to(jnp.arange(self.event.size), (len(z), self.event.size))
 
     def setup(self):
-        """Declare the map to q(z | x); InputError on events of reals or no units."""
-        if self.event.levels is None:
-            raise InputError(
-                f"{type(self).__name__} is a mass over integers, the event has real values"
-            )
-        if self.latent < 1:
-            raise InputError(f"latent must be at least 1, not {self.latent}")
+        """Declare the map to q(z | x)."""
+        self.check()
         self.posterior = nn.Dense(2 * self.latent)
 
     def log_likelihood(
@@ -204,6 +200,11 @@ class GaussianLatent(nn.Module):
             )
         return {**scalars, "active_units": float(active)}, findings
 
+    def check(self) -> None:
+        """InputError on events of reals, or without units."""
+        require_integers(self.event, type(self).__name__)
+        require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")
+
 
 class KLWeighted(GaussianLatent):
     """The loss of one draw with its KL in closed form; `log_prob` stays the bound itself."""
@@ -211,10 +212,8 @@ class KLWeighted(GaussianLatent):
     kl: KLTerm = KLTerm()
 
     def setup(self):
-        """A counter of steps where the weight depends on it; InputError where the units do not split."""
+        """Declare a counter of steps too, where the weight of the KL depends on it."""
         super().setup()
-        if self.latent % self.kl.groups:
-            raise InputError(f"{self.latent} units do not split into kl.groups = {self.kl.groups}")
         if self.kl.annealing:
             self.step = self.variable("schedule", "step", jnp.zeros, (), jnp.int32)
 
@@ -232,3 +231,11 @@ class KLWeighted(GaussianLatent):
         metrics = {"reconstruction": reconstruction, "kl": kl, "kl_weight": weight}
         metrics["bits_per_dim"] = bits_per_dim(reconstruction + kl, self.event)
         return reconstruction + weight * self.kl.floored(units), metrics
+
+    def check(self) -> None:
+        """InputError also where the units do not split into the groups of `kl`."""
+        super().check()
+        require(
+            self.latent % self.kl.groups == 0,
+            f"{self.latent} units do not split into kl.groups = {self.kl.groups}",
+        )

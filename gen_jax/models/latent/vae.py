@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
-from gen_jax.errors import InputError
+from gen_jax.check import require
 from gen_jax.heads import Head, head_for
 from gen_jax.models.latent.base import GaussianLatent, KLWeighted
 from gen_jax.nn.encoders import DenseDecoder, require_outputs
@@ -34,12 +34,6 @@ class Factorised(GaussianLatent):
     decoder: nn.Module = DenseDecoder()
     mixtures: int | None = None
     data_bias: bool = False
-
-    def setup(self):
-        """InputError where the decoder has no bias for each value."""
-        super().setup()
-        if self.data_bias and (self.mixtures or not isinstance(self.decoder, DenseDecoder)):
-            raise InputError("data_bias is for a dense decoder with one value a site, no mixture")
 
     @property
     def values(self) -> int:
@@ -102,6 +96,14 @@ class Factorised(GaussianLatent):
         """Every site on its own."""
         x = self.head.sample(self.decode(z), key, temperature)
         return x.reshape(len(z), *self.event.shape)
+
+    def check(self) -> None:
+        """InputError also where the decoder has no bias for each value."""
+        super().check()
+        require(
+            not self.data_bias or (not self.mixtures and isinstance(self.decoder, DenseDecoder)),
+            "data_bias is for a dense decoder with one value a site, no mixture",
+        )
 
 
 class Rows:

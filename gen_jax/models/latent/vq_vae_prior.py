@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Integer
 
+from gen_jax.check import require
 from gen_jax.density import bits_per_dim, functional
-from gen_jax.errors import InputError
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.latent.staged import Stage, Staged
 from gen_jax.models.latent.vq_vae import VQVAE
@@ -37,11 +37,8 @@ class VQVAEPrior(Staged):
         return self.prior.num_classes
 
     def setup(self):
-        """Hold the first stage's weights; InputError where the prior is of other events than its codes."""
-        if self.prior.event != self.first.code_event:
-            raise InputError(
-                f"model.prior is a model of {self.prior.event}, the first stage's codes are {self.first.code_event}"
-            )
+        """Hold the weights of the first stage."""
+        self.check()
         first = functional(self.first.clone(parent=None))
         blank = jnp.zeros((1, *self.event.shape), jnp.int32)
         self.frozen = self.variable(
@@ -84,5 +81,12 @@ class VQVAEPrior(Staged):
         return {"codes": -codes, "reconstruction": -reconstruction}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Their means over the split; no findings."""
+        """Means over the split; no findings."""
         return {name: float(nats.mean()) for name, nats in measured.items()}, {}
+
+    def check(self) -> None:
+        """InputError where the prior is a model of other events than the codes of the first stage."""
+        require(
+            self.prior.event == self.first.code_event,
+            f"model.prior is a model of {self.prior.event}, the first stage's codes are {self.first.code_event}",
+        )
