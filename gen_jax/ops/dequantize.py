@@ -17,7 +17,7 @@ def uniform(x: Integer[Array, "*shape"], noise: Float[Array, "*shape"]) -> Float
 
 
 def cell(y: Float[Array, "*shape"], levels: int) -> Int[Array, "*shape"]:
-    """The integer whose unit interval y lies in; the lowest and the highest level take what lies beyond them."""
+    """The integer whose unit interval y lies in; the lowest and the highest level take all beyond them."""
     return jnp.clip(jnp.floor(y), 0, levels - 1).astype(jnp.int32)
 
 
@@ -27,7 +27,7 @@ def to_logit(
     """h = logit(alpha + (1 - 2 alpha) y / levels) and log dh/dy of each value.
 
     Dinh et al. 2016, 1605.08803, section 4.1, in the symmetric form of the authors' code. All reals come from y between
-    -alpha levels / (1 - 2 alpha) and levels plus as much: p has some mass beside [0, levels].
+    -alpha levels / (1 - 2 alpha) and levels plus as much, so p has some mass outside [0, levels].
     """
     slope = (1 - 2 * alpha) / levels
     unit = alpha + slope * y

@@ -69,7 +69,7 @@ def posterior_mean(
 def target(
     predicted: Predicted, now: Chain, x_0: Float[Array, "B *event"], noise: Float[Array, "B *event"]
 ) -> Float[Array, "B *event"]:
-    """What the network should say: the noise, x_0, or signal noise - noise_t x_0 (Salimans and Ho 2022, 2202.00512)."""
+    """The target of the network: noise, x_0 or signal noise - noise_t x_0 (Salimans and Ho 2022, 2202.00512)."""
     if predicted == "noise":
         return noise
     return x_0 if predicted == "data" else now.signal * noise - now.noise * x_0
@@ -81,7 +81,7 @@ def data_of(
     output: Float[Array, "B *event"],
     x_t: Float[Array, "B *event"],
 ) -> Float[Array, "B *event"]:
-    """x_0, where the network says `output` of x_t."""
+    """x_0 from the output of the network at x_t."""
     if predicted == "noise":
         return (x_t - now.noise * output) / now.signal
     return output if predicted == "data" else now.signal * x_t - now.noise * output
@@ -90,7 +90,7 @@ def data_of(
 def noise_of(
     now: Chain, x_0: Float[Array, "B *event"], x_t: Float[Array, "B *event"]
 ) -> Float[Array, "B *event"]:
-    """The noise that makes x_t of x_0."""
+    """The noise between x_0 and x_t."""
     return (x_t - now.signal * x_0) / now.noise
 
 

@@ -45,7 +45,7 @@ def commitment_loss(z: Float[Array, "*shape"], e: Float[Array, "*shape"]) -> Flo
 
 
 def uses(z: Float[Array, "N D"], codes: Int[Array, " N"], num_codes: int) -> Uses:
-    """Those of a batch of vectors and the codes that they took."""
+    """Uses of a batch of vectors whose nearest codes are `codes`."""
     taken = jax.nn.one_hot(codes, num_codes, dtype=z.dtype)
     sums = jnp.matmul(taken.T, z, precision=lax.Precision.HIGHEST) / len(z)
     return Uses(jnp.mean(taken, axis=0), sums)
@@ -57,7 +57,7 @@ def averaged(before: Uses, batch: Uses, decay: float) -> Uses:
 
 
 def smoothed(shares: Float[Array, " K"], epsilon: float) -> Float[Array, " K"]:
-    """(N_j + epsilon) / (sum N + K epsilon) sum N, Laplace's: no code has nothing."""
+    """(N_j + epsilon) / (sum N + K epsilon) sum N, Laplace's: no code has a share of zero."""
     total = jnp.sum(shares)
     return (shares + epsilon) / (total + len(shares) * epsilon) * total
 
@@ -70,7 +70,7 @@ def vectors(average: Uses, epsilon: float) -> Float[Array, "K D"]:
 def restarted(
     average: Uses, dead: Bool[Array, " K"], z: Float[Array, "N D"], key: Key[Array, ""]
 ) -> Uses:
-    """Dead codes begin anew at random vectors of the batch, under even use (Dhariwal et al. 2020, 2005.00341)."""
+    """Dead codes restart at random vectors of the batch, with an even share (Dhariwal et al. 2020, 2005.00341)."""
     num_codes = len(dead)
     drawn = z[jax.random.randint(key, (num_codes,), 0, len(z))]
     shares = jnp.where(dead, 1 / num_codes, average.shares)

@@ -11,7 +11,7 @@ from gen_jax.models.baseline.base import Counting
 
 
 class Independent(Counting):
-    """Nothing depends on anything; the factor of every other system's table."""
+    """No pixel depends on another: the product of the marginals."""
 
     system: ClassVar[str] = "independent"
 
@@ -43,5 +43,5 @@ class Independent(Counting):
         return self.log_table()[jnp.arange(self.event.size), x.reshape(x.shape[0], -1)]
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """Nothing."""
+        """No site depends on another."""
         return np.zeros(self.num_sites, bool)

@@ -43,5 +43,5 @@ class Markov(Counting):
         return rows[before] if time is not None else rows[jnp.arange(self.num_sites), before]
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """The site before."""
+        """The previous site."""
         return np.arange(self.num_sites) == site - 1

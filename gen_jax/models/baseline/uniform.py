@@ -1,4 +1,4 @@
-"""Uniform: log p(x) = -D log levels. Nothing is learned; what codes cost before a prior over them is."""
+"""Uniform: log p(x) = -D log levels. Nothing is learned; it is what codes cost before a prior is."""
 
 from typing import Any, ClassVar
 
@@ -20,5 +20,5 @@ class Uniform(Sequence):
         return jnp.zeros((*x.shape, self.head.size))
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """Nothing."""
+        """No site depends on another."""
         return np.zeros(self.num_sites, bool)

@@ -21,7 +21,7 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
 
 class Classifier(nn.Module):
-    """Images of integers, as reals in [-1, 1] inside; dropout before both dense layers."""
+    """Images of integers, scaled to [-1, 1]; dropout before both dense layers."""
 
     system: ClassVar[str] = "classifier"
 

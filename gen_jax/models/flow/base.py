@@ -48,7 +48,7 @@ class Flow(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define f")
 
     def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B *event"]:
-        """x, as evaluation and sampling see it."""
+        """x, by the statistics of evaluation."""
         raise TypeError(f"{type(self).__name__} does not define the inverse of f")
 
     def log_density(self, x: Float[Array, "B *event"], train: bool = False) -> Nats:

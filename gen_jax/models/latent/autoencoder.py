@@ -25,7 +25,7 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
 
 class Autoencoder(nn.Module):
-    """Images of integers, as reals in [0, 1] inside; the code is linear in the encoder's features."""
+    """Images of integers, scaled to [0, 1]; the code is linear in the encoder's features."""
 
     system: ClassVar[str] = "autoencoder"
 
@@ -66,7 +66,7 @@ class Autoencoder(nn.Module):
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Mean squared error of an example, and of a dimension beside it."""
+        """Mean squared error per example; also logged per dimension."""
         del key, cond  # no noise, no classes
         error = jnp.mean(self.squared_error(x))
         return error, {"squared_error": error, "squared_error_per_dim": error / self.event.size}
@@ -98,7 +98,7 @@ class Autoencoder(nn.Module):
         return {"squared_error": self.squared_error(x)}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Its mean over the split, for an example and for a dimension; no findings."""
+        """The mean squared error over the split, per example and per dimension; no findings."""
         error = float(measured["squared_error"].mean())
         return {"squared_error": error, "squared_error_per_dim": error / self.event.size}, {}
 

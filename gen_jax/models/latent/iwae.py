@@ -15,7 +15,7 @@ from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 
 class IWAE(Factorised):
-    """`draws` is K of the training loss; what evaluation uses is said there."""
+    """`draws`: K of the training loss; evaluation uses `Evaluate.draws`."""
 
     system: ClassVar[str] = "iwae"
 

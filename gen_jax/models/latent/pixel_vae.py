@@ -27,7 +27,7 @@ class PixelVAE(KLWeighted):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare the decoder beside the rest."""
+        """Declare the decoder too."""
         super().setup()
         self.decoder = GatedPixelCNN(
             self.event,
@@ -55,5 +55,5 @@ class PixelVAE(KLWeighted):
     def draw(
         self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
-        """Site by site, by cached steps."""
+        """x from p(x | z), site by site by cached steps."""
         return self.decoder.sample(key, len(z), z, temperature)

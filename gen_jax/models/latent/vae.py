@@ -77,7 +77,7 @@ class Factorised(GaussianLatent):
         noise: Float[Array, "K B Z"],
         train: bool = False,
     ) -> tuple[Float[Array, "K B"], Float[Array, "K B"]]:
-        """As of all; the first call of all declares the decoder's bias."""
+        """As in the base class; the first call, at initialisation, declares the bias of the decoder."""
         if self.data_bias and self.is_initializing():
             self.decode(mean[:1], self.marginals(x))
         return super().log_weights(x, mean, log_scale, noise, train)
@@ -93,7 +93,7 @@ class Factorised(GaussianLatent):
     def draw(
         self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
-        """Every site on its own."""
+        """x from p(x | z), all sites at once."""
         x = self.head.sample(self.decode(z), key, temperature)
         return x.reshape(len(z), *self.event.shape)
 
@@ -123,11 +123,11 @@ class Rows:
         return self._model.decode(z).reshape(n, *self.sites.shape[:2], self.head.size)
 
     def step(self, cache: Array, site: Int[Array, ""]) -> tuple[Array, Float[Array, "n columns P"]]:
-        """Those of a row."""
+        """The parameters of a row."""
         return cache, cache[:, site]
 
     def write(self, cache: Array, site: Int[Array, ""], value: Int[Array, "n columns V"]) -> Array:
-        """Nothing depends on the values."""
+        """The cache as it is: nothing depends on the values."""
         del site, value
         return cache
 

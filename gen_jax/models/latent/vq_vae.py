@@ -109,12 +109,12 @@ class Codebook(nn.Module):
 
     @property
     def average(self) -> vq.Uses:
-        """What the codes follow by."""
+        """The averages that the codes follow."""
         return vq.Uses(self.shares.value, self.sums.value)
 
     @property
     def vectors(self) -> Float[Array, "K D"]:
-        """All of them."""
+        """The vector of every code."""
         if self.decay is None:
             return self.table
         return vq.vectors(self.average, EPSILON / self.codes)
@@ -128,7 +128,7 @@ class Codebook(nn.Module):
         return self.vectors[codes]
 
     def update(self, z: Float[Array, "N D"], used: vq.Uses, key: PRNGKey) -> None:
-        """Take in a batch of vectors and its `used`, after it was quantised; whether a code is dead was known before.
+        """Average in a batch of vectors and their `used`; whether a code is dead depends on the batches before.
 
         Devices that saw parts of the batch average their results, a restarted code the vectors that each has drawn.
         """
@@ -152,7 +152,7 @@ class Pixels(Autoregressive):
 
     @property
     def head(self) -> Head:
-        """That of the whole."""
+        """The head of the VQ-VAE."""
         return self.whole.head
 
     @property
@@ -167,13 +167,13 @@ class Pixels(Autoregressive):
         return self._decoded(cond)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """Nothing."""
+        """No site depends on another."""
         return np.zeros(self.num_sites, bool)
 
     def init_cache(
         self, n: int, cond: Integer[Array, "n h w G"] | None = None
     ) -> Float[Array, "n sites P"]:
-        """The decoder's pass."""
+        """The parameters of all sites, from one pass of the decoder."""
         return self._decoded(cond)
 
     def step(
@@ -185,7 +185,7 @@ class Pixels(Autoregressive):
     def write(
         self, cache: Float[Array, "n sites P"], site: Int[Array, ""], value: Int[Array, "n V"]
     ) -> Float[Array, "n sites P"]:
-        """Nothing to take in."""
+        """The cache as it is: nothing depends on the values."""
         return cache
 
     def sample(
@@ -259,7 +259,7 @@ class VQVAE(Staged):
         return head_for(self.levels, self.values, self.mixtures)
 
     def stages(self, variables: Variables) -> tuple[Stage, ...]:
-        """Codes, all alike; the image given them."""
+        """Codes under the uniform prior; the image given the codes."""
         given = {name: {"whole": tree} for name, tree in variables.items()}
         pixels = Pixels(self.event, self.clone(parent=None), parent=None)
         return Stage(Uniform(self.code_event, parent=None), {}), Stage(pixels, given)
@@ -287,8 +287,8 @@ class VQVAE(Staged):
     ) -> tuple[Scalar, Metrics]:
         """Equation 3 by means: nats per dimension of x given its codes, squares per number of the vectors.
 
-        So weighs the authors' code. Logged beside: nats an example, the bound in bits/dim, perplexity of the batch and
-        number of codes in use; under pmap these two are means over the devices' parts of it.
+        The weighting follows the authors' code. Also logged: nats per example, the bound in bits/dim, perplexity of the
+        batch and the number of codes in use; under pmap these two are means over the devices' parts of the batch.
         """
         del cond  # no classes
         outputs = self.encode(x)

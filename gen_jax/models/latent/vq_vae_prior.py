@@ -33,7 +33,7 @@ class VQVAEPrior(Staged):
 
     @property
     def num_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Those of the prior."""
+        """The classes of the prior."""
         return self.prior.num_classes
 
     def setup(self):
@@ -46,7 +46,7 @@ class VQVAEPrior(Staged):
         )
 
     def stages(self, variables: Variables) -> tuple[Stage, ...]:
-        """Codes under the prior; the image given them."""
+        """Codes under the prior; the image given the codes."""
         own = {name: tree["prior"] for name, tree in variables.items() if "prior" in tree}
         _, pixels = self.first.clone(parent=None).stages(variables["frozen"]["first_stage"])
         return Stage(self.prior.clone(parent=None), own), pixels
@@ -59,7 +59,7 @@ class VQVAEPrior(Staged):
     def loss(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """The prior's own loss of the codes, nats a code; beside it both parts in nats and the bound in bits/dim."""
+        """The loss of the prior on the codes, nats per code. Metrics: both parts in nats and the bound in bits/dim."""
         codes, _ = self.parts(x)
         loss, _ = self.prior.loss(codes, key, cond)
         code_nats = loss * self.first.code_event.size
