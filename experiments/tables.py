@@ -2,6 +2,7 @@
 
 import json
 import math
+import runpy
 import sys
 from typing import Any
 
@@ -296,6 +297,15 @@ def ablation_cells(row: dict[str, Any] | None) -> list[str]:
     return [mean, train, f"{row['parameters']:,}", seconds]
 
 
+def structure() -> str:
+    """The code before and after the second storey, as experiments/structure.py measured it."""
+    path = RESULTS / "structure.json"
+    if not path.exists():
+        return "not measured yet"
+    program = runpy.run_path(str(Path(__file__).with_name("structure.py")), run_name="structure")
+    return program["table"](json.loads(path.read_text()))
+
+
 def results_page() -> str:
     """RESULTS.md."""
     return f"""# Results
@@ -363,6 +373,10 @@ a data set: read the order, not the size, and only down a column. `train` is the
 seconds are of training, validation included, and compilation where it was not cached.
 
 {ablations()}
+
+How the code is built (`python experiments/structure.py --before CHECKOUT --record`, whose first lines state each rule):
+
+{structure()}
 """
 
 
