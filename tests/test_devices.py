@@ -19,6 +19,7 @@ from test_loop import CONFIG
 
 from gen_jax import GatedPixelCNN, InputError, functional, image, sharding, tokens
 from gen_jax.cli import main
+from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Data, Split
 from gen_jax.evaluate import draw
 from gen_jax.experiment import Evaluate, Experiment
