@@ -61,11 +61,11 @@ DIFFUSION: tuple[Law, ...] = (
 
 def laws_of(model: Any) -> tuple[Law, ...]:
     """The laws that a certificate of this model checks; InputError where there are none."""
-    name = type(model).__name__
-    if model.kind == "none":
+    name, kind, coded = type(model).__name__, model.kind, model.codec != "none"
+    if kind == "none":
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
     if isinstance(model, Bijective):
-        return (*BIJECTION, *OF_REALS) if model.kind == "density" else (*DEQUANTISED, *BIJECTION)
+        return (*BIJECTION, *OF_REALS) if kind == "density" else (*DEQUANTISED, *BIJECTION)
     if isinstance(model, Chain):
         return DIFFUSION
     if isinstance(model, Staged):
@@ -76,7 +76,7 @@ def laws_of(model: Any) -> tuple[Law, ...]:
         return MIXTURE
     if model.value == "bound" and takes_draws(model):
         sides = (bound.both_sides,) if isinstance(model, Weighted) else ()
-        return (*BOUND, *sides, *(CODED if model.codec != "none" else ()))
+        return (*BOUND, *sides, *(CODED if coded else ()))
     raise InputError(
         f"{name} neither generates site by site, nor bounds log p by random draws, in stages or by terms, nor is a"
         " bijection: it has no laws yet"
