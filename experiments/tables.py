@@ -4,6 +4,7 @@ import json
 import math
 import runpy
 import sys
+from pathlib import Path
 from typing import Any
 
 from gen_jax.bench import codec, record, sampling, scaling, training

@@ -7,9 +7,11 @@ import math
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from gen_jax.nn.at import At
 from gen_jax.ops.convolution import convolve, dense
 from gen_jax.typing import Dtype
 
@@ -35,12 +37,20 @@ class Map(nn.Module):
 
 
 class Dense(Map):
-    """A map of the last axis, as a product of two-dimensional arrays."""
+    """A map of the last axis: x K + b."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
-        """x K + b."""
-        return self.mapped(x, dense)
+    def __call__(self, x: Float[Array, "*batch I"], at: At = None) -> Float[Array, "*batch O"]:
+        """The same at all sites and in steps."""
+        return self.mapped(x, product_at(at))
+
+
+def product_at(at: At) -> Callable[[Array, Array], Array]:
+    """x K over the last axis: of two-dimensional arrays, and in steps as it is.
+
+    A row has its columns before its examples: flattened, the examples could not be shared out over devices.
+    """
+    return dense if at is None else jnp.matmul
 
 
 class Conv(Map):

@@ -14,8 +14,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from gen_jax.nn.at import At, Site, halves_here, here
+from gen_jax.nn.conv import product_at
 from gen_jax.ops import shifted_conv as ops
-from gen_jax.ops.convolution import dense
 from gen_jax.typing import Dtype
 
 
@@ -131,13 +131,12 @@ class Project(WeightNorm):
     @nn.compact
     def __call__(self, *inputs: Float[Array, "... _I"], at: At = None) -> Float[Array, "*sites O"]:
         """sum_i x_i W_i + b, the same at all sites and in steps."""
-        del at
-        x = jnp.concatenate(inputs, axis=-1)
+        x, product = jnp.concatenate(inputs, axis=-1), product_at(at)
         kernel, bias = self.weights(
-            (x.shape[-1], self.features), lambda kernel: dense(x, kernel.astype(x.dtype))
+            (x.shape[-1], self.features), lambda kernel: product(x, kernel.astype(x.dtype))
         )
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return dense(x, kernel) + bias
+        return product(x, kernel) + bias
 
 
 class RowProject(Project):

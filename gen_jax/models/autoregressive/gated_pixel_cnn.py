@@ -90,7 +90,7 @@ class GatedLayer(nn.Module):
     ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites two_F"]]:
         """v' and the term of the horizontal gate."""
         a = self.vertical(v, at)
-        b = self.link(a)
+        b = self.link(a, at)
         if self.conditional:
             term = spread(self.condition(jnp.asarray(cond, a.dtype)), at)
             to_vertical, to_horizontal = jnp.split(term, 2, axis=-1)
