@@ -303,7 +303,7 @@ def structure() -> str:
     path = RESULTS / "structure.json"
     if not path.exists():
         return "not measured yet"
-    program = runpy.run_path(str(Path(__file__).with_name("structure.py")), run_name="structure")
+    program = runpy.run_path(str(SOURCE / "experiments" / "structure.py"), run_name="structure")
     return program["table"](json.loads(path.read_text()))
 
 
