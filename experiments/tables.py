@@ -4,7 +4,6 @@ import json
 import math
 import runpy
 import sys
-from pathlib import Path
 from typing import Any
 
 from gen_jax.bench import codec, record, sampling, scaling, training
