@@ -304,7 +304,7 @@ def test_parameter_count_of_the_published_network():
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        (VAE(points()), "mass over integers"),
+        (VAE(points()), "model of integers"),
         (VAE(binary(4), latent=0), "latent must be at least 1"),
         (VAE(binary(4), latent=3, kl=KLTerm(groups=2)), "3 units do not split into kl.groups = 2"),
         (VAE(image(6, 6), encoder=ConvEncoder(), decoder=ConvDecoder()), "sides 4 divides"),

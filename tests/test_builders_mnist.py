@@ -18,7 +18,7 @@ from originals import (
 )
 
 from gen_jax import image
-from gen_jax.data import prepared
+from gen_jax.data import dynamic, prepared
 from gen_jax.data.batches import Batches, take
 from gen_jax.data.builders import BUILDERS, mnist
 
@@ -78,12 +78,12 @@ def greys(tmp_path):
 
 def test_dynamic_mnist_stores_greys_of_train_and_one_draw_of_the_rest(greys, tmp_path):
     np.testing.assert_array_equal(greys.greys[..., 0], MNIST["train"][:50])
-    np.testing.assert_array_equal(greys.x, prepared.binarised(greys.greys, prepared.FIXED_DRAW))
+    np.testing.assert_array_equal(greys.x, dynamic.binarised(greys.greys, dynamic.FIXED_DRAW))
     np.testing.assert_array_equal(greys.labels, MNIST["train_labels"][:50])
     assert greys.event == image(28, 28, levels=2)
     validation, test = (
-        prepared.binarised(MNIST["train"][50:], (0, 1)),
-        prepared.binarised(MNIST["test"], (0, 2)),
+        dynamic.binarised(MNIST["train"][50:], (0, 1)),
+        dynamic.binarised(MNIST["test"], (0, 2)),
     )
     assert assert_split("dynamic_mnist", "validation", tmp_path, validation).greys is None
     assert assert_split("dynamic_mnist", "test", tmp_path, test).greys is None
@@ -94,7 +94,7 @@ def test_batches_of_greys_are_draws_by_seed_and_step(greys):
     drawn = [batches.batch(step)["x"] for step in (0, 1)]
     np.testing.assert_array_equal(drawn[1], Batches(greys, 50, seed=3).batch(1)["x"])
     rows = batches.indices(1)
-    np.testing.assert_array_equal(drawn[1], prepared.binarised(greys.greys[rows], (3, 1)))
+    np.testing.assert_array_equal(drawn[1], dynamic.binarised(greys.greys[rows], (3, 1)))
     np.testing.assert_array_equal(batches.batch(1)["cond"], greys.labels[rows])
     first, second = (x[np.argsort(batches.indices(step))] for step, x in enumerate(drawn))
     assert 0.3 < np.mean(first != second) < 0.37  # 2 p (1 - p) over uniform p: 1/3
@@ -106,7 +106,7 @@ def test_batches_of_greys_are_draws_by_seed_and_step(greys):
 def test_a_draw_is_bernoulli_of_grey_over_255():
     """All 256 greys: within five standard deviations of each mean, the ends exact, pixels independent."""
     greys, count = np.arange(256, dtype=np.uint8), 20_000
-    drawn = prepared.binarised(np.broadcast_to(greys, (count, 256)), (1, 2))
+    drawn = dynamic.binarised(np.broadcast_to(greys, (count, 256)), (1, 2))
     assert set(np.unique(drawn)) == {0, 1}
     p = greys / 255
     assert np.all(np.abs(drawn.mean(0) - p) <= 5 * np.sqrt(p * (1 - p) / count))

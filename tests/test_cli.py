@@ -21,7 +21,6 @@ from test_readme import FIELDS
 
 from gen_jax.cli import main
 from gen_jax.media import pictures
-from gen_jax.media.images import Images
 from gen_jax.report import page as report
 from gen_jax.runs import provenance
 
@@ -246,7 +245,7 @@ def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_pa
 
     def of_source() -> str:
         monkeypatch.setattr(report, "_samples", lambda *args: "")
-        monkeypatch.setattr(Images, "sections", lambda *args: [])
+        monkeypatch.setattr(report, "_of_medium", lambda *args: [])
         succeed("report", copy, "--out", page, "--data-dir", data_dir)
         return re.search("<th>source</th><td><code>(.*?)</code>", page.read_text())[1]
 
@@ -271,7 +270,7 @@ def test_a_diverged_training_is_named_everywhere(data_dir, tmp_path, monkeypatch
     assert f"trained 4 steps in {tmp_path}/run; at the end " in line
     assert words in line
     monkeypatch.setattr(report, "_samples", lambda *args: "")
-    monkeypatch.setattr(Images, "sections", lambda *args: [])
+    monkeypatch.setattr(report, "_of_medium", lambda *args: [])
     for _ in range(2):  # by the last validation, then by the result
         succeed("report", tmp_path / "run", "--out", tmp_path / "x.html", *where)
         assert words in (tmp_path / "x.html").read_text()
@@ -383,7 +382,9 @@ def test_a_process_writes_one_line_too(places):
     command = [sys.executable, "-m", "gen_jax", *line.split()]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch("gen-jax: the model in .* takes no --label\n", done.stderr)
+    assert re.fullmatch(
+        "gen-jax: gated_pixel_cnn is not class-conditional: it takes no --label\n", done.stderr
+    )
 
 
 @pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])

@@ -242,9 +242,9 @@ def test_parameter_count_on_cifar10():
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        (VQVAE(image(6, 6)), "whose sides 4 divides"),
-        (VQVAE(binary(4)), "images of integers"),
-        (VQVAE(image(4, 4), size=0), "sizes of at least 1"),
+        (VQVAE(image(6, 6)), "sides that 4 divides"),
+        (VQVAE(binary(4)), r"images \(H, W, C\)"),
+        (VQVAE(image(4, 4), size=0), "groups and features of at least 1"),
         (VQVAE(image(4, 4), decay=1.0), "decay and restart in"),
         (VQVAE(image(4, 4), decay=None, restart=0.1), "give it a decay"),
     ],

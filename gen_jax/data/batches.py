@@ -7,7 +7,8 @@ import grain
 import jax
 import numpy as np
 
-from gen_jax.data.prepared import Split, binarised
+from gen_jax.data.dynamic import binarised
+from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
 from gen_jax.typing import Batch
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from gen_jax.data import official
+from gen_jax.data.dynamic import FIXED_DRAW, binarised
 from gen_jax.errors import InputError, first_line, near
 from gen_jax.typing import Event
 
 CHUNK = 4096  # examples read at once
-FIXED_DRAW = (0, 0)  # seed of the train split where it is evaluated; validation and test are stored
 
 
 class SplitError(InputError):
@@ -194,15 +193,6 @@ def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
                 raise InputError(f"{key}s of different shapes: {columns[key].shape[1:]}, {odd[0]}")
             columns[key][start : start + len(values)] = values
     return columns
-
-
-def binarised(greys: UInt8[np.ndarray, "..."], seed: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
-    """Dynamic binarisation: each pixel from Bernoulli(grey / 255), exactly, as a pure function of the seed.
-
-    0 stays 0 and 255 becomes 1.
-    """
-    below = np.random.default_rng(seed).integers(0, 255, greys.shape, dtype=np.uint8)
-    return (below < greys).astype(np.uint8)
 
 
 def _damaged(folder: Path, error: Exception) -> InputError:

@@ -7,8 +7,8 @@ import numpy as np
 
 from gen_jax.data.builders.common import Builder, info, numbered
 from gen_jax.data.builders.originals import Original, checked_npz, download, find, npz_of, reading
+from gen_jax.data.dynamic import binarised
 from gen_jax.data.formats import read_idx
-from gen_jax.data.prepared import binarised
 from gen_jax.errors import InputError
 
 FILES = {
