@@ -187,7 +187,7 @@ class MaskedMLP(nn.Module):
         """`most` units of a layer among which are those of degrees first..last, and which of them are."""
         start = jnp.asarray(self.degrees.starts[layer])[mask, first]
         units = jnp.asarray(self.degrees.units[layer])[mask]
-        units = lax.dynamic_slice_in_dim(units, start, most)
+        units = lax.dynamic_slice_in_dim(units, start, most, allow_negative_indices=False)
         degree = jnp.asarray(self.degrees.hidden[layer])[mask, units][:, None]
         return units, (first <= degree) & (degree <= last)
 
