@@ -171,7 +171,11 @@ class Codec:
         )
         if not fits:
             raise InputError("it is damaged: its header does not fit the model")
-        here = environment()
+        here, suspects = environment(), "it is damaged or from another machine"
+        if header.version == 1:
+            suspects += (
+                ", or of a MADE or PixelCNN++ that summed in another order when it was written"
+            )
         if header.environment != here:
             LOG.warning(
                 "compressed on %s, this is %s: should the probabilities differ in one bit, the checksum will say so",
@@ -186,15 +190,13 @@ class Codec:
             blocks = _Blocks(found, self.event, transcoder, header.lanes)
             labels = transcoder.decode(words, blocks, blocks.num_examples)
         except (InputError, FloatingPointError) as error:
-            raise InputError(f"it is damaged or from another machine: {error}") from error
+            raise InputError(f"{suspects}: {error}") from error
         pairs = zip(header.entries, found, strict=True)
         arrays = {entry.name: x.astype(entry.stored) for entry, x in pairs}
         packed = {e.name: e.dtype for e in header.entries if e.dtype in container.PACKED}
         content = Content(header.kind, arrays, labels, header.labels or "", packed)
         if content.checksum() != header.content:
-            raise InputError(
-                "it is damaged or from another machine: the checksum of the events does not agree"
-            )
+            raise InputError(f"{suspects}: the checksum of the events does not agree")
         return content
 
     @property
