@@ -73,7 +73,8 @@ def _natural(number: Any) -> bool:
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What a certificate says otherwise than one made again: steps, laws, limits and verdicts.
 
-    What is measured is rounding, different on another machine: it may differ by less than the limit of its law.
+    What is measured is rounding, different on another machine: it may differ by less than the limit of its law. A limit
+    that is computed from the model's bits may differ by 1e-4 of itself.
     """
     found = []
     if there["step"] != here["step"]:
@@ -84,8 +85,10 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
         if one is None or other is None:
             found.append(f"{law}: {'is not in it' if one is None else 'is no law of this model'}")
             continue
-        told = [f"{name} {one.get(name)}, not {other[name]}" for name in ("passed", "limit", "unit")
+        told = [f"{name} {one.get(name)}, not {other[name]}" for name in ("passed", "unit")
                 if one.get(name) != other[name]]  # fmt: skip
+        if not _near(one.get("limit"), other["limit"], 1e-4 * other["limit"]):
+            told.append(f"limit {one.get('limit')}, not {other['limit']}")
         was, now = one.get("measured"), other["measured"]
         if not told and not _near(was, now, other["limit"]):
             told.append(f"measured {was}, not {now}")
