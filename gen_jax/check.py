@@ -8,7 +8,7 @@ A text is written out before its condition is known, so it may hold only what ex
 """
 
 from gen_jax.errors import InputError
-from gen_jax.typing import Event
+from gen_jax.typing import Event, PRNGKey
 
 
 def require(condition: bool, text: str) -> None:
@@ -27,3 +27,10 @@ def require_integers(event: Event, model: str) -> int:
     if event.levels is None:
         raise InputError(f"{model} is a model of integers, the event has real values")
     return event.levels
+
+
+def require_key(key: PRNGKey | None, model: str) -> PRNGKey:
+    """The key of a bound made of random draws; InputError without one."""
+    if key is None:
+        raise InputError(f"log_prob of {model} is a bound and needs a key")
+    return key

@@ -9,7 +9,7 @@ import jax
 import pytest
 from test_cli import TINY, call, own_cache, succeed  # noqa: F401  a fixture of the module
 
-from gen_jax.reproduce import comparison, reproduce
+from gen_jax.reproduce import reproduce
 from gen_jax.runs import provenance, results
 from gen_jax.runs.workdir import WorkDir
 
@@ -390,15 +390,3 @@ def refused(path, data_dir, words):
     assert err.startswith("gen-jax: ")
     assert err.count("\n") == 1, err
     assert words in err
-
-
-def test_an_error_by_another_method_is_another_quantity():
-    """Results of a text from before its windows counted as dependent are not called different for that."""
-    found = {"nats": 2.0, "bits_per_dim": 0.5, "protocol": "of step 2", "stderr": 0.3}
-    found["stderr_method"] = "Newey-West, 5 lags"
-    for method, passed in (("independent examples", True), ("Newey-West, 5 lags", False)):
-        recorded = found | {"stderr": 0.1, "stderr_method": method}
-        rows = {row.field: row for row in comparison.measured(recorded, found, same_bits=True)}
-        assert rows["stderr"].passed == passed
-        assert rows["nats"].passed
-    assert results.BEFORE_RECORDED["stderr_method"] == "independent examples"

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
-from gen_jax.check import require
+from gen_jax.check import require, require_key
 from gen_jax.density import Codec, Computing, Kind, Value, bits_per_dim, fold_in
-from gen_jax.errors import InputError
 from gen_jax.nn.unet import UNet
 from gen_jax.ops.scaling import from_unit, to_symmetric
 from gen_jax.typing import Event, Nats, PRNGKey
@@ -104,8 +103,7 @@ class ChainBound(nn.Module):
         draws: int = 1,
     ) -> Nats:
         """-L, nats, over all t; `draws` noises for each term are averaged, which sharpens the number, not the bound."""
-        if key is None:
-            raise InputError(f"log_prob of {type(self).__name__} is a bound and needs a key")
+        key = require_key(key, type(self).__name__)
         del cond  # no classes
         return -jnp.sum(self.terms(x, key, draws), axis=1)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
-from gen_jax.check import require_integers
+from gen_jax.check import require_integers, require_key
 from gen_jax.density import (
     Codec,
     Kind,
@@ -23,7 +23,6 @@ from gen_jax.density import (
     fold_in,
     importance_weighted_bound_in_chunks,
 )
-from gen_jax.errors import InputError
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
@@ -102,8 +101,7 @@ class DequantizedFlow(Flow):
         draws: int = 1,
     ) -> Nats:
         """The bound of `draws` dequantised copies, nats; memory does not grow with them."""
-        if key is None:
-            raise InputError(f"log_prob of {type(self).__name__} is a bound and needs a key")
+        key = require_key(key, type(self).__name__)
         del cond  # no classes
         module, variables = self.unbind()
         noise = functools.partial(jax.random.uniform, shape=x.shape)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
-from gen_jax.check import require, require_integers
+from gen_jax.check import require, require_integers, require_key
 from gen_jax.density import (
     Codec,
     Kind,
@@ -151,8 +151,7 @@ class GaussianLatent(nn.Module):
         draws: int = 1,
     ) -> Nats:
         """The bound of `draws` importance samples, nats; memory does not grow with them."""
-        if key is None:
-            raise InputError(f"log_prob of {type(self).__name__} is a bound and needs a key")
+        key = require_key(key, type(self).__name__)
         del cond  # no classes
         module, variables = self.unbind()
         mean, log_scale = self.encode(x)
