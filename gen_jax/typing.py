@@ -70,6 +70,13 @@ class Event:
         """D, the number of dimensions that bits/dim divides by."""
         return math.prod(self.shape)
 
+    @property
+    def num_levels(self) -> int:
+        """Number of levels of each value; InputError where values are real."""
+        if self.levels is None:
+            raise InputError("the event has real values, which have no levels")
+        return self.levels
+
     def refusal(self, x: np.ndarray) -> str | None:
         """Say why the batch `x` (first axis: examples) does not belong to this event; None where it does."""
         return self.misfit(x.shape, x.dtype) or self.outside(x)

@@ -23,7 +23,7 @@ from gen_jax.typing import Event
 
 def all_events(event: Event) -> np.ndarray:
     """Every event of integers, (levels^D, *shape)."""
-    values = itertools.product(range(event.levels or 0), repeat=event.size)
+    values = itertools.product(range(event.num_levels), repeat=event.size)
     return np.array(list(values), np.int32).reshape(-1, *event.shape)
 
 

@@ -44,7 +44,7 @@ class Classifier(nn.Module):
 
     def embed(self, x: Num[Array, "B H W C"], train: bool = False) -> Float[Array, "B F"]:
         """The features: the last hidden layer."""
-        x = self.encoder(to_symmetric(x, self.event.levels or 2))
+        x = self.encoder(to_symmetric(x, self.event.num_levels))
         return nn.tanh(self.layer(self.drop(x, deterministic=not train)))
 
     def log_probs(self, x: Num[Array, "B H W C"], train: bool = False) -> Float[Array, "B K"]:

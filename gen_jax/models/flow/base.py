@@ -129,7 +129,7 @@ class DequantizedFlow(Flow):
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
         """The integer of each value of a draw from the density."""
-        return dequantize.cell(super().sample(key, n, cond, temperature), self.event.levels or 2)
+        return dequantize.cell(super().sample(key, n, cond, temperature), self.event.num_levels)
 
     def check(self) -> None:
         """InputError on events of reals."""

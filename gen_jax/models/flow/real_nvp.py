@@ -186,7 +186,7 @@ class ImageRealNVP(DequantizedFlow):
         self, x: Float[Array, "B H W C"], train: bool = False
     ) -> tuple[Float[Array, "B D"], Nats]:
         """z, what left first comes first, and log |det dz/dx|; x in [0, levels)."""
-        x, log_slope = dequantize.to_logit(x, self.event.levels or 2, self.alpha)
+        x, log_slope = dequantize.to_logit(x, self.event.num_levels, self.alpha)
         total, parts = jnp.sum(log_slope.reshape(len(x), -1), axis=-1), []
         for scale, layers in enumerate(self.positions):
             x, log_det = chain(layers, x, train)
@@ -211,7 +211,7 @@ class ImageRealNVP(DequantizedFlow):
                 x = x[..., np.argsort(diagonal_first(x.shape[-1] // 4))]
                 x = unsqueeze(unchain(self.channels[scale], x))
             x = unchain(self.positions[scale], x)
-        return dequantize.from_logit(x, self.event.levels or 2, self.alpha)
+        return dequantize.from_logit(x, self.event.num_levels, self.alpha)
 
     def check(self) -> None:
         """InputError where the sides do not halve often enough, or alpha is not in (0, 1/2)."""

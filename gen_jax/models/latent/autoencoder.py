@@ -46,7 +46,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Num[Array, "B *event"]) -> Float[Array, "B Z"]:
         """z = f(x)."""
-        features = self.encoder(to_unit(x, self.event.levels or 2))
+        features = self.encoder(to_unit(x, self.event.num_levels))
         require_vectors(self.encoder, features, len(x))
         return self.code(features)
 
@@ -60,7 +60,7 @@ class Autoencoder(nn.Module):
 
     def squared_error(self, x: Num[Array, "B *event"]) -> Float[Array, " B"]:
         """|x' - x|^2 of each example, values in [0, 1], summed over the event."""
-        error = self.decode(self.encode(x)) - to_unit(x, self.event.levels or 2)
+        error = self.decode(self.encode(x)) - to_unit(x, self.event.num_levels)
         return jnp.sum(error.reshape(len(x), -1) ** 2, axis=-1)
 
     def loss(
@@ -88,7 +88,7 @@ class Autoencoder(nn.Module):
     def reconstruct(self, x: Num[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
         """x' as integers."""
         del key  # no noise
-        return from_unit(self.decode(self.encode(x)), self.event.levels or 2)
+        return from_unit(self.decode(self.encode(x)), self.event.num_levels)
 
     def measure(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None

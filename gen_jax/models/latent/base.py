@@ -117,7 +117,7 @@ class GaussianLatent(nn.Module):
         self, x: Integer[Array, "B *event"]
     ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
         """Mean and log of the standard deviation of q(z | x); InputError where an encoder gives no vectors."""
-        features = self.encoder(to_unit(x, self.event.levels or 2))
+        features = self.encoder(to_unit(x, self.event.num_levels))
         require_vectors(self.encoder, features, len(x))
         mean, log_scale = jnp.split(self.posterior(features), 2, axis=-1)
         return mean, log_scale

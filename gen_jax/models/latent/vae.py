@@ -43,7 +43,7 @@ class Factorised(GaussianLatent):
     @property
     def head(self) -> Head:
         """The distribution of a site's values."""
-        return head_for(self.event.levels or 2, self.values, self.mixtures)
+        return head_for(self.event.num_levels, self.values, self.mixtures)
 
     @property
     def given(self) -> "Rows":
@@ -65,7 +65,7 @@ class Factorised(GaussianLatent):
 
     def marginals(self, x: Integer[Array, "B *event"]) -> Float[Array, " biases"]:
         """The head's parameters for the frequencies of each value over a batch, one site after the other."""
-        share = jnp.mean(jax.nn.one_hot(x.reshape(len(x), -1), self.event.levels or 2), axis=0)
+        share = jnp.mean(jax.nn.one_hot(x.reshape(len(x), -1), self.event.num_levels), axis=0)
         logs = jnp.log(jnp.clip(share, *FREQUENCIES))
         return (logs[:, 1] - logs[:, 0] if self.head.size == 1 else logs).ravel()
 
