@@ -18,8 +18,10 @@ def num_indicators(levels: int) -> int:
 def to_indicators(
     x: Integer[Array, "*shape"], numbers: int, dtype: jnp.dtype
 ) -> Float[Array, "*shape I"]:
-    """The value itself as one number, else one-hot."""
-    return x[..., None].astype(dtype) if numbers == 1 else jax.nn.one_hot(x, numbers, dtype=dtype)
+    """The value itself as one number, else one-hot; zeros for a negative value, which stands for none."""
+    if numbers == 1:
+        return jnp.maximum(x, 0)[..., None].astype(dtype)
+    return jax.nn.one_hot(x, numbers, dtype=dtype)
 
 
 def to_unit(x: Num[Array, "*shape"], levels: int) -> Float[Array, "*shape"]:

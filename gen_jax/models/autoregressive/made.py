@@ -20,7 +20,7 @@ from gen_jax.check import require, require_integers
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.heads import head_for
 from gen_jax.models.autoregressive.base import ancestral
-from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, order_of
+from gen_jax.models.autoregressive.sequence import Sequence, Time, order_of
 from gen_jax.nn.at import once
 from gen_jax.ops.masks import degree_mask
 from gen_jax.ops.scaling import num_indicators, to_indicators
@@ -160,7 +160,7 @@ class MaskedMLP(nn.Module):
         values = self.variable(
             "cache", "values", jnp.zeros, (self.event.size, self.inputs, n), dtype
         )
-        u = jnp.where((x == NOTHING)[:, None], 0, to_indicators(x, self.inputs, dtype))
+        u = to_indicators(x, self.inputs, dtype)
         values.value = values.value.at[order[time - 1]].set(u.T)
         h = u = values.value.reshape(-1, n)
         for i, width in enumerate(self.hidden):

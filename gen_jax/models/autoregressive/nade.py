@@ -44,7 +44,8 @@ class NADE(Sequence):
             return bias + conditionals(kernel, out_kernel, hidden_bias, x)
         start = jnp.broadcast_to(hidden_bias, (x.shape[0], H))
         a = self.variable("cache", "a", lambda: start)
-        a.value = jnp.where(time == 0, start, absorb(a.value, kernel[time - 1], x))
+        # the choice comes before the sum, which XLA then writes in place
+        a.value = absorb(jnp.where(time == 0, start, a.value), kernel[time - 1], x)
         return bias[time] + logits(a.value, out_kernel[time])
 
     def check(self) -> None:
