@@ -21,7 +21,9 @@ from gen_jax.nn.unet import UNet
 KEY = jax.random.key(0)
 NETWORK = UNet(features=4, multipliers=(1,), blocks=1, attention=(2,), groups=2, dropout=0.5)
 SNAIL = {"features": 4, "blocks": 1, "resnets": 1, "key_size": 3, "mixtures": 2}
-SYSTEMS = {name: case.model for name, case in CASES.items()} | {
+# the small images of these have one row, and nothing would read the kernels over the rows above
+COLOUR = ("gated_pixel_cnn_colour", "pixel_cnn_colour", "pixel_cnn_pp_colour")
+SYSTEMS = {name: case.wide if name in COLOUR else case.model for name, case in CASES.items()} | {
     "pixel_snail_colour": PixelSNAIL(image(2, 2, 3, 3), num_classes=3, **SNAIL),
     "pixel_vae": BOUNDS["pixel_vae"],
     "iwae": BOUNDS["iwae"],
