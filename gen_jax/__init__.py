@@ -15,6 +15,7 @@ _NAMES = {
     "Density": "gen_jax.density",
     "InputError": "gen_jax.errors",
     "LogisticMixture": "gen_jax.heads",
+    "Order": "gen_jax.ops.orders",
     "binary": "gen_jax.typing",
     "bits_per_dim": "gen_jax.density",
     "Fitted": "gen_jax.fitted",

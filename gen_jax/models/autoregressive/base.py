@@ -20,6 +20,7 @@ from gen_jax.check import require_integers
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
+from gen_jax.ops.orders import Order, Raster, positions
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
 Cache = Any
@@ -28,7 +29,8 @@ Cache = Any
 class Autoregressive(nn.Module):
     """An exact probability mass over integers, site by site.
 
-    A site is one network evaluation; sites are numbered in the order in which they are generated.
+    A site is one network evaluation; sites are numbered in the order in which they are generated. A model that can
+    follow any `order` of the places of an image makes a field of it.
     """
 
     event: Event
@@ -41,6 +43,7 @@ class Autoregressive(nn.Module):
     takes_reals: ClassVar[bool] = (
         False  # `__call__` takes levels as reals too: it has gradients in x
     )
+    order: ClassVar[Order] = Raster()
 
     @property
     def levels(self) -> int:
@@ -54,8 +57,8 @@ class Autoregressive(nn.Module):
 
     @property
     def sites(self) -> Int[np.ndarray, "sites V"]:
-        """Positions in the flattened event of each site's values; here one value a site, in raster order."""
-        return np.arange(self.event.size)[:, None]
+        """Positions in the flattened event of each site's values; here one value a site, those of a place in turn."""
+        return positions(self.order, self.event.shape).reshape(-1, 1)
 
     @property
     def num_sites(self) -> int:

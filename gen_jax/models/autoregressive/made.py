@@ -20,9 +20,10 @@ from gen_jax.check import require, require_integers
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.heads import head_for
 from gen_jax.models.autoregressive.base import ancestral
-from gen_jax.models.autoregressive.sequence import Sequence, Time, order_of
+from gen_jax.models.autoregressive.sequence import Sequence, Time
 from gen_jax.nn.at import once
 from gen_jax.ops.masks import degree_mask
+from gen_jax.ops.orders import Raster, Shuffled
 from gen_jax.ops.scaling import num_indicators, to_indicators
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
@@ -55,7 +56,8 @@ def draw(
     A unit of degree D would feed nothing. Of a single value (D = 1) the hidden units have degree 1 and feed nothing.
     The random streams are frozen, so weights keep their masks for good.
     """
-    order = np.stack([order_of(size, order_seed) for order_seed in order_seeds])
+    orders = [Raster() if one is None else Shuffled(one) for one in order_seeds]
+    order = np.stack([one.places(1, size) for one in orders])
     layers, least = [], np.ones(len(order), int)
     streams = [np.random.RandomState([seed, k]) for k in range(len(order))]
     for width in hidden:

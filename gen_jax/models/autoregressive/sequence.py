@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer, Num
 
 from gen_jax.models.autoregressive.base import Autoregressive, require_cache, stepped, zeros_of
+from gen_jax.ops.orders import Shuffled
 
 NOTHING = -1  # the value before the first
 Time = Int[Array, ""] | None
@@ -25,13 +26,15 @@ class Cache(NamedTuple):
 
 
 class Sequence(Autoregressive):
-    """One value a site: positions in raster order or, where a model has the field `order_seed`, in a random one."""
+    """One value a site, in the model's order; where it has the field `order_seed`, all values in a random order."""
 
     order_seed: ClassVar[int | None] = None
 
     @property
     def sites(self) -> Int[np.ndarray, "sites 1"]:
-        return order_of(self.event.size, self.order_seed)[:, None]
+        if self.order_seed is None:
+            return super().sites
+        return Shuffled(self.order_seed).places(1, self.event.size)[:, None]
 
     def body(
         self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
@@ -79,10 +82,3 @@ def shifted(x: Int[Array, "B *sites"], time: Time) -> Int[Array, "B *sites"]:
     if time is not None:
         return x
     return jnp.pad(x, ((0, 0), (1, 0)), constant_values=NOTHING)[:, :-1]
-
-
-def order_of(size: int, seed: int | None = None) -> Int[np.ndarray, " size"]:
-    """Raster order, or a random permutation from `seed`; its stream is frozen, so weights keep their order for good."""
-    if seed is None:
-        return np.arange(size)
-    return np.random.RandomState(seed).permutation(size)
