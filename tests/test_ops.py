@@ -12,7 +12,9 @@ from scipy import special
 
 import gen_jax
 from gen_jax.heads import Bernoulli, Categorical, LogisticMixture, head_for
-from gen_jax.ops import bernoulli, categorical, conv, gates, masks, scaling
+from gen_jax.models.autoregressive.gated_pixel_cnn import VerticalConv
+from gen_jax.nn.causal_conv import HorizontalConv
+from gen_jax.ops import bernoulli, categorical, gates, masks, scaling
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -36,14 +38,9 @@ def test_vertical_conv(height, width, strict):
     x, kernel = rng.normal(size=(2, 4, 5, 3)), rng.normal(size=(height, width, 3, 2))
     taps = [(i - height + 1 - strict, j - width // 2) for i in range(height) for j in range(width)]
     expected = direct_conv(x, kernel.reshape(-1, 3, 2), taps)
-    y = conv.vertical_conv(jnp.asarray(x), jnp.asarray(kernel), strict)
+    params = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(2)}
+    y = VerticalConv(2, height, width, strict).apply({"params": params}, jnp.asarray(x))
     np.testing.assert_allclose(y, expected, atol=1e-12)
-    padded = np.pad(x, ((0, 0), (height, 0), (0, 0), (0, 0)))
-    for row in range(4):
-        last = row + height + (not strict)
-        rows = jnp.asarray(padded[:, last - height : last].transpose(1, 2, 0, 3))
-        one = conv.vertical_conv_row(rows, jnp.asarray(kernel))
-        np.testing.assert_allclose(one.swapaxes(0, 1), expected[:, row], atol=1e-12)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -52,15 +49,11 @@ def test_horizontal_conv(width, strict):
     rng = np.random.default_rng(1)
     x, kernel = rng.normal(size=(2, 3, 5, 3)), rng.normal(size=(width, 3, 2))
     expected = direct_conv(x, kernel, [(0, j - width + 1 - strict) for j in range(width)])
-    y = conv.horizontal_conv(jnp.asarray(x), jnp.asarray(kernel), strict)
-    np.testing.assert_allclose(y, expected, atol=1e-12)
-    padded = np.pad(x, ((0, 0), (0, 0), (width, 0), (0, 0)))
-    for column in range(5):
-        last = column + width + (not strict)
-        one = conv.horizontal_conv_site(
-            jnp.asarray(padded[:, 1, last - width : last].swapaxes(0, 1)), jnp.asarray(kernel)
-        )
-        np.testing.assert_allclose(one, expected[:, 1, column], atol=1e-12)
+    params = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(2)}
+    module = HorizontalConv(2, width + strict, strict=strict)
+    np.testing.assert_allclose(
+        module.apply({"params": params}, jnp.asarray(x)), expected, atol=1e-12
+    )
 
 
 def test_group_mask():

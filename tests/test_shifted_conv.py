@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from gen_jax.models.autoregressive.pixel_cnn_pp import Upsample, pixels, repeated, window
-from gen_jax.nn.at import Begin, Row, Site
+from gen_jax.nn.at import Row, Site
 from gen_jax.nn.shifted_conv import LeftConv, Project, RowProject, ShiftedConv
 from gen_jax.ops import shifted_conv
 from gen_jax.ops.gates import concat_elu, gated_linear
@@ -47,7 +47,7 @@ def stepper(module, variables):
         return jax.jit(stepped)
 
     first = lambda row, column, *sides: Site(row, column, jnp.zeros((), int), *sides)  # noqa: E731
-    return step(Row), step(Begin), step(first)
+    return step(Row), step(first)
 
 
 @pytest.mark.parametrize(("height", "width", "left", "stride"), [w for w in WINDOWS if w[1] == 3])
@@ -55,7 +55,7 @@ def test_rows_of_an_upper_stream_are_the_image(height, width, left, stride):
     module = ShiftedConv(5, height=height, width=width, left=left, stride=stride)
     x = normal(0, 2, 4, 6, 3)
     variables = jax.jit(module.init)(jax.random.key(1), x)
-    whole, (at_row, _, _) = module.apply(variables, x), stepper(module, variables)
+    whole, (at_row, _) = module.apply(variables, x), stepper(module, variables)
     rows = jnp.moveaxis(x, 0, 2)
     memory = jax.tree.map(jnp.zeros_like, at_row({}, (0,), rows[0])[1])
     for r, row in enumerate(rows):
@@ -70,7 +70,7 @@ def test_sites_of_a_left_stream_are_the_image(height, width, left, stride):
     module = LeftConv(5, height=height, width=width, left=left, stride=stride)
     x = normal(0, 2, 4, 6, 3)
     variables = jax.jit(module.init)(jax.random.key(1), x)
-    whole, (_, begin, at_site) = module.apply(variables, x), stepper(module, variables)
+    whole, (begin, at_site) = module.apply(variables, x), stepper(module, variables)
     nothing = jnp.full((6, 2, 3), jnp.nan)
     memory = jax.tree.map(jnp.zeros_like, begin({}, (0,), nothing)[1])
     for r in range(4):
@@ -94,7 +94,9 @@ def test_upsampling_is_the_cropped_transposed_convolution(width):
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     expected = full[:, :6, width - 2 : width - 2 + 8]
-    found = shifted_conv.interleave(shifted_conv.upsample(x, kernel))
+    norm = jnp.sqrt(jnp.sum(kernel**2, axis=(0, 1, 2)))
+    params = {"direction": kernel, "scale": norm, "bias": jnp.zeros(6)}
+    found = Upsample(6, width=width).apply({"params": params}, x)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -125,7 +127,7 @@ def test_a_projection_reads_its_row_once():
     variables = module.init(jax.random.key(2), term, own)
     whole = module.apply(variables, term, own)
     np.testing.assert_array_equal(Project(4).apply(variables, term, own), whole)
-    _, begin, at_site = stepper(module, variables)
+    begin, at_site = stepper(module, variables)
     row = jnp.swapaxes(term[:, 0], 0, 1)
     _, memory = begin({}, (0,), row, jnp.full((6, 3, 2), jnp.nan))
     for c in range(6):

@@ -59,7 +59,6 @@ TESTS: dict[str, Tests] = {
     "ops/attention": [*all_of("attention"), ("diffusion", "attention"), laws(SNAIL)],
     "ops/bernoulli": [*all_of("ops"), laws("fvsbn", "nade")],
     "ops/categorical": [*all_of("ops"), laws("independent", WAVE)],
-    "ops/conv": [*all_of("ops", "shifted_conv"), laws(GATED, PP)],
     "ops/convolution": [*all_of("convolution"), laws(GATED)],
     "ops/coupling": FLOW,
     "ops/dequantize": FLOW,

@@ -1,10 +1,15 @@
 """Where a network computes: at all sites of images at once, at one row, or at one site.
 
-Every module with two forms takes `at`. None is all sites (B H W F); `Row` is one row of streams that read only rows
-above, column axis first (W B F); `Site` is one group of features at one pixel (B F). Layers with a memory keep it in
-the Linen collection `cache`, which exists only in steps: `init` and `__call__` of a model make none. What enters in
-steps is late by one, as nothing at or after the site is known: a layer whose window ends before the own row or pixel
-("mask A") is given all of an image, but in steps the row or the pixel before.
+Every layer with two forms takes `at`:
+- None: all sites of a batch of images (B H W F), the parallel form;
+- a `Row`: one row, columns first (W B F);
+- a `Site`: one group of channels at one pixel (B F).
+
+A step computes at a row when its first site is reached, and then at the site. Layers keep what they need of earlier
+rows and sites in the Linen collection `cache`, which exists only in steps: `init` and `__call__` of a model make none.
+
+A step knows nothing at or after its site. So in steps the network's input is the row before (at a `Row`) or the pixel
+before (at a `Site`), where the parallel form is given the image and shifts it ("mask A").
 """
 
 from collections.abc import Callable
@@ -15,7 +20,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gen_jax.ops.gates import term_halves
 from gen_jax.ops.masks import take_group
 
 State = TypeVar("State")
@@ -23,30 +27,21 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of images of this height and width."""
+    """A row of images of this height and width, of which no site is known yet.
+
+    A layer that reads rows above only gives its outputs for the whole row. A layer that also reads columns to the left
+    computes the share of the rows above for all columns, and keeps it for the sites of the row: its input and output at
+    a `Row` have the shape of a row and no meaning.
+    """
 
     row: Int[Array, ""]
     height: int
     width: int
 
     @property
-    def opens(self) -> Bool[Array, ""]:
-        """A row of half the resolution begins here."""
-        return self.row % 2 == 0
-
-    @property
     def coarser(self) -> "Row":
-        """The row of half the resolution."""
+        """This row at half the resolution."""
         return replace(self, row=self.row // 2, height=self.height // 2, width=self.width // 2)
-
-
-@dataclass(frozen=True)
-class Begin(Row):
-    """A row of a stream that also reads the own row, before its first site.
-
-    From what the layers keep of the row above they compute what it gives to all sites of the row; what enters and comes
-    out has the shape of a row and no meaning.
-    """
 
 
 @dataclass(frozen=True)
@@ -60,29 +55,14 @@ class Site:
     width: int
 
     @property
-    def new_pixel(self) -> Bool[Array, ""]:
-        """It is the first site of its pixel."""
-        return self.group == 0
-
-    @property
-    def new_row(self) -> Bool[Array, ""]:
-        """It is the first site of its row."""
-        return (self.column == 0) & (self.group == 0)
-
-    @property
     def before(self) -> "Site":
-        """The last pixel of which anything is written: the own one after its first group, else the one before it."""
-        pixel = self.row * self.width + self.column - self.new_pixel
+        """The pixel written last: for the first group of a pixel the pixel before, for later groups the same pixel."""
+        pixel = self.row * self.width + self.column - (self.group == 0)
         return replace(self, row=pixel // self.width, column=pixel % self.width)
 
     @property
-    def opens(self) -> Bool[Array, ""]:
-        """A pixel of half the resolution begins here."""
-        return (self.row % 2 == 0) & (self.column % 2 == 0)
-
-    @property
     def coarser(self) -> "Site":
-        """The site of half the resolution."""
+        """This site at half the resolution."""
         return replace(
             self,
             row=self.row // 2,
@@ -98,7 +78,7 @@ At = Row | Site | None
 def once(when: Bool[Array, ""], turn: Callable[[State], State], state: State) -> State:
     """turn(state) where `when` holds, else `state`.
 
-    A loop of no or one turn, not a cond: a loop's carry stays in place, a cond copies what it passes through.
+    This is a loop of at most one turn instead of a `lax.cond`: a loop updates its carry in place, a cond copies it.
     """
     return lax.while_loop(
         lambda carry: carry[0],
@@ -108,26 +88,35 @@ def once(when: Bool[Array, ""], turn: Callable[[State], State], state: State) ->
 
 
 def spread(term: Float[Array, "B F"], at: At) -> Float[Array, "B 1 1 F"] | Float[Array, "B F"]:
-    """One vector an example, to be added at all sites, to a row (W B F) or to a site (B F)."""
+    """A vector for each example, in a shape that can be added to all sites, to a row (W B F) or to a site (B F)."""
     return term[:, None, None] if at is None else term
 
 
 def here(
     term: Float[Array, "*all F"], at: At, groups: int = 1, splits: int = 1
 ) -> Float[Array, "*here f"]:
-    """A row's term (W B F) at the column and group of a site; at all sites or at a row the term itself."""
+    """At a site: the column and group of the site, cut from a term of its whole row (W B F). Else the term itself."""
     if not isinstance(at, Site):
         return term
-    return take_group(
-        lax.dynamic_index_in_dim(term, at.column, keepdims=False), at.group, groups, splits
-    )
+    column = lax.dynamic_index_in_dim(term, at.column, keepdims=False)
+    return take_group(column, at.group, groups, splits)
 
 
 def halves_here(
     term: Float[Array, "*all two_F"], at: At, groups: int = 1
 ) -> tuple[Float[Array, "*here f"], Float[Array, "*here f"]]:
-    """The two halves of a gate's term (`ops.gates`), each at the column and group of a site."""
-    if isinstance(at, Site):
-        return term_halves(term, at.column, at.group, groups)
-    first, second = jnp.split(term, 2, axis=-1)
+    """The two halves of a gate's term (`ops/gates.py`), each as `here` cuts it.
+
+    At a site each half is cut from the row by itself: XLA's code for the halves of a column that was cut out whole
+    computes one exponential at a time on CPU.
+    """
+    if not isinstance(at, Site):
+        first, second = jnp.split(term, 2, axis=-1)
+        return first, second
+    _, batch, features = term.shape
+    size = features // (2 * groups)
+    first, second = (
+        lax.dynamic_slice(term, (at.column, 0, start + at.group * size), (1, batch, size))[0]
+        for start in (0, features // 2)
+    )
     return first, second

@@ -1,8 +1,8 @@
 """The block of PixelCNN++ and PixelSNAIL: a gated residual network in each of two streams.
 
 y = x + a . sigma(b), [a, b] = conv(drop(f(conv(f(x)) + W f(aux)))) + V h with f = concat_elu (Salimans et al. 2017,
-1701.05517, section 2.4; the layer order of their code), or f = elu in PixelSNAIL. The upper stream u has seen the rows
-above, the left stream v also the own row up to the left; u feeds v, never the other way round.
+1701.05517, section 2.4; the layer order of their code), or f = elu in PixelSNAIL. The upper stream u reads the rows
+above. The left stream v also reads the columns to the left in the same row. u feeds v, never the other way round.
 """
 
 import functools
@@ -20,9 +20,9 @@ Activation = Callable[[Array], Array]
 
 
 class GatedResnet(nn.Module):
-    """The residual network of one stream: `width` 3 is that of u, centred; `width` 2 that of v, up to the own column.
+    """The residual network of one stream: of u with windows of `width` 3, centred, or of v with `width` 2.
 
-    `aux` says whether tensors are added inside, `term` whether the first of them is a term of the rows above.
+    `aux`: other tensors are added after the first convolution. `term`: the first of them is u, computed once a row.
     """
 
     features: int
@@ -35,22 +35,15 @@ class GatedResnet(nn.Module):
     activation: Activation = concat_elu
 
     def setup(self):
-        """Two convolutions, the 1x1 of the auxiliary tensors and the class term."""
         F, dtype = self.features, self.dtype
-        conv = functools.partial(
-            LeftConv if self.width == 2 else ShiftedConv,
-            height=2,
-            width=self.width,
-            left=1,
-            dtype=dtype,
-        )
+        layer = LeftConv if self.width == 2 else ShiftedConv
+        conv = functools.partial(layer, height=2, width=self.width, left=1, dtype=dtype)
         self.first, self.second = conv(F), conv(2 * F, init_scale=0.1)
         if self.aux:
             self.project = (RowProject if self.term else Project)(F, dtype=dtype)
         if self.num_classes:
-            self.classes = nn.Embed(
-                self.num_classes, 2 * F, dtype, embedding_init=nn.initializers.normal(0.05)
-            )
+            init = nn.initializers.normal(0.05)
+            self.classes = nn.Embed(self.num_classes, 2 * F, dtype, embedding_init=init)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
@@ -61,7 +54,6 @@ class GatedResnet(nn.Module):
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites F"]:
-        """All sites; a row of u; a site of v, or as a row begins what the rows above give to v."""
         hidden = self.first(self.activation(x), at)
         if aux:
             hidden = hidden + self.project(*map(self.activation, aux), at=at)
@@ -73,9 +65,9 @@ class GatedResnet(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """u' = u(u, skip_u), v' = v(v, u', skip_v); without `upper` there is only v.
+    """u' = u(u, skip_u) and v' = v(v, u', skip_v); without `upper` there is only v.
 
-    `skips` says whether tensors of the way down are handed in.
+    `skips`: tensors from the way down are added.
     """
 
     features: int
@@ -87,7 +79,6 @@ class GatedBlock(nn.Module):
     activation: Activation = concat_elu
 
     def setup(self):
-        """The residual network of each stream."""
         options = {
             "num_classes": self.num_classes,
             "dropout": self.dropout,

@@ -1,10 +1,11 @@
 """Weight-normalised shifted convolutions with data-dependent initialisation.
 
-w = g v / ||v||, the norm over all axes but the output; on the batch of the initialisation g and the bias make every
-output of mean 0 and standard deviation `init_scale` (Salimans and Kingma 2016, 1602.07868, section 3). The batch is
-the global one, so every device starts from the same values.
+w = g v / ||v||, the norm over all axes but the output. At initialisation g and the bias are chosen so that every output
+has mean 0 and standard deviation `init_scale` over the first batch (Salimans and Kingma 2016, 1602.07868, section 3).
+That batch is the global one, so every device starts from the same values.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -13,14 +14,14 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
-from gen_jax.nn.at import At, Site, halves_here, here
+from gen_jax.nn.at import At, Row, halves_here, here
 from gen_jax.nn.conv import product_at
-from gen_jax.ops import shifted_conv as ops
+from gen_jax.ops.shifted_conv import row_taps, shifted_conv, site_taps
 from gen_jax.typing import Dtype
 
 
 class WeightNorm(nn.Module):
-    """Parameters of a weight-normalised map; a subclass says which."""
+    """Parameters of a weight-normalised linear map; a subclass applies it."""
 
     features: int
     init_scale: float = 1.0
@@ -29,26 +30,33 @@ class WeightNorm(nn.Module):
     def weights(
         self, shape: tuple[int, ...], outputs: Callable[[Array], Array] | None = None
     ) -> tuple[Float[Array, "*shape"], Float[Array, " O"]]:
-        """Kernel and bias; `outputs` maps a kernel to the outputs on the batch of the initialisation."""
+        """Kernel and bias; `outputs` maps a kernel to the outputs for the first batch (None: scale 1 and bias 0)."""
         direction = self.param("direction", nn.initializers.normal(0.05), shape)
         unit = direction / jnp.sqrt(jnp.sum(direction**2, axis=range(len(shape) - 1)))
+        mean, gain = jnp.zeros(self.features), jnp.ones(self.features)
         if self.is_initializing() and outputs is not None:
             y = outputs(unit)
-            mean = jnp.mean(y, axis=range(y.ndim - 1), dtype=jnp.result_type(float))
-            variance = jnp.var(y, axis=range(y.ndim - 1), dtype=jnp.result_type(float))
-            gain = self.init_scale / jnp.sqrt(variance + 1e-10)
-        else:
-            mean = jnp.zeros(self.features)
-            gain = jnp.ones(self.features)
+            axes, dtype = range(y.ndim - 1), jnp.result_type(float)
+            mean = jnp.mean(y, axis=axes, dtype=dtype)
+            gain = self.init_scale / jnp.sqrt(jnp.var(y, axis=axes, dtype=dtype) + 1e-10)
         scale = self.param("scale", lambda _: gain)
         bias = self.param("bias", lambda _: -mean * gain)
         return unit * scale, bias
 
+    def typed(
+        self, x: Array, window: tuple[int, ...], linear: Callable[[Array, Array], Array]
+    ) -> list[Array]:
+        """x, kernel (*window, inputs, features) and bias, in one type; the outputs are `linear(x, kernel)` + bias."""
+        shape = (*window, x.shape[-1], self.features)
+        kernel, bias = self.weights(shape, lambda kernel: linear(x, kernel.astype(x.dtype)))
+        return promote_dtype(x, kernel, bias, dtype=self.dtype)
+
 
 class ShiftedConv(WeightNorm):
-    """Convolution whose window ends in the own row; `left` columns of it lie to the left of the own one.
+    """Convolution over rows up to the present one, in a stream that reads rows above only.
 
-    In steps it is called at each row in turn, and keeps the rows above that it reads.
+    `left` columns of the window lie to the left of the centre. At a row it is given that row, and keeps the rows above
+    that its window reads; with a stride every second output row has no meaning.
     """
 
     height: int = 1
@@ -58,102 +66,76 @@ class ShiftedConv(WeightNorm):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites_out O"]:
-        """All sites, or a row; with a stride only every second row means anything."""
-        x, kernel, bias = self.typed(x)
+        linear = functools.partial(shifted_conv, left=self.left, stride=self.stride)
+        x, kernel, bias = self.typed(x, (self.height, self.width), linear)
         if at is None:
-            return ops.shifted_conv(x, kernel, self.left, self.stride) + bias
-        row, rows = self.padded(x), []
+            return linear(x, kernel) + bias
+        rows = [jnp.pad(x, ((self.left, self.width - 1 - self.left), (0, 0), (0, 0)))]
         if self.height > 1:
-            above = self.variable(
-                "cache", "rows", jnp.zeros, (self.height - 1, *row.shape), x.dtype
-            )
-            rows = list(above.value)
-            above.value = jnp.stack([*rows[1:], row])
-        return self.share([*rows, row], kernel) + bias
-
-    def typed(self, x: Array) -> list[Array]:
-        """Input, kernel and bias in one type; the first batch sets scale and bias."""
-
-        def outputs(kernel: Array) -> Array:
-            return ops.shifted_conv(x, kernel.astype(x.dtype), self.left, self.stride)
-
-        kernel, bias = self.weights((self.height, self.width, x.shape[-1], self.features), outputs)
-        return promote_dtype(x, kernel, bias, dtype=self.dtype)
-
-    def padded(self, row: Float[Array, "W B I"]) -> Float[Array, "W_padded B I"]:
-        """A row between the columns of zeros that the window reads."""
-        return jnp.pad(row, ((self.left, self.width - 1 - self.left), (0, 0), (0, 0)))
-
-    def share(
-        self, rows: list[Array], kernel: Float[Array, "h w I O"]
-    ) -> Float[Array, "W_out B O"]:
-        """What the first rows of the window give to a row of the output."""
-        taps = (ops.row_taps(row, kernel[i], self.stride) for i, row in enumerate(rows))
-        return sum(taps, start=jnp.zeros((), kernel.dtype))
+            size = (self.height - 1, *rows[0].shape)
+            above = self.variable("cache", "rows", jnp.zeros, size, x.dtype)
+            rows = [*above.value, *rows]
+            above.value = jnp.stack(rows[1:])
+        taps = (row_taps(row, kernel[i], self.stride) for i, row in enumerate(rows))
+        return sum(taps, start=jnp.zeros((), kernel.dtype)) + bias
 
 
 class LeftConv(ShiftedConv):
-    """A `ShiftedConv` of two rows that ends in the own column, in a stream that knows the own row up to there.
+    """The same convolution in a stream that also reads columns to the left: the window ends in the site's column.
 
-    In steps it keeps the row so far. As a row begins, that is the row above: what it gives to each column is computed
-    at once, and a site adds the share of the own row.
+    Its window has two rows. It keeps the present row as far as it is known. When the next row begins, this is the row
+    above: its share of all outputs of the new row is computed at once and kept. A site adds the share of its own row.
     """
 
     height: int = 2
 
     @nn.compact
     def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites_out O"]:
-        """All sites, or a site; as a row begins the share of the row above, whatever x."""
-        x, kernel, bias = self.typed(x)
+        linear = functools.partial(shifted_conv, left=self.left, stride=self.stride)
+        x, kernel, bias = self.typed(x, (self.height, self.width), linear)
         if at is None:
-            return ops.shifted_conv(x, kernel, self.left, self.stride) + bias
-        batch, inputs = x.shape[-2:]
-        so_far = self.variable(
-            "cache", "row", jnp.zeros, (at.width + self.width - 1, batch, inputs), x.dtype
-        )
-        shape = (at.width // self.stride, batch, self.features)
-        table = self.variable("cache", "table", jnp.zeros, shape, x.dtype)
-        if not isinstance(at, Site):
-            table.value = self.share([so_far.value], kernel) + bias
-            return table.value
-        start = (at.column + self.left, 0, 0)
-        so_far.value = lax.dynamic_update_slice(so_far.value, x[None], start)
-        window = lax.dynamic_slice_in_dim(so_far.value, at.column, self.width, axis=0)
-        there = at if self.stride == 1 else at.coarser
-        halves = self.features % 2 == 0  # cut as a gate reads it: ops.gates.term_halves says why
-        parts = halves_here(table.value, there) if halves else [here(table.value, there)]
-        return jnp.concatenate(parts, axis=-1) + ops.site_taps(window, kernel[-1])
+            return linear(x, kernel) + bias
+        *_, batch, inputs = x.shape
+        size = (at.width + self.width - 1, batch, inputs)
+        row = self.variable("cache", "row", jnp.zeros, size, x.dtype)
+        size = (at.width // self.stride, batch, self.features)
+        above = self.variable("cache", "table", jnp.zeros, size, x.dtype)
+        if isinstance(at, Row):
+            share = row_taps(row.value, kernel[0], self.stride)
+            above.value = jnp.zeros((), kernel.dtype) + share + bias
+            return above.value
+        row.value = lax.dynamic_update_slice(row.value, x[None], (at.column + self.left, 0, 0))
+        window = lax.dynamic_slice_in_dim(row.value, at.column, self.width, axis=0)
+        at = at if self.stride == 1 else at.coarser
+        halves = self.features % 2 == 0  # cut as a gate reads it: `halves_here` says why
+        share = halves_here(above.value, at) if halves else [here(above.value, at)]
+        return jnp.concatenate(share, axis=-1) + site_taps(window, kernel[-1])
 
 
 class Project(WeightNorm):
-    """Weight-normalised 1x1 convolution of several inputs side by side ("network in network")."""
+    """Weight-normalised 1x1 convolution of the concatenated inputs ("network in network"): sum_i x_i W_i + b."""
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "... _I"], at: At = None) -> Float[Array, "*sites O"]:
-        """sum_i x_i W_i + b, the same at all sites and in steps."""
-        x, product = jnp.concatenate(inputs, axis=-1), product_at(at)
-        kernel, bias = self.weights(
-            (x.shape[-1], self.features), lambda kernel: product(x, kernel.astype(x.dtype))
-        )
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        product = product_at(at)
+        x, kernel, bias = self.typed(jnp.concatenate(inputs, axis=-1), (), product)
         return product(x, kernel) + bias
 
 
 class RowProject(Project):
-    """A `Project` whose first input is a term of the rows above: in steps its share is computed once a row."""
+    """A `Project` whose first input is a term of the rows above: in steps its share is computed once a row and kept."""
 
     @nn.compact
     def __call__(self, *inputs: Float[Array, "... _I"], at: At = None) -> Float[Array, "*sites O"]:
-        """All sites, or a site; as a row begins the share of the term, whatever the other inputs."""
         if at is None:
             return super().__call__(*inputs)
         read, total = inputs[0].shape[-1], sum(x.shape[-1] for x in inputs)
         kernel, bias = self.weights((total, self.features))
-        kernel, bias, term, *own = promote_dtype(kernel, bias, *inputs, dtype=self.dtype)
-        shape = (*term.shape[:-1], self.features)
-        table = self.variable("cache", "table", jnp.zeros, shape, term.dtype)
-        if not isinstance(at, Site):
+        kernel, bias, term, *others = promote_dtype(kernel, bias, *inputs, dtype=self.dtype)
+        size = (*term.shape[:-1], self.features)
+        table = self.variable("cache", "table", jnp.zeros, size, term.dtype)
+        if isinstance(at, Row):
             table.value = term @ kernel[:read] + bias
             return table.value
         share = here(table.value, at)
-        return share + jnp.concatenate(own, axis=-1) @ kernel[read:] if own else share
+        return share + jnp.concatenate(others, axis=-1) @ kernel[read:] if others else share

@@ -1,9 +1,8 @@
-"""Gated activation unit (van den Oord et al. 2016, 1606.05328, equation 2)."""
+"""Gated activation units (van den Oord et al. 2016, 1606.05328, equation 2) and concatenated elu."""
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 Halves = tuple[Float[Array, "*batch F"], Float[Array, "*batch F"]]
 
@@ -12,41 +11,16 @@ def gated_tanh(
     x: Float[Array, "*batch two_F"], terms: Halves | None = None
 ) -> Float[Array, "*batch F"]:
     """y = tanh(a) * sigmoid(b), where x = [a, b] along the last axis; `terms` are added to a and b."""
-    a, b = _halves(x, terms)
+    a, b = jnp.split(x, 2, axis=-1)
+    if terms is not None:
+        a, b = a + terms[0], b + terms[1]
     return jnp.tanh(a) * jax.nn.sigmoid(b)
 
 
-def gated_linear(
-    x: Float[Array, "*batch two_F"], terms: Halves | None = None
-) -> Float[Array, "*batch F"]:
-    """y = a * sigmoid(b), x = [a, b] as above (Dauphin et al. 2016, 1612.08083, equation 1)."""
-    a, b = _halves(x, terms)
-    return a * jax.nn.sigmoid(b)
-
-
-def term_halves(
-    table: Float[Array, "W B two_F"],
-    column: Int[Array, ""],
-    group: Int[Array, ""] | int = 0,
-    groups: int = 1,
-) -> tuple[Float[Array, "B f"], Float[Array, "B f"]]:
-    """One column of a table of terms, of one group of features: what is added to a and to b.
-
-    Cut out one by one: XLA's code for the halves of what was cut out whole computes one exponential at a time on CPU.
-    """
-    _, batch, features = table.shape
-    size = features // (2 * groups)
-    start, sizes = features // 2, (1, batch, size)
-    a, b = (
-        lax.dynamic_slice(table, (column, 0, half * start + group * size), sizes)[0]
-        for half in range(2)
-    )
-    return a, b
-
-
-def _halves(x, terms):
+def gated_linear(x: Float[Array, "*batch two_F"]) -> Float[Array, "*batch F"]:
+    """y = a * sigmoid(b), where x = [a, b] (Dauphin et al. 2016, 1612.08083, equation 1)."""
     a, b = jnp.split(x, 2, axis=-1)
-    return (a, b) if terms is None else (a + terms[0], b + terms[1])
+    return a * jax.nn.sigmoid(b)
 
 
 def concat_elu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch two_F"]:

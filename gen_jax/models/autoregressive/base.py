@@ -1,9 +1,9 @@
-"""The chain rule: log p(x) = sum_i log p(x_i | x_<i), once for every autoregressive model.
+"""The chain rule, log p(x) = sum_i log p(x_i | x_<i), for every autoregressive model.
 
-A subclass says how the parameters of p(x_i | x_<i) are computed, for all sites of a given x (`__call__`) and one site
-after the other (`init_cache`, `step`, `write`); likelihood, loss and sampling follow. Ancestral sampling,
-x_i ~ p(x_i | x_<i) for i = 0, 1, ..., takes one cached step a site under `lax.scan`; `naive`, one full parallel pass a
-site, is its oracle: same keys, same draws, a thousand times the cost.
+A subclass computes the parameters of p(x_i | x_<i) in two ways: for all sites of a given x (`__call__`), and one site
+after the other (`init_cache`, `step`, `write`). Likelihood, loss and sampling are written here. Ancestral sampling,
+x_i ~ p(x_i | x_<i) for i = 0, 1, ..., takes one cached step a site under `lax.scan`. Its oracle is `naive`, one full
+parallel pass a site: it makes the same draws from the same key at a thousand times the cost.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ Cache = Any
 class Autoregressive(nn.Module):
     """An exact probability mass over integers, site by site.
 
-    A site is one network evaluation; sites are numbered in the order in which they are generated. A model that can
-    follow any `order` of the places of an image makes a field of it.
+    A site is one evaluation of the network. Sites are numbered in the order in which they are generated. A model that
+    can follow any `order` of the places of an image makes a field of it.
     """
 
     event: Event
@@ -40,9 +40,7 @@ class Autoregressive(nn.Module):
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "direct"
     loss_per: ClassVar[LossPer] = "dimension"
-    takes_reals: ClassVar[bool] = (
-        False  # `__call__` takes levels as reals too: it has gradients in x
-    )
+    takes_reals: ClassVar[bool] = False  # x may be real: parameters have gradients in x
     order: ClassVar[Order] = Raster()
 
     @property
@@ -57,12 +55,12 @@ class Autoregressive(nn.Module):
 
     @property
     def sites(self) -> Int[np.ndarray, "sites V"]:
-        """Positions in the flattened event of each site's values; here one value a site, those of a place in turn."""
+        """The positions of each site's values in the flattened event: here one value a site, in the model's order."""
         return positions(self.order, self.event.shape).reshape(-1, 1)
 
     @property
     def num_sites(self) -> int:
-        """Number of network evaluations that a sample takes."""
+        """The number of network evaluations that one sample takes."""
         return len(self.sites)
 
     def __call__(
@@ -72,19 +70,19 @@ class Autoregressive(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define its conditionals")
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """The sites that this site's distribution depends on: all earlier ones, unless a model says otherwise."""
+        """The sites that the distribution of this site depends on: all earlier ones, unless a model overrides it."""
         return np.arange(self.num_sites) < site
 
     def init_cache(self, n: int, cond: Array | None = None) -> Cache:
-        """The cache of n empty events; step and write keep its structure."""
+        """The cache for n events of which no site is known; `step` and `write` keep its structure."""
         raise TypeError(f"{type(self).__name__} does not step")
 
     def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
-        """Parameters of p(x_site | x_<site), the sites before having been written."""
+        """Parameters of p(x_site | x_<site), once all earlier sites have been written."""
         raise TypeError(f"{type(self).__name__} does not step")
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B V"]) -> Cache:
-        """Take in the values of a site: drawn, decoded or given."""
+        """The cache after the values of a site have become known."""
         raise TypeError(f"{type(self).__name__} does not step")
 
     def site_values(self, x: Num[Array, "B *event"]) -> Num[Array, "B sites V"]:
@@ -115,7 +113,7 @@ class Autoregressive(nn.Module):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
-        """n draws by ancestral sampling, one step a site."""
+        """n draws by ancestral sampling."""
         module, variables = self.unbind()
         return ancestral(module, variables, key, n, cond, temperature)
 
@@ -130,12 +128,12 @@ def ancestral(
     known: Num[Array, "n *event"] | None = None,
     num_known: int | Int[Array, ""] = 0,
 ) -> Int[Array, "n *event"]:
-    """n samples; where `known` is given its first `num_known` sites are kept and the rest drawn given them."""
+    """n draws, one step a site; the first `num_known` sites are those of `known`, if it is given."""
     cache = model.apply(variables, n, cond, method="init_cache")
     sites = model.sites
-    given = jnp.zeros((len(sites), n, sites.shape[1]), jnp.int32)
+    values = jnp.zeros((len(sites), n, sites.shape[1]), jnp.int32)
     if known is not None:
-        given = jnp.swapaxes(model.site_values(known), 0, 1).astype(jnp.int32)
+        values = jnp.swapaxes(model.site_values(known), 0, 1).astype(jnp.int32)
 
     def body(cache, inputs):
         site, value = inputs
@@ -144,8 +142,10 @@ def ancestral(
         value = jnp.where(site < num_known, value, drawn)
         return model.apply(variables, cache, site, value, method="write"), value
 
-    _, values = lax.scan(body, cache, (jnp.arange(len(sites)), given))
-    return _assemble(model, values)
+    _, values = lax.scan(body, cache, (jnp.arange(len(sites)), values))
+    flat = jnp.zeros((n, model.event.size), jnp.int32)
+    flat = flat.at[:, sites].set(jnp.swapaxes(values, 0, 1))
+    return lax.reshape(flat, (n, *model.event.shape))
 
 
 def naive(
@@ -157,7 +157,7 @@ def naive(
     temperature: float | Scalar = 1.0,
     upto: int | None = None,
 ) -> Int[Array, "n *event"]:
-    """The same draws by one full parallel pass a site: the oracle of `ancestral`; only the first `upto` where given."""
+    """The draws of `ancestral` by one full parallel pass a site; `upto`: only this many sites."""
     sites = jnp.asarray(model.sites)
 
     def body(site, x):
@@ -174,16 +174,16 @@ def naive(
 def stepped_params(
     model: Any, variables: Variables, x: Integer[Array, "B *event"], cond: Array | None = None
 ) -> Float[Array, "B sites P"]:
-    """Parameters of every site by stepping through a given x: what the parallel pass must equal."""
+    """Parameters of every site, computed step by step through a given x; `__call__` must give the same."""
     cache = model.apply(variables, x.shape[0], cond, method="init_cache")
-    given = jnp.swapaxes(model.site_values(x), 0, 1)
+    values = jnp.swapaxes(model.site_values(x), 0, 1)
 
     def body(cache, inputs):
         site, value = inputs
         cache, params = model.apply(variables, cache, site, method="step")
         return model.apply(variables, cache, site, value, method="write"), params
 
-    _, params = lax.scan(body, cache, (jnp.arange(model.num_sites), given))
+    _, params = lax.scan(body, cache, (jnp.arange(model.num_sites), values))
     return jnp.swapaxes(params, 0, 1)
 
 
@@ -195,31 +195,29 @@ def stepped(
     *inputs: Any,
     at: Any,
 ) -> tuple[Any, dict]:
-    """What a method gives at one place, and the layers' memory (their collection `cache`) after it."""
-    own = {name: tree for name, tree in variables.items() if name != "cache"}
-    both: Any = module.apply(
-        {**own, "cache": memory}, *inputs, False, at, method=method, mutable=["cache"]
-    )
+    """The result of a method at one row, site or time, and the collection `cache` of the layers after it."""
+    variables = {**variables, "cache": memory}
+    both: Any = module.apply(variables, *inputs, False, at, method=method, mutable=["cache"])
     result, updated = both
     return result, {**memory, **updated.get("cache", {})}
 
 
 def require_cache(module: Autoregressive, new: Any, old: Any) -> None:
-    """InputError where `old` lacks what a step needs: layers would begin with zeros at every site."""
+    """InputError if a step adds to the cache: layers whose part is absent would begin with zeros at every site."""
     if jax.tree.structure(new) != jax.tree.structure(old):
         raise InputError(f"this is no cache of {type(module).__name__}: parts of it are absent")
 
 
 def zeros_of(function: Callable[..., Any], *inputs: Any) -> Any:
-    """Zeros in the shapes and types of what a function gives, without computing it."""
+    """Zeros in the shapes and types of a function's result, without computing it."""
     shapes = jax.eval_shape(function, *inputs)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def prefix_length(model: Any, keep: Bool[np.ndarray, "*event"]) -> int:
-    """Number of leading sites that `keep` covers; InputError where it is no prefix of the model's order.
+    """The number of first sites that `keep` covers; InputError if it also covers sites after a gap.
 
-    Only then is drawing the rest, given the kept part, exact: p(x_>=k | x_<k) needs every earlier site known.
+    Drawing the rest given the kept part is exact only for such a prefix: p(x_>=k | x_<k) needs every earlier site.
     """
     covered = keep.reshape(-1)[model.sites]
     whole: np.ndarray = np.all(covered, axis=1)
@@ -236,9 +234,3 @@ def prefix_length(model: Any, keep: Bool[np.ndarray, "*event"]) -> int:
             f" {tuple(int(i) for i in where)}, whose distribution would have to be conditioned on later pixels"
         )
     return length
-
-
-def _assemble(model: Any, values: Int[Array, "sites n V"]) -> Int[Array, "n *event"]:
-    flat = jnp.zeros((values.shape[1], model.event.size), jnp.int32)
-    flat = flat.at[:, model.sites].set(jnp.swapaxes(values, 0, 1))
-    return jax.lax.reshape(flat, (values.shape[1], *model.event.shape))

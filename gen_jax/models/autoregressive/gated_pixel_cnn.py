@@ -1,8 +1,8 @@
 """Gated PixelCNN: log p(x) = sum_i log p(x_i | x_<i) over pixels in raster order, R then G then B in a pixel.
 
-Two stacks of masked convolutions without a blind spot, y = tanh(W_f * x + V_f y) . sigma(W_g * x + V_g y), residual
-and skip connections in the horizontal stack, conditioned on a class or a vector (van den Oord, Kalchbrenner, Vinyals,
-Espeholt, Graves and Kavukcuoglu 2016, 1606.05328).
+Two stacks of masked convolutions, which together have no blind spot. Each layer is a gated unit, tanh(W_f * x + V_f y)
+. sigma(W_g * x + V_g y), where y is a class or a vector that the image is conditioned on. The horizontal stack has
+residual and skip connections (van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, 1606.05328).
 """
 
 from typing import ClassVar
@@ -18,7 +18,7 @@ from gen_jax.models.autoregressive.raster import Raster
 from gen_jax.nn.at import At, Row, halves_here, spread
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
 from gen_jax.nn.conv import Dense
-from gen_jax.ops import conv
+from gen_jax.ops.convolution import convolve
 from gen_jax.ops.gates import gated_tanh
 from gen_jax.typing import Dtype, Event
 
@@ -26,9 +26,10 @@ SMALL = nn.initializers.normal(0.01)
 
 
 class VerticalConv(nn.Module):
-    """Convolution over rows above (and, unless strict, the own row); all of them are earlier, so no mask.
+    """Convolution over rows r-h+1..r, or rows r-h..r-1 if `strict`, and w columns around the site's.
 
-    At a row it is given the last row of its window, and keeps the others.
+    It needs no mask: the first layer is strict, so features at row r depend on rows above r only. At a row it is given
+    the last row of its window, and keeps the others.
     """
 
     features: int
@@ -41,26 +42,28 @@ class VerticalConv(nn.Module):
     def __call__(
         self, x: Float[Array, "*sites I"], at: Row | None = None
     ) -> Float[Array, "*sites O"]:
-        """K * x + b at all sites or at one row."""
         shape = (self.height, self.width, x.shape[-1], self.features)
         kernel = self.param("kernel", KERNEL_INIT, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        columns = (self.width // 2, (self.width - 1) // 2)
         if at is None:
-            return conv.vertical_conv(x, kernel, self.strict) + bias
+            rows = (self.height, -1) if self.strict else (self.height - 1, 0)
+            return convolve(x, kernel, (rows, columns)) + bias
         above = self.variable("cache", "rows", jnp.zeros, (self.height - 1, *x.shape), x.dtype)
         rows = jnp.concatenate([above.value, x[None]])
         above.value = rows[1:]
-        return conv.vertical_conv_row(rows, kernel) + bias
+        y = convolve(jnp.transpose(rows, (2, 0, 1, 3)), kernel, ((0, 0), columns))
+        return jnp.swapaxes(y[:, 0], 0, 1) + bias
 
 
 class GatedLayer(nn.Module):
-    """One layer: a vertical stack v and a horizontal stack h, which v feeds (figure 2 and equation 4).
+    """One layer of the vertical stack v and the horizontal stack h (figure 2 and equation 4).
 
-    v' = tanh(W_f * v) . sigma(W_g * v) over the rows above; h' = h + W (tanh(.) . sigma(.)) over the columns to the
-    left, to which the vertical convolution is added before its gate. The first layer reads the image strictly and has
-    no residual. `conditional` adds a term V y of the vector y, a class in one-hot form for example, to every gate,
-    without bias. V is initialised near zero: an uninformative y would otherwise add noise to every gate and push
+    v' = tanh(W_f * v) . sigma(W_g * v) over the rows above. h' = h + W (tanh(.) . sigma(.)) over the columns to the
+    left; a 1x1 convolution of W * v is added before the gate. The first layer reads the image by mask A and has no
+    residual. If `conditional`, V y is added before every gate, without bias, where y is the condition (a one-hot class
+    or a vector). V is initialised near zero: an uninformative y would otherwise add noise to every gate and push
     training towards collapse.
     """
 
@@ -73,7 +76,6 @@ class GatedLayer(nn.Module):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare the four convolutions and the term of the condition."""
         F, side, dtype = self.features, self.kernel // 2, self.dtype
         self.vertical = VerticalConv(2 * F, side + (not self.first), self.kernel, self.first, dtype)
         self.link = Dense(2 * F, dtype=dtype)
@@ -88,7 +90,7 @@ class GatedLayer(nn.Module):
     def above(
         self, v: Float[Array, "*sites I"], cond: Float[Array, "B K"] | None, at: Row | None
     ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites two_F"]]:
-        """v' and the term of the horizontal gate."""
+        """v', and the term that is added before the gate of the horizontal stack."""
         a = self.vertical(v, at)
         b = self.link(a, at)
         if self.conditional:
@@ -104,7 +106,7 @@ class GatedLayer(nn.Module):
         train: bool,
         at: At,
     ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites F"]]:
-        """h' and what the layer adds to the skip connection."""
+        """h', and the layer's share of the skip connection."""
         gate = gated_tanh(self.horizontal(h, at), halves_here(term, at, self.groups))
         gate = self.drop(gate, deterministic=not train)
         residual, skip = jnp.split(self.out(gate, at), 2, axis=-1)
@@ -114,8 +116,8 @@ class GatedLayer(nn.Module):
 class GatedPixelCNN(Raster):
     """Images (H, W, C) of any number of levels; the features are split into C groups, so C must divide them.
 
-    `vector` > 0: the condition of an example is a vector of this length instead of a class. `embedding` > 0: the levels
-    are symbols without an order, such as codes, and each enters as a learned vector of this length.
+    `vector` > 0: each example is conditioned on a vector of this length instead of a class. `embedding` > 0: the levels
+    are symbols without an order, such as codes, and the network reads a learned vector of this length for each.
     """
 
     system: ClassVar[str] = "gated_pixel_cnn"
@@ -132,7 +134,6 @@ class GatedPixelCNN(Raster):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare the layers and the two 1x1 convolutions of the head; InputError on sizes that cannot work."""
         self.check()
         self.layers = [
             GatedLayer(
@@ -154,23 +155,22 @@ class GatedPixelCNN(Raster):
 
     @property
     def takes_reals(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Symbols have nothing between them."""
+        """Whether x may be real: there is nothing between symbols."""
         return not self.embedding
 
     @property
     def condition(self) -> Event | None:
-        """The vector, if any."""
+        """The vector that an example is conditioned on, if any."""
         return Event((self.vector,)) if self.vector else None
 
     @property
     def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Channels that see each other in order."""
+        """The channels: each reads those before it in the same pixel."""
         return self.event.shape[-1]
 
-    def entered(self, x: Num[Array, "B H W C"]) -> Float[Array, "B H W I"]:
-        """Levels scaled to [-1, 1], or a learned vector of each."""
+    def to_input(self, x: Num[Array, "B H W C"]) -> Float[Array, "B H W I"]:
         if not self.embedding:
-            return super().entered(x)
+            return super().to_input(x)
         return self.embed(x.astype(jnp.int32)).reshape(*x.shape[:-1], -1)
 
     def vertical(
@@ -180,7 +180,7 @@ class GatedPixelCNN(Raster):
         train: bool = False,
         at: Row | None = None,
     ) -> list[Float[Array, "*sites two_F"]]:
-        """The term of every layer's horizontal gate."""
+        """For each layer the term before its horizontal gate."""
         cond = nn.one_hot(cond, self.num_classes) if self.num_classes else cond
         v, terms = image, []
         for layer in self.layers:
@@ -196,7 +196,6 @@ class GatedPixelCNN(Raster):
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
-        """The horizontal stack, the sum of its skip connections, and the head."""
         h, skips = image, []
         for layer, term in zip(self.layers, terms, strict=True):
             h, skip = layer.left(h, term, train, at)
@@ -207,13 +206,12 @@ class GatedPixelCNN(Raster):
     def sees(
         self, up: Int[np.ndarray, "H W"], right: Int[np.ndarray, "H W"]
     ) -> Bool[np.ndarray, "H W"]:
-        """A rectangle above and a row to the left: no blind spot."""
+        """A rectangle above and the pixels to the left: no blind spot."""
         reach = self.first_kernel // 2 + (self.depth - 1) * (self.kernel // 2)
         above = (up > 0) & (up <= reach) & (abs(right) <= reach)
         return above | ((up == 0) & (right < 0) & (right >= -reach))
 
     def check(self) -> None:
-        """InputError on events and sizes that cannot work."""
         require_image(self.event, self.system)
         require(
             min(self.depth, self.kernel) >= 1

@@ -18,20 +18,19 @@ from gen_jax.check import require, require_image
 from gen_jax.models.autoregressive.raster import Raster, Terms
 from gen_jax.nn.at import At, Row, Site, here
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
-from gen_jax.ops import conv
 from gen_jax.ops.convolution import convolve
 from gen_jax.ops.masks import group_mask, take_group
-from gen_jax.ops.shifted_conv import row_taps
+from gen_jax.ops.shifted_conv import row_taps, site_taps
 from gen_jax.typing import Dtype
 
 
 class MaskedConv(nn.Module):
-    """A kernel x kernel convolution (odd) over rows above, columns to the left and the own pixel.
+    """A kernel x kernel convolution (odd) over rows above, columns to the left and the pixel itself.
 
-    `strict` is mask A (of the own pixel the earlier groups), else mask B (and the own group). Weights exist only where
-    the mask is open, except between groups. At a site a strict layer is given the pixel before as far as it is written,
-    any other the features of the site's group. It keeps the rows in its window; as a row begins it computes what
-    the rows above give to all of it.
+    Group g of a pixel is read by groups > g of the same pixel if `strict` (mask A), else by groups >= g (mask B).
+    Weights exist only where the mask is open, except between groups. At a site a strict layer is given the pixel
+    written last, any other layer the features of the site's group. It keeps the rows of its window; at a row it
+    computes and keeps the share of the rows above in the whole row.
     """
 
     features: int
@@ -40,45 +39,34 @@ class MaskedConv(nn.Module):
     strict: bool = False
     dtype: Dtype = None
 
-    @property
-    def columns(self) -> int:
-        """Number of columns of the own row that are read; a closed own column is left out."""
-        return self.kernel // 2 + (not (self.strict and self.groups == 1))
-
     @nn.compact
     def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*sites O"]:
-        """All sites at once, or the outputs of a site's group."""
         side, F = self.kernel // 2, self.features
-        whole = not isinstance(at, Site) or self.strict
-        inputs = x.shape[-1] * (1 if whole else self.groups)
+        columns = side + (not (self.strict and self.groups == 1))  # of the site's row
+        one_group = isinstance(at, Site) and not self.strict
+        inputs = x.shape[-1] * (self.groups if one_group else 1)
         above = self.param("above", KERNEL_INIT, (side, self.kernel, inputs, F))
-        own = self.param("own", KERNEL_INIT, (self.columns, inputs, F))
+        own = self.param("own", KERNEL_INIT, (columns, inputs, F))
         bias = self.param("bias", nn.initializers.zeros, (F,))
         x, above, own, bias = promote_dtype(x, above, own, bias, dtype=self.dtype)
         if self.groups > 1:
             mask = group_mask(inputs, F, self.groups, self.strict)
             own = own.at[-1].set(jnp.where(mask, own[-1], 0))
         if at is None:
-            closed = jnp.pad(own, ((0, self.kernel - self.columns), (0, 0), (0, 0)))
+            closed = jnp.pad(own, ((0, self.kernel - columns), (0, 0), (0, 0)))
             kernel = jnp.concatenate([above, closed[None]])
             return convolve(x, kernel, ((side, 0), (side, side))) + bias
-        return self._stepped(x, above, own, bias, at)
-
-    def _stepped(self, x, above, own, bias, at):
-        """The table of a row as it begins, or the outputs of a site's group."""
-        side, batch, inputs = self.kernel // 2, x.shape[-2], own.shape[1]
-        count = side + 1  # row r is kept at r % count
+        batch, count = x.shape[-2], side + 1  # row r is kept at r % count
         size = (count, at.width + 2 * side, batch, inputs)
         rows = self.variable("cache", "rows", jnp.zeros, size, x.dtype)
-        size = (at.width, batch, self.features)
-        table = self.variable("cache", "table", jnp.zeros, size, x.dtype)
+        table = self.variable("cache", "table", jnp.zeros, (at.width, batch, F), x.dtype)
 
         def put(values: Array, row: Array, column: Array | int, first: Array | int) -> None:
             start = (row % count, column + side, 0, first)
             rows.value = lax.dynamic_update_slice(rows.value, values, start)
 
         if isinstance(at, Row):
-            if self.strict:  # its last pixel has not entered yet
+            if self.strict:  # the last pixel of the row above has not been put yet
                 put(x[None], at.row - 1, 0, 0)
             before = [rows.value[(at.row - side + i) % count] for i in range(side)]
             taps = (row_taps(row, kernel) for row, kernel in zip(before, above, strict=True))
@@ -88,9 +76,9 @@ class MaskedConv(nn.Module):
             put(x[None, None], at.before.row, at.before.column, 0)
         else:
             put(x[None, None], at.row, at.column, at.group * x.shape[-1])
-        start, size = (at.row % count, at.column, 0, 0), (1, self.columns, batch, inputs)
+        start, size = (at.row % count, at.column, 0, 0), (1, columns, batch, inputs)
         window = lax.dynamic_slice(rows.value, start, size)[0]
-        share = conv.horizontal_conv_site(window, take_group(own, at.group, self.groups))
+        share = site_taps(window, take_group(own, at.group, self.groups))
         return here(table.value, at, self.groups) + share
 
 
@@ -102,7 +90,6 @@ class ResidualBlock(nn.Module):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare the three convolutions."""
         F, groups = self.features, self.groups
         self.squeeze = HorizontalConv(F, 1, groups, dtype=self.dtype)
         self.spatial = MaskedConv(F, 3, groups, dtype=self.dtype)
@@ -111,13 +98,12 @@ class ResidualBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "*sites two_F"], at: At = None
     ) -> Float[Array, "*sites two_F"]:
-        """All sites at once, or the features of a site's group."""
         hidden = nn.relu(self.squeeze(nn.relu(x), at))
         return x + self.expand(nn.relu(self.spatial(hidden, at)), at)
 
 
 class PixelCNN(Raster):
-    """Images (H, W, C) of any number of levels; features (h of the paper) split into C groups, so C divides them."""
+    """Images (H, W, C) of any number of levels; `features` (h in the paper) split into C groups, so C divides them."""
 
     system: ClassVar[str] = "pixel_cnn"
 
@@ -128,7 +114,6 @@ class PixelCNN(Raster):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare first layer, blocks and head; InputError on sizes that cannot work."""
         self.check()
         F, groups, dtype = self.features, self.groups, self.dtype
         self.first = MaskedConv(2 * F, self.first_kernel, groups, strict=True, dtype=dtype)
@@ -138,7 +123,7 @@ class PixelCNN(Raster):
 
     @property
     def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Channels that see each other in order."""
+        """The channels: each reads those before it in the same pixel."""
         return self.event.shape[-1]
 
     def vertical(
@@ -148,7 +133,7 @@ class PixelCNN(Raster):
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:
-        """Nothing, but as a row begins the layers compute what the rows above give to it."""
+        """No terms. At a row the layers of `horizontal` compute the share of the rows above."""
         if at is not None:
             self.horizontal(image, (), cond, train, at)
         return ()
@@ -161,7 +146,6 @@ class PixelCNN(Raster):
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
-        """The one stack and its head; it keeps what it needs of the rows above."""
         del terms, cond, train  # no second stack, no classes, no noise
         h = self.first(image, at)
         for block in self.blocks:
@@ -173,7 +157,7 @@ class PixelCNN(Raster):
     def sees(
         self, up: Int[np.ndarray, "H W"], right: Int[np.ndarray, "H W"]
     ) -> Bool[np.ndarray, "H W"]:
-        """The blind spot declared: a column to the right costs a block and a row, beyond what the first kernel sees."""
+        """All but the blind spot: beyond the first kernel each block reaches one row up and one column to the right."""
         side = self.first_kernel // 2
         reach = side + self.depth
         by_first = np.maximum(1, up - self.depth)  # rows by the first kernel, the others by blocks
@@ -181,7 +165,6 @@ class PixelCNN(Raster):
         return (above | ((up == 0) & (right < 0))) & (right >= -reach)
 
     def check(self) -> None:
-        """InputError on events and sizes that cannot work."""
         require_image(self.event, self.system)
         require(
             self.depth >= 0 and self.first_kernel % 2 == 1 and self.first_kernel >= 3,

@@ -13,26 +13,25 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax.check import require
 from gen_jax.models.autoregressive.pixelwise import Pixelwise, shifted
 from gen_jax.models.autoregressive.raster import Terms
-from gen_jax.nn.at import At, Begin, Row, Site
+from gen_jax.nn.at import At, Row, Site
 from gen_jax.nn.gated_resnet import GatedBlock
 from gen_jax.nn.shifted_conv import LeftConv, Project, ShiftedConv, WeightNorm
-from gen_jax.ops import shifted_conv
+from gen_jax.ops.convolution import dense
 from gen_jax.typing import Dtype
 
 
 class Resolution(nn.Module):
     """The U from one resolution on: blocks on the way down, everything coarser, blocks on the way up (figure 2).
 
-    The streams u (rows above) and v (and the own row) pass it one after the other and keep their size; without `upper`
-    there is only v. A block of the way up is given what the one at its height on the way down was given (`skips`). A
-    coarse site (r, c) exists from the fine site (2 r, 2 c) on.
+    The streams u (rows above) and v (also columns to the left) pass it one after the other and keep their shape;
+    without `upper` there is only v. With `skips` each block on the way up also reads the input of the block at its
+    height on the way down. A coarse site (r, c) is computed at the fine site (2 r, 2 c).
     """
 
     features: int
@@ -45,7 +44,6 @@ class Resolution(nn.Module):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare the blocks, one more on the way up where there is a coarser resolution, and that."""
         F, last = self.features, self.resolutions == 1
         options = {
             "upper": self.upper,
@@ -71,24 +69,25 @@ class Resolution(nn.Module):
     def vertical(
         self, u: Float[Array, "*sites F"], cond: Int[Array, " B"] | None, train: bool, at: At
     ) -> tuple[Float[Array, "*sites F"], Terms]:
-        """The stream u, and what v reads of it: u after each block, here and at coarser resolutions."""
-        after, inner = [], ()
+        """The stream u, and its value after every block, here and at coarser resolutions: v reads all of them."""
+        options = {"cond": cond, "train": train, "at": at}
+        passed, terms, coarser_terms = [u], [], ()
+        for block in self.down:
+            u = block.u(u, **options)
+            passed.append(u)
+            terms.append(u)
+        if self.resolutions > 1:
 
-        def block_of(block: GatedBlock, u: Array, *skip: Array) -> Array:
-            after.append(block.u(u, *skip, cond=cond, train=train, at=at))
-            return after[-1]
+            def below(level: Resolution, u: Array) -> tuple[Array, Terms]:
+                u, terms = level.coarser.vertical(u, cond, train, at and at.coarser)
+                return level.up_u(u, at), terms
 
-        def below(u: Array) -> Array:
-            nonlocal inner
-
-            def turn(level: Resolution, u: Array) -> tuple[Array, Terms]:
-                u, inner = level.coarser.vertical(u, cond, train, at and at.coarser)
-                return level.up_u(u, at), inner
-
-            u, inner = coarse(self, "u", turn, self.down_u(u, at), at)
-            return self.up_u.pick(u, at)
-
-        return self._through(u, block_of, below), (after, inner)
+            u, coarser_terms = coarse(self, "u", below, self.down_u(u, at), at)
+            u = self.up_u.pick(u, at)
+        for block, before in zip(self.up, passed[len(self.up) - 1 :: -1], strict=True):
+            u = block.u(u, *([before] if self.skips else []), **options)
+            terms.append(u)
+        return u, (terms, coarser_terms)
 
     def horizontal(
         self,
@@ -98,108 +97,100 @@ class Resolution(nn.Module):
         train: bool,
         at: At,
     ) -> Float[Array, "*sites F"]:
-        """The stream v, each block given u after it."""
-        after, inner = terms or ((), ())
-        after = iter(after)
-
-        def block_of(block: GatedBlock, v: Array, *skip: Array) -> Array:
-            term = (next(after),) if self.upper else ()
-            return block.v(v, *term, *skip, cond=cond, train=train, at=at)
-
-        def below(v: Array) -> Array:
-            def turn(level: Resolution, v: Array) -> Array:
-                v = level.coarser.horizontal(v, inner, cond, train, at and at.coarser)
-                return level.up_v(v, at)
-
-            up = coarse(self, "v", turn, self.down_v(v, at), at)
-            return v if isinstance(at, Begin) else self.up_v.pick(up, at)
-
-        return self._through(v, block_of, below)
-
-    def _through(self, x: Array, block_of: Callable[..., Array], below: Callable) -> Array:
-        """Down, below, and up, the same for u and v."""
-        passed = [x]
+        """The stream v; each block also reads u after that block."""
+        options = {"cond": cond, "train": train, "at": at}
+        after, coarser_terms = terms or ((), ())
+        u = iter([(u,) for u in after] or [()] * (len(self.down) + len(self.up)))
+        passed = [v]
         for block in self.down:
-            x = block_of(block, x)
-            passed.append(x)
-        if self.resolutions == 1:
-            passed.pop()
-        else:
-            x = below(x)
-        for block in self.up:
-            x = block_of(block, x, passed.pop()) if self.skips else block_of(block, x)
-        return x
+            v = block.v(v, *next(u), **options)
+            passed.append(v)
+        if self.resolutions > 1:
+
+            def below(level: Resolution, v: Array) -> Array | None:
+                v = level.coarser.horizontal(v, coarser_terms, cond, train, at and at.coarser)
+                return None if isinstance(at, Row) else level.up_v(v, at)
+
+            finer = coarse(self, "v", below, self.down_v(v, at), at)
+            v = v if isinstance(at, Row) else self.up_v.pick(finer, at)
+        for block, before in zip(self.up, passed[len(self.up) - 1 :: -1], strict=True):
+            v = block.v(v, *next(u), *([before] if self.skips else []), **options)
+        return v
 
 
-def coarse(module: nn.Module, name: str, turn: Callable[..., Any], x: Array, at: At) -> Any:
-    """turn(module, x) of half the resolution; in steps where a coarse row or pixel begins, else what it gave there.
+def coarse(module: nn.Module, name: str, below: Callable[..., Any], x: Array, at: At) -> Any:
+    """below(module, x), a computation at half the resolution.
 
-    What it gave is kept under this name: of a row the last, of sites one for each coarse column.
+    In steps it runs where a coarse row or pixel begins, and its result is kept under `name` for the finer rows and
+    pixels: at a row the result for that row, at a site one for each coarse column.
     """
     if at is None:
-        return turn(module, x)
-    column = at.column // 2 if isinstance(at, Site) else None
+        return below(module, x)
+    first = not module.has_variable("cache", name)  # the shapes of the cache are being found
 
-    def body(module: nn.Module, _: Any) -> Array:
-        y = turn(module, x)
-        if column is not None:
-            y = jax.tree.map(
-                lambda kept, y: lax.dynamic_update_index_in_dim(kept, y, column, 0),
-                module.get_variable("cache", name),
-                y,
-            )
-        if not isinstance(at, Begin):
+    def run(module: nn.Module, _: Any) -> Array:
+        y = below(module, x)
+        if isinstance(at, Site):
+            if first:
+                row = jax.tree.map(lambda y: jnp.stack([y] * (at.width // 2)), y)
+            else:
+                row = module.get_variable("cache", name)
+            put = functools.partial(lax.dynamic_update_index_in_dim, index=at.column // 2, axis=0)
+            y = jax.tree.map(put, row, y)
+        if y is not None:
             module.put_variable("cache", name, y)
         return jnp.array(False)
 
-    if module.has_variable("cache", name):
+    if first:
+        run(module, None)
+    else:
+        begins = at.row % 2 == 0
+        if isinstance(at, Site):
+            begins &= at.column % 2 == 0
         nn.while_loop(
-            lambda _, opens: opens,  # pyright: ignore[reportArgumentType]  a traced bool
-            body,
+            lambda _, begins: begins,  # pyright: ignore[reportArgumentType]  a traced bool
+            run,
             module,
-            at.opens,
+            begins,
             carry_variables="cache",
             broadcast_variables="params",
         )
-    else:  # the cache is being shaped
-        y = turn(module, x)
-        if column is not None:
-            y = jax.tree.map(lambda y: jnp.stack([y] * (at.width // 2)), y)
-        if not isinstance(at, Begin):
-            module.put_variable("cache", name, y)
     kept = module.get_variable("cache", name, None)
-    if column is None:
+    if isinstance(at, Row):
         return kept
-    return jax.tree.map(lambda y: lax.dynamic_index_in_dim(y, column, keepdims=False), kept)
+    cut = functools.partial(lax.dynamic_index_in_dim, index=at.column // 2, keepdims=False)
+    return jax.tree.map(cut, kept)
 
 
 class Upsample(WeightNorm):
-    """Shifted transposed convolution of stride 2, a 2 x `width` kernel."""
+    """Shifted transposed convolution of stride 2, a 2 x `width` kernel.
+
+    y[2 r + i, 2 c + j] is phase [i, j] of the coarse pixel (r, c). With `width` 2 it is x[r, c] K[i, j]; with `width` 3
+    the odd columns also read x[r, c + 1].
+    """
 
     width: int = 2
 
     @nn.compact
-    def phases(self, x: Float[Array, "*batch W I"]) -> Float[Array, "*batch W 2 2 O"]:
-        """The four pixels below each column of a row."""
-        shape = (2, self.width, x.shape[-1], self.features)
-        kernel, bias = self.weights(
-            shape, lambda kernel: shifted_conv.upsample(x, kernel.astype(x.dtype))
-        )
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return shifted_conv.upsample(x, kernel) + bias
-
     def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*finer O"]:
-        """All sites; the two finer rows (2 W B O) of a row; the four finer pixels side by side (B 4_O) of a site."""
-        if at is None:
-            return shifted_conv.interleave(self.phases(x))
+        """All sites; at a row both finer rows (2 W B O); at a site all four finer pixels side by side (B 4_O)."""
+        if isinstance(at, Row):
+            x = jnp.swapaxes(x, 0, 1)
+        elif isinstance(at, Site):
+            x = x[:, None]
+        x, kernel, bias = self.typed(x, (2, self.width), upsample)
+        phases = upsample(x, kernel) + bias  # ... W 2 2 O
+        if isinstance(at, Row):
+            phases = jnp.transpose(phases, (2, 1, 3, 0, 4))
+            return phases.reshape(2, -1, *phases.shape[3:])
         if isinstance(at, Site):
-            return self.phases(x[:, None]).reshape(x.shape[0], -1)
-        phases = self.phases(jnp.swapaxes(x, 0, 1))  # B W 2 2 O
-        return jnp.transpose(phases, (2, 1, 3, 0, 4)).reshape(2, -1, x.shape[1], self.features)
+            return phases.reshape(x.shape[0], -1)
+        batch, height, width, *_ = phases.shape
+        return jnp.swapaxes(phases, 2, 3).reshape(batch, 2 * height, 2 * width, -1)
 
     @nn.nowrap
     def pick(self, y: Float[Array, "*finer _O"], at: At) -> Float[Array, "*sites O"]:
-        """The row or pixel that is meant of those that `__call__` gave."""
+        """The fine row or pixel at `at`, out of the result of `__call__`."""
         if at is None:
             return y
         if isinstance(at, Row):
@@ -208,13 +199,27 @@ class Upsample(WeightNorm):
         return lax.dynamic_slice_in_dim(y, phase * self.features, self.features, axis=-1)
 
 
-Reach = Bool[
-    np.ndarray, "_h _w H W"
-]  # [r, c] holds the pixels of the image that a feature at (r, c) depends on
+def upsample(
+    x: Float[Array, "*batch W I"], kernel: Float[Array, "2 w I O"]
+) -> Float[Array, "*batch W 2 2 O"]:
+    """The four phases of each column."""
+    inputs, outputs = kernel.shape[2:]
+    flat = jnp.transpose(kernel[:, -2:], (2, 0, 1, 3)).reshape(inputs, 4 * outputs)
+    phases = dense(x, flat).reshape(*x.shape[:-1], 2, 2, outputs)
+    if kernel.shape[1] == 2:
+        return phases
+    flat = jnp.transpose(kernel[:, 0], (1, 0, 2)).reshape(inputs, 2 * outputs)
+    next_column = jnp.pad(x[..., 1:, :], [(0, 0)] * (x.ndim - 2) + [(0, 1), (0, 0)])
+    odd = dense(next_column, flat).reshape(*x.shape[:-1], 2, outputs)
+    return phases.at[..., 1, :].add(odd)
+
+
+# [r, c] holds the pixels of the image that a feature at (r, c) depends on
+Reach = Bool[np.ndarray, "_h _w H W"]
 
 
 def pixels(height: int, width: int) -> Reach:
-    """Every pixel reaches itself."""
+    """The image itself: each pixel depends on that pixel."""
     return np.eye(height * width, dtype=bool).reshape(height, width, height, width)
 
 
@@ -231,7 +236,7 @@ def window(reach: Reach, offsets: Iterable[tuple[int, int]], stride: int = 1) ->
 
 
 def repeated(reach: Reach, also_next_column: bool = False) -> Reach:
-    """Each feature above a 2x2 block of finer ones; the right ones of a block may also read the block to the right."""
+    """Each feature for a 2x2 block of finer ones; the right column of a block may also read the next block."""
     fine = reach.repeat(2, axis=0).repeat(2, axis=1)
     if also_next_column:
         fine[:, 1:-1:2] |= fine[:, 2::2]
@@ -240,15 +245,15 @@ def repeated(reach: Reach, also_next_column: bool = False) -> Reach:
 
 @functools.cache
 def _reach(height, width, resnets, resolutions, two_streams, skips) -> Reach:
-    """The receptive fields of v at the output, from the windows alone."""
+    """The pixels that v depends on at the output, from the windows alone."""
     upper = [(r, c) for r in (-1, 0) for c in (-1, 0, 1)]
     left = [(r, c) for r in (-1, 0) for c in (-1, 0)]
     image = pixels(height, width)
 
     def resnet(x, offsets, *aux):
         hidden = window(x, offsets)
-        for one in aux:
-            hidden = hidden | one
+        for other in aux:
+            hidden = hidden | other
         return x | window(hidden, offsets)
 
     def block(u, v, skip):
@@ -282,8 +287,8 @@ def _reach(height, width, resnets, resolutions, two_streams, skips) -> Reach:
 class PixelCNNPP(Pixelwise):
     """Images (H, W, C) of any number of levels, H and W divisible by 2^(resolutions - 1).
 
-    `mixtures` None is a softmax head, for one channel. Without `two_streams` the upper stream is missing and with it
-    what lies above to the right; without `skips` the tensors passed from the way down to the way up.
+    `mixtures` None is a softmax head, for one channel. Without `two_streams` there is no upper stream, and pixels above
+    to the right are not read. Without `skips` no tensors pass from the way down to the way up.
     """
 
     system: ClassVar[str] = "pixel_cnn_pp"
@@ -294,7 +299,6 @@ class PixelCNNPP(Pixelwise):
     skips: bool = True
 
     def setup(self):
-        """Declare first layers, the U and the output; InputError on sizes that cannot work."""
         super().setup()
         F, dtype = self.features, self.dtype
         if self.two_streams:
@@ -318,8 +322,8 @@ class PixelCNNPP(Pixelwise):
         train: bool,
         at: At,
     ) -> Terms:
-        """The first term of v, and u wherever v reads it."""
-        first, terms = self.first_term(image, at), ()
+        """The term of v's first layer, and u after every block."""
+        first, terms = super().above(image, cond, train, at), ()
         if self.two_streams:
             u = shifted(self.first_u(image, at), "down", at)
             _, terms = self.finest.vertical(u, cond, train, at)
@@ -333,20 +337,18 @@ class PixelCNNPP(Pixelwise):
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
-        """The stream v through the U, and the output."""
         first, terms = terms
         v = self.first(image, first, at)
         v = self.finest.horizontal(v, terms, cond, train, at)
         return self.out(nn.elu(v))
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """Where the windows of the two streams reach on the way down and up."""
+        """All pixels that a path through the windows of the two streams leads from."""
         H, W, _ = self.event.shape
         graph = _reach(H, W, self.resnets, self.resolutions, self.two_streams, self.skips)
         return graph.reshape(H * W, H * W)[site]
 
     def check(self) -> None:
-        """InputError on events and sizes that cannot work."""
         super().check()
         require(
             min(self.features, self.resnets, self.resolutions) >= 1,

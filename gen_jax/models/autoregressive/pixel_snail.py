@@ -188,17 +188,6 @@ class PixelSNAIL(Pixelwise):
         ]
         self.out = Project(self.head.size, dtype=self.dtype)
 
-    def above(
-        self,
-        image: Float[Array, "*sites C_and_1"],
-        cond: Int[Array, " B"] | None,
-        train: bool,
-        at: At,
-    ) -> Terms:
-        """The first term of the one stream."""
-        del cond, train
-        return self.first_term(image, at)
-
     def horizontal(
         self,
         image: Float[Array, "*sites C_and_1"],

@@ -1,8 +1,9 @@
-"""Images pixel by pixel in raster order, once for every model whose network has a part for the rows above.
+"""Images pixel by pixel in raster order: the chain rule for every network that has a part for the rows above.
 
-A subclass writes its network once: `vertical` says what the rows above give to every site of a row, `horizontal` the
-parameters given that and the row so far. Both take `at` (`nn.at`): None is all sites of images; a `Row` or a `Site` is
-a step, in which layers read and update their own memory. The parallel form, the cache, stepping and sampling follow.
+A subclass writes its network once, in two methods. `vertical` computes from the rows above the terms that every site of
+a row reads. `horizontal` computes the parameters of each site from these terms and the row so far. Both take `at`
+(`nn/at.py`): None is all sites of images at once; a `Row` or a `Site` is a step, in which layers read and update their
+cache. This file turns the two methods into the parallel form, the cache and the step of sampling and coding.
 """
 
 import functools
@@ -22,11 +23,11 @@ from gen_jax.models.autoregressive.base import (
 from gen_jax.nn.at import At, Row, Site, once
 from gen_jax.ops.scaling import to_symmetric
 
-Terms = Any  # a tree of what the rows above give: (B H W F), in steps (W B F)
+Terms = Any  # a tree of arrays: (B H W F), in steps (W B F)
 
 
 class Cache(NamedTuple):
-    """The memory of the layers, the row's terms, the row so far as it enters."""
+    """The layers' collection `cache`, the terms and the network's input of the present row, and the condition."""
 
     memory: dict
     terms: Terms
@@ -42,11 +43,11 @@ class Raster(Autoregressive):
 
     @property
     def sites(self) -> Int[np.ndarray, "sites V"]:
-        """The channels of each pixel or group, in raster order."""
+        """Positions of the channels of each pixel or group, in raster order."""
         return np.arange(self.event.size).reshape(-1, self.event.shape[-1] // self.groups)
 
-    def entered(self, x: Num[Array, "B H W C"]) -> Float[Array, "B H W I"]:
-        """What the network reads of the levels, each group's numbers apart: scaled to [-1, 1]."""
+    def to_input(self, x: Num[Array, "B H W C"]) -> Float[Array, "B H W I"]:
+        """The network's input for these levels: here scaled to [-1, 1]. The numbers of each group are neighbours."""
         return to_symmetric(x, self.levels)
 
     def vertical(
@@ -56,9 +57,10 @@ class Raster(Autoregressive):
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:
-        """What the rows above give to the sites of each row; in steps `image` is the row before (W B I).
+        """The terms of all rows, or in steps those of the row `at`, where `image` is the row above it (W B I).
 
-        Where layers of `horizontal` read rows above too, it visits them at a row, so that they begin it.
+        Where layers of `horizontal` read rows above too, `vertical` calls `horizontal` at a row: each such layer then
+        computes the share of the rows above and keeps it (`Row`).
         """
         del image, cond, train, at
         return ()
@@ -71,7 +73,7 @@ class Raster(Autoregressive):
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
-        """Parameters given the terms and the row so far; in steps `image` is the pixel before (B I)."""
+        """The parameters of all sites, or in steps those of the site `at`, where `image` is the pixel before (B I)."""
         raise TypeError(f"{type(self).__name__} does not define its network")
 
     def __call__(
@@ -80,8 +82,7 @@ class Raster(Autoregressive):
         cond: Num[Array, "B *K"] | None = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:
-        """Parameters of every site's distribution, all at once."""
-        image = self.entered(x)
+        image = self.to_input(x)
         params = self.horizontal(image, self.vertical(image, cond, train), cond, train)
         return params.reshape(x.shape[0], self.num_sites, -1)
 
@@ -92,7 +93,7 @@ class Raster(Autoregressive):
         return (up > 0) | ((up == 0) & (right < 0))
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """The pixels that the network sees, and the earlier groups of the own one."""
+        """The pixels that `sees` names, and the earlier groups of the site's pixel."""
         pixel, group = divmod(site, self.groups)
         height, width, _ = self.event.shape
         rows, columns = np.indices((height, width))
@@ -102,14 +103,14 @@ class Raster(Autoregressive):
         return context
 
     def init_cache(self, n: int, cond: Num[Array, "n *K"] | None = None) -> Cache:
-        """Zeros, what the parallel form pads with, in the shapes that the network itself has in steps."""
+        """Zeros, with which the parallel form pads too, in the shapes that a step of the network gives."""
         height, width, channels = self.event.shape
         module, variables = self.unbind()
 
         def shapes(variables, cond):
             levels, zero = jnp.zeros((n, 1, width, channels), jnp.int32), jnp.zeros((), int)
-            entered: Any = module.apply(variables, levels, method="entered")
-            row = jnp.swapaxes(entered[:, 0], 0, 1)
+            image: Any = module.apply(variables, levels, method="to_input")
+            row = jnp.swapaxes(image[:, 0], 0, 1)
             step = functools.partial(stepped, module, variables)
             terms, memory = step({}, "vertical", row, cond, at=Row(zero, height, width))
             site = Site(zero, zero, zero, height, width)
@@ -119,38 +120,36 @@ class Raster(Autoregressive):
         return zeros_of(shapes, variables, cond)._replace(cond=cond)
 
     def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
-        """The row's part at the first site of a row, then the site's; InputError on a cache of another model."""
+        """Compute at the row if the site is the first of its row, then at the site.
+
+        InputError on a cache of another model.
+        """
         module, variables = self.unbind()
         at, step = self.at(site), functools.partial(stepped, module, variables)
 
         def turn(state: tuple[dict, Terms]) -> tuple[dict, Terms]:
-            above = Row(at.row, at.height, at.width)
-            terms, memory = step(state[0], "vertical", cache.row, cache.cond, at=above)
+            row = Row(at.row, at.height, at.width)
+            terms, memory = step(state[0], "vertical", cache.row, cache.cond, at=row)
             require_cache(module, (memory, terms), state)
             return memory, terms
 
-        memory, terms = once(at.new_row, turn, (cache.memory, cache.terms))
-        before = lax.dynamic_index_in_dim(cache.row, at.before.column, keepdims=False)
-        params, new = step(memory, "horizontal", before, terms, cache.cond, at=at)
+        new_row = (at.column == 0) & (at.group == 0)
+        memory, terms = once(new_row, turn, (cache.memory, cache.terms))
+        pixel = lax.dynamic_index_in_dim(cache.row, at.before.column, keepdims=False)
+        params, new = step(memory, "horizontal", pixel, terms, cache.cond, at=at)
         require_cache(module, new, memory)
         return cache._replace(memory=new, terms=terms), params
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B V"]) -> Cache:
-        """Put the values of a site, as they enter, into the row."""
         at = self.at(site)
-        entered = self.entered(value[:, None, None])[:, 0].astype(cache.row.dtype)
-        entered = jnp.swapaxes(entered, 0, 1)
-        start = (at.column, 0, at.group * entered.shape[-1])
-        return cache._replace(row=lax.dynamic_update_slice(cache.row, entered, start))
+        group = self.to_input(value[:, None, None])[:, 0].astype(cache.row.dtype)
+        group = jnp.swapaxes(group, 0, 1)
+        start = (at.column, 0, at.group * group.shape[-1])
+        return cache._replace(row=lax.dynamic_update_slice(cache.row, group, start))
 
     def at(self, site: Int[Array, ""]) -> Site:
-        """Where a site lies."""
+        """Row, column and group of a site."""
         height, width, _ = self.event.shape
-        site = jnp.asarray(site, int)  # one type of integer in all places
-        return Site(
-            site // (self.groups * width),
-            site // self.groups % width,
-            site % self.groups,
-            height,
-            width,
-        )
+        site = jnp.asarray(site, int)  # the same integer type everywhere
+        pixel = site // self.groups
+        return Site(pixel // width, pixel % width, site % self.groups, height, width)

@@ -1,7 +1,7 @@
-"""Sequences: log p(x) = sum_t log p(x_t | x_<t), one network for all times at once and for one time after the other.
+"""Sequences: log p(x) = sum_t log p(x_t | x_<t), by one network for all times at once or one time after the other.
 
-A model writes its network once, as `body`. What a leaf layer must know of earlier times it keeps in the Linen
-collection `cache`; `init_cache`, `step` and `write` are written here, for all models.
+A model writes its network once, as `body`. Its layers keep what they need of earlier times in the Linen collection
+`cache`. `init_cache`, `step` and `write` are written here, for all models.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -18,7 +18,7 @@ Time = Int[Array, ""] | None
 
 
 class Cache(NamedTuple):
-    """The layers' collection `cache`, the value before and the terms of the condition."""
+    """The layers' collection `cache`, the value before, and the terms of the condition."""
 
     leaves: dict
     before: Int[Array, " B"]
@@ -26,7 +26,7 @@ class Cache(NamedTuple):
 
 
 class Sequence(Autoregressive):
-    """One value a site, in the model's order; where it has the field `order_seed`, all values in a random order."""
+    """One value a site, in the model's order or, with the field `order_seed`, in a random order of all values."""
 
     order_seed: ClassVar[int | None] = None
 
@@ -39,15 +39,15 @@ class Sequence(Autoregressive):
     def body(
         self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
     ) -> Float[Array, "B *sites P"]:
-        """The network. `time` None: x are all values, in order of generation, and all parameters come out.
+        """The network: parameters of p(x_t | x_<t) for all times, or for one.
 
-        At a time t: x is the value before it, NOTHING at t = 0, and the parameters of p(x_t | x_<t) come out. So in
-        both forms the first layer hides from each time its own value and those after it: `shifted`, or a mask.
+        `time` None: x holds all values, in order of generation. The first layer must hide x_t and later values from
+        time t, by `shifted` or by a mask. Otherwise x is the value before this time, NOTHING before the first.
         """
         raise TypeError(f"{type(self).__name__} does not define its conditionals")
 
     def terms(self, cond: Num[Array, "B ..."] | None) -> Any:
-        """What `body` reads of the condition, computed once an event."""
+        """The terms of the condition that `body` reads, computed once an event."""
         return cond
 
     def __call__(
@@ -67,7 +67,7 @@ class Sequence(Autoregressive):
 
     def step(self, cache: Cache, site: Int[Array, ""]) -> tuple[Cache, Float[Array, "B P"]]:
         module, variables = self.unbind()
-        time = jnp.asarray(site, int)  # one type of integer in all places
+        time = jnp.asarray(site, int)  # the same integer type everywhere
         inputs = (cache.before, cache.terms)
         params, leaves = stepped(module, variables, cache.leaves, "body", *inputs, at=time)
         require_cache(module, leaves, cache.leaves)
@@ -78,7 +78,7 @@ class Sequence(Autoregressive):
 
 
 def shifted(x: Int[Array, "B *sites"], time: Time) -> Int[Array, "B *sites"]:
-    """The value before each time: no time may see its own. At one time x is that value already."""
+    """The value before each time. At one time x is that value already."""
     if time is not None:
         return x
     return jnp.pad(x, ((0, 0), (1, 0)), constant_values=NOTHING)[:, :-1]

@@ -18,7 +18,7 @@ from gen_jax.models.flow.base import DequantizedFlow, Flow
 from gen_jax.nn.bijections import AffineCoupling, chain, unchain
 from gen_jax.nn.shifted_conv import Project, WeightNorm
 from gen_jax.ops import dequantize, masks
-from gen_jax.ops.conv import same_conv
+from gen_jax.ops.convolution import convolve
 from gen_jax.ops.squeeze import squeeze, unsqueeze
 from gen_jax.typing import Event, Nats, points
 
@@ -43,11 +43,9 @@ class Conv3x3(WeightNorm):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
-        """All sites at once."""
-        kernel, bias = self.weights(
-            (3, 3, x.shape[-1], self.features), lambda kernel: same_conv(x, kernel)
-        )
-        return same_conv(x, kernel) + bias
+        same = functools.partial(convolve, padding="SAME")
+        x, kernel, bias = self.typed(x, (3, 3), same)
+        return same(x, kernel) + bias
 
 
 class ResNet(nn.Module):
