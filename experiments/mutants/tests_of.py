@@ -69,6 +69,7 @@ TESTS: dict[str, Tests] = {
     "ops/logistic_mixture": [*all_of("logistic_mixture"), laws(PP)],
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
+    "ops/orders": all_of("orders", "nade"),
     "ops/recurrent": RECURRENT,
     "ops/scaling": [*all_of("ops", "logistic_mixture", "diffusion"), *all_of("gan")],
     "ops/shifted_conv": SHIFTED,

@@ -23,7 +23,6 @@ class AffineCoupling(nn.Module):
     network: nn.Module
 
     def setup(self):
-        """Declare a."""
         self.scale = self.param("scale", nn.initializers.ones, ())
 
     def _parameters(

@@ -45,7 +45,6 @@ class TimeBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W I"], time: Float[Array, "B T"], train: bool = False
     ) -> Float[Array, "B H W F"]:
-        """All sites at once."""
         F, dtype = self.features, self.dtype
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(x))
         h = Conv(F, (3, 3), dtype=dtype, kernel_init=GLOROT)(h)
@@ -66,7 +65,6 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W F"]) -> Float[Array, "B H W F"]:
-        """All sites at once."""
         F, dtype = x.shape[-1], self.dtype
         h = nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(x).reshape(x.shape[0], -1, F)
         query, key, value = (
@@ -92,7 +90,6 @@ class UNet(nn.Module):
     dtype: Dtype = None
 
     def check(self, event: Event) -> None:
-        """InputError on events and features that do not split."""
         factor = 2 ** (len(self.multipliers) - 1)
         require(
             len(event.shape) == 3 and not any(side % factor for side in event.shape[:2]),

@@ -1,7 +1,7 @@
 """Recurrent cells: s_t = cell(s_{t-1}, a_t, u_t) with a_t = W x_t + b and u_t = U h_{t-1} + c, and the scan over time.
 
-A state is a tuple of arrays (B, F) whose first is the output h. `a` does not depend on the state, so all steps' inputs
-are one matrix product ahead of the scan. W and U have a bias each, as in char-rnn (Karpathy 2015), PyTorch and cuDNN.
+A state is a tuple of arrays (B, F); the first is the output h. `a` does not depend on the state, so one matrix product
+before the scan computes it for all steps. W and U have a bias each, as in char-rnn (Karpathy 2015), PyTorch and cuDNN.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ State = tuple[Float[Array, "B F"], ...]
 
 
 class Cell(NamedTuple):
-    """A cell as a value: its update, how many blocks of F numbers `a` and `u` have, how many arrays a state has.
+    """A cell: its update, the number of blocks of F numbers in `a` and `u`, the number of arrays in a state.
 
-    `open` is the block of a forget gate, whose bias starts at 1 so that it remembers (Gers et al. 2000).
+    `open` is the block of a forget gate. Its bias is initially 1, so that the cell remembers (Gers et al. 2000).
     """
 
     update: Callable[[State, Float[Array, "B G"], Float[Array, "B G"]], State]
@@ -29,7 +29,7 @@ class Cell(NamedTuple):
 
 def tanh(state: State, a: Float[Array, "B G"], u: Float[Array, "B G"]) -> State:
     """h' = tanh(a + u) (Elman 1990)."""
-    del state  # u holds what it needs
+    del state  # u depends on it
     return (jnp.tanh(a + u),)
 
 
@@ -44,8 +44,8 @@ def lstm(state: State, a: Float[Array, "B G"], u: Float[Array, "B G"]) -> State:
 def gru(state: State, a: Float[Array, "B G"], u: Float[Array, "B G"]) -> State:
     """r = sigma(a_r + u_r), z = sigma(a_z + u_z); n = tanh(a_n + r u_n); h' = (1 - z) n + z h.
 
-    The reset gate acts after the matrix product, on u_n = U_n h + c_n, as in cuDNN; in Cho et al. (2014, 1406.1078) it
-    acts before, on h. Weights of the two do not exchange.
+    The reset gate acts after the matrix product, on u_n = U_n h + c_n, as in cuDNN. In Cho et al. (2014, 1406.1078) it
+    acts before, on h; weights of one form do not fit the other.
     """
     (h,) = state
     (a_r, a_z, a_n), (u_r, u_z, u_n) = (jnp.split(x, 3, axis=-1) for x in (a, u))
@@ -77,7 +77,7 @@ def over_time(
     kernel: Float[Array, "F G"],
     bias: Float[Array, " G"],
 ) -> tuple[State, Float[Array, "L B F"]]:
-    """The steps one after the other: the last state and all outputs."""
+    """All steps, one after the other: the last state and all outputs."""
 
     def body(state, a):
         state = step(cell, state, a, kernel, bias)

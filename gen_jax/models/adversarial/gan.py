@@ -1,8 +1,9 @@
 """Generative adversarial network: x = G(z), z ~ N(0, 1), min_G max_D V(D, G) = E log D(x) + E log(1 - D(G(z))).
 
-There is no likelihood. For a fixed G whose samples have the distribution q, V is largest where the logit of D is
-log p - log q, and 2 JSD(p, q) - log 4 there (Goodfellow et al. 2014, 1406.2661, equation 1, proposition 1, theorem 1).
-The generator minimises -E log D(G(z)): the same fixed point, with a gradient also where D is sure (section 3).
+There is no likelihood. For data with the distribution p and a fixed G whose samples have the distribution q, the best D
+has the logit log p - log q, and V is then 2 JSD(p, q) - log 4 (Goodfellow et al. 2014, 1406.2661, equation 1,
+proposition 1, theorem 1). The generator minimises -E log D(G(z)), which has the same fixed point and a gradient also
+where D(G(z)) is near 0 (section 3).
 
 The convolutional networks are those of DCGAN: strides in place of pooling, batch normalisation except in the
 generator's output and the discriminator's input, weights from N(0, 0.02^2) (Radford, Metz and Chintala 2016,
@@ -27,7 +28,7 @@ from gen_jax.ops.scaling import from_symmetric, to_symmetric
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
 INIT = nn.initializers.normal(0.02)
-SLOPE = 0.2  # of the discriminators' leaky rectifiers
+SLOPE = 0.2  # slope of the leaky rectifiers below zero
 EPSILON = 1e-5  # added to a batch's variance
 
 
@@ -37,20 +38,20 @@ def value_function(
     p: Float[Array, " n"] | None = None,
     q: Float[Array, " m"] | None = None,
 ) -> Scalar:
-    """V(D, G) in nats from the logits of D on data and on samples, averaged under the weights `p` and `q` if any."""
+    """V(D, G) in nats from the logits of D on data and on samples; `p` and `q`, if given, weight the examples."""
     true, false = jax.nn.log_sigmoid(real), jax.nn.log_sigmoid(-fake)
     return jnp.average(true, weights=p) + jnp.average(false, weights=q)
 
 
 def generator_loss(fake: Float[Array, " m"], saturating: bool = False) -> Scalar:
-    """-E log D(G(z)), or the saturating E log(1 - D(G(z))), whose gradient vanishes where D is sure; nats."""
+    """-E log D(G(z)), or if `saturating` E log(1 - D(G(z))), whose gradient vanishes where D(G(z)) is near 0; nats."""
     if saturating:
         return jnp.mean(jax.nn.log_sigmoid(-fake))
     return -jnp.mean(jax.nn.log_sigmoid(fake))
 
 
 class DenseGenerator(nn.Module):
-    """Rectified layers and a linear map to all values; without hidden layers it is linear."""
+    """Rectified layers and a linear map to all values."""
 
     hidden: tuple[int, ...] = (256, 256)
 
@@ -58,7 +59,6 @@ class DenseGenerator(nn.Module):
     def __call__(
         self, z: Float[Array, "B Z"], shape: tuple[int, ...], train: bool
     ) -> Float[Array, "B *event"]:
-        """Reals of the event's shape."""
         del train  # no normalisation, no dropout
         for features in self.hidden:
             z = nn.relu(nn.Dense(features)(z))
@@ -72,7 +72,7 @@ class DenseDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *event"]) -> Float[Array, " B"]:
-        """logit D(x)."""
+        """The logit of D(x)."""
         x = x.reshape(x.shape[0], -1)
         for features in self.hidden:
             x = nn.leaky_relu(nn.Dense(features)(x), SLOPE)
@@ -88,7 +88,6 @@ class ConvGenerator(nn.Module):
     def __call__(
         self, z: Float[Array, "B Z"], shape: tuple[int, ...], train: bool
     ) -> Float[Array, "B H W C"]:
-        """Reals of the event's shape."""
         factor = 2 ** len(self.features)
         height, width, channels = (shape[0] // factor, shape[1] // factor, shape[2])
         x = nn.Dense(height * width * self.features[0], kernel_init=INIT, use_bias=False)(z)
@@ -103,14 +102,14 @@ class ConvGenerator(nn.Module):
 class ConvDiscriminator(nn.Module):
     """4x4 convolutions of stride 2, one for each of `features`, then a linear map.
 
-    A batch is always normalised by its own statistics, so real and generated examples are batches of their own.
+    It is always normalised by the statistics of its batch, so real and generated examples come in separate batches.
     """
 
     features: tuple[int, ...] = (64, 128)
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, " B"]:
-        """logit D(x)."""
+        """The logit of D(x)."""
         for index, features in enumerate(self.features):
             x = Conv(features, (4, 4), 2, kernel_init=INIT, use_bias=index == 0)(x)
             x = nn.leaky_relu(x if index == 0 else BatchNorm(decay=None)(x, train=True), SLOPE)
@@ -120,9 +119,9 @@ class ConvDiscriminator(nn.Module):
 class BatchNorm(nn.Module):
     """y = scale (x - m) / sqrt(v + 1e-5) + bias, m and v over all axes but the features'.
 
-    In training m and v are those of the batch and move the running ones, in the collection `batch_stats`, by
-    1 - `decay`; otherwise they are the running ones. With `decay` None there are no running ones, and every batch has
-    its own. Under `jax.jit` the batch is the global one, under pmap each device's rows (Ioffe and Szegedy 2015,
+    In training m and v are the mean and variance of the batch, and running means in the collection `batch_stats` move
+    towards them by 1 - `decay`. In evaluation they are the running means. With `decay` None they are always those of
+    the batch. Under `jax.jit` that is the global batch, under pmap each device's rows (Ioffe and Szegedy 2015,
     1502.03167, algorithm 1).
     """
 
@@ -130,7 +129,6 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch F"], train: bool) -> Float[Array, "*batch F"]:
-        """Normalise each feature."""
         features, axes = x.shape[-1:], tuple(range(x.ndim - 1))
         scale = self.param("scale", nn.initializers.ones, features)
         bias = self.param("bias", nn.initializers.zeros, features)
@@ -150,7 +148,7 @@ class BatchNorm(nn.Module):
 
 
 class GAN(nn.Module):
-    """Integers, scaled to [-1, 1], or reals as they are. Both players step at once, on the same draws of z."""
+    """Integers, scaled to [-1, 1], or reals. Generator and discriminator step together, on the same draws of z."""
 
     system: ClassVar[str] = "gan"
 
@@ -166,7 +164,6 @@ class GAN(nn.Module):
     codec: ClassVar[Codec] = "none"
 
     def setup(self):
-        """The players are fields, so there is nothing to declare."""
         self.check()
 
     def generate(
@@ -178,13 +175,13 @@ class GAN(nn.Module):
         return x if self.event.levels is None else jnp.tanh(x)
 
     def scaled(self, x: Num[Array, "B *event"]) -> Float[Array, "B *event"]:
-        """Data as the discriminator sees them."""
+        """Data as the discriminator reads them."""
         if self.event.levels is None:
             return x.astype(jnp.result_type(float))
         return to_symmetric(x, self.event.levels)
 
     def judged(self, x: Float[Array, "B *event"]) -> Float[Array, " B"]:
-        """logit D(x) with a gradient in x and none in D."""
+        """The logit of D(x), with a gradient in x and none in the weights of D."""
         discriminator, variables = self.discriminator.unbind()
         logit: Any = discriminator.apply(stop_gradient(variables), x)
         return logit
@@ -192,7 +189,7 @@ class GAN(nn.Module):
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """-V(D, G) without a gradient in G, plus the generator's loss without one in D; nats an example."""
+        """-V(D, G), with gradients in D only, plus the generator's loss, with gradients in G only; nats an example."""
         del cond  # no classes
         fake = self.generate(fold_in(key, "z"), len(x), train=True)
         on_real = self.discriminator(self.scaled(x))
@@ -209,7 +206,7 @@ class GAN(nn.Module):
     def log_prob(
         self, x: Num[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
     ) -> Nats:
-        """InputError: there is none."""
+        """InputError: a GAN has no likelihood."""
         raise InputError(
             "a gan has no likelihood: its samples have a distribution, which it cannot evaluate"
         )
@@ -217,7 +214,7 @@ class GAN(nn.Module):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Num[Array, "n *event"]:
-        """G(temperature z) by the running statistics, rounded to the nearest level where the event is of integers."""
+        """G(temperature z) with the running statistics; for integers rounded to the nearest level."""
         del cond  # no classes
         x = self.generate(key, n, temperature=temperature)
         return x if self.event.levels is None else from_symmetric(x, self.event.levels)
@@ -231,7 +228,7 @@ class GAN(nn.Module):
         return {"real": self.judged(self.scaled(x)), "fake": self.judged(fake)}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Means of D and both losses; a low `d_real` means that D knows only its training data. No findings."""
+        """Means of D and both losses; a low `d_real` shows that D recognises only its training data. No findings."""
         real, fake = (jnp.asarray(measured[name]) for name in ("real", "fake"))
         scalars = {
             "discriminator_loss": -value_function(real, fake),
@@ -242,7 +239,6 @@ class GAN(nn.Module):
         return {name: float(number) for name, number in scalars.items()}, {}
 
     def check(self) -> None:
-        """InputError without units of z, or where the strides do not halve the images evenly."""
         require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")
         shape = self.event.shape
         for network in (self.generator, self.discriminator):

@@ -358,5 +358,4 @@ class MADEEnsemble(nn.Module):
         return jnp.take_along_axis(in_order, rank, axis=1).reshape(n, *self.event.shape)
 
     def check(self) -> None:
-        """InputError without masks."""
         require(self.num_masks >= 1, f"an ensemble needs num_masks >= 1, not {self.num_masks}")

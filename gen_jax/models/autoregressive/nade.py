@@ -49,7 +49,6 @@ class NADE(Sequence):
         return bias[time] + logits(a.value, out_kernel[time])
 
     def check(self) -> None:
-        """InputError without hidden units."""
         require(self.hidden >= 1, f"nade needs hidden >= 1, not {self.hidden}")
 
 

@@ -1,7 +1,7 @@
 """PixelSNAIL: log p(x) = sum_i log p(x_i | x_<i) over pixels in raster order, each pixel a mixture of logistics.
 
-One stream of shifted convolutions that sees what is near, and between its residual networks strictly causal attention
-that sees every earlier pixel, h' = merge(h, softmax_{j<i}(q_i . k_j) v_j) (Chen, Mishra, Rohaninejad and Abbeel 2017,
+One stream of shifted convolutions reads the pixels nearby. Between its residual networks, strictly causal attention
+reads every earlier pixel: h' = merge(h, softmax_{j<i}(q_i . k_j) v_j) (Chen, Mishra, Rohaninejad and Abbeel 2017,
 1712.09763; sizes and order of layers as in their code).
 """
 
@@ -25,7 +25,7 @@ from gen_jax.typing import Dtype
 
 
 class PointwiseResnet(nn.Module):
-    """A residual network of 1x1 maps with f = elu, the same at all sites and in steps; it keeps the features."""
+    """A residual network of 1x1 maps with f = elu; the number of features stays."""
 
     dropout: float = 0.0
     dtype: Dtype = None
@@ -44,11 +44,10 @@ class PointwiseResnet(nn.Module):
 
 
 class Before(nn.Module):
-    """All sites as they are; at a site what entered at the site before, whose pixel has been written since."""
+    """At a site: the input at the site before, which goes with the pixel written last. At all sites: the input."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*sites F"], at: At) -> Float[Array, "*sites F"]:
-        """The last input, in steps."""
         if at is None:
             return x
         last = self.variable("cache", "last", jnp.zeros, x.shape, x.dtype)
@@ -57,7 +56,7 @@ class Before(nn.Module):
 
 
 class Past(nn.Module):
-    """The attention itself; in steps it keeps the keys and values of the sites so far."""
+    """Strictly causal attention; in steps it keeps the keys and values of the sites so far."""
 
     @nn.compact
     def __call__(
@@ -67,26 +66,26 @@ class Past(nn.Module):
         value: Float[Array, "*sites V"],
         at: Site | None,
     ) -> Float[Array, "*sites V"]:
-        """All sites; or a site, given the key and value of the site before."""
+        """At all sites, or at a site; in steps key and value are those of the site before."""
         if at is None:
             batch, height, width, _ = value.shape
             query, key, wide = (x.reshape(batch, height * width, -1) for x in (query, key, value))
             return attention.causal_attention(query, key, wide).reshape(value.shape)
-        site, kept = at.row * at.width + at.column, []
+        site, past = at.row * at.width + at.column, []
         for name, x in (("keys", key), ("values", value)):
             shape = (x.shape[0], at.height * at.width, x.shape[1])
-            past = self.variable("cache", name, jnp.zeros, shape, x.dtype)
+            rows = self.variable("cache", name, jnp.zeros, shape, x.dtype)
             start = (0, jnp.maximum(site - 1, 0), 0)
-            past.value = lax.dynamic_update_slice(past.value, x[:, None], start)
-            kept.append(past.value)
-        keys, values = kept
+            rows.value = lax.dynamic_update_slice(rows.value, x[:, None], start)
+            past.append(rows.value)
+        keys, values = past
         return attention.causal_attention_site(query, keys, values, site)
 
 
 class CausalAttention(nn.Module):
-    """Keys and values come from what is known once a site is written, queries from what is known before.
+    """One head. Keys and values are computed from `content`, which holds the pixel; queries from `question`.
 
-    Each through a gated residual network of its own and a 1x1 projection, one head.
+    Each of the two inputs passes a gated residual network and a 1x1 projection.
     """
 
     key_size: int
@@ -95,7 +94,6 @@ class CausalAttention(nn.Module):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare networks and projections of the two inputs."""
         options = {"dropout": self.dropout, "dtype": self.dtype}
         self.content = PointwiseResnet(**options)
         self.key_value = Project(self.key_size + self.value_size, dtype=self.dtype)
@@ -110,17 +108,16 @@ class CausalAttention(nn.Module):
         train: bool = False,
         at: Site | None = None,
     ) -> Float[Array, "*sites V"]:
-        """All sites, or a site; in steps the content is that of the site before."""
+        """At all sites, or at a site; in steps the content is that of the site before."""
         both = self.key_value(self.content(content, train=train))
         key, value = jnp.split(both, [self.key_size], axis=-1)
         return self.past(self.query(self.question(question, train=train)), key, value, at)
 
 
 class SnailBlock(nn.Module):
-    """`resnets` gated residual networks over 2x2 windows, then attention with values of half the features.
+    """`resnets` gated residual networks over 2x2 windows, then attention, whose values have half the features.
 
-    Keys and values are made of (pixel, features, coordinates), queries of (features, coordinates), for a pixel may not
-    see itself.
+    Keys and values are computed from (pixel, features, coordinates), queries from (features, coordinates).
     """
 
     features: int
@@ -131,7 +128,6 @@ class SnailBlock(nn.Module):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare residual networks, attention and the gated merge."""
         options = {"dropout": self.dropout, "dtype": self.dtype}
         near = {"num_classes": self.num_classes, "activation": nn.elu, **options}
         self.near = [GatedBlock(self.features, upper=False, **near) for _ in range(self.resnets)]
@@ -148,21 +144,22 @@ class SnailBlock(nn.Module):
         train: bool,
         at: At,
     ) -> Float[Array, "*sites F"]:
-        """All sites, or a site; in steps `pixel` is the one before. `places` are that of v and that of the pixel."""
+        """`places`: the coordinates of v and of `pixel`, which in steps is the pixel before."""
         for block in self.near:
             v = block.v(v, cond=cond, train=train, at=at)
         if isinstance(at, Row):
-            return v  # no later layer keeps anything of the row above
-        own, known = (jnp.broadcast_to(place, (*v.shape[:-1], 2)) for place in places)
-        question = jnp.concatenate([v, own], axis=-1)
-        content = jnp.concatenate([pixel, self.before(v, at), known], axis=-1)
+            return v  # the layers below read no row above
+        here, there = (jnp.broadcast_to(place, (*v.shape[:-1], 2)) for place in places)
+        question = jnp.concatenate([v, here], axis=-1)
+        content = jnp.concatenate([pixel, self.before(v, at), there], axis=-1)
         return self.merge(v, self.attention(content, question, train, at), train=train)
 
 
 class PixelSNAIL(Pixelwise):
-    """Images (H, W, C) of any number of levels and any sides; the whole past is every pixel's context.
+    """Images (H, W, C) of any number of levels and any sides; every pixel depends on all earlier pixels.
 
-    `blocks` times `resnets` residual networks and one attention; `mixtures` None is a softmax head, for one channel.
+    Each of the `blocks` has `resnets` residual networks and one attention. `mixtures` None is a softmax head, for one
+    channel.
     """
 
     system: ClassVar[str] = "pixel_snail"
@@ -173,7 +170,6 @@ class PixelSNAIL(Pixelwise):
     key_size: int = 16
 
     def setup(self):
-        """Declare first layer, blocks and output; InputError on sizes that cannot work."""
         super().setup()
         self.stack = [
             SnailBlock(
@@ -196,7 +192,6 @@ class PixelSNAIL(Pixelwise):
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
-        """First layer, blocks, output."""
         v, pixel = self.first(image, terms, at), image[..., :-1]
         grid = jnp.asarray(self.coordinates, pixel.dtype)
         places = grid, grid
@@ -208,13 +203,12 @@ class PixelSNAIL(Pixelwise):
 
     @property
     def coordinates(self) -> Float[np.ndarray, "H W 2"]:
-        """Row and column of every pixel from -1/2 up to below 1/2."""
+        """Row and column of every pixel, scaled to [-1/2, 1/2)."""
         H, W, _ = self.event.shape
         rows, columns = np.arange(H) / H - 0.5, np.arange(W) / W - 0.5
         return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
 
     def check(self) -> None:
-        """InputError on events and sizes that cannot work."""
         super().check()
         require(
             min(self.blocks, self.resnets, self.key_size) >= 1 and self.features >= 2,

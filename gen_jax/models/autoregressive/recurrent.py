@@ -1,11 +1,12 @@
 """RNN, LSTM, GRU: log p(x) = sum_t log p(x_t | h_t), h_t the top state after x_1, ..., x_{t-1}.
 
-Layers of cells over the values in raster order, the value before as a one-hot input and zeros before the first:
-characters of a text by truncated back-propagation, or images. RNN (Elman 1990; Mikolov, Karafiat, Burget, Cernocky and
-Khudanpur 2010, "Recurrent neural network based language model"); LSTM (Hochreiter and Schmidhuber 1997; Gers,
-Schmidhuber and Cummins 2000; for characters Graves 2013, 1308.0850, and Karpathy's char-rnn 2015); GRU (Cho, van
-Merrienboer, Gulcehre, Bahdanau, Bougares, Schwenk and Bengio 2014, 1406.1078). The equations of the cells stand in
-`ops/recurrent.py`. Dropout acts between layers, not over time (Zaremba, Sutskever and Vinyals 2014, 1409.2329).
+Layers of cells read the values in order; the input at each time is the value before as a one-hot vector, zeros before
+the first. The values are the characters of a text, with truncated back-propagation, or an image in raster order. RNN
+(Elman 1990; Mikolov, Karafiat, Burget, Cernocky and Khudanpur 2010, "Recurrent neural network based language model");
+LSTM (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000; for characters Graves 2013, 1308.0850, and
+Karpathy's char-rnn 2015); GRU (Cho, van Merrienboer, Gulcehre, Bahdanau, Bougares, Schwenk and Bengio 2014, 1406.1078).
+The cells' equations are in `ops/recurrent.py`. Dropout acts between layers, not over time (Zaremba, Sutskever and
+Vinyals 2014, 1409.2329).
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -22,7 +23,7 @@ from gen_jax.ops.recurrent import Cell, State
 
 
 class Layer(nn.Module):
-    """F cells and both their biases; the inputs come projected, W x of G = blocks F numbers a step, without bias."""
+    """F cells with both biases. The inputs are W x without bias, G = blocks F numbers a step."""
 
     cell: Cell
     features: int
@@ -31,7 +32,7 @@ class Layer(nn.Module):
     def __call__(
         self, state: State, inputs: Float[Array, "*L B G"], time: Time
     ) -> tuple[State, Float[Array, "*L B F"]]:
-        """The state after the inputs and every output; recurrent weights have orthogonal rows of norm 1 a block."""
+        """The last state and all outputs. The recurrent weights start orthogonal, with rows of norm 1 in each block."""
         cell, F = self.cell, self.features
         outputs = cell.blocks * F
         orthogonal = nn.initializers.orthogonal(cell.blocks**0.5)
@@ -47,16 +48,16 @@ class Layer(nn.Module):
 
 
 class Carry(nn.Module):
-    """A value for each example that goes on: over times in the collection `cache`, over batches in `carry`."""
+    """A state that is kept from time to time in the collection `cache`, or from batch to batch in `carry`."""
 
     @nn.compact
     def __call__(self, zero: PyTree, collection: str = "carry") -> nn.Variable:
-        """The variable; `zero` where it does not exist yet."""
+        """The variable, which starts as `zero`."""
         return self.variable(collection, "state", lambda: zero)
 
 
 class Context(NamedTuple):
-    """All that a sequence hands on: the value before plus one, 0 where there is none, and the state of each layer."""
+    """The value before plus one (0: there is none), and the state of each layer."""
 
     previous: Int[Array, " B"]
     states: tuple[State, ...]
@@ -65,10 +66,11 @@ class Context(NamedTuple):
 class Recurrent(Sequence):
     """Sequences, or images of any number of levels in raster order.
 
-    `carry`: the events of a split are consecutive windows of one text. In training the state goes on from each window
-    to the next through the collection `carry`, and gradients stop at the edge (truncated back-propagation). Evaluation
-    hands it on too: the likelihood of the text as one sequence. `log_prob` by itself always starts from a zero state,
-    as do sampling, compression and certification, so a window from the middle of a text costs more there.
+    `carry`: the events of a split are consecutive windows of one text. In training each window starts from the last
+    state of the window before, through the collection `carry`; gradients stop between windows (truncated
+    back-propagation). Evaluation does the same, so the likelihood is that of the text as one sequence. `log_prob` by
+    itself always starts from a zero state, as do sampling, compression and certification, so a window from the middle
+    of a text costs more there.
     """
 
     cell: ClassVar[Cell]
@@ -92,43 +94,42 @@ class Recurrent(Sequence):
     def body(
         self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
     ) -> Float[Array, "B *sites P"]:
-        begin = self.nothing(x.shape[0])
-        kept = self.memory(begin, time)
-        if kept is not None:
-            begin = lax.stop_gradient(kept.value)
+        start = self.zero_context(x.shape[0])
+        memory = self.memory(start, time)
+        if memory is not None:
+            start = lax.stop_gradient(memory.value)
         values = last = x + 1
         if time is None:
-            values = jnp.concatenate([begin.previous[None], values.T])
+            values = jnp.concatenate([start.previous[None], values.T])
             values, last = values[:-1], values[-1]
         inputs, states = self.look_up(values), []
         for i, layer in enumerate(self.layers):
             if i:
                 inputs = self.inputs[i - 1](self.drop(inputs, deterministic=not train))
-            state, inputs = layer(begin.states[i], inputs, time)
+            state, inputs = layer(start.states[i], inputs, time)
             states.append(state)
         params = self.logits(self.drop(inputs, deterministic=not train))
-        if kept is not None and not self.is_initializing():
-            kept.value = Context(last, tuple(states))
+        if memory is not None and not self.is_initializing():
+            memory.value = Context(last, tuple(states))
         return params if time is not None else jnp.swapaxes(params, 0, 1)
 
     def look_up(self, previous: Int[Array, "*batch"]) -> Float[Array, "*batch G"]:
-        """W of the value before as a one-hot vector: its row, zeros where there is none."""
+        """W x for the value before as a one-hot vector x: a row of W, or zeros if there is none."""
         return jnp.where(previous[..., None] > 0, self.symbols(jnp.maximum(previous - 1, 0)), 0)
 
-    def nothing(self, n: int) -> Context:
-        """The context of n sequences that begin."""
+    def zero_context(self, n: int) -> Context:
+        """The context before the first value of n sequences."""
         state = (jnp.zeros((n, self.features)),) * self.cell.states
         return Context(jnp.zeros(n, jnp.int32), (state,) * self.depth)
 
-    def memory(self, begin: Context, time: Time) -> nn.Variable | None:
-        """Where the context goes on, over times or over batches; None where it does not."""
+    def memory(self, start: Context, time: Time) -> nn.Variable | None:
+        """The variable that keeps the context, from time to time or from batch to batch; None if there is none."""
         if time is not None:
-            return self.kept(begin, "cache")
+            return self.kept(start, "cache")
         carried = self.carry and self.is_mutable_collection("carry")
-        return self.kept(begin, "carry") if carried else None
+        return self.kept(start, "carry") if carried else None
 
     def check(self) -> None:
-        """InputError on sizes that cannot work."""
         require(
             min(self.features, self.depth) >= 1 and 0 <= self.dropout < 1,
             f"{type(self).__name__} needs features >= 1, depth >= 1 and dropout in [0, 1)",
@@ -146,7 +147,7 @@ class RNN(Recurrent):
 class LSTM(Recurrent):
     """Layers of h_t = sigma(o) tanh(c_t), c_t = sigma(f) c_{t-1} + sigma(i) tanh(g), without peepholes.
 
-    The bias of the forget gate f starts at 1.
+    The bias of the forget gate f is initially 1.
     """
 
     system: ClassVar[str] = "lstm"
@@ -157,7 +158,7 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """Layers of h_t = (1 - z) tanh(a_n + r u_n) + z h_{t-1}, gates r and z from a = W x_{t-1} + b, u = U h_{t-1} + c.
 
-    The reset gate r acts after the matrix product, as in cuDNN and unlike in the paper: `ops/recurrent.py`.
+    The reset gate r acts after the matrix product, as in cuDNN; in the paper it acts before (`ops/recurrent.py`).
     """
 
     system: ClassVar[str] = "gru"

@@ -188,7 +188,6 @@ class WaveNet(Sequence):
         return (earlier > 0) & (earlier <= self.receptive_field)
 
     def check(self) -> None:
-        """InputError on sizes that cannot work."""
         require(
             len(self.event.shape) == 1,
             f"wavenet is a model of sequences (L,), not of {self.event.shape}",

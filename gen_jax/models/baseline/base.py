@@ -31,7 +31,6 @@ class Counting(Sequence):
         raise TypeError(f"{type(self).__name__} does not define its table")
 
     def setup(self):
-        """The table of counts, zero before the first batch."""
         self.counts = self.variable("counts", "table", jnp.zeros, self.table_shape)
 
     def log_table(self) -> Float[Array, "*table"]:

@@ -39,7 +39,6 @@ class FVSBN(Sequence):
         return (values.value @ row + bias[time])[:, None]
 
     def check(self) -> None:
-        """InputError unless the event is binary."""
         require(
             self.levels == 2,
             f"fvsbn is a model of binary events, this one has {self.levels} levels",

@@ -1,7 +1,7 @@
-"""The variational bound of a chain of noisy x_1, ..., x_T run backwards: one term for each step, and one for the prior.
+"""The variational bound of a diffusion model: one term for each step of the chain x_T, ..., x_0, and one for x_T.
 
 -log p(x_0) <= L = L_0 + sum_{t=2..T} L_{t-1} + L_T (Sohl-Dickstein et al. 2015, 1503.03585; Ho, Jain and Abbeel 2020,
-2006.11239, equation 5). A subclass gives the terms; likelihood and curves follow.
+2006.11239, equation 5). A subclass defines the terms. Likelihood and curves are written here.
 """
 
 from typing import Any, ClassVar
@@ -18,13 +18,13 @@ from gen_jax.nn.unet import UNet
 from gen_jax.ops.scaling import from_unit, to_symmetric
 from gen_jax.typing import Event, Nats, PRNGKey
 
-VALUES_AT_ONCE = 2**17  # times x examples x dimensions of one chunk
+VALUES_AT_ONCE = 2**17  # times x examples x dimensions in one chunk
 
 
 class ChainBound(nn.Module):
-    """A mass over integers, scaled to [-1, 1], or a density of reals as they are.
+    """A mass over integers, which are scaled to [-1, 1], or a density of reals.
 
-    `network` is called with x_t, t in 1..T, the number of outputs and `train`.
+    `network` is called with x_t, t in 1..T, the number of output channels, and `train`.
     """
 
     event: Event
@@ -37,7 +37,7 @@ class ChainBound(nn.Module):
 
     @property
     def kind(self) -> Kind:
-        """A mass where the event has levels."""
+        """A mass if the event has levels, else a density."""
         return "density" if self.event.levels is None else "mass"
 
     @property
@@ -47,17 +47,16 @@ class ChainBound(nn.Module):
         return network.dtype if isinstance(network, Computing) else None
 
     def setup(self):
-        """The network is a field, so there is nothing to declare."""
         self.check()
 
     def to_reals(self, x: Num[Array, "B *event"]) -> Float[Array, "B *event"]:
-        """x_0."""
+        """x_0: the event as reals."""
         if self.event.levels is None:
             return x.astype(jnp.result_type(float))
         return to_symmetric(x, self.event.levels)
 
     def to_event(self, x_0: Float[Array, "B *event"]) -> Num[Array, "B *event"]:
-        """The nearest example."""
+        """The event nearest to x_0."""
         if self.event.levels is None:
             return x_0
         return from_unit((x_0 + 1) / 2, self.event.levels)
@@ -65,7 +64,7 @@ class ChainBound(nn.Module):
     def term(
         self, x: Num[Array, "B *event"], t: Int[Array, " B"], noise: Float[Array, "B *event"]
     ) -> Any:
-        """L_{t-1} at the x_t that this noise gives, nats, first of several values."""
+        """L_{t-1} in nats, at the x_t made with this noise; other values may follow it."""
         raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
 
     def prior_term(self, x: Num[Array, "B *event"]) -> Nats:
@@ -75,7 +74,7 @@ class ChainBound(nn.Module):
     def terms(
         self, x: Num[Array, "B *event"], key: PRNGKey, draws: int = 1
     ) -> Float[Array, "B terms"]:
-        """L_0, L_1, ..., L_T in nats, each a mean over `draws` noises; memory does not grow with T or draws."""
+        """L_0, L_1, ..., L_T in nats, each a mean over `draws` draws of x_t; memory does not grow with T or draws."""
         module, variables = self.unbind()
         chunk = max(1, min(self.timesteps, VALUES_AT_ONCE // x.size))
         firsts = jnp.arange(1, self.timesteps + 1, chunk)
@@ -102,17 +101,16 @@ class ChainBound(nn.Module):
         cond: Array | None = None,
         draws: int = 1,
     ) -> Nats:
-        """-L, nats, over all t; `draws` noises for each term are averaged, which sharpens the number, not the bound."""
+        """-L in nats, over all t. More `draws` for each term reduce the noise of the number, not the bound's gap."""
         key = require_key(key, type(self).__name__)
         del cond  # no classes
         return -jnp.sum(self.terms(x, key, draws), axis=1)
 
     def curves(self, x: Num[Array, "B *event"], key: PRNGKey) -> dict[str, Float[Array, "B terms"]]:
-        """The bound term by term."""
+        """The terms of the bound."""
         return {"Terms L_t of the bound, bits/dim": bits_per_dim(self.terms(x, key), self.event)}
 
     def check(self) -> None:
-        """InputError where there is no step between two noisy images, or the network cannot take the event."""
         require(self.timesteps >= 2, f"timesteps must be at least 2, not {self.timesteps}")
         if isinstance(self.network, UNet):
             self.network.check(self.event)

@@ -1,4 +1,4 @@
-"""DDPM: noise is added to x_0 in T steps, and a network trained by E |eps - eps_theta(x_t, t)|^2 removes it again.
+"""DDPM: noise is added to x_0 in T steps; a network trained by E |eps - eps_theta(x_t, t)|^2 removes it step by step.
 
 q(x_t | x_0) = N(signal_t x_0, noise_t^2), p(x_{t-1} | x_t) = N(mean of q(x_{t-1} | x_t, x_0) at the network's x_0,
 sigma_t^2), and -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T with
@@ -6,9 +6,9 @@ sigma_t^2), and -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T with
     L_{t-1} = E KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))         diffusion
     L_T     = KL(q(x_T | x_0) || N(0, I))                             prior
 For a fixed sigma_t the diffusion term is beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)) |eps - eps_theta|^2 plus a
-constant; the simple objective sets that weight to 1 (Ho, Jain and Abbeel 2020, 2006.11239, equations 5, 12 and 14,
-algorithms 1 and 2). The learned variance and the hybrid objective are those of Nichol and Dhariwal 2021 (2102.09672),
-steps with less noise those of DDIM (Song, Meng and Ermon 2020, 2010.02502).
+constant; the simple objective sets this weight to 1 (Ho, Jain and Abbeel 2020, 2006.11239, equations 5, 12 and 14,
+algorithms 1 and 2). The learned variance and the hybrid objective are those of Nichol and Dhariwal 2021 (2102.09672).
+The sampler with less noise and fewer steps is DDIM (Song, Meng and Ermon 2020, 2010.02502).
 """
 
 import math
@@ -34,7 +34,7 @@ HYBRID = 1e-3  # weight of the bound, in bits/dim (Nichol and Dhariwal 2021, equ
 
 @dataclass(frozen=True)
 class LinearSchedule:
-    """beta from `first` at t = 1 to `last` at t = T (Ho, Jain and Abbeel 2020, 2006.11239, section 4, for T = 1000)."""
+    """beta_t grows linearly from `first` to `last` (Ho, Jain and Abbeel 2020, 2006.11239, section 4, for T = 1000)."""
 
     first: float = 1e-4
     last: float = 0.02
@@ -46,15 +46,15 @@ class LinearSchedule:
             )
 
     def betas(self, timesteps: int) -> Float[np.ndarray, " T"]:
-        """T variances."""
+        """beta_1, ..., beta_T."""
         return np.linspace(self.first, self.last, timesteps)
 
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """alpha_bar_t ~ cos^2((t / T + offset) / (1 + offset) pi / 2), 1 at t = 0 (Nichol and Dhariwal 2021, 2102.09672).
+    """alpha_bar_t = f(t) / f(0), f(t) = cos^2((t / T + offset) / (1 + offset) pi / 2); every beta is at most `most`.
 
-    Their equation 17; every beta is at most `most`.
+    (Nichol and Dhariwal 2021, 2102.09672, equation 17.)
     """
 
     offset: float = 0.008
@@ -65,7 +65,7 @@ class CosineSchedule:
             raise InputError("schedule needs offset >= 0 and 0 < most < 1")
 
     def betas(self, timesteps: int) -> Float[np.ndarray, " T"]:
-        """T variances."""
+        """beta_1, ..., beta_T."""
         share = np.arange(timesteps + 1) / timesteps
         signal = np.cos((share + self.offset) / (1 + self.offset) * math.pi / 2) ** 2
         return np.minimum(1 - signal[1:] / signal[:-1], self.most)
@@ -78,11 +78,11 @@ def alpha_bar(betas: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T+1"]:
 
 @dataclass(frozen=True)
 class DDPMSampler:
-    """How x_T becomes x_0: in `steps` steps (None: all T) spread evenly over the times.
+    """How x_T becomes x_0: in `steps` steps (None: all T), spread evenly over 1..T.
 
-    Without `eta` the steps are the model's own, p(x_{t-1} | x_t), and all T of them draw from the distribution that
-    `log_prob` bounds. With it they are DDIM's: 0 adds no noise, 1 as much as the posterior variance has. The last step
-    of fewer than T, and of DDIM, is without noise.
+    Without `eta` each step draws from p(x_{t-1} | x_t); with all T steps the samples have the distribution that
+    `log_prob` bounds. With `eta` the steps are those of DDIM: 0 adds no noise, 1 adds the posterior variance. The last
+    step adds no noise if there are fewer than T steps, or with DDIM.
     """
 
     steps: int | None = None
@@ -96,7 +96,7 @@ class DDPMSampler:
 
 
 class Back(NamedTuple):
-    """Of the network at x_t: its output, x_0, and the log of the standard deviation sigma_t of p(x_{t-1} | x_t)."""
+    """The network's output at x_t, the x_0 that it implies, and log sigma_t of p(x_{t-1} | x_t)."""
 
     output: Float[Array, "B *event"]
     data: Float[Array, "B *event"]
@@ -104,11 +104,11 @@ class Back(NamedTuple):
 
 
 class DDPM(ChainBound):
-    """`predicted`: the output of the network, the noise eps, x_0 or the velocity.
+    """`predicted`: what the network outputs: the noise eps, the data x_0, or the velocity.
 
-    `variance` of p(x_{t-1} | x_t): `beta` of the step, that of the `posterior`, or `learned` between both in logarithms
-    (Nichol and Dhariwal 2021, equation 15). At t = 1 the first two have the posterior's at t = 2. `objective`: the
-    `simple` error, the `bound`, or `hybrid`, whose bound trains the learned variance alone.
+    `variance`: sigma_t^2 is `beta`_t, or the variance of the `posterior` q(x_{t-1} | x_t, x_0), or `learned` between
+    the logarithms of both (Nichol and Dhariwal 2021, equation 15). At t = 1 the first two are the posterior's at t = 2.
+    `objective`: the `simple` error, the `bound`, or `hybrid`, where the bound trains the learned variance only.
     """
 
     system: ClassVar[str] = "ddpm"
@@ -126,15 +126,15 @@ class DDPM(ChainBound):
 
     @property
     def chain(self) -> Chain:
-        """Coefficients of q for t = 0..T."""
+        """The coefficients of q for t = 0..T."""
         return diffusion.chain(self.alpha_bar)
 
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """E |eps - eps_theta(x_t, t)|^2 of a dimension, or the bound in bits/dim, or the one and 0.001 of the other.
+        """`objective`: E |eps - eps_theta(x_t, t)|^2 per dimension, the bound in bits/dim, or the first + 0.001 bound.
 
-        t is uniform over 1..T, one for each example; the bound from one t is unbiased and noisy. x_0 is not clipped.
+        Each example has one t, uniform over 1..T, so its bound is unbiased and noisy. x_0 is not clipped.
         """
         del cond  # no classes
         t = jax.random.randint(fold_in(key, "t"), x.shape[:1], 1, self.timesteps + 1)
@@ -153,9 +153,9 @@ class DDPM(ChainBound):
         train: bool = False,
         mean_fixed: bool = False,
     ) -> tuple[Nats, Nats]:
-        """L_{t-1} in nats and |eps - eps_theta(x_t, t)|^2, a mean over dimensions, at x_t = signal_t x_0 + noise_t eps.
+        """L_{t-1} in nats, and |eps - eps_theta|^2 as a mean over dimensions, at x_t = signal_t x_0 + noise_t eps.
 
-        `mean_fixed`: only the variance gets a gradient from the term.
+        `mean_fixed`: L_{t-1} has a gradient in the variance only.
         """
         x_0, now = self.to_reals(x), diffusion.at(self.chain, t, x.ndim)
         x_t = diffusion.diffused(now, x_0, noise)
@@ -164,7 +164,7 @@ class DDPM(ChainBound):
         mean = diffusion.posterior_mean(now, data, x_t)
         true_mean = diffusion.posterior_mean(now, x_0, x_t)
         first = (t == 1).reshape(-1, *(1,) * (x.ndim - 1))
-        # where the reconstruction is not read its mean stays near x_0, so that its gradient is finite
+        # where t > 1 the reconstruction is not used; with a mean near x_0 its gradient is finite all the same
         near = jnp.where(first, mean, x_0)
         reconstruction = -self.log_decoder(x, near, back.log_scale)
         denoising = gaussian.kl(true_mean, now.posterior, mean, back.log_scale)
@@ -183,20 +183,20 @@ class DDPM(ChainBound):
     def back(
         self, x_t: Float[Array, "B *event"], t: Int[Array, " B"], now: Chain, train: bool = False
     ) -> Back:
-        """Output, x_0 and log sigma_t of the network at x_t; `now` holds the coefficients of the chain at t.
+        """Output, x_0 and log sigma_t at x_t; `now` holds the coefficients of the chain at t.
 
-        Outside training x_0 is clipped to [-1, 1] where the event has levels.
+        If the event has levels, x_0 is clipped to [-1, 1], except in training.
         """
         channels = x_t.shape[-1]
         outputs = channels * (2 if self.variance == "learned" else 1)
         both = self.network(x_t, t, outputs, train).astype(x_t.dtype)
-        output, share = both[..., :channels], both[..., channels:]
+        output, weight = both[..., :channels], both[..., channels:]
         data = diffusion.data_of(self.predicted, now, output, x_t)
         if self.event.levels is not None and not train:
             data = jnp.clip(data, -1.0, 1.0)
         if self.variance == "learned":
-            share = (share + 1) / 2
-            return Back(output, data, share * now.forward + (1 - share) * now.posterior)
+            weight = (weight + 1) / 2
+            return Back(output, data, weight * now.forward + (1 - weight) * now.posterior)
         return Back(output, data, now.large if self.variance == "beta" else now.posterior)
 
     def log_decoder(
@@ -205,7 +205,7 @@ class DDPM(ChainBound):
         mean: Float[Array, "B *event"],
         log_scale: Float[Array, "B ..."],
     ) -> Float[Array, "B *event"]:
-        """log p(x_0 | x_1) of each value: a Gaussian, over the bin of an integer."""
+        """log p(x_0 | x_1) of each value: a Gaussian density, or its mass in the bin of an integer."""
         if self.event.levels is None:
             return gaussian.log_prob(x.astype(mean.dtype), mean, log_scale)
         return gaussian.log_mass(x, mean, log_scale, self.event.levels)
@@ -213,7 +213,7 @@ class DDPM(ChainBound):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Num[Array, "n *event"]:
-        """x_T from N(0, I), then step by step; the temperature scales the standard deviation of every draw."""
+        """x_T from N(0, I), then x_{T-1}, ..., x_0; the temperature scales the standard deviation of every draw."""
         del cond  # no classes
         module, variables = self.unbind()
         steps, eta = self.sampler.steps or self.timesteps, self.sampler.eta
@@ -242,7 +242,6 @@ class DDPM(ChainBound):
         return self.to_event(x)
 
     def check(self) -> None:
-        """InputError where the objective does not train what is learned, or the sampler takes more steps than T."""
         super().check()
         require(
             self.objective == "bound"

@@ -1,7 +1,7 @@
-"""Classifier: log p(label | x) by a small convolutional network; its last hidden layer is what distances are taken on.
+"""Classifier: log p(label | x) by a small convolutional network.
 
-No distribution of x. Trained by the one train loop, so that a distance on its features needs no network of others
-(`evaluate/distances.py`).
+It is no distribution of x. Distances between sets of images are computed from its last hidden layer
+(`evaluate/distances.py`), so they need no network from elsewhere.
 """
 
 from typing import ClassVar
@@ -36,27 +36,26 @@ class Classifier(nn.Module):
     codec: ClassVar[Codec] = "none"
 
     def setup(self):
-        """Declare the dense layers."""
         self.check()
         self.layer = nn.Dense(self.hidden)
         self.logits = nn.Dense(self.num_classes)
         self.drop = nn.Dropout(self.dropout)
 
     def embed(self, x: Num[Array, "B H W C"], train: bool = False) -> Float[Array, "B F"]:
-        """The features: the last hidden layer."""
+        """The last hidden layer."""
         x = self.encoder(to_symmetric(x, self.event.num_levels))
         return nn.tanh(self.layer(self.drop(x, deterministic=not train)))
 
     def log_probs(self, x: Num[Array, "B H W C"], train: bool = False) -> Float[Array, "B K"]:
-        """log p(label | x) of every label."""
+        """log p(label | x) for every label."""
         features = self.drop(self.embed(x, train), deterministic=not train)
         return jax.nn.log_softmax(self.logits(features))
 
     def loss(
         self, x: Num[Array, "B H W C"], key: PRNGKey, cond: Int[Array, " B"] | None = None
     ) -> tuple[Scalar, Metrics]:
-        """-log p(label | x) of the labels `cond`, nats an example; InputError without them."""
-        del key  # dropout has its own
+        """Mean of -log p(label | x), nats an example, with the labels as `cond`; InputError without them."""
+        del key  # dropout has its own key
         log_probs = self.log_probs(x, train=True)
         correct, nats = _judged(log_probs, cond)
         return jnp.mean(nats), {"accuracy": jnp.mean(correct)}
@@ -64,19 +63,19 @@ class Classifier(nn.Module):
     def log_prob(
         self, x: Num[Array, "B H W C"], key: PRNGKey | None = None, cond: Array | None = None
     ) -> Nats:
-        """InputError: there is none."""
+        """InputError: a classifier has no distribution of images."""
         raise InputError("a classifier has no distribution of images")
 
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n H W C"]:
-        """InputError: there is nothing to sample."""
+        """InputError: a classifier has no distribution of images."""
         raise InputError("a classifier has no distribution of images to sample from")
 
     def measure(
         self, x: Num[Array, "B H W C"], key: PRNGKey, cond: Int[Array, " B"] | None = None
     ) -> dict[str, Array]:
-        """Whether the most probable label is right, and -log p of the right one."""
+        """1 if the most probable label is right, else 0, and -log p of the right label."""
         del key  # no noise
         correct, nats = _judged(self.log_probs(x), cond)
         return {"accuracy": correct, "cross_entropy": nats}
@@ -86,7 +85,6 @@ class Classifier(nn.Module):
         return {name: float(rows.mean()) for name, rows in measured.items()}, {}
 
     def check(self) -> None:
-        """InputError on events that are no images of integers, or sizes that cannot work."""
         require(
             len(self.event.shape) == 3 and self.event.levels is not None,
             f"classifier is for images of integers, not for {self.event}",

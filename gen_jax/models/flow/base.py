@@ -1,8 +1,8 @@
-"""The change of variables, once for every flow: log p(x) = log N(f(x); 0, I) + log |det df/dx| with f a bijection.
+"""The change of variables, for every flow: log p(x) = log N(f(x); 0, I) + log |det df/dx|, where f is a bijection.
 
-A subclass gives `forward`, f with its log-determinant, and `inverse`; likelihood and sampling follow. Of integers the
-density is that of x + u, u uniform in the unit cube, and log p(x) is bounded from below by
-log 1/K sum_k p(x + u_k) (Theis et al. 2015, 1511.01844; Burda et al. 2015, 1509.00519).
+A subclass defines `forward`, f with its log-determinant, and `inverse`. Likelihood and sampling are written here. For
+integers x the flow is a density of x + u, u uniform in the unit cube, and log p(x) has the lower bound
+E log 1/K sum_k p(x + u_k) (Theis et al. 2015, 1511.01844; Burda et al. 2015, 1509.00519).
 """
 
 import functools
@@ -26,11 +26,11 @@ from gen_jax.density import (
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
-VALUES_AT_ONCE = 2**18  # draws x examples x dimensions of one chunk
+VALUES_AT_ONCE = 2**18  # draws x examples x dimensions in one chunk
 
 
 class Flow(nn.Module):
-    """A density of reals; z = f(x) is a vector of as many dimensions."""
+    """A density of reals; z = f(x) is a vector with as many dimensions as x."""
 
     event: Event
 
@@ -47,11 +47,11 @@ class Flow(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define f")
 
     def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B *event"]:
-        """x, by the statistics of evaluation."""
+        """x, with the statistics of evaluation."""
         raise TypeError(f"{type(self).__name__} does not define the inverse of f")
 
     def log_density(self, x: Float[Array, "B *event"], train: bool = False) -> Nats:
-        """log p of reals."""
+        """log p of reals, nats."""
         z, log_det = self.forward(x, train)
         return jnp.sum(gaussian.log_prob(z), axis=-1) + log_det
 
@@ -65,7 +65,7 @@ class Flow(nn.Module):
     def loss(
         self, x: Float[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Nats an example."""
+        """Mean of -log p(x), nats an example."""
         del key, cond  # no noise, no classes
         nats = -jnp.mean(self.log_density(x, train=True))
         return nats, {"nats": nats}
@@ -73,16 +73,16 @@ class Flow(nn.Module):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Float[Array, "n *event"]:
-        """x of z from N(0, temperature^2 I)."""
+        """x = f^-1(z) with z from N(0, temperature^2 I)."""
         del cond  # no classes
         return self.inverse(temperature * jax.random.normal(key, (n, self.event.size)))
 
 
 class DequantizedFlow(Flow):
-    """A probability mass of integers through a density of reals in units of one level.
+    """A probability mass of integers by a density of reals, in units of one level.
 
-    `sample` clips to the lowest or highest level; `log_prob` ignores the density outside [0, levels]^D, so its
-    exponentials sum to 1 minus the mass there.
+    `log_prob` ignores the density outside [0, levels]^D, so its exponentials sum to 1 minus the mass there. `sample`
+    clips such draws to the lowest or highest level.
     """
 
     kind: ClassVar[Kind] = "mass"
@@ -90,7 +90,6 @@ class DequantizedFlow(Flow):
     loss_per: ClassVar[LossPer] = "dimension"
 
     def setup(self):
-        """A subclass declares its layers."""
         self.check()
 
     def log_prob(
@@ -100,7 +99,7 @@ class DequantizedFlow(Flow):
         cond: Array | None = None,
         draws: int = 1,
     ) -> Nats:
-        """The bound of `draws` dequantised copies, nats; memory does not grow with them."""
+        """The bound with `draws` dequantised copies, nats; memory does not grow with them."""
         key = require_key(key, type(self).__name__)
         del cond  # no classes
         module, variables = self.unbind()
@@ -119,7 +118,7 @@ class DequantizedFlow(Flow):
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Nats a dimension, with one draw of the noise."""
+        """Mean of -log p(x + u) with one draw of u, nats a dimension."""
         del cond  # no classes
         y = dequantize.uniform(x, jax.random.uniform(key, x.shape))
         nats = -jnp.mean(self.log_density(y, train=True))
@@ -128,9 +127,8 @@ class DequantizedFlow(Flow):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
-        """The integer of each value of a draw from the density."""
+        """A draw from the density, rounded down to integers."""
         return dequantize.cell(super().sample(key, n, cond, temperature), self.event.num_levels)
 
     def check(self) -> None:
-        """InputError on events of reals."""
         require_integers(self.event, type(self).__name__)

@@ -1,7 +1,8 @@
-"""RealNVP: x = f^-1(z), z ~ N(0, I), f a chain of affine couplings y = x where kept, else x exp(s(kept)) + t(kept).
+"""RealNVP: x = f^-1(z), z ~ N(0, I), where f is a chain of affine couplings.
 
-Each coupling keeps one part of the values and its log-determinant is the sum of s over the rest, whatever networks s
-and t are; the next one keeps the rest (Dinh, Sohl-Dickstein and Bengio 2016, 1605.08803, equations 7 to 9).
+A coupling keeps one part a of the values and maps the other part b to b exp(s(a)) + t(a). Its log-determinant is the
+sum of s(a), for any networks s and t. The next coupling keeps the other part (Dinh, Sohl-Dickstein and Bengio 2016,
+1605.08803, equations 7 to 9).
 """
 
 import functools
@@ -26,13 +27,12 @@ MOMENTUM, EPSILON = 0.99, 1e-5  # of batch normalisation
 
 
 class MLP(nn.Module):
-    """Dense layers under silu."""
+    """Dense layers with silu, and a linear map to the outputs."""
 
     hidden: tuple[int, ...]
 
     @nn.compact
     def __call__(self, x: Float[Array, "B I"], outputs: int) -> Float[Array, "B outputs"]:
-        """One linear map after the last hidden layer."""
         for features in self.hidden:
             x = nn.silu(nn.Dense(features)(x))
         return nn.Dense(outputs, kernel_init=nn.initializers.zeros)(x)
@@ -49,9 +49,9 @@ class Conv3x3(WeightNorm):
 
 
 class ResNet(nn.Module):
-    """Weight-normalised residual blocks of two 3x3 convolutions; their outputs all add to what the last layer reads.
+    """Weight-normalised residual blocks of two 3x3 convolutions, with a skip connection from each to the last layer.
 
-    Dinh et al. 2016, 1605.08803, section 3.7, without batch normalisation inside: weights are initialised by the data.
+    (Dinh et al. 2016, section 3.7, without the batch normalisation inside: the first batch sets the scales.)
     """
 
     features: int
@@ -59,7 +59,6 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W I"], outputs: int) -> Float[Array, "B H W outputs"]:
-        """Input, its negative and their rectification first, a 1x1 convolution last."""
         x = Conv3x3(self.features)(nn.relu(jnp.concatenate([x, -x], axis=-1)))
         skip = Project(self.features)(x)
         for _ in range(self.blocks):
@@ -70,18 +69,18 @@ class ResNet(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """y = (x - m) / sqrt(v + epsilon) of each channel, and its determinant (Dinh et al. 2016, 1605.08803, section 3.7).
+    """y = (x - m) / sqrt(v + epsilon) for each channel, with its determinant (Dinh et al. 2016, section 3.7).
 
-    m and v are those of the batch in training, where the determinant takes them as constants, and running means in
-    evaluation, so that this is a bijection of each example. They begin as the statistics of the first batch. Under
-    pmap each device has its own batch.
+    In training m and v are the mean and variance of the batch, and the determinant treats them as constants. In
+    evaluation they are running means, so each example is mapped by a bijection. The running means start with those of
+    the first batch. Under pmap each device uses its part of the batch.
     """
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B *event"], train: bool = False
     ) -> tuple[Float[Array, "B *event"], Nats]:
-        """y and log |det dy/dx|, in training with new running means."""
+        """y and log |det dy/dx|; in training the running means move."""
         axes = tuple(range(x.ndim - 1))
         batch = {"mean": jnp.mean(x, axes), "variance": jnp.var(x, axes)}
         running = {
@@ -98,21 +97,21 @@ class BatchNorm(nn.Module):
         return (x - batch["mean"]) / jnp.sqrt(variance), jnp.broadcast_to(log_det, len(x))
 
     def inverse(self, y: Float[Array, "B *event"]) -> Float[Array, "B *event"]:
-        """x, by the running means."""
+        """x, with the running means."""
         mean, variance = (self.get_variable("batch_stats", n) for n in ("mean", "variance"))
         return y * jnp.sqrt(variance + EPSILON) + mean
 
 
 def diagonal_first(channels: int) -> Int[np.ndarray, " four_times_channels"]:
-    """The squeezed channels in the order in which half are factored out.
+    """An order of squeezed channels: the first half stays, the second half is factored out.
 
-    First those of both diagonal pixels of every block, so that what stays and what leaves are two checkerboards.
+    First come the two diagonal pixels of every 2x2 block, so that each half is a checkerboard.
     """
     return (4 * np.arange(channels) + np.array([0, 3, 1, 2])[:, None]).ravel()
 
 
 class RealNVP(Flow):
-    """Points: `depth` couplings that keep the even and the odd dimensions in turn, batch normalisation around each."""
+    """Points: `depth` couplings keep even and odd dimensions in turn; batch normalisation before and after each."""
 
     system: ClassVar[str] = "real_nvp"
 
@@ -121,7 +120,6 @@ class RealNVP(Flow):
     hidden: tuple[int, ...] = (64, 64)
 
     def setup(self):
-        """Declare the layers."""
         self.check()
         layers = [BatchNorm()]
         for i in range(self.depth):
@@ -132,15 +130,12 @@ class RealNVP(Flow):
     def forward(
         self, x: Float[Array, "B D"], train: bool = False
     ) -> tuple[Float[Array, "B D"], Nats]:
-        """z and log |det dz/dx|."""
         return chain(self.layers, x, train)
 
     def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
-        """x."""
         return unchain(self.layers, z)
 
     def check(self) -> None:
-        """InputError on events of integers, of several axes or of one dimension."""
         require(
             self.event.levels is None and len(self.event.shape) == 1 and self.event.size >= 2,
             "RealNVP is a density of points of at least 2 dimensions; of images of integers there is ImageRealNVP,"
@@ -149,11 +144,11 @@ class RealNVP(Flow):
 
 
 class ImageRealNVP(DequantizedFlow):
-    """Images: couplings of the logits of dequantised values at several scales.
+    """Images: couplings of the logits of dequantised values, at several scales.
 
-    At each of the `scales` three couplings by checkerboards, a squeeze, three by halves of the channels; then half of
-    the values leave as part of z. The last scale has four checkerboards instead. The residual networks have `blocks`
-    blocks each and `features` channels, twice as many after each squeeze.
+    Each of the `scales` has three couplings with checkerboard masks, a squeeze, and three couplings that keep half of
+    the channels; then half of the values are factored out, as part of z. The last scale has four checkerboards only.
+    Each residual network has `blocks` blocks and `features` channels, twice as many after each squeeze.
     """
 
     system: ClassVar[str] = "real_nvp"
@@ -164,7 +159,6 @@ class ImageRealNVP(DequantizedFlow):
     alpha: float = 0.05
 
     def setup(self):
-        """Declare the layers."""
         super().setup()
         last = self.scales - 1
         self.positions = [
@@ -183,7 +177,7 @@ class ImageRealNVP(DequantizedFlow):
     def forward(
         self, x: Float[Array, "B H W C"], train: bool = False
     ) -> tuple[Float[Array, "B D"], Nats]:
-        """z, what left first comes first, and log |det dz/dx|; x in [0, levels)."""
+        """z, with the values factored out first in front, and log |det dz/dx|; x in [0, levels)."""
         x, log_slope = dequantize.to_logit(x, self.event.num_levels, self.alpha)
         total, parts = jnp.sum(log_slope.reshape(len(x), -1), axis=-1), []
         for scale, layers in enumerate(self.positions):
@@ -192,12 +186,12 @@ class ImageRealNVP(DequantizedFlow):
             if scale < len(self.channels):
                 x, log_det = chain(self.channels[scale], squeeze(x), train)
                 total = total + log_det
-                x, leaving = jnp.split(x[..., diagonal_first(x.shape[-1] // 4)], 2, axis=-1)
-                parts.append(leaving.reshape(len(x), -1))
+                x, part = jnp.split(x[..., diagonal_first(x.shape[-1] // 4)], 2, axis=-1)
+                parts.append(part.reshape(len(x), -1))
         return jnp.concatenate([*parts, x.reshape(len(x), -1)], axis=-1), total
 
     def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B H W C"]:
-        """x around [0, levels]."""
+        """x, mostly in [0, levels]."""
         height, width, channels = self.event.shape
         shapes = [(height >> k, width >> k, channels << k) for k in range(self.scales)]
         ends = np.cumsum([math.prod(shape) for shape in shapes[1:]]).tolist()
@@ -212,7 +206,6 @@ class ImageRealNVP(DequantizedFlow):
         return dequantize.from_logit(x, self.event.num_levels, self.alpha)
 
     def check(self) -> None:
-        """InputError where the sides do not halve often enough, or alpha is not in (0, 1/2)."""
         super().check()
         shape, factor = self.event.shape, 2 ** (self.scales - 1)
         require(

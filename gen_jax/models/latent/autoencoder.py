@@ -1,7 +1,7 @@
-"""Autoencoder: z = f(x), x' = g(z), least squared error |x' - x|^2; no likelihood and nothing to sample z from.
+"""Autoencoder: z = f(x), x' = g(z), trained by the squared error |x' - x|^2.
 
-Linear maps span the subspace of the principal components (Bourlard and Kamp 1988; Baldi and Hornik 1989); networks go
-beyond it (Hinton and Salakhutdinov 2006).
+It has no likelihood, and no distribution of z to sample from. Linear f and g find the subspace of the principal
+components (Bourlard and Kamp 1988; Baldi and Hornik 1989); networks are more general (Hinton and Salakhutdinov 2006).
 """
 
 from typing import ClassVar
@@ -25,7 +25,7 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
 
 class Autoencoder(nn.Module):
-    """Images of integers, scaled to [0, 1]; the code is linear in the encoder's features."""
+    """Integers, scaled to [0, 1]; the code z is linear in the encoder's features."""
 
     system: ClassVar[str] = "autoencoder"
 
@@ -40,7 +40,6 @@ class Autoencoder(nn.Module):
     codec: ClassVar[Codec] = "none"
 
     def setup(self):
-        """Declare the map to the code."""
         self.check()
         self.code = nn.Dense(self.latent)
 
@@ -51,7 +50,7 @@ class Autoencoder(nn.Module):
         return self.code(features)
 
     def decode(self, z: Float[Array, "B Z"]) -> Float[Array, "B *event"]:
-        """x' = g(z), around [0, 1]."""
+        """x' = g(z), mostly in [0, 1]."""
         shape = self.event.shape
         positions, outputs = (shape[:-1], shape[-1]) if len(shape) == 3 else (shape, 1)
         out = self.decoder(z, positions, outputs)
@@ -74,26 +73,26 @@ class Autoencoder(nn.Module):
     def log_prob(
         self, x: Num[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
     ) -> Nats:
-        """InputError: there is none."""
+        """InputError: an autoencoder has no likelihood."""
         raise InputError("an autoencoder has no likelihood")
 
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
-        """InputError: no distribution of z is known."""
+        """InputError: an autoencoder has no distribution of z."""
         raise InputError(
             "an autoencoder has no distribution over its codes to sample from; a vae does"
         )
 
     def reconstruct(self, x: Num[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
-        """x' as integers."""
+        """x', rounded to the nearest levels."""
         del key  # no noise
         return from_unit(self.decode(self.encode(x)), self.event.num_levels)
 
     def measure(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
-        """Squared error of each example."""
+        """The squared error of each example."""
         del key, cond  # no noise, no classes
         return {"squared_error": self.squared_error(x)}
 
@@ -103,6 +102,5 @@ class Autoencoder(nn.Module):
         return {"squared_error": error, "squared_error_per_dim": error / self.event.size}, {}
 
     def check(self) -> None:
-        """InputError on events of reals, or without units."""
         require_integers(self.event, "autoencoder")
         require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")

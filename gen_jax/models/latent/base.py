@@ -1,11 +1,12 @@
-"""The evidence lower bound, once for every model with a Gaussian latent vector.
+"""The evidence lower bound, for every model with a Gaussian latent vector.
 
 log p(x) = log E_q(z|x) w >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x), with p(z) = N(0, I) and
 q(z | x) = N(m(x), s(x)^2) (Kingma and Welling 2013, 1312.6114, equation 3 for K = 1; Burda, Grosse and Salakhutdinov
-2015, 1509.00519, equation 8). A subclass says what p(x | z) is; likelihood, sampling and diagnosis follow.
+2015, 1509.00519, equation 8). A subclass defines p(x | z). Likelihood, sampling and diagnosis are written here.
 
-The loss may weight the KL term, the bound itself never does:
-loss = E_q -log p(x | z) + beta min(1, t / annealing) sum_g max(free_bits, KL_g), KL_g that of a group of latent units.
+The loss may weight the KL term; the bound never does. At training step t the loss is
+    E_q -log p(x | z) + beta min(1, t / annealing) sum_g max(free_bits, KL_g),
+where KL_g is the sum over the latent units of group g.
 """
 
 import functools
@@ -34,16 +35,17 @@ from gen_jax.ops import gaussian
 from gen_jax.ops.scaling import to_unit
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
-VALUES_AT_ONCE = 2**21  # draws x examples x dimensions of one chunk
-ACTIVE = 0.01  # variance over the data of E[z | x] of a unit in use (Burda et al. 2015, section 5)
-COLLAPSED = 0.1  # nats
+VALUES_AT_ONCE = 2**21  # draws x examples x dimensions in one chunk
+ACTIVE = 0.01  # least variance of E[z | x] over the data of an active unit (Burda et al. 2015, section 5)
+COLLAPSED = 0.1  # greatest KL of a collapsed posterior, nats
 
 
 @dataclass(frozen=True)
 class KLTerm:
-    """Weight `beta` (Higgins et al. 2017) after `annealing` steps (0: at once; Bowman et al. 2015, 1511.06349).
+    """The weight of the KL in the loss: it grows to `beta` (Higgins et al. 2017) over `annealing` steps.
 
-    `free_bits` is a floor in nats for each of `groups` of equal size (Kingma et al. 2016, 1606.04934, equation 15).
+    (Bowman et al. 2015, 1511.06349; 0: `beta` from the first step.) `free_bits` is the least KL, in nats, that counts
+    for each of `groups` groups of equal size (Kingma et al. 2016, 1606.04934, equation 15).
     """
 
     beta: float = 1.0
@@ -60,16 +62,16 @@ class KLTerm:
         return self.beta * jnp.minimum(1.0, step / self.annealing if self.annealing else 1.0)
 
     def floored(self, kl: Float[Array, " Z"]) -> Float[Array, ""]:
-        """sum_g max(free_bits, KL of group g) of the mean KL of each unit; no gradient below the floor."""
+        """sum_g max(free_bits, KL_g) from the mean KL of each unit; no gradient below the floor."""
         groups = jnp.sum(kl.reshape(self.groups, -1), axis=1)
         return jnp.sum(jnp.maximum(groups, self.free_bits))
 
 
 class GaussianLatent(nn.Module):
-    """A probability mass over integers through a latent vector of `latent` units.
+    """A probability mass over integers with a latent vector of `latent` units.
 
-    `encoder` is any Linen module from values in [0, 1], (B, *event), to features (B, F), as those of `nn/encoders.py`.
-    `measure` and `diagnosis` log KL, reconstruction and active units at validation and name posterior collapse.
+    `encoder` is any Linen module from values in [0, 1], (B, *event), to features (B, F); some are in `nn/encoders.py`.
+    At validation `measure` and `diagnosis` log KL, reconstruction and active units, and report posterior collapse.
     """
 
     event: Event
@@ -93,30 +95,29 @@ class GaussianLatent(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define p(x | z)")
 
     def order(self, z: Float[Array, "B Z"]) -> Int[Array, "B D"]:
-        """Positions of the event in the order in which `given` has them: as they are."""
+        """Positions of the event in the order of `given`: here unchanged."""
         return jnp.broadcast_to(jnp.arange(self.event.size), (len(z), self.event.size))
 
     def setup(self):
-        """Declare the map to q(z | x)."""
         self.check()
         self.posterior = nn.Dense(2 * self.latent)
 
     def log_likelihood(
         self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
     ) -> Nats:
-        """log p(x | z)."""
+        """log p(x | z) in nats."""
         raise TypeError(f"{type(self).__name__} does not define p(x | z)")
 
     def draw(
         self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
-        """x from p(x | z)."""
+        """A draw of x from p(x | z)."""
         raise TypeError(f"{type(self).__name__} does not define p(x | z)")
 
     def encode(
         self, x: Integer[Array, "B *event"]
     ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
-        """Mean and log of the standard deviation of q(z | x); InputError where an encoder gives no vectors."""
+        """Mean and log of the standard deviation of q(z | x); InputError if the encoder gives no vectors."""
         features = self.encoder(to_unit(x, self.event.num_levels))
         require_vectors(self.encoder, features, len(x))
         mean, log_scale = jnp.split(self.posterior(features), 2, axis=-1)
@@ -139,9 +140,9 @@ class GaussianLatent(nn.Module):
         return likelihood.reshape(ratio.shape), ratio
 
     def noise(self, key: PRNGKey, number: Int[Array, " K"], examples: int) -> Float[Array, "K B Z"]:
-        """Standard normal noise of the draws with these numbers, each a function of key and number."""
-        one = functools.partial(jax.random.normal, shape=(examples, self.latent))
-        return jax.vmap(lambda k: one(fold_in(key, k)))(number)
+        """Standard normal noise for the draws with these numbers; each depends on the key and its number only."""
+        normal = functools.partial(jax.random.normal, shape=(examples, self.latent))
+        return jax.vmap(lambda k: normal(fold_in(key, k)))(number)
 
     def log_prob(
         self,
@@ -150,7 +151,7 @@ class GaussianLatent(nn.Module):
         cond: Array | None = None,
         draws: int = 1,
     ) -> Nats:
-        """The bound of `draws` importance samples, nats; memory does not grow with them."""
+        """The bound with `draws` importance samples, nats; memory does not grow with them."""
         key = require_key(key, type(self).__name__)
         del cond  # no classes
         module, variables = self.unbind()
@@ -167,7 +168,7 @@ class GaussianLatent(nn.Module):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
-        """z from the prior, its scale times the temperature, then x given z."""
+        """z from N(0, temperature^2 I), then x from p(x | z)."""
         del cond  # no classes
         z = temperature * jax.random.normal(fold_in(key, "z"), (n, self.latent))
         return self.draw(z, fold_in(key, "x"), temperature)
@@ -179,7 +180,7 @@ class GaussianLatent(nn.Module):
     def measure(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
-        """KL in closed form, -log p(x | z) of one draw, both nats, and E[z | x]."""
+        """KL in closed form and -log p(x | z) at one draw of z, both in nats, and E[z | x]."""
         del cond  # no classes
         mean, log_scale = self.encode(x)
         noise = self.noise(key, jnp.arange(1), len(x))
@@ -188,7 +189,7 @@ class GaussianLatent(nn.Module):
         return {"kl": kl, "reconstruction": -likelihood[0], "mean": mean}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Means, and the number of active units: those whose E[z | x] varies over the data by more than 0.01."""
+        """Mean KL and reconstruction, and the number of active units, whose E[z | x] has a variance above 0.01."""
         active = int(np.sum(np.var(measured["mean"], axis=0) > ACTIVE))
         scalars = {name: float(measured[name].mean()) for name in ("kl", "reconstruction")}
         findings = {}
@@ -200,18 +201,16 @@ class GaussianLatent(nn.Module):
         return {**scalars, "active_units": float(active)}, findings
 
     def check(self) -> None:
-        """InputError on events of reals, or without units."""
         require_integers(self.event, type(self).__name__)
         require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")
 
 
 class KLWeighted(GaussianLatent):
-    """The loss of one draw with its KL in closed form; `log_prob` stays the bound itself."""
+    """The loss with one draw of z and the KL in closed form, weighted by `kl`; `log_prob` is the plain bound."""
 
     kl: KLTerm = KLTerm()
 
     def setup(self):
-        """Declare a counter of steps too, where the weight of the KL depends on it."""
         super().setup()
         if self.kl.annealing:
             self.step = self.variable("schedule", "step", jnp.zeros, (), jnp.int32)
@@ -219,7 +218,7 @@ class KLWeighted(GaussianLatent):
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Mean of -log p(x | z) plus the weighted KL, nats an example; bits/dim and `kl` are not weighted."""
+        """Mean of -log p(x | z) plus the weighted KL, nats an example; the logged bits/dim and `kl` are unweighted."""
         del cond  # no classes
         mean, log_scale = self.encode(x)
         noise = self.noise(key, jnp.arange(1), len(x))
@@ -232,7 +231,6 @@ class KLWeighted(GaussianLatent):
         return reconstruction + weight * self.kl.floored(units), metrics
 
     def check(self) -> None:
-        """InputError also where the units do not split into the groups of `kl`."""
         super().check()
         require(
             self.latent % self.kl.groups == 0,

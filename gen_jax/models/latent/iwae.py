@@ -1,7 +1,7 @@
 """Importance-weighted autoencoder: log p(x) >= E log (1/K sum_k p(x, z_k) / q(z_k | x)), trained for K > 1.
 
-The network of a VAE; the gradient goes through the logarithm of the sum, so that draws count by their normalised
-weights (Burda, Grosse and Salakhutdinov 2015, 1509.00519, equations 8 and 14).
+The network is that of a VAE. The gradient goes through the logarithm of the sum, which weights each draw by its
+normalised w_k (Burda, Grosse and Salakhutdinov 2015, 1509.00519, equations 8 and 14).
 """
 
 from typing import ClassVar
@@ -15,7 +15,7 @@ from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 
 class IWAE(Factorised):
-    """`draws`: K of the training loss; evaluation uses `Evaluate.draws`."""
+    """`draws`: K in the training loss; evaluation uses `Evaluate.draws`."""
 
     system: ClassVar[str] = "iwae"
 
@@ -24,7 +24,7 @@ class IWAE(Factorised):
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Mean of the negative bound of `draws` importance samples, nats an example."""
+        """Mean of the negative bound with `draws` importance samples, nats an example."""
         del cond  # no classes
         noise = self.noise(key, jnp.arange(self.draws), len(x))
         likelihood, ratio = self.log_weights(x, *self.encode(x), noise, train=True)

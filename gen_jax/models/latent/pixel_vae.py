@@ -1,6 +1,6 @@
 """Pixel-VAE: a VAE whose p(x | z) = prod_i p(x_i | x_<i, z) is a Gated PixelCNN with a term V z in every gate.
 
-Such a decoder can model x without z, and the bound is then tight with q(z | x) = p(z): posterior collapse (Gulrajani
+Such a decoder can model x without z. The bound is then tight at q(z | x) = p(z), which is posterior collapse (Gulrajani
 et al. 2016, 1611.05013; van den Oord et al. 2016, 1606.05328, section 2.4; Chen et al. 2016, 1611.02731, section 2).
 """
 
@@ -14,7 +14,7 @@ from gen_jax.typing import Dtype, Nats, PRNGKey, Scalar
 
 
 class PixelVAE(KLWeighted):
-    """The fields of `GatedPixelCNN` size the decoder; `kl` weights the second term of the bound in the loss."""
+    """The fields from `depth` on are those of the decoder, a `GatedPixelCNN`; `kl` weights the KL in the loss."""
 
     system: ClassVar[str] = "pixel_vae"
 
@@ -27,7 +27,6 @@ class PixelVAE(KLWeighted):
     dtype: Dtype = None
 
     def setup(self):
-        """Declare the decoder too."""
         super().setup()
         self.decoder = GatedPixelCNN(
             self.event,
@@ -43,17 +42,14 @@ class PixelVAE(KLWeighted):
 
     @property
     def given(self) -> GatedPixelCNN:
-        """The decoder."""
         return self.decoder
 
     def log_likelihood(
         self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
     ) -> Nats:
-        """The chain rule given z."""
         return self.decoder.log_prob_sites(x, z, train).sum(axis=-1)
 
     def draw(
         self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
-        """x from p(x | z), site by site by cached steps."""
         return self.decoder.sample(key, len(z), z, temperature)

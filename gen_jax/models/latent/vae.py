@@ -1,7 +1,7 @@
 """Variational autoencoder: log p(x) >= E_q log p(x | z) - KL(q(z | x) || p(z)), p(x | z) independent over sites.
 
-Gaussian posterior, reparameterised, KL in closed form (Kingma and Welling 2013, 1312.6114, equations 3 and 10). A site
-is a value under a Bernoulli or categorical head, or a pixel under a mixture of logistics.
+The posterior q is Gaussian and reparameterised, and its KL has a closed form (Kingma and Welling 2013, 1312.6114,
+equations 3 and 10). A site is one value under a Bernoulli or categorical head, or a pixel under a mixture of logistics.
 """
 
 import math
@@ -19,16 +19,16 @@ from gen_jax.models.latent.base import GaussianLatent, KLWeighted
 from gen_jax.nn.encoders import DenseDecoder, require_outputs
 from gen_jax.typing import Nats, PRNGKey, Scalar
 
-FREQUENCIES = (0.001, 0.999)
+FREQUENCIES = (0.001, 0.999)  # bounds of the frequencies that set the first bias
 
 
 class Factorised(GaussianLatent):
     """log p(x | z) = sum over sites of log p(x_site | z), all parameters from one network.
 
-    `decoder` is any Linen module that gives (B, *positions, outputs) of z (B, Z), positions and outputs.
-    `mixtures` None is the head of one value: Bernoulli for two levels, else a softmax. With `data_bias` the decoder's
-    last bias begins at what the head needs for the frequencies of each value in the batch of the initialisation, which
-    are kept within [0.001, 0.999] (as in github.com/yburda/iwae, by the whole training set).
+    `decoder` is any Linen module that is called with z (B, Z), positions and outputs, and gives (B, *positions,
+    outputs). `mixtures` None is a head for one value: Bernoulli for two levels, else a softmax. With `data_bias` the
+    decoder's last bias starts so that the head gives each value its frequency in the first batch, clipped to
+    [0.001, 0.999] (github.com/yburda/iwae does so with the frequencies in the whole training set).
     """
 
     decoder: nn.Module = DenseDecoder()
@@ -37,7 +37,7 @@ class Factorised(GaussianLatent):
 
     @property
     def values(self) -> int:
-        """Values of a site: a pixel's channels under a mixture, else one."""
+        """The number of values of a site: the channels of a pixel under a mixture, else 1."""
         return self.event.shape[-1] if self.mixtures and len(self.event.shape) == 3 else 1
 
     @property
@@ -47,24 +47,24 @@ class Factorised(GaussianLatent):
 
     @property
     def given(self) -> "Rows":
-        """Row by row, so that a step gives no more parameters than the codec can hold."""
+        """p(x | z) row by row, so that the parameters of a step fit into the codec's memory."""
         return Rows(self)
 
     def decode(
         self, z: Float[Array, "B Z"], bias: Float[Array, " biases"] | None = None
     ) -> Float[Array, "B sites P"]:
-        """Parameters of every site; `bias` is what the last one begins at."""
+        """Parameters of every site; at initialisation the decoder's last bias starts at `bias`."""
         shape, head = self.event.shape, self.head
         positions = shape[:2] if len(shape) == 3 else shape
         sites = self.event.size // self.values
         outputs = sites // math.prod(positions) * head.size
-        begin = () if bias is None else (bias,)
-        out = self.decoder(z, positions, outputs, *begin)
+        start = () if bias is None else (bias,)
+        out = self.decoder(z, positions, outputs, *start)
         require_outputs(self.decoder, out, len(z), positions, outputs)
         return out.reshape(len(z), sites, head.size)
 
     def marginals(self, x: Integer[Array, "B *event"]) -> Float[Array, " biases"]:
-        """The head's parameters for the frequencies of each value over a batch, one site after the other."""
+        """The parameters with which the head gives each value its frequency in a batch, site after site."""
         share = jnp.mean(jax.nn.one_hot(x.reshape(len(x), -1), self.event.num_levels), axis=0)
         logs = jnp.log(jnp.clip(share, *FREQUENCIES))
         return (logs[:, 1] - logs[:, 0] if self.head.size == 1 else logs).ravel()
@@ -77,15 +77,13 @@ class Factorised(GaussianLatent):
         noise: Float[Array, "K B Z"],
         train: bool = False,
     ) -> tuple[Float[Array, "K B"], Float[Array, "K B"]]:
-        """As in the base class; the first call, at initialisation, declares the bias of the decoder."""
-        if self.data_bias and self.is_initializing():
+        if self.data_bias and self.is_initializing():  # the first call sets the decoder's bias
             self.decode(mean[:1], self.marginals(x))
         return super().log_weights(x, mean, log_scale, noise, train)
 
     def log_likelihood(
         self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
     ) -> Nats:
-        """Sum over the sites."""
         del train  # no dropout
         values = x.reshape(len(x), -1, self.values)
         return jnp.sum(self.head.log_prob(self.decode(z), values), axis=-1)
@@ -93,12 +91,10 @@ class Factorised(GaussianLatent):
     def draw(
         self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
-        """x from p(x | z), all sites at once."""
         x = self.head.sample(self.decode(z), key, temperature)
         return x.reshape(len(z), *self.event.shape)
 
     def check(self) -> None:
-        """InputError also where the decoder has no bias for each value."""
         super().check()
         require(
             not self.data_bias or (not self.mixtures and isinstance(self.decoder, DenseDecoder)),
@@ -107,14 +103,14 @@ class Factorised(GaussianLatent):
 
 
 class Rows:
-    """p(x | z) of a model of independent sites in the stepping interface: a step is a row of pixels, or the vector."""
+    """p(x | z) with independent sites in the stepping interface: a step is a row of pixels, or a whole vector."""
 
     def __init__(self, model: Factorised):
         self.event, self.head, self._model = model.event, model.head, model
 
     @property
     def sites(self) -> Int[np.ndarray, "rows columns V"]:
-        """Positions in the flattened event."""
+        """The positions of each row's values in the flattened event."""
         rows = self.event.shape[0] if len(self.event.shape) == 3 else 1
         return np.arange(self.event.size).reshape(rows, -1, self._model.values)
 
@@ -123,12 +119,10 @@ class Rows:
         return self._model.decode(z).reshape(n, *self.sites.shape[:2], self.head.size)
 
     def step(self, cache: Array, site: Int[Array, ""]) -> tuple[Array, Float[Array, "n columns P"]]:
-        """The parameters of a row."""
         return cache, cache[:, site]
 
     def write(self, cache: Array, site: Int[Array, ""], value: Int[Array, "n columns V"]) -> Array:
-        """The cache as it is: nothing depends on the values."""
-        del site, value
+        del site, value  # no other site depends on them
         return cache
 
     def log_prob_sites(
@@ -140,6 +134,6 @@ class Rows:
 
 
 class VAE(KLWeighted, Factorised):
-    """The bound of one draw; `kl` weights its second term in the loss."""
+    """The bound with one draw of z; `kl` weights its second term in the loss."""
 
     system: ClassVar[str] = "vae"

@@ -1,8 +1,9 @@
-"""VQ-VAE: log p(x) >= log p(z(x)) + log p(x | z(x)), z(x) the codes nearest to the encoder's outputs.
+"""VQ-VAE: log p(x) >= log p(z(x)) + log p(x | z(x)), where z(x) are the codes nearest to the encoder's outputs.
 
-Loss -log p(x | z) + |sg(z_e) - e|^2 + beta |z_e - sg(e)|^2 with the decoder's gradient straight through to the encoder
-(van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, equations 1 to 3), or the codes by averages (appendix A.1).
-By itself its prior is uniform: N codes cost N log K.
+The loss is -log p(x | z) + |sg(z_e) - e|^2 + beta |z_e - sg(e)|^2; the decoder's gradient passes straight through to
+the encoder (van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, equations 1 to 3). The code vectors e are
+parameters, or moving averages (appendix A.1). The prior here is uniform: N codes cost N log K nats. `VQVAEPrior` learns
+a prior.
 """
 
 import math
@@ -25,8 +26,8 @@ from gen_jax.ops import vq
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 
-COLLAPSED = 2.0  # perplexity
-EPSILON = 1e-5  # of even use, added to the share of each code
+COLLAPSED = 2.0  # least perplexity of a codebook that has not collapsed
+EPSILON = 1e-5  # added to the share of each code, as a fraction of even use
 INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", in_axis=-1, out_axis=-2)
 
 
@@ -38,7 +39,6 @@ class ResidualStack(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W F"]) -> Float[Array, "B H W F"]:
-        """As many features as came in."""
         for _ in range(self.blocks):
             h = nn.relu(Conv(self.hidden, (3, 3))(nn.relu(x)))
             x = x + Conv(x.shape[-1], (1, 1))(h)
@@ -46,7 +46,7 @@ class ResidualStack(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """4x4 convolutions of stride 2 under ReLU, a 3x3, residual blocks, a 1x1 to the outputs."""
+    """4x4 convolutions of stride 2 and ReLU, one for each entry of `strided`; a 3x3, residual blocks, a 1x1."""
 
     strided: tuple[int, ...]
     blocks: int
@@ -55,7 +55,6 @@ class GridEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
-        """The image halved once for each entry of `strided`."""
         for features in self.strided:
             x = nn.relu(Conv(features, (4, 4), stride=2)(x))
         x = Conv(self.strided[-1], (3, 3))(x)
@@ -63,7 +62,7 @@ class GridEncoder(nn.Module):
 
 
 class GridDecoder(nn.Module):
-    """The mirror image: a 3x3, residual blocks, transposed 4x4 convolutions of stride 2, the last to the outputs."""
+    """The reverse: a 3x3, residual blocks, and a transposed 4x4 convolution of stride 2 for each entry of `strided`."""
 
     strided: tuple[int, ...]
     blocks: int
@@ -72,7 +71,6 @@ class GridDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, "B h w D"]) -> Float[Array, "B H W O"]:
-        """The grid doubled once for each entry of `strided`."""
         z = ResidualStack(self.blocks, self.hidden)(Conv(self.strided[-1], (3, 3))(z))
         for features in self.strided[-2::-1]:
             z = nn.relu(ConvTranspose(features, (4, 4), stride=2)(z))
@@ -80,10 +78,10 @@ class GridDecoder(nn.Module):
 
 
 class Codebook(nn.Module):
-    """`codes` vectors of `size` numbers; `decay` None makes them parameters.
+    """`codes` vectors of `size` numbers: parameters if `decay` is None, else quotients of two moving averages.
 
-    Else they are quotients of averages in the collection `codebook`, which begin at the initial vectors under even use.
-    Codes used less than `restart` times even use begin anew.
+    The averages are in the collection `codebook`; they start from random vectors and even use. A code whose share is
+    below `restart` times even use restarts at an encoder output.
     """
 
     codes: int
@@ -92,7 +90,6 @@ class Codebook(nn.Module):
     restart: float
 
     def setup(self):
-        """Declare parameters or averages."""
         shape = (self.codes, self.size)
         if self.decay is None:
             self.table = self.param("vectors", INIT, shape)
@@ -109,7 +106,7 @@ class Codebook(nn.Module):
 
     @property
     def average(self) -> vq.Uses:
-        """The averages that the codes follow."""
+        """The moving averages."""
         return vq.Uses(self.shares.value, self.sums.value)
 
     @property
@@ -128,9 +125,9 @@ class Codebook(nn.Module):
         return self.vectors[codes]
 
     def update(self, z: Float[Array, "N D"], used: vq.Uses, key: PRNGKey) -> None:
-        """Average in a batch of vectors and their `used`; whether a code is dead depends on the batches before.
+        """Move the averages towards the uses of a batch; whether a code restarts depends on earlier batches only.
 
-        Devices that saw parts of the batch average their results, a restarted code the vectors that each has drawn.
+        Under pmap the results are means over the devices: a restarted code is the mean of one vector from each.
         """
         before = self.average
         after = vq.averaged(before, used, self.decay or 0.0)
@@ -141,52 +138,46 @@ class Codebook(nn.Module):
 
 
 class Pixels(Autoregressive):
-    """p(x | z) = prod_i p(x_i | z), conditioned on codes: one pass of the decoder gives all sites."""
+    """p(x | z) = prod_i p(x_i | z), conditioned on the codes z: one pass of the decoder gives all sites."""
 
     whole: "VQVAE"
 
     @property
     def condition(self) -> Event:
-        """The codes."""
+        """The codes z."""
         return self.whole.code_event
 
     @property
     def head(self) -> Head:
-        """The head of the VQ-VAE."""
         return self.whole.head
 
     @property
     def sites(self) -> Int[np.ndarray, "sites V"]:
-        """Pixels, or single values, in raster order."""
         return np.arange(self.event.size).reshape(-1, self.whole.values)
 
     def __call__(
         self, x: Array, cond: Integer[Array, "B h w G"] | None = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
-        """Parameters given the codes, whatever x is."""
         return self._decoded(cond)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """No site depends on another."""
         return np.zeros(self.num_sites, bool)
 
     def init_cache(
         self, n: int, cond: Integer[Array, "n h w G"] | None = None
     ) -> Float[Array, "n sites P"]:
-        """The parameters of all sites, from one pass of the decoder."""
+        """The parameters of all sites."""
         return self._decoded(cond)
 
     def step(
         self, cache: Float[Array, "n sites P"], site: Int[Array, ""]
     ) -> tuple[Float[Array, "n sites P"], Float[Array, "n P"]]:
-        """Read one site."""
         return cache, cache[:, site]
 
     def write(
         self, cache: Float[Array, "n sites P"], site: Int[Array, ""], value: Int[Array, "n V"]
     ) -> Float[Array, "n sites P"]:
-        """The cache as it is: nothing depends on the values."""
-        return cache
+        return cache  # no other site depends on the values
 
     def sample(
         self,
@@ -195,7 +186,6 @@ class Pixels(Autoregressive):
         cond: Integer[Array, "n h w G"] | None = None,
         temperature: float | Scalar = 1.0,
     ) -> Int[Array, "n *event"]:
-        """All sites at once."""
         x = self.head.sample(self._decoded(cond), key, temperature)
         return x.reshape(n, *self.event.shape)
 
@@ -206,11 +196,11 @@ class Pixels(Autoregressive):
 
 
 class VQVAE(Staged):
-    """Images (H, W, C); each entry of `strided` halves the sides. `groups` codes of one codebook stand at a place.
+    """Images (H, W, C). Each entry of `strided` halves the sides; `groups` codes stand at each place of the small grid.
 
-    `blocks`, `residual`: of the residual stacks. `codes` K, `size`: numbers of a code's vector. `mixtures` None is a
-    softmax for each value, else they are logistics for a pixel. `decay` None learns the codes by their loss; `restart`
-    is the share of even use below which a code begins anew.
+    `blocks` and `residual`: number and hidden features of the residual blocks. `codes`: K. `size`: length of a code's
+    vector. `mixtures` None: a softmax for each value, else that many logistics for a pixel. `decay` None: the codes are
+    learned by their loss, else by moving averages. `restart`: a code restarts below this fraction of even use.
     """
 
     system: ClassVar[str] = "vq_vae"
@@ -228,7 +218,6 @@ class VQVAE(Staged):
     restart: float = 0.0
 
     def setup(self):
-        """Declare encoder, codebook and decoder."""
         self.check()
         self.codebook = Codebook(self.codes, self.size, self.decay, self.restart)
         network = (self.strided, self.blocks, self.residual)
@@ -238,31 +227,29 @@ class VQVAE(Staged):
 
     @property
     def code_event(self) -> Event:
-        """The grid of codes."""
+        """The grid of codes as an event."""
         require_image(self.event, "vq_vae")
         high, wide = (side // 2 ** len(self.strided) for side in self.event.shape[:2])
         return Event((high, wide, self.groups), self.codes)
 
     @property
     def levels(self) -> int:
-        """Number of levels of each value."""
         return require_integers(self.event, "vq_vae")
 
     @property
     def values(self) -> int:
-        """Values of a site: a pixel's channels under a mixture, else one."""
+        """The number of values of a site: the channels of a pixel under a mixture, else 1."""
         return self.event.shape[-1] if self.mixtures else 1
 
     @property
     def head(self) -> Head:
-        """The distribution of a site's values."""
         return head_for(self.levels, self.values, self.mixtures)
 
     def stages(self, variables: Variables) -> tuple[Stage, ...]:
-        """Codes under the uniform prior; the image given the codes."""
-        given = {name: {"whole": tree} for name, tree in variables.items()}
+        """The codes under the uniform prior; the image given the codes."""
+        below = {name: {"whole": tree} for name, tree in variables.items()}
         pixels = Pixels(self.event, self.clone(parent=None), parent=None)
-        return Stage(Uniform(self.code_event, parent=None), {}), Stage(pixels, given)
+        return Stage(Uniform(self.code_event, parent=None), {}), Stage(pixels, below)
 
     def encode(self, x: Integer[Array, "B H W C"]) -> Float[Array, "B h w G D"]:
         """The encoder's outputs."""
@@ -279,16 +266,15 @@ class VQVAE(Staged):
         return self.decode(self.codebook(codes))
 
     def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B *of"], ...]:
-        """The codes and the image."""
         return self.codebook.nearest(self.encode(x)), x
 
     def loss(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Equation 3 by means: nats per dimension of x given its codes, squares per number of the vectors.
+        """Equation 3 with means for sums: -log p(x | z) per dimension, squared errors per number of a vector.
 
-        The weighting follows the authors' code. Also logged: nats per example, the bound in bits/dim, perplexity of the
-        batch and the number of codes in use; under pmap these two are means over the devices' parts of the batch.
+        The weighting follows the authors' code. Also logged: nats per example, the bound in bits/dim, and the codes'
+        perplexity and number in use in the batch (under pmap the means over the devices' parts of the batch).
         """
         del cond  # no classes
         outputs = self.encode(x)
@@ -317,7 +303,7 @@ class VQVAE(Staged):
     def measure(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
-        """Codes and -log p(x | z), nats."""
+        """The codes, and -log p(x | z) in nats."""
         del key, cond  # no noise, no classes
         return {
             "codes": self.parts(x)[0].reshape(len(x), -1),
@@ -325,7 +311,7 @@ class VQVAE(Staged):
         }
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Reconstruction, perplexity and number of the codes in use over the split; whether the codebook collapsed."""
+        """Mean -log p(x | z), perplexity and number of codes in use over the split; whether the codebook collapsed."""
         counts = np.bincount(measured["codes"].ravel(), minlength=self.codes)
         perplexity = float(vq.perplexity(jnp.asarray(counts / counts.sum())))
         findings = {}
@@ -343,7 +329,6 @@ class VQVAE(Staged):
         return self.code_event.size * math.log(self.codes)
 
     def check(self) -> None:
-        """InputError on sizes that cannot work."""
         require_image(self.event, "vq_vae")
         require_integers(self.event, "vq_vae")
         height, width, _ = self.event.shape

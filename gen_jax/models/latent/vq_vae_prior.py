@@ -1,7 +1,7 @@
-"""VQ-VAE under a learned prior: log p(x) >= log p(z(x)) + log p(x | z(x)), p(z) autoregressive over the grid of codes.
+"""VQ-VAE with a learned prior: log p(x) >= log p(z(x)) + log p(x | z(x)), p(z) autoregressive over the grid of codes.
 
-The second stage of van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, section 3.3: encoder, codebook and decoder
-are those of a trained `vq_vae` and stay as they are.
+This is the second stage of van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, section 3.3: encoder, codebook and
+decoder are those of a trained `VQVAE` and are not trained further.
 """
 
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 
 
 class VQVAEPrior(Staged):
-    """`first` is the trained model, frozen; `prior` any autoregressive model of its codes, with classes or without."""
+    """`first`: the trained model, frozen. `prior`: any autoregressive model of its codes, with or without classes."""
 
     system: ClassVar[str] = "vq_vae_prior"
 
@@ -28,7 +28,7 @@ class VQVAEPrior(Staged):
 
     @property
     def event(self) -> Event:
-        """Images of the first stage."""
+        """The images of the first stage."""
         return self.first.event
 
     @property
@@ -37,7 +37,6 @@ class VQVAEPrior(Staged):
         return self.prior.num_classes
 
     def setup(self):
-        """Hold the weights of the first stage."""
         self.check()
         first = functional(self.first.clone(parent=None))
         blank = jnp.zeros((1, *self.event.shape), jnp.int32)
@@ -46,36 +45,33 @@ class VQVAEPrior(Staged):
         )
 
     def stages(self, variables: Variables) -> tuple[Stage, ...]:
-        """Codes under the prior; the image given the codes."""
-        own = {name: tree["prior"] for name, tree in variables.items() if "prior" in tree}
+        """The codes under the prior; the image given the codes."""
+        of_prior = {name: tree["prior"] for name, tree in variables.items() if "prior" in tree}
         _, pixels = self.first.clone(parent=None).stages(variables["frozen"]["first_stage"])
-        return Stage(self.prior.clone(parent=None), own), pixels
+        return Stage(self.prior.clone(parent=None), of_prior), pixels
 
     def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B *of"], ...]:
-        """The first stage's codes and the image."""
-        found: Any = self.first.clone(parent=None).apply(self.frozen.value, x, method="parts")
-        return found
+        parts: Any = self.first.clone(parent=None).apply(self.frozen.value, x, method="parts")
+        return parts
 
     def loss(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """The loss of the prior on the codes, nats per code. Metrics: both parts in nats and the bound in bits/dim."""
+        """The loss of the prior on the codes, nats per code. Metrics: both stages in nats, the bound in bits/dim."""
         codes, _ = self.parts(x)
         loss, _ = self.prior.loss(codes, key, cond)
         code_nats = loss * self.first.code_event.size
         _, pixels = self.first.clone(parent=None).stages(self.frozen.value)
-        found = pixels.model.apply(pixels.variables, x, None, codes, method="log_prob")
-        reconstruction = -jnp.mean(found)
+        log_p = pixels.model.apply(pixels.variables, x, None, codes, method="log_prob")
+        reconstruction = -jnp.mean(log_p)
         metrics = {"codes": code_nats, "reconstruction": reconstruction}
-        return loss, {
-            **metrics,
-            "bits_per_dim": bits_per_dim(code_nats + reconstruction, self.event),
-        }
+        metrics["bits_per_dim"] = bits_per_dim(code_nats + reconstruction, self.event)
+        return loss, metrics
 
     def measure(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
-        """-log p(z) and -log p(x | z), nats."""
+        """-log p(z) and -log p(x | z) in nats."""
         del key  # no noise
         codes, reconstruction = self.log_prob_stages(x, cond)
         return {"codes": -codes, "reconstruction": -reconstruction}
@@ -85,7 +81,6 @@ class VQVAEPrior(Staged):
         return {name: float(nats.mean()) for name, nats in measured.items()}, {}
 
     def check(self) -> None:
-        """InputError where the prior is a model of other events than the codes of the first stage."""
         require(
             self.prior.event == self.first.code_event,
             f"model.prior is a model of {self.prior.event}, the first stage's codes are {self.first.code_event}",
