@@ -60,6 +60,8 @@ OPEN = {"model": ("loss", "log_prob", "sample"), "optimizer": ("build", "accumul
 class Experiment:
     """Everything that decides the numbers of a run. Budgets are steps; `ema` is the decay of the averaged weights.
 
+    A step whose gradient has a norm (`grad_norm` in the log) that is above `skip_above` or not finite is skipped: the
+    weights, their average, the optimiser's state and all else stay, but the step is counted.
     `first_stage` is the work directory of the trained model that a second stage holds frozen in its field `first`.
     What a model initialises from data it takes from the first batch, or from the first batches with `init_examples`.
     """
@@ -74,6 +76,7 @@ class Experiment:
     evaluate: Evaluate = Evaluate()
     first_stage: str | None = None
     init_examples: int | None = None
+    skip_above: float | None = None
 
     def __post_init__(self):
         for name, value in (*_whole(self.model, "model"), ("batch_size", self.batch_size),
@@ -96,6 +99,8 @@ class Experiment:
             raise InputError("evaluate.examples must be at least 1")
         if self.init_examples is not None and self.init_examples < 1:
             raise InputError("init_examples must be at least 1")
+        if self.skip_above is not None and not self.skip_above > 0:
+            raise InputError(f"skip_above must be positive, not {self.skip_above}")
         if self.optimizer.accumulate < 1:
             raise InputError("optimizer.accumulate must be at least 1")
         if self.batch_size % self.optimizer.accumulate:

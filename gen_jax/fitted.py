@@ -182,16 +182,17 @@ def fit(
     ema: float = 0.999,
     init_examples: int | None = None,
     first_stage: str | Path | None = None,
+    skip_above: float | None = None,
     report: Report | None = None,
 ) -> Fitted:
     """Train a model on examples x (N, *event), with a class or condition of each in `cond` where it takes one.
 
     `optimizer` is a value such as `Adam(1e-3)`. `ema` is the decay of the averaged weights, which are those given back.
     The same seed gives the same bits. `report(step, means)` is called every ten steps with the means of the training
-    metrics. `init_examples` and `first_stage` are those of an Experiment.
+    metrics. `init_examples`, `first_stage` and `skip_above` are those of an Experiment.
 
     InputError on examples or a condition that are none of the model's and on settings that cannot run;
-    FloatingPointError at the first loss or update that is not finite.
+    FloatingPointError at the first loss or update that is not finite, and after 100 skipped steps in a row.
     """
     lacking = [name for name in ("build", "accumulate") if not hasattr(optimizer, name)]
     if lacking:
@@ -209,6 +210,7 @@ def fit(
         ema=ema,
         first_stage=None if first_stage is None else str(first_stage),
         init_examples=init_examples,
+        skip_above=skip_above,
     )
     split = _split_of(model, x, cond, "train")
     program, frozen = Program(experiment, split), first_stages.load(experiment)

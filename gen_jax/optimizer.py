@@ -1,9 +1,11 @@
-"""Optimisers and schedules as values: a config can print them and a work directory can store them.
+"""Optimisers as values: a config can print them and a work directory can store them.
 
 An epsilon, a clipped norm and a penalty are numbers in the unit of a gradient, so they belong to a loss in a stated
 unit. An optimiser says which one by its `unit`; `Setting` knows the model's.
 """
 
+import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,9 +15,19 @@ import jax.numpy as jnp
 import optax
 
 from gen_jax.density import InNats
-from gen_jax.errors import InputError
+from gen_jax.errors import InputError, first_line, near
+from gen_jax.schedules import (
+    ExponentialDecay,
+    InverseSqrt,
+    PiecewiseConstant,
+    WarmupConstant,
+    WarmupCosine,
+)
 
 Unit = Literal["loss", "example", "batch"]
+Rate = float | WarmupCosine | WarmupConstant | InverseSqrt | ExponentialDecay | PiecewiseConstant
+Decayed = Literal["all", "matrices"]
+Argument = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -46,85 +58,6 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class WarmupCosine:
-    """Linear from 0 to `peak` in `warmup` steps, then a cosine to `end` at `steps` (Loshchilov 2016, 1608.03983).
-
-    Without `steps` it takes all of the experiment's.
-    """
-
-    peak: float
-    warmup: int
-    steps: int | None = None
-    end: float = 0.0
-
-    def build(self, steps: int | None = None) -> optax.Schedule:
-        """The optax schedule; InputError unless the warm-up ends before the budget."""
-        steps = steps if self.steps is None else self.steps
-        if steps is None:
-            raise InputError(
-                "learning_rate.steps is open, and there is no experiment to take it from"
-            )
-        if not 0 <= self.warmup < steps:
-            raise InputError(
-                f"learning_rate.warmup {self.warmup} must lie below learning_rate.steps {steps}"
-            )
-        return optax.warmup_cosine_decay_schedule(0.0, self.peak, self.warmup, steps, self.end)
-
-    def resized(self, before: int, steps: int) -> "WarmupCosine":
-        """The same course over other steps: a shorter one warms up for less in proportion, a longer one as before."""
-        warmup = min(round(self.warmup * min(1.0, steps / before)), steps - 1)
-        return replace(self, warmup=warmup, steps=None if self.steps is None else steps)
-
-
-@dataclass(frozen=True)
-class ExponentialDecay:
-    """Learning rate start * rate^step."""
-
-    start: float
-    rate: float
-
-    def build(self, steps: int | None = None) -> optax.Schedule:
-        """The optax schedule, of any length."""
-        del steps
-        return optax.exponential_decay(self.start, 1, self.rate)
-
-
-@dataclass(frozen=True)
-class PiecewiseConstant:
-    """One constant rate after another, each for its number of steps."""
-
-    rates: tuple[float, ...]
-    lengths: tuple[int, ...]
-
-    @property
-    def steps(self) -> int:
-        """The budget that the stages add up to."""
-        return sum(self.lengths)
-
-    def build(self, steps: int | None = None) -> optax.Schedule:
-        """The optax schedule; InputError unless every rate has its length."""
-        del steps
-        if not self.rates or len(self.rates) != len(self.lengths) or min(self.lengths) < 1:
-            raise InputError("learning_rate needs as many lengths, of at least 1 step, as rates")
-        ends = [sum(self.lengths[: i + 1]) for i in range(len(self.lengths) - 1)]
-        return optax.join_schedules([optax.constant_schedule(rate) for rate in self.rates], ends)
-
-    def resized(self, before: int, steps: int) -> "PiecewiseConstant":
-        """The same course over other steps, without the stages that have none left."""
-        ends = [round(sum(self.lengths[:i]) * steps / before) for i in range(len(self.lengths) + 1)]
-        stages = [
-            (rate, end - begin)
-            for rate, begin, end in zip(self.rates, ends[:-1], ends[1:], strict=True)
-            if end > begin
-        ]
-        rates, lengths = zip(*stages, strict=True)
-        return PiecewiseConstant(rates, lengths)
-
-
-Rate = float | WarmupCosine | ExponentialDecay | PiecewiseConstant
-
-
-@dataclass(frozen=True)
 class L2:
     """`coefficient` times the sum of w^2 in the loss, over the parameters of these names, over all without names.
 
@@ -149,17 +82,48 @@ class L2:
         return optax.add_decayed_weights(2 * self.coefficient, chosen)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """What all optimisers share: a learning rate, and what is done to the gradient before the update.
+
+    In this order: the gradient is brought into `unit`, the penalty `l2` is added, each element is clipped to
+    [-clip_value, clip_value], the norm of all elements to `clip_norm`. So the constants of an optimiser, an epsilon for
+    example, are for the gradient of the model's loss as it is, of nats an example (`unit` "example") or of the nats of
+    the batch, summed ("batch"). `accumulate` splits a batch into that many parts whose gradients are averaged before
+    all this.
+    """
+
+    accumulate: int = 1
+    unit: Unit = "loss"
+    l2: L2 | None = None
+    clip_value: float | None = None
+    clip_norm: float | None = None
+
+    def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
+        """The optax transformation; InputError where the loss has no such unit or a schedule no steps."""
+        raise TypeError(f"{type(self).__name__} does not define its update")
+
+    def _before(self, setting: Setting) -> list[optax.GradientTransformation]:
+        steps = []
+        if self.unit != "loss":
+            steps.append(optax.scale(setting.factor(self.unit)))
+        if self.l2 is not None:
+            steps.append(self.l2.build())
+        if self.clip_value is not None:
+            steps.append(optax.clip(self.clip_value))
+        if self.clip_norm is not None:
+            steps.append(optax.clip_by_global_norm(self.clip_norm))
+        return steps
+
+
 @dataclass(frozen=True)
-class Adam:
-    """Adam (Kingma and Ba 2014, 1412.6980), with a penalty, decoupled weight decay and a clipped norm where asked for.
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2014, 1412.6980) with decoupled weight decay (Loshchilov and Hutter 2017, 1711.05101).
 
     update = m / (sqrt(v + eps_root) + eps + eps_hat / sqrt(1 - b2^t)), m and v corrected for their start: `eps_root` is
     for papers that put epsilon inside the root, `eps_hat` for those that add it to the root before the correction (end
-    of the paper's section 2), as TensorFlow's Adam does. v begins at `second_moment`. `accumulate` splits a batch into
-    that many parts whose gradients are averaged before the update.
-
-    `eps`, `eps_root`, `eps_hat`, `clip_norm`, `second_moment` and `l2` are for the gradient of the model's loss as it
-    is, of nats an example (`unit` "example") or of the nats of the batch, summed ("batch").
+    of the paper's section 2), as TensorFlow's Adam does. v begins at `second_moment`. `decay` names the parameters that
+    `weight_decay` shrinks: all, or `matrices`.
     """
 
     learning_rate: Rate = 1e-3
@@ -168,27 +132,16 @@ class Adam:
     eps: float = 1e-8
     eps_root: float = 0.0
     weight_decay: float = 0.0
-    clip_norm: float | None = None
-    accumulate: int = 1
-    unit: Unit = "loss"
     eps_hat: float = 0.0
     second_moment: float = 0.0
-    l2: L2 | None = None
+    decay: Decayed = "all"
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
-        """The optax transformation; InputError where the loss has no such unit or a schedule no steps."""
-        before = []
-        if self.unit != "loss":
-            before.append(optax.scale(setting.factor(self.unit)))
-        if self.l2 is not None:
-            before.append(self.l2.build())
-        if self.clip_norm is not None:
-            before.append(optax.clip_by_global_norm(self.clip_norm))
-        first = before or [optax.identity()]
+        before = self._before(setting) or [optax.identity()]
         return optax.chain(
-            first[0] if len(first) == 1 else optax.chain(*first),
+            before[0] if len(before) == 1 else optax.chain(*before),
             self._moments(),
-            optax.add_decayed_weights(self.weight_decay),
+            _decayed(self.weight_decay, self.decay),
             optax.scale_by_learning_rate(_schedule(self.learning_rate, setting.steps)),
         )
 
@@ -214,25 +167,83 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class RMSProp:
-    """update = g / (sqrt(v) + eps), v a running mean of g^2 (Tieleman and Hinton 2012, lecture 6.5 of their course).
+class Adamax(Optimizer):
+    """update = m / u, u = max(b2 u, |g| + eps), m corrected for its start (Kingma and Ba 2014, 1412.6980, section 7.1).
 
-    `eps` is for the gradient that `unit` names, as in `Adam`.
+    Weight decay is that of `Adam`. The paper has no epsilon; the common implementations have it here.
     """
+
+    learning_rate: Rate = 2e-3
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decay: Decayed = "all"
+
+    def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
+        return optax.chain(
+            *self._before(setting),
+            optax.scale_by_adamax(self.b1, self.b2, self.eps),
+            _decayed(self.weight_decay, self.decay),
+            optax.scale_by_learning_rate(_schedule(self.learning_rate, setting.steps)),
+        )
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """update = g / (sqrt(v) + eps), v a running mean of g^2 (Tieleman and Hinton 2012, lecture 6.5 of their course)."""
 
     learning_rate: Rate = 1e-3
     decay: float = 0.9
     eps: float = 1e-8
-    accumulate: int = 1
-    unit: Unit = "loss"
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
-        """The optax transformation; InputError where the loss has no such unit or a schedule no steps."""
         rate = _schedule(self.learning_rate, setting.steps)
         rmsprop = optax.rmsprop(rate, self.decay, self.eps, eps_in_sqrt=False)
-        if self.unit == "loss":
-            return rmsprop
-        return optax.chain(optax.scale(setting.factor(self.unit)), rmsprop)
+        before = self._before(setting)
+        return optax.chain(*before, rmsprop) if before else rmsprop
+
+
+@dataclass(frozen=True)
+class Optax(Optimizer):
+    """An optimiser of optax by its name, such as "lion" or "contrib.muon", with arguments other than the learning rate.
+
+    Arguments are numbers, strings and flags by name; a config stores them as pairs.
+    """
+
+    name: str
+    arguments: dict[str, Argument] | tuple[tuple[str, Argument], ...] = ()
+    learning_rate: Rate = 1e-3
+
+    def __post_init__(self):
+        object.__setattr__(self, "arguments", tuple(sorted(dict(self.arguments).items())))
+
+    def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
+        """The optax transformation; InputError where optax has no such optimiser or it takes no such arguments."""
+        module, _, name = self.name.rpartition(".")
+        known = _optimizers(module)
+        if name not in known:
+            raise InputError(
+                f"optimizer.name: optax has no optimiser {self.name!r}{near(name, known)}"
+            )
+        arguments, takes = dict(self.arguments), inspect.signature(known[name]).parameters
+        if "learning_rate" in arguments:
+            raise InputError("optimizer.arguments: the learning rate is a field, not an argument")
+        for argument in arguments:
+            if argument not in takes:
+                raise InputError(
+                    f"optimizer.arguments: {self.name} takes no {argument!r}{near(argument, takes)}"
+                )
+        rate = _schedule(self.learning_rate, setting.steps)
+        try:
+            update = known[name](learning_rate=rate, **arguments)
+            _tried(update)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"optimizer: {self.name} cannot run so: {first_line(error)}"
+            ) from error
+        before = self._before(setting)
+        return optax.chain(*before, update) if before else update
 
 
 @dataclass(frozen=True)
@@ -240,7 +251,7 @@ class OptimizerGroups:
     """One optimiser for each top-level name of the parameters, such as a generator's and a discriminator's."""
 
     names: tuple[str, ...]
-    optimizers: tuple[Adam | RMSProp, ...]
+    optimizers: tuple[Adam | Adamax | RMSProp | Optax, ...]
     accumulate: int = 1
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
@@ -272,7 +283,7 @@ def following(optimizer: Any, before: int, steps: int) -> Any:
 
     def resized(one: Any) -> Any:
         rate: Any = getattr(one, "learning_rate", None)
-        if not hasattr(rate, "resized") or rate.steps not in (None, before):
+        if not hasattr(rate, "resized") or getattr(rate, "steps", None) not in (None, before):
             return one
         return replace(one, learning_rate=rate.resized(before, steps))
 
@@ -283,6 +294,48 @@ def following(optimizer: Any, before: int, steps: int) -> Any:
 
 def _single(optimizer: Any) -> tuple[Any, ...]:
     return getattr(optimizer, "optimizers", (optimizer,))
+
+
+def _decayed(coefficient: float, decay: Decayed) -> optax.GradientTransformation:
+    """Adds `coefficient` w to the update, of all parameters or of the matrices among them."""
+    if decay == "all":
+        return optax.add_decayed_weights(coefficient)
+    return optax.add_decayed_weights(coefficient, matrices)
+
+
+def matrices(params: Any) -> Any:
+    """Which parameters are weights of a product: those of two or more axes that are no `bias` and no `scale`.
+
+    Layers stacked for a scan have one axis more, which makes no bias a matrix.
+    """
+
+    def chosen(path: Any, leaf: Any) -> bool:
+        return leaf.ndim >= 2 and str(getattr(path[-1], "key", "")) not in ("bias", "scale")
+
+    return jax.tree_util.tree_map_with_path(chosen, params)
+
+
+def _optimizers(module: str) -> dict[str, Callable[..., optax.GradientTransformation]]:
+    """The functions of optax, or of its part `contrib`, that make an optimiser of a learning rate."""
+    if module not in ("", "contrib"):
+        return {}
+    functions = vars(importlib.import_module(f"optax.{module}".rstrip("."))).items()
+    return {
+        name: function
+        for name, function in functions
+        if inspect.isfunction(function)
+        and "learning_rate" in inspect.signature(function).parameters
+        and not name.startswith(("_", "scale_by_"))
+    }
+
+
+def _tried(update: optax.GradientTransformation) -> None:
+    """An update of shapes alone: raises where it needs more than gradient and parameters."""
+
+    def step(params: Any) -> Any:
+        return update.update(params, update.init(params), params)
+
+    jax.eval_shape(step, {"w": jnp.zeros((2, 2)), "b": jnp.zeros(2)})
 
 
 def _schedule(rate: Rate, steps: int | None) -> float | Callable[[Any], Any]:

@@ -53,6 +53,8 @@ def test_the_tree_names_classes_and_every_field():
             "eps_hat": 0.0,
             "second_moment": 0.0,
             "l2": None,
+            "clip_value": None,
+            "decay": "all",
         },
     }
     event = {"type": "gen_jax:Event", "fields": {"shape": [2, 3, 1], "levels": 4}}

@@ -13,7 +13,7 @@ terms of the bound are a pass of the network each, so that validation is on 500 
 
 from gen_jax import DDPM, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.optimizer import Adam, WarmupCosine
+from gen_jax.optimizer import Adam, WarmupConstant
 
 STEPS, RATE = 800_000, 2e-4
 
@@ -23,9 +23,7 @@ def experiment() -> Experiment:
     return Experiment(
         model=DDPM(image(32, 32, channels=3)),
         data=Data("cifar10"),
-        optimizer=Adam(
-            WarmupCosine(RATE, 5_000, STEPS, end=RATE), eps=0.0, eps_hat=1e-8, clip_norm=1.0
-        ),
+        optimizer=Adam(WarmupConstant(RATE, 5_000), eps=0.0, eps_hat=1e-8, clip_norm=1.0),
         steps=STEPS,
         batch_size=128,
         ema=0.9999,

@@ -134,11 +134,11 @@ def conditions(
 
 
 def _report(log: RunLog, program: Program, calls: list[Call], saved: int) -> None:
-    """Log the means over some calls; FloatingPointError at the first loss or parameters that are not finite."""
+    """Log the means over some calls; FloatingPointError where `Program.means` finds that training must stop."""
     last = f"the last good checkpoint is of step {saved}" if saved else "none was saved before"
     done, means = program.means(calls, f"; {last}")
     log.scalars(done, "train", means)
-    log.advance(done, means.get("bits_per_dim", means["loss"]))
+    log.advance(done, means.get("bits_per_dim", means.get("loss", math.nan)))
 
 
 class _terminated:  # noqa: N801  reads as a with statement

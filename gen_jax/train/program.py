@@ -23,6 +23,7 @@ from gen_jax.train.step import jitted, train_step, unrolled
 from gen_jax.typing import MetricRows
 
 MAX_STEPS_PER_CALL = 10
+MOST_SKIPS = 100
 Call = tuple[int, MetricRows]  # the step before it, and the metrics of each of its steps
 
 
@@ -68,7 +69,9 @@ class Program:
             key=self.key,
             ema=experiment.ema,
             accumulate=accumulate,
+            skip_above=experiment.skip_above,
         )
+        self.skips = 0  # in a row, up to the last step that `means` has seen
         over_devices = pmapped if parallel == "pmap" else jitted
         self._steps = over_devices(step, self.mesh, placed)
 
@@ -83,13 +86,15 @@ class Program:
         return self._steps(state, sharding.put(stacked, self.mesh, P(None, "data")))
 
     def means(self, calls: list[Call], note: str = "") -> tuple[int, dict[str, float]]:
-        """Steps done after these calls and means over them; FloatingPointError at a loss or update that is not finite.
+        """Steps done after these calls and means over them, of skipped steps only how many of all they are.
 
-        `note` ends its sentence.
+        FloatingPointError, whose sentence `note` ends, at a loss or update that is not finite in a step that was not
+        skipped, and after `MOST_SKIPS` skipped steps in a row.
         """
         first, names = calls[0][0], calls[0][1].keys()
         rows = {name: np.concatenate([np.asarray(of[name]) for _, of in calls]) for name in names}
-        broken = np.flatnonzero(~np.isfinite(rows["loss"] + rows["param_norm"]))
+        skipped = rows.pop("skipped", np.zeros(len(rows["loss"]))) > 0
+        broken = np.flatnonzero(~np.isfinite(rows["loss"] + rows["param_norm"]) & ~skipped)
         if broken.size:
             bad = first + int(broken[0])
             listed = ", ".join(map(str, self.batches.indices(bad)))
@@ -97,8 +102,21 @@ class Program:
                 f"the loss or the update is not finite at step {bad}; its batch is examples {listed} of"
                 f" {self.batches.split.split}{note}"
             )
-        means = {name: float(row.mean(dtype=np.float64)) for name, row in rows.items()}
-        return first + len(rows["loss"]), means
+        for step, skip in enumerate(skipped, start=first):
+            self.skips = self.skips + 1 if skip else 0
+            if self.skips == MOST_SKIPS:
+                raise FloatingPointError(
+                    f"the {MOST_SKIPS} steps up to step {step} were all skipped: the norm of the gradient is above"
+                    f" skip_above = {self.experiment.skip_above} or not finite{note}"
+                )
+        means = {}
+        if "skipped" in names:
+            means["skipped"] = float(skipped.mean())
+        if not skipped.all():
+            means |= {
+                name: float(row[~skipped].mean(dtype=np.float64)) for name, row in rows.items()
+            }
+        return first + len(skipped), means
 
 
 def steps_per_call(experiment: Experiment) -> int:

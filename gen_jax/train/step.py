@@ -29,11 +29,14 @@ def train_step(
     key: PRNGKey,
     ema: float,
     accumulate: int = 1,
+    skip_above: float | None = None,
     axis: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t)).
 
     A collection named `schedule` holds the number of steps done, for losses whose weights change as training goes on.
+    A step whose gradient has a norm that is above `skip_above` or not finite changes nothing but the number of steps;
+    the metric `skipped` is 1 there.
     Rows that the batch says `begins` of have their carry set to zero before it.
     Under a mapped `axis` the batch is the rows of one device: noise is folded with the device's index as well,
     gradients and metrics, which are means over rows, are averaged over the devices, collections merged by their names.
@@ -77,12 +80,25 @@ def train_step(
     average = jax.tree.map(
         lambda old, new: (old + (1 - decay) * (new - old)).astype(old.dtype), state.ema, params
     )
+    if skip_above is not None:
+        skipped = ~(optax.tree.norm(grads) <= skip_above)  # true of NaN as well
+        still = (state.params, state.ema, state.opt_state, jax.tree.map(jnp.zeros_like, updates))
+        moved = (params, average, opt_state, updates)
+        params, average, opt_state, updates = _chosen(skipped, still, moved)
+        counted = {"schedule": collections["schedule"]} if "schedule" in collections else {}
+        collections = _chosen(skipped, {**before, **counted}, collections)
+        metrics["skipped"] = skipped.astype(float)
     metrics |= {
         "grad_norm": optax.tree.norm(grads),
         "param_norm": optax.tree.norm(params),
         "update_norm": optax.tree.norm(updates),
     }
     return TrainState(state.step + 1, params, average, opt_state, collections), metrics
+
+
+def _chosen(first: Bool[Array, ""], one: Any, other: Any) -> Any:
+    """One tree or the other."""
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
 
 
 def begun(collections: dict[str, Any], begins: Bool[Array, " B"] | None) -> dict[str, Any]:
