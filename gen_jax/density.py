@@ -1,6 +1,6 @@
 # Methods of protocols have no body.
 # pyright: reportReturnType=false
-"""The protocol that every model answers to, and the pure functions that everything else calls.
+"""The protocols that models implement, and the pure functions by which all other code calls them.
 
 bits/dim = nats / (D log 2). A number is `exact`, a `bound` (printed with <=) or an `estimate` (printed with ~).
 """
@@ -45,33 +45,34 @@ class Density(Protocol):
     def loss(self, x: Array, key: PRNGKey, cond: Array | None = None) -> tuple[Scalar, Metrics]:
         """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
 
-        Collections by name: `carry` has a row for each example, zero at the start of a stream, and goes on from batch
-        to batch, also in evaluation through `log_prob_sites`; it is ignored unless mutable. `counts` are sums over
-        examples. `schedule` holds the number of steps done, written by the train step. `frozen` holds the weights of
-        the field `first`, a trained model (`train/first_stage.py`). Others are means over the batch.
+        Collections by name:
+        - `carry`: a state for each example, kept from batch to batch (evaluated by `log_prob_sites`), initially zero.
+        - `counts`: sums over examples. Any collection not named here: means over the batch.
+        - `schedule`: the number of steps done, written by the train step.
+        - `frozen`: the weights of the field `first`, a trained model (`train/first_stage.py`).
         """
 
     def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Array | None = None) -> Nats:
-        """log p(x) in nats, summed over the event; `key` only where the value is not exact.
+        """log p(x) in nats, summed over the event; `key` is needed only if the value is not exact.
 
-        A model whose number is made of random draws takes `draws` too, their number per example.
+        A model that averages random draws also takes `draws`, their number for each example.
         """
 
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float = 1.0
     ) -> Array:
-        """n draws in the data's own type."""
+        """n draws in the type of the data."""
 
 
-# What a family may implement: certificates, codec, report and commands ask for these by `isinstance`.
+# Optional protocols: certificates, codec, report and commands ask for them by `isinstance`.
 
 
 @runtime_checkable
 class Autoregressive(Protocol):
-    """log p(x) = sum_i log p(x_i | x_<i): all conditionals at once for given x, and one site after the other.
+    """log p(x) = sum_i log p(x_i | x_<i): all conditionals of a known x at once, or one site after the other.
 
-    `models/autoregressive/base.py` implements everything but the network. A site is one evaluation of the network, in
-    the order of generation. `takes_reals`: x may be real, so the parameters have gradients in x.
+    `models/autoregressive/base.py` implements everything but the network. A site is one evaluation of the network;
+    sites are numbered in the order of generation. `takes_reals`: x may be real, so parameters have gradients in x.
     """
 
     num_sites: int
@@ -94,10 +95,10 @@ class Autoregressive(Protocol):
         """The cache of n empty events; `step` and `write` keep its structure."""
 
     def step(self, cache: Any, site: Int[Array, ""]) -> tuple[Any, Float[Array, "B P"]]:
-        """Parameters of p(x_site | x_<site) after all earlier sites were written."""
+        """Parameters of p(x_site | x_<site), once all earlier sites have been written."""
 
     def write(self, cache: Any, site: Int[Array, ""], value: Int[Array, "B V"]) -> Any:
-        """The cache with the values of a site."""
+        """The cache after the values of a site have become known."""
 
     def site_values(self, x: Array) -> Int[Array, "B sites V"]:
         """The values of each site, in the order of generation."""
@@ -110,10 +111,10 @@ class Autoregressive(Protocol):
 
 @runtime_checkable
 class Latent(Protocol):
-    """p(x) = sum_z p(z) p(x | z) with q(z | x) that can be sampled: what `codec == "bits_back"` needs.
+    """p(x) = sum_z p(z) p(x | z) with a q(z | x) that can be sampled, as `codec == "bits_back"` needs it.
 
-    latents: z, real with the prior N(0, I) or an integer with a uniform one. A bound module also has `given`: p(x | z)
-    with the stepping methods of `Autoregressive`, z as its condition. If `value` is exact, q is the posterior itself.
+    latents: z, real with the prior N(0, I) or an integer with a uniform prior. A bound module also has `given`, which
+    is p(x | z) with the stepping methods of `Autoregressive` and z as condition. If `value` is exact, q is p(z | x).
     """
 
     latents: Event
@@ -122,7 +123,7 @@ class Latent(Protocol):
         """Parameters of q(z | x): mean and log of the standard deviation, or log-probabilities."""
 
     def order(self, z: Array) -> Int[Array, "B D"]:
-        """Positions in the flattened event in the order in which `given` has them."""
+        """Positions of the flattened event in the order of `given`."""
 
 
 @runtime_checkable
@@ -132,7 +133,7 @@ class Weighted(Protocol):
     latent: int
 
     def noise(self, key: PRNGKey, number: Int[Array, " K"], examples: int) -> Float[Array, "K B Z"]:
-        """Standard normal, of the draws with these numbers."""
+        """Standard normal noise for the draws with these numbers."""
 
     def log_weights(
         self, x: Array, mean: Array, log_scale: Array, noise: Array, train: bool = False
@@ -140,7 +141,7 @@ class Weighted(Protocol):
         """log p(x | z) and log p(z) - log q(z | x) at z = mean + exp(log_scale) noise."""
 
     def draw(self, z: Array, key: PRNGKey, temperature: float = 1.0) -> Array:
-        """x from p(x | z)."""
+        """A draw of x from p(x | z)."""
 
 
 @runtime_checkable
@@ -159,10 +160,10 @@ class Bijective(Protocol):
     """A bijection z = f(x) between (dequantised) data and standard normal noise."""
 
     def forward(self, x: Array, train: bool = False) -> tuple[Array, Nats]:
-        """z, one vector an example, and log |det dz/dx|; with `train` by the statistics of the batch."""
+        """z, one vector for each example, and log |det dz/dx|; with `train` the statistics are those of the batch."""
 
     def inverse(self, z: Array) -> Array:
-        """x."""
+        """x = f^-1(z)."""
 
     def log_density(self, x: Array, train: bool = False) -> Nats:
         """log p of reals, nats."""
@@ -170,19 +171,19 @@ class Bijective(Protocol):
 
 @runtime_checkable
 class Chain(Protocol):
-    """A Gaussian chain x_T, ..., x_0 run backwards; -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T."""
+    """A diffusion model with the chain x_T, ..., x_0; -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T."""
 
     timesteps: int
     chain: Any
 
     def to_reals(self, x: Array) -> Array:
-        """x_0 of an event."""
+        """x_0: an event as reals."""
 
     def to_event(self, x_0: Array) -> Array:
         """The event nearest to x_0."""
 
     def back(self, x_t: Array, t: Int[Array, " B"], now: Any, train: bool = False) -> Any:
-        """What the network makes of x_t: its output, x_0 and the log of the standard deviation of p(x_{t-1} | x_t)."""
+        """The network's output at x_t, the x_0 that it implies, and log sigma of p(x_{t-1} | x_t)."""
 
     def log_decoder(self, x: Array, mean: Array, log_scale: Array) -> Array:
         """log p(x_0 | x_1) of each value."""
@@ -193,7 +194,7 @@ class Chain(Protocol):
 
 @runtime_checkable
 class Conditioned(Protocol):
-    """Conditioned on an event instead of a class."""
+    """A model of which each example may be conditioned on an event instead of a class."""
 
     condition: Event | None
 
@@ -207,57 +208,57 @@ class Computing(Protocol):
 
 @runtime_checkable
 class InNats(Protocol):
-    """The loss is in nats, of a dimension or of an example, so an optimiser's constants can be in nats too."""
+    """A model whose loss is in nats, per dimension or per example, so that an optimiser's constants can be in nats."""
 
     loss_per: LossPer
 
 
 @runtime_checkable
 class Carrying(Protocol):
-    """With `carry` the state at the end of each window of a text is where the next window begins."""
+    """A model of text which, with `carry`, starts each window from the last state of the window before."""
 
     carry: bool
 
 
 @runtime_checkable
 class Counted(Protocol):
-    """A count of free parameters that is not the size of `params`."""
+    """A model whose number of free parameters is not the size of `params`."""
 
     num_parameters: int
 
 
 @runtime_checkable
 class Sampled(Protocol):
-    """`sample` has settings: the fields of the dataclass `sampler`."""
+    """A model whose `sample` has settings, the fields of the dataclass `sampler`."""
 
     sampler: Any
 
 
 @runtime_checkable
 class Reconstructing(Protocol):
-    """A model with a bottleneck."""
+    """A model that can reconstruct x from a code."""
 
     def reconstruct(self, x: Array, key: PRNGKey) -> Array:
-        """x again from its code."""
+        """x, reconstructed from its code."""
 
 
 @runtime_checkable
 class Diagnosed(Protocol):
-    """Numbers of a validation other than the likelihood, and findings to warn about."""
+    """A model with other numbers of a validation than the likelihood, and findings to warn about."""
 
     def measure(self, x: Array, key: PRNGKey, cond: Array | None = None) -> dict[str, Array]:
-        """Named numbers, a row for each example."""
+        """Numbers by name, a row for each example."""
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Scalars of a whole split to log, and findings: a name and a sentence each."""
+        """Scalars to log for a whole split, and findings: a sentence by name."""
 
 
 @runtime_checkable
 class Curved(Protocol):
-    """Per-example curves for the report."""
+    """A model with curves for each example, for the report."""
 
     def curves(self, x: Array, key: PRNGKey) -> dict[str, Array]:
-        """By title, with the unit in it, a row for each example, whose numbers add up."""
+        """Curves by title, which names the unit: for each example a row of numbers that add up."""
 
 
 class Functional(NamedTuple):
@@ -273,38 +274,38 @@ class Functional(NamedTuple):
 def functional(model: Any) -> Functional:
     """Wrap a module once: init(key, x), loss(variables, x, key), log_prob(variables, x), sample(variables, key, n).
 
-    `loss` returns (loss, (metrics, updated collections)). Each takes `cond`; `log_prob` takes `draws` if the model's
-    value is random. InputError on examples of another shape or type, on a condition of another length or type, missing
-    or superfluous, and, where they are known, on values out of range; inside `jit` these give NaN, and -1 as samples
-    of integers (`inputs`). The inputs of a module that is no `Density` are not checked.
+    `loss` returns (loss, (metrics, updated collections)). Each takes `cond`; a random `log_prob` takes `draws`.
+    InputError on examples of another shape or type, on a condition that is missing, superfluous or of another length or
+    type, and on values out of range; inside `jit` such values give NaN, or -1 as samples of integers (`inputs.py`).
+    A module that is no `Density` has no checks.
     """
     known = isinstance(model, Density)
-    of_event = condition_of(model)
 
-    def condition(cond: ArrayLike | None, n: int) -> inputs.Given:
+    def condition(cond: ArrayLike | None, n: int) -> inputs.Checked:
         if not known:
-            return inputs.Given(cond)
-        return inputs.condition(type(model).__name__, model.num_classes, of_event, cond, n)
+            return inputs.Checked(cond)
+        name, event = type(model).__name__, condition_of(model)
+        return inputs.condition(name, model.num_classes, event, cond, n)
 
-    def given(x: ArrayLike, cond: ArrayLike | None) -> tuple[inputs.Given, inputs.Given]:
+    def checked(x: ArrayLike, cond: ArrayLike | None) -> tuple[inputs.Checked, inputs.Checked]:
         batch = inputs.examples(model.event if known else None, x)
         return batch, condition(cond, len(batch.values))
 
     @inputs.as_written()
     def init(key: PRNGKey, x: ArrayLike, cond: ArrayLike | None = None) -> dict:
         rngs = {name: fold_in(key, name) for name in ("params", "dropout")}
-        batch, of = given(x, cond)
-        return model.init(rngs, batch.values, fold_in(key, "loss"), of.values, method="loss")
+        batch, context = checked(x, cond)
+        return model.init(rngs, batch.values, fold_in(key, "loss"), context.values, method="loss")
 
     @inputs.as_written()
     def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: ArrayLike | None = None):
-        batch, of = given(x, cond)
+        batch, context = checked(x, cond)
         inputs.number(len(batch.values), "examples of a loss", least=1)
         mutable = [name for name in variables if name != "params"]
         rngs = {"dropout": fold_in(key, "dropout")}
-        args = (batch.values, key, of.values)
-        both, updated = model.apply(variables, *args, method="loss", mutable=mutable, rngs=rngs)
-        value, metrics = inputs.averaged(both, batch, of)
+        args = (batch.values, key, context.values)
+        results, updated = model.apply(variables, *args, method="loss", mutable=mutable, rngs=rngs)
+        value, metrics = inputs.marked_mean(results, batch, context)
         return value, (metrics, updated)
 
     @inputs.as_written()
@@ -315,12 +316,12 @@ def functional(model: Any) -> Functional:
         cond: ArrayLike | None = None,
         draws: int = 1,
     ):
-        batch, of = given(x, cond)
+        batch, context = checked(x, cond)
         options = {"draws": inputs.number(draws, "draws", least=1)} if takes_draws(model) else {}
         nats = lambda x, cond: model.apply(variables, x, key, cond, method="log_prob", **options)  # noqa: E731
         if not len(batch.values):
-            return inputs.nothing(nats, batch.values, of.values)
-        return inputs.answered(nats(batch.values, of.values), batch, of)
+            return inputs.empty_result(nats, batch.values, context.values)
+        return inputs.marked(nats(batch.values, context.values), batch, context)
 
     @inputs.as_written()
     def sample(
@@ -330,28 +331,28 @@ def functional(model: Any) -> Functional:
         cond: ArrayLike | None = None,
         temperature: ArrayLike = 1.0,
     ):
-        n, of = inputs.number(n, "samples"), condition(cond, n)
+        n, context = inputs.number(n, "samples"), condition(cond, n)
         heat = inputs.temperature(temperature)
-        drawn = lambda cond: model.apply(variables, key, n or 1, cond, heat.values, method="sample")  # noqa: E731
-        return (
-            inputs.answered(drawn(of.values), of, heat) if n else inputs.nothing(drawn, of.values)
-        )
+        draw = lambda cond: model.apply(variables, key, n or 1, cond, heat.values, method="sample")  # noqa: E731
+        if not n:
+            return inputs.empty_result(draw, context.values)
+        return inputs.marked(draw(context.values), context, heat)
 
     return Functional(model, init, loss, log_prob, sample)
 
 
 def condition_of(model: Any) -> Event | None:
-    """The event that each example is conditioned on; None if the model takes a class or nothing."""
+    """The event that each example is conditioned on; None if it is a class or there is no condition."""
     return model.condition if isinstance(model, Conditioned) else None
 
 
 def takes_draws(model: Any) -> bool:
-    """`log_prob` depends on random draws, their number and a key."""
+    """Whether `log_prob` averages random draws, and so takes a key and the number of draws."""
     return "draws" in inspect.signature(model.log_prob).parameters
 
 
 def root_key(seed: int) -> PRNGKey:
-    """The key of a seed, by Threefry (Salmon et al. 2011) on any process; InputError if it draws other bits."""
+    """The key of a seed, always for Threefry (Salmon et al. 2011); InputError if JAX is set to draw other bits."""
     if not jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(
             "JAX_THREEFRY_PARTITIONABLE is off, under which a seed draws other numbers: unset it"
@@ -377,7 +378,7 @@ def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Nats:
 def importance_weighted_bound_in_chunks(
     log_weights: Callable[[Int[Array, " k"]], Float[Array, "k B"]], draws: int, chunk: int
 ) -> Nats:
-    """`importance_weighted_bound` of draws 0 to `draws` - 1; by number, so noise does not depend on `chunk`."""
+    """`importance_weighted_bound` of the draws 0, ..., `draws` - 1; the noise does not depend on `chunk`."""
     chunk = min(chunk, draws)
 
     def total(first: Int[Array, ""]) -> Nats:
@@ -389,11 +390,11 @@ def importance_weighted_bound_in_chunks(
 
 
 def num_parameters(model: Any, variables: Variables) -> int:
-    """Free parameters: `params`, a frozen first stage, the vectors of a codebook by averages; or as `Counted` says."""
+    """Free parameters: `params`, a frozen first stage, and the vectors of a codebook; or the number in `Counted`."""
     if isinstance(model, Counted):
         return model.num_parameters
-    own = sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables.get("codebook", {})):
-        own += leaf.size * (path[-1].key == "sums")
+        count += leaf.size * (path[-1].key == "sums")
     frozen = variables.get("frozen", {}).values()
-    return own + sum(num_parameters(model.first, held) for held in frozen)
+    return count + sum(num_parameters(model.first, tree) for tree in frozen)

@@ -1,7 +1,7 @@
-"""What a model is given through `density.functional`: examples, classes or other conditions, a temperature, numbers.
+"""Checks of the inputs to `density.functional`: examples, classes or other conditions, a temperature, numbers.
 
-Shapes and types are refused when a program is traced, values where they are known: each in one sentence. Inside `jit`
-values are not known; then the rows of a result that stand on wrong ones are NaN, or of integers -1, which is no level.
+Wrong shapes and types are refused when a program is traced, wrong values if they are known, each with one sentence.
+Inside `jit` values are not known; rows of a result that depend on wrong values are then NaN, or -1 for integers.
 """
 
 import contextlib
@@ -19,33 +19,33 @@ from jaxtyping import Array, Bool, Shaped
 from gen_jax.errors import InputError
 from gen_jax.typing import Event
 
-# logits divided by it and scales multiplied by it stay numbers in float32
+# logits divided by such a temperature and scales multiplied by it are finite in float32
 LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 1e-30, 1e30
 
 
-class Given(NamedTuple):
-    """An input that was looked at, and which of its rows are sound; None: all are known to be."""
+class Checked(NamedTuple):
+    """An input after its check, and whether each of its rows is `sound`; None: all rows are known to be."""
 
     values: Any
     sound: Bool[Array, "*rows"] | None = None
 
 
-def examples(event: Event | None, x: ArrayLike) -> Given:
+def examples(event: Event | None, x: ArrayLike) -> Checked:
     """A batch of events; booleans count as 0 and 1, integers as reals. InputError on anything else.
 
-    Without an event they are not checked.
+    Without an event there is no check.
     """
     if event is None:
-        return Given(jnp.asarray(x))
+        return Checked(jnp.asarray(x))
     return _events(event, x, "examples")
 
 
 def condition(
     name: str, classes: int, event: Event | None, cond: ArrayLike | None, n: int
-) -> Given:
-    """What each of n examples is conditioned on: one of `classes`, else one `event`, else nothing.
+) -> Checked:
+    """The condition of each of n examples: one of `classes`, or an `event`, or none.
 
-    InputError, which names the model, where it is missing, superfluous or of another length or type.
+    InputError, which names the model, if it is missing, superfluous, or of another length or type.
     """
     event = None if classes else event
     if cond is None:
@@ -57,56 +57,56 @@ def condition(
             raise InputError(
                 f"{name} needs a condition of shape {event.shape} for each example, not nothing"
             )
-        return Given(None)
+        return Checked(None)
     if not classes and event is None:
         raise InputError(f"{name} is not conditional: it takes no cond")
     shape = np.shape(cond)
     if shape[:1] != (n,) or (classes and len(shape) > 1):
-        one = "class" if classes else "condition"
+        what = "class" if classes else "condition"
         raise InputError(
-            f"cond has shape {shape}: there is to be one {one} for each of {n} examples"
+            f"cond has shape {shape}: there is to be one {what} for each of {n} examples"
         )
     return _classes(classes, cond) if event is None else _events(event, cond, "conditions")
 
 
 @contextlib.contextmanager
 def as_written() -> Iterator[None]:
-    """Inside it, or under it as a decorator, types and ranks are promoted even where the process refuses to."""
+    """A context, or decorator, in which types and ranks are promoted even if the process is set to refuse that."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
 
-def nothing(program: Callable[..., Array], *of: Array | None) -> Array:
-    """The result for no examples: its type and shape are those of one example's."""
-    one = [None if rows is None else jnp.zeros((1, *rows.shape[1:]), rows.dtype) for rows in of]
-    like = jax.eval_shape(program, *one)
-    return jnp.zeros((0, *like.shape[1:]), like.dtype)
+def empty_result(program: Callable[..., Array], *inputs: Array | None) -> Array:
+    """The result of a program for no examples, in the type and shape that one example gives."""
+    example = [None if x is None else jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
+    result = jax.eval_shape(program, *example)
+    return jnp.zeros((0, *result.shape[1:]), result.dtype)
 
 
 def any_condition(classes: int, event: Event | None, n: int) -> Array | None:
-    """Zeros of the shape and type of n examples' classes or condition events; None without either."""
+    """Zeros in the shape and type of the conditions of n examples; None if they have none."""
     if classes or event is None:
         return jnp.zeros(n, jnp.int32) if classes else None
     return jnp.zeros((n, *event.shape), jnp.float32 if event.levels is None else jnp.int32)
 
 
-def temperature(value: ArrayLike) -> Given:
-    """A positive number that float32 computes with, or 0, the mode, which stands as the least. InputError on others."""
+def temperature(value: ArrayLike) -> Checked:
+    """A positive number within float32's range, or 0 for the mode, which becomes the least. InputError on others."""
     if np.ndim(value) or not jnp.issubdtype(jnp.result_type(value), jnp.number):
         raise InputError(f"a temperature is one number, not {value!r}")
     known = _known(value)
     if known is None:
         t = jnp.asarray(value)
         sound = (t == 0) | (t >= LEAST_TEMPERATURE) & (t <= GREATEST_TEMPERATURE)
-        return Given(jnp.where(t == 0, LEAST_TEMPERATURE, t), sound)
+        return Checked(jnp.where(t == 0, LEAST_TEMPERATURE, t), sound)
     if known == 0:
-        return Given(LEAST_TEMPERATURE)
+        return Checked(LEAST_TEMPERATURE)
     if not LEAST_TEMPERATURE <= known <= GREATEST_TEMPERATURE:
         raise InputError(
             f"a temperature is 0, for the mode, or from {LEAST_TEMPERATURE:g} to {GREATEST_TEMPERATURE:g}, as float32"
             f" has it, not {known.item():g}"
         )
-    return Given(float(known))
+    return Checked(float(known))
 
 
 def number(n: Any, what: str, least: int = 0) -> int:
@@ -120,24 +120,24 @@ def number(n: Any, what: str, least: int = 0) -> int:
     return whole
 
 
-def answered(result: Shaped[Array, "B *rest"], *given: Given) -> Shaped[Array, "B *rest"]:
-    """The result with nothing in the rows that stand on unsound ones: NaN, or -1 of integers."""
-    nothing = jnp.nan if jnp.issubdtype(result.dtype, jnp.inexact) else -1
-    for _, sound in given:
+def marked(result: Shaped[Array, "B *rest"], *inputs: Checked) -> Shaped[Array, "B *rest"]:
+    """The result, with NaN (or -1 if it is of integers) in the rows whose inputs are not sound."""
+    wrong = jnp.nan if jnp.issubdtype(result.dtype, jnp.inexact) else -1
+    for _, sound in inputs:
         if sound is not None:
             rows = sound.reshape(*sound.shape, *(1,) * (result.ndim - sound.ndim))
-            result = jnp.where(rows, result, jnp.asarray(nothing, result.dtype))
+            result = jnp.where(rows, result, jnp.asarray(wrong, result.dtype))
     return result
 
 
-def averaged(results: Any, *given: Given) -> Any:
-    """Means over a batch, NaN where one of its rows is unsound; else to the bit what they were, and their gradients."""
-    for _, sound in given:
+def marked_mean(results: Any, *inputs: Checked) -> Any:
+    """Means over a batch: NaN if any row is not sound, else unchanged bit for bit, with their gradients."""
+    for _, sound in inputs:
         if sound is not None:
-            nothing = jnp.where(jnp.all(sound), 0.0, jnp.nan)
+            addend = jnp.where(jnp.all(sound), 0.0, jnp.nan)
             results = jax.tree.map(
-                lambda mean, nothing=nothing: (
-                    mean + nothing.astype(mean.dtype)
+                lambda mean, addend=addend: (
+                    mean + addend.astype(mean.dtype)
                     if jnp.issubdtype(jnp.result_type(mean), jnp.inexact)
                     else mean
                 ),
@@ -146,7 +146,7 @@ def averaged(results: Any, *given: Given) -> Any:
     return results
 
 
-def _events(event: Event, x: ArrayLike, what: str) -> Given:
+def _events(event: Event, x: ArrayLike, what: str) -> Checked:
     shape, dtype = np.shape(x), _dtype(x)
     if shape == event.shape:
         raise InputError(f"{what} have no axis for the batch: one of them is x[None]")
@@ -166,10 +166,10 @@ def _events(event: Event, x: ArrayLike, what: str) -> Given:
         x = x.astype(jnp.uint8) if x.dtype == bool else x
         right = _within(x, event.levels) if known is None else None
     sound = None if right is None else jnp.all(right, axis=tuple(range(1, x.ndim)))
-    return Given(x, sound)
+    return Checked(x, sound)
 
 
-def _classes(classes: int, cond: ArrayLike) -> Given:
+def _classes(classes: int, cond: ArrayLike) -> Checked:
     dtype = _dtype(cond)
     if dtype.kind not in "iub":
         raise InputError(f"classes are {dtype}, the model's are integers 0..{classes - 1}")
@@ -177,16 +177,16 @@ def _classes(classes: int, cond: ArrayLike) -> Given:
     if known is None:
         cond = jnp.asarray(cond)
         cond = cond.astype(jnp.uint8) if cond.dtype == bool else cond
-        return Given(cond, _within(cond, classes))
+        return Checked(cond, _within(cond, classes))
     if known.size and (known.min() < 0 or known.max() >= classes):
         raise InputError(
             f"classes run from {known.min()} to {known.max()}, the model's from 0 to {classes - 1}"
         )
-    return Given(jnp.asarray(cond).astype(jnp.int32))
+    return Checked(jnp.asarray(cond).astype(jnp.int32))
 
 
 def _within(x: Shaped[Array, "*shape"], levels: int) -> Bool[Array, "*shape"] | None:
-    """Which integers are 0..levels-1; None where their type has no others."""
+    """Whether each integer is one of 0..levels-1; None if their type has no others."""
     limits = jnp.iinfo(x.dtype)
     low = x >= 0 if limits.min < 0 else None
     high = x < levels if limits.max >= levels else None
@@ -194,7 +194,7 @@ def _within(x: Shaped[Array, "*shape"], levels: int) -> Bool[Array, "*shape"] | 
 
 
 def _known(x: ArrayLike) -> np.ndarray | None:
-    """The values, where this process can read them now."""
+    """The values, if this process can read them now."""
     if isinstance(x, Tracer) or not getattr(x, "is_fully_addressable", True):
         return None
     return np.asarray(jax.device_get(x))

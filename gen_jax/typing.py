@@ -1,7 +1,7 @@
-"""Glossary: shapes by letter, and the event a model is a distribution over.
+"""Shapes by letter, and the event over which a model is a distribution.
 
 B batch, H W C image, D dimensions of a flattened event, V values of one site, P parameters of one site,
-L levels or sequence length, F features, G groups (colour channels that see each other in order).
+L levels or sequence length, F features, G groups (colour channels; each reads those before it).
 """
 
 import math
@@ -54,7 +54,7 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """What one example is: its shape and its number of levels (integers 0..levels-1), or None for real values."""
+    """The shape of an example and the number of its levels (integers 0..levels-1), None for real values."""
 
     shape: tuple[int, ...]
     levels: int | None = None
@@ -72,17 +72,17 @@ class Event:
 
     @property
     def num_levels(self) -> int:
-        """Number of levels of each value; InputError where values are real."""
+        """The number of levels; InputError if values are real."""
         if self.levels is None:
             raise InputError("the event has real values, which have no levels")
         return self.levels
 
     def refusal(self, x: np.ndarray) -> str | None:
-        """Say why the batch `x` (first axis: examples) does not belong to this event; None where it does."""
+        """Why the batch `x` (first axis: examples) is none of such events; None if it is one."""
         return self.misfit(x.shape, x.dtype) or self.outside(x)
 
     def misfit(self, shape: tuple[int, ...], dtype: np.dtype, what: str = "examples") -> str | None:
-        """Say why a batch of this shape and type does not belong to this event."""
+        """Why a batch of this shape and type is none of such events; None if it may be one."""
         if shape[1:] != self.shape or not shape:
             return f"{what} have shape {shape[1:]}, the model is of shape {self.shape}"
         if self.levels is None:
@@ -93,7 +93,7 @@ class Event:
         return None
 
     def outside(self, x: np.ndarray, what: str = "examples") -> str | None:
-        """Say why the values of a batch are not this event's."""
+        """Why the values of a batch are not in range; None if they are."""
         if self.levels is None:
             return None if np.all(np.isfinite(x)) else f"{what} hold values that are not finite"
         if x.size and (x.min() < 0 or x.max() >= self.levels):
@@ -122,5 +122,5 @@ def sound(length: int, levels: int = 256) -> Event:
 
 
 def points(size: int = 2) -> Event:
-    """Points of real space (D,)."""
+    """Points (D,) of reals."""
     return Event((size,))

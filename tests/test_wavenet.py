@@ -13,7 +13,8 @@ from test_laws import influence
 from gen_jax import InputError, WaveNet, functional, image, sound
 from gen_jax.density import num_parameters
 from gen_jax.models.autoregressive import base, wavenet
-from gen_jax.ops import dilated_conv, mu_law
+from gen_jax.models.autoregressive.wavenet import DilatedConv
+from gen_jax.ops import mu_law
 
 pytestmark = pytest.mark.usefixtures("x64")
 TINY = {"features": 4, "skip_features": 6}
@@ -60,17 +61,20 @@ def test_dilated_convolution_and_its_queue(taps, dilation):
         for j in range(taps):
             if (s := t - (taps - 1 - j) * dilation) >= 0:
                 expected[:, t] += np.asarray(x[:, s]) @ np.asarray(kernel[j])
-    found = dilated_conv.dilated_conv(x, kernel, dilation)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    module = DilatedConv(5, taps, dilation)
+    variables = {"params": {"kernel": kernel, "bias": jnp.zeros(5)}}
+    np.testing.assert_allclose(module.apply(variables, x, None), expected, atol=1e-12)
 
     def stepped(queue):
-        def body(queue, inputs):
-            return dilated_conv.dilated_conv_step(queue, inputs[1], kernel, dilation, inputs[0])
+        def body(cache, inputs):
+            time, x = inputs
+            y, new = module.apply({**variables, "cache": cache}, x, time, mutable=["cache"])
+            return new["cache"], y
 
-        _, y = jax.lax.scan(body, queue, (jnp.arange(11), jnp.swapaxes(x, 0, 1)))
-        return jnp.swapaxes(y, 0, 1)
+        inputs = (jnp.arange(11), jnp.swapaxes(x, 0, 1))
+        return jnp.swapaxes(jax.lax.scan(body, {"queue": queue}, inputs)[1], 0, 1)
 
-    queue = dilated_conv.empty_queue(taps, dilation, 2, 3, jnp.dtype("float64"))
+    queue = jnp.zeros(((taps - 1) * dilation + 1, 2, 3))
     np.testing.assert_allclose(stepped(queue), expected, atol=1e-12)
     if 1 < len(queue) < 11:
         assert np.abs(stepped(queue[1:]) - expected).max() > 0.1

@@ -63,7 +63,6 @@ TESTS: dict[str, Tests] = {
     "ops/coupling": FLOW,
     "ops/dequantize": FLOW,
     "ops/diffusion": DIFFUSION,
-    "ops/dilated_conv": WAVENET,
     "ops/gates": [*all_of("ops", "shifted_conv"), laws(GATED, PP)],
     "ops/gaussian": [("diffusion", "gaussian"), *LATENT, *FLOW],
     "ops/logistic_mixture": [*all_of("logistic_mixture"), laws(PP)],

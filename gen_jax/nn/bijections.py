@@ -1,4 +1,4 @@
-"""Bijections as layers: `__call__` gives y and log |det dy/dx|, `inverse` gives x back."""
+"""Bijections as layers: `__call__` gives y and log |det dy/dx|, `inverse` gives x."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,10 +13,11 @@ from gen_jax.typing import Nats
 
 
 class AffineCoupling(nn.Module):
-    """y = x where kept, else x exp(s) + t, with t and s = a tanh(r) from a network of what is kept; a is learned.
+    """y = x where the mask holds, else x exp(s) + t; a network reads the kept values and gives t and r, s = a tanh(r).
 
-    `mask` gives what is kept for the shape of an event. The network reads the channels that hold something kept, and
-    where that depends on the position also the mask; it makes t and r of the channels that hold something else.
+    a is a learned scalar. `mask` maps the shape of an event to the mask of the values that are kept. The network reads
+    the channels in which any value is kept and, if the mask depends on the position, the mask too. It gives t and r for
+    the channels in which any value is not kept.
     """
 
     mask: Callable[[tuple[int, ...]], Bool[np.ndarray, "*event"]]
@@ -37,25 +38,24 @@ class AffineCoupling(nn.Module):
             inputs = jnp.concatenate([inputs, jnp.broadcast_to(plane, (len(x), *plane.shape))], -1)
         shift, raw = jnp.split(self.network(inputs, 2 * len(moved)), 2, axis=-1)
         log_scale = self.scale * jnp.tanh(raw)
-        nothing = jnp.zeros(x.shape, log_scale.dtype)
-        return mask, nothing.at[..., moved].set(shift), nothing.at[..., moved].set(log_scale)
+        zeros = jnp.zeros(x.shape, log_scale.dtype)
+        return mask, zeros.at[..., moved].set(shift), zeros.at[..., moved].set(log_scale)
 
     def __call__(
         self, x: Float[Array, "B *event"], train: bool = False
     ) -> tuple[Float[Array, "B *event"], Nats]:
-        """y and log |det dy/dx|."""
-        del train  # the same in both
+        del train  # the same map in training and evaluation
         return affine_coupling(x, *self._parameters(x))
 
     def inverse(self, y: Float[Array, "B *event"]) -> Float[Array, "B *event"]:
-        """x: the kept part is the same in y, and so are shift and scale."""
+        """x: y has the same kept values as x, so the network gives the same shift and scale."""
         return inverse_affine_coupling(y, *self._parameters(y))
 
 
 def chain(
     layers: Sequence[Any], x: Float[Array, "B *event"], train: bool
 ) -> tuple[Float[Array, "B *event"], Nats]:
-    """One layer after the other; the log-determinants add up."""
+    """The layers in order; the log-determinants add up."""
     total = jnp.zeros(len(x), x.dtype)
     for layer in layers:
         x, log_det = layer(x, train)
@@ -64,7 +64,7 @@ def chain(
 
 
 def unchain(layers: Sequence[Any], y: Float[Array, "B *event"]) -> Float[Array, "B *event"]:
-    """The inverse of `chain` in evaluation."""
+    """The inverse of `chain`, in evaluation."""
     for layer in reversed(layers):
         y = layer.inverse(y)
     return y

@@ -1,6 +1,6 @@
-"""`nn.Dense`, `nn.Conv` and `nn.ConvTranspose` on `ops.convolution`: the same weights, names and initial values.
+"""`nn.Dense`, `nn.Conv` and `nn.ConvTranspose` on `ops/convolution.py`: the same weights, names and initial values.
 
-Only what the networks here use: padding "SAME", one bias a feature, no dilation, no groups.
+They have only the options that the networks here use: padding "SAME", one bias a feature, no dilation, no groups.
 """
 
 import math
@@ -17,7 +17,7 @@ from gen_jax.typing import Dtype
 
 
 class Map(nn.Module):
-    """Parameters of a linear map from features to features; a subclass says which."""
+    """Parameters of a linear map from features to features; a subclass applies it."""
 
     features: int
     window: tuple[int, ...] = ()
@@ -27,7 +27,7 @@ class Map(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     def mapped(self, x: Array, linear: Callable[[Array, Array], Array]) -> Array:
-        """`linear` of x and the kernel (window, inputs, features), plus the bias, all in one type."""
+        """linear(x, kernel) + bias, all in one type; the kernel has the shape (*window, inputs, features)."""
         kernel = self.param("kernel", self.kernel_init, (*self.window, x.shape[-1], self.features))
         bias = None
         if self.use_bias:
@@ -37,38 +37,35 @@ class Map(nn.Module):
 
 
 class Dense(Map):
-    """A map of the last axis: x K + b."""
+    """x K + b over the last axis."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch I"], at: At = None) -> Float[Array, "*batch O"]:
-        """The same at all sites and in steps."""
         return self.mapped(x, product_at(at))
 
 
 def product_at(at: At) -> Callable[[Array, Array], Array]:
-    """x K over the last axis: of two-dimensional arrays, and in steps as it is.
+    """The product x K over the last axis: `dense` at all sites, a plain product in steps.
 
-    A row has its columns before its examples: flattened, the examples could not be shared out over devices.
+    A row has its columns before its examples. If it were flattened, the examples could not be sharded over devices.
     """
     return dense if at is None else jnp.matmul
 
 
 class Conv(Map):
-    """A convolution; a stride s divides the sides by s and rounds up."""
+    """K * x + b; a stride s divides the sides by s and rounds up."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *image I"]) -> Float[Array, "B *image_out O"]:
-        """K * x + b."""
         return self.mapped(x, lambda x, kernel: convolve(x, kernel, "SAME", self.stride))
 
 
 class ConvTranspose(Map):
-    """A transposed convolution; a stride s multiplies the sides by s."""
+    """The transposed convolution, with a bias; a stride s multiplies the sides by s."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *image I"]) -> Float[Array, "B *image_out O"]:
-        """K * x + b, where zeros are put between the sites of x."""
-        padding = []  # by which each side comes out `stride` times as long
+        padding = []  # each side of the output is `stride` times as long
         for size in self.window:
             both = size + self.stride - 2
             before = size - 1 if self.stride >= size else math.ceil(both / 2)

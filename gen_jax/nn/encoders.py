@@ -1,4 +1,4 @@
-"""Networks from an image to features and from a latent vector to parameters, dense and convolutional."""
+"""Dense and convolutional networks from an event to features (encoders), and from z to parameters (decoders)."""
 
 import math
 
@@ -13,13 +13,12 @@ GLOROT = nn.initializers.glorot_uniform()
 
 
 class DenseEncoder(nn.Module):
-    """tanh layers over the flattened event."""
+    """tanh layers over the flattened event; the last hidden layer is the output."""
 
     hidden: tuple[int, ...] = (200, 200)
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *event"]) -> Float[Array, "B F"]:
-        """The last hidden layer."""
         x = x.reshape(x.shape[0], -1)
         for features in self.hidden:
             x = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(x))
@@ -27,7 +26,10 @@ class DenseEncoder(nn.Module):
 
 
 class DenseDecoder(nn.Module):
-    """tanh layers, then one linear map to all outputs of all positions."""
+    """tanh layers, then one linear map to `outputs` parameters for each position.
+
+    Its bias starts at `bias`, or at zero without it.
+    """
 
     hidden: tuple[int, ...] = (200, 200)
 
@@ -39,7 +41,6 @@ class DenseDecoder(nn.Module):
         outputs: int,
         bias: Float[Array, " biases"] | None = None,
     ) -> Float[Array, "B *positions outputs"]:
-        """Parameters, `outputs` for each position; their bias begins at `bias`, else at zero."""
         for features in self.hidden:
             z = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(z))
         init = nn.initializers.zeros if bias is None else lambda *_: bias
@@ -48,20 +49,22 @@ class DenseDecoder(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """3x3 convolutions of stride 2 under elu, halving the image once for each entry of `features`."""
+    """3x3 convolutions of stride 2 with elu, one for each entry of `features`; the last is flattened."""
 
     features: tuple[int, ...] = (32, 64)
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B F"]:
-        """The last layer, flattened."""
         for features in self.features:
             x = nn.elu(Conv(features, (3, 3), stride=2)(x))
         return x.reshape(x.shape[0], -1)
 
 
 class ConvDecoder(nn.Module):
-    """A linear map to the coarsest image, then transposed 4x4 convolutions of stride 2 and a 3x3 to the outputs."""
+    """A linear map to the coarsest image, transposed 4x4 convolutions of stride 2, and a 3x3 to `outputs` a pixel.
+
+    InputError on sides that 2^len(features) does not divide.
+    """
 
     features: tuple[int, ...] = (64, 32)
 
@@ -69,7 +72,6 @@ class ConvDecoder(nn.Module):
     def __call__(
         self, z: Float[Array, "B Z"], positions: tuple[int, ...], outputs: int
     ) -> Float[Array, "B H W outputs"]:
-        """Parameters, `outputs` for each pixel; InputError on sides that 2^len(features) does not divide."""
         factor = 2 ** len(self.features)
         if len(positions) != 2 or any(side % factor for side in positions):
             raise InputError(
@@ -85,7 +87,7 @@ class ConvDecoder(nn.Module):
 
 
 def require_vectors(encoder: nn.Module, features: Array, n: int) -> None:
-    """InputError where an encoder of anybody's gives no vector (F,) for each of `n` examples."""
+    """InputError unless the encoder, which may be any module, gives a vector (F,) for each of `n` examples."""
     shape = jnp.shape(features)
     if len(shape) != 2 or shape[0] != n:
         raise InputError(
@@ -96,7 +98,7 @@ def require_vectors(encoder: nn.Module, features: Array, n: int) -> None:
 def require_outputs(
     decoder: nn.Module, out: Array, n: int, positions: tuple[int, ...], outputs: int
 ) -> None:
-    """InputError where a decoder of anybody's gives no (n, *positions, outputs)."""
+    """InputError unless the decoder, which may be any module, gives (n, *positions, outputs)."""
     shape, asked = jnp.shape(out), (n, *positions, outputs)
     if shape != asked:
         raise InputError(f"a decoder gives {asked} here: {type(decoder).__name__} gives {shape}")

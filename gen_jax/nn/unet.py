@@ -1,8 +1,9 @@
-"""The U-net of denoising diffusion: residual blocks that read the time, at halved and again doubled resolutions.
+"""The U-net of denoising diffusion: residual blocks that read the time t, at resolutions halved and doubled again.
 
-A block is y = x + conv(drop(silu(norm(h)))), h = conv(silu(norm(x))) + W silu(time). Every tensor of the way down is
-concatenated on the way up; self-attention at chosen heights and in the middle (Ho, Jain and Abbeel 2020, 2006.11239,
-appendix B; sizes and initialisation of their code). The defaults are their network for CIFAR-10, 35.7 M parameters.
+A block is y = x + conv(drop(silu(norm(h)))), h = conv(silu(norm(x))) + W silu(time). Every output on the way down is
+concatenated to an input on the way up. There is self-attention at chosen heights and in the middle (Ho, Jain and Abbeel
+2020, 2006.11239, appendix B; sizes and initialisation as in their code). The defaults are their network for CIFAR-10,
+35.7 M parameters.
 """
 
 import flax.linen as nn
@@ -27,14 +28,13 @@ class TimeEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, t: Num[Array, " B"]) -> Float[Array, "B F"]:
-        """One vector for each t."""
         h = sinusoidal(t, self.features)
         h = nn.Dense(4 * self.features, dtype=self.dtype, kernel_init=GLOROT)(h)
         return nn.Dense(4 * self.features, dtype=self.dtype, kernel_init=GLOROT)(nn.silu(h))
 
 
 class TimeBlock(nn.Module):
-    """Two 3x3 convolutions to `features`, the last zero before training; a 1x1 map where x has other features."""
+    """Two 3x3 convolutions to `features`, the second initially zero; if x has other features it passes a 1x1 map."""
 
     features: int
     groups: int = 32
@@ -58,7 +58,7 @@ class TimeBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """y = x + W (mean of values) over all sites of an image, one head of all features; W is zero before training."""
+    """y = x + W attention(x) over all sites of an image, with one head; W is initially zero."""
 
     groups: int = 32
     dtype: Dtype = None
@@ -76,9 +76,9 @@ class SelfAttention(nn.Module):
 
 
 class UNet(nn.Module):
-    """`blocks` residual blocks, and one more on the way up, at each resolution of `features` x its multiplier.
+    """At each resolution `blocks` residual blocks down and `blocks` + 1 up, with `features` x its multiplier channels.
 
-    `attention` names the heights of the images that get self-attention after every block.
+    `attention`: heights of the images with self-attention after every block.
     """
 
     features: int = 128
@@ -105,7 +105,7 @@ class UNet(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], t: Num[Array, " B"], outputs: int, train: bool = False
     ) -> Float[Array, "B H W outputs"]:
-        """`outputs` channels of the same size, zero before training."""
+        """An image of the same size with `outputs` channels, initially zero."""
         dtype, last = self.dtype, len(self.multipliers) - 1
         time = TimeEmbedding(self.features, dtype)(t)
 
@@ -118,18 +118,18 @@ class UNet(nn.Module):
         def attended(h):
             return SelfAttention(self.groups, dtype)(h) if h.shape[1] in self.attention else h
 
-        kept = [conv(self.features)(x)]
+        passed = [conv(self.features)(x)]
         for level, multiplier in enumerate(self.multipliers):
             for _ in range(self.blocks):
-                kept.append(attended(block(kept[-1], self.features * multiplier)))
+                passed.append(attended(block(passed[-1], self.features * multiplier)))
             if level < last:
-                kept.append(conv(kept[-1].shape[-1], 2)(kept[-1]))
-        h = block(kept[-1], kept[-1].shape[-1])
+                passed.append(conv(passed[-1].shape[-1], 2)(passed[-1]))
+        h = block(passed[-1], passed[-1].shape[-1])
         h = SelfAttention(self.groups, dtype)(h)
         h = block(h, h.shape[-1])
         for level in range(last, -1, -1):
             for _ in range(self.blocks + 1):
-                joined = jnp.concatenate([h, kept.pop()], axis=-1)
+                joined = jnp.concatenate([h, passed.pop()], axis=-1)
                 h = attended(block(joined, self.features * self.multipliers[level]))
             if level:
                 h = conv(h.shape[-1])(jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2))

@@ -1,8 +1,8 @@
-"""Attention: each site reads a mean over sites, weighted by how its query matches their keys; causal or full.
+"""Attention: y_i = sum_j softmax_j(q_i . k_j / sqrt(K)) v_j over all sites j (full) or over j < i (causal).
 
-Strictly causal: y_i = sum_{j<i} softmax_j(q_i . k_j / sqrt(K)) v_j, and y_0 = 0 (Vaswani et al. 2017, 1706.03762,
-equation 1; strict as in Chen et al. 2017, 1712.09763, whose code adds 1e-6 to the softmax's denominator: here the
-weights sum to 1). Scores and weights are float32 or wider.
+(Vaswani et al. 2017, 1706.03762, equation 1.) Causal attention here is strict, and y_0 = 0, as in Chen et al. 2017,
+1712.09763; their code adds 1e-6 to the denominator of the softmax, here the weights sum to 1. Scores and weights are
+float32 or wider.
 """
 
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 def full_attention(
     query: Float[Array, "B L K"], key: Float[Array, "B L K"], value: Float[Array, "B L V"]
 ) -> Float[Array, "B L V"]:
-    """Every site reads all of them."""
+    """Every site reads all sites."""
     sites = query.shape[1]
     return _read(query, key, value, jnp.ones((sites, sites), bool))
 
@@ -24,7 +24,7 @@ def causal_attention(
     value: Float[Array, "B L V"],
     block: int = 128,
 ) -> Float[Array, "B L V"]:
-    """All sites, `block` queries at a time against the keys up to the block's end: half of L x L and little more."""
+    """All sites, `block` queries at a time against the keys up to the block's end: little more than half of L x L."""
     sites, parts = query.shape[1], []
     for first in range(0, sites, block):
         last = min(first + block, sites)
@@ -39,7 +39,7 @@ def causal_attention_site(
     values: Float[Array, "B L V"],
     site: Int[Array, ""],
 ) -> Float[Array, "B V"]:
-    """One site, given keys and values of all earlier ones; entries from `site` on are not read."""
+    """One site; `keys` and `values` hold those of earlier sites, and entries from `site` on are not read."""
     earlier = jnp.arange(keys.shape[1]) < site
     return _read(query[:, None], keys, values, earlier[None])[:, 0]
 
@@ -50,7 +50,7 @@ def _read(
     value: Float[Array, "B J V"],
     read: Bool[Array, "I J"],
 ) -> Float[Array, "B I V"]:
-    """Softmax over the open entries; zeros, with a gradient of zero, where a row has none."""
+    """Attention over the entries that may be `read`; zeros, with zero gradient, in rows that may read none."""
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = jnp.einsum("bik,bjk->bij", query, key, preferred_element_type=wide)
     scores = jnp.where(read, scores / key.shape[-1] ** 0.5, jnp.finfo(wide).min)

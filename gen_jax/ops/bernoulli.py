@@ -1,4 +1,4 @@
-"""Bernoulli distribution from one logit; all values in nats."""
+"""Bernoulli distribution from one logit; log-probabilities in nats."""
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,6 @@ def log_prob(logit: Float[Array, "*batch"], x: Integer[Array, "..."]) -> Float[A
 def sample(
     logit: Float[Array, "*batch"], key: Key[Array, ""], temperature: float | Float[Array, ""] = 1.0
 ) -> Int[Array, "*batch"]:
-    """Draw 1 with probability sigma(logit / temperature): a logistic draw against the logit."""
+    """1 with probability sigma(logit / temperature): a logistic draw is compared with the logit."""
     logit = logit.astype(jnp.result_type(float)) / temperature
     return (jax.random.logistic(key, logit.shape, logit.dtype) < logit).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Categorical distribution over levels, from logits; all values in nats."""
+"""Categorical distribution over levels, from logits; log-probabilities in nats."""
 
 import math
 
@@ -21,9 +21,9 @@ def sample(
     key: Key[Array, ""],
     temperature: float | Float[Array, ""] = 1.0,
 ) -> Int[Array, "*batch"]:
-    """Draw from softmax(logits / temperature) by inverting the cumulative sum with one uniform draw.
+    """Draw from softmax(logits / temperature): one uniform draw, and the inverse of the cumulative sum.
 
-    The sum is inverted in two levels, blocks of neighbours and the levels of one block: two short sums, not a long one.
+    First the block of neighbouring levels is found, then the level in it: two short cumulative sums, not a long one.
     """
     logits = logits.astype(jnp.result_type(float)) / temperature
     levels, batch = logits.shape[-1], logits.shape[:-1]
@@ -41,7 +41,7 @@ def sample(
 def _inverted(
     weights: Float[Array, "*batch K"], u: Float[Array, "*batch"]
 ) -> tuple[Int[Array, "*batch"], Float[Array, "*batch"]]:
-    """The first k with sum_{j<=k} w_j > u, where rounding leaves none the last with w_k > 0; and sum_{j<k} w_j."""
+    """The first k with sum_{j<=k} w_j > u (if rounding leaves none, the last with w_k > 0), and sum_{j<k} w_j."""
     ends = jnp.cumsum(weights, axis=-1)
     passed = (ends <= u[..., None]) & (ends < ends[..., -1:])
     before = jnp.max(jnp.where(passed, ends, 0), axis=-1)

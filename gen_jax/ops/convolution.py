@@ -1,12 +1,12 @@
-"""Convolution (cross-correlation) over images of any number of axes, with gradients that are fast on a CPU too.
+"""Convolution (cross-correlation) over images of any number of axes, with gradients that are fast on CPU too.
 
-y[r] = sum_a x[s r + d a - p] K[a], zeros outside. XLA takes the gradient in K as one more convolution, whose window is
-the image: on a CPU at a quarter of the speed of matrix products, and thirty times slower inside a loop. Here it is
-x^T g for each tap, of x moved by that tap and the gradient g of y, a few images at a time, so that what is moved stays
-in the cache. The gradient in x stays a convolution. Both are exact: autodiff's sums in another order, in float32 or
-wider. On accelerators all is XLA's own.
+y[r] = sum_a x[s r + d a - p] K[a], zeros outside. XLA computes the gradient in K as a convolution whose window is the
+image: on CPU this has a quarter of the speed of matrix products, and is thirty times slower inside a loop. Here the
+gradient for each tap is x^T g, where x is shifted by the tap and g is the gradient of y. It is computed for a few
+images at a time, so that the shifted copies stay in the processor's cache. The gradient in x remains a convolution.
+Both are exact: the same sums as autodiff in another order, in float32 or wider. On accelerators XLA computes all.
 
-It is a primitive, bilinear in x and K, since `jax.custom_vjp` would refuse forward mode.
+The convolution is a primitive, bilinear in x and K, because `jax.custom_vjp` would refuse forward mode.
 """
 
 import functools
@@ -23,12 +23,12 @@ from jaxtyping import Array, Float
 
 Pairs = tuple[tuple[int, int], ...]
 Steps = tuple[int, ...]
-ROWS = 4 * 28 * 28  # sites whose moved copies are multiplied at a time
-NARROW = 4  # features up to which the copies for all taps are joined to one product
+ROWS = 4 * 28 * 28  # number of sites whose shifted copies are multiplied at a time
+NARROW = 4  # up to this number of features the copies for all taps are joined to one product
 
 
 class Window(NamedTuple):
-    """How a kernel goes over an image, an entry an axis; `spread` above 1 puts zeros between the inputs."""
+    """How a kernel moves over an image, one entry for each axis; `spread` - 1 zeros are put between inputs."""
 
     padding: Pairs
     stride: Steps
@@ -44,9 +44,9 @@ def convolve(
     spread: int | Steps = 1,
     dilation: int | Steps = 1,
 ) -> Float[Array, "B *image_out O"]:
-    """The convolution; `padding` is "SAME", "VALID" or (before, after) of each axis, a negative number crops.
+    """The convolution; `padding` is "SAME", "VALID" or (before, after) for each axis; negative numbers crop.
 
-    `spread` is the stride of a transposed convolution; ValueError where there is a stride as well.
+    `spread` is the stride of a transposed convolution; ValueError if there is a stride too.
     """
     axes = x.ndim - 2
     stride, spread, dilation = (
@@ -66,9 +66,9 @@ def convolve(
 
 
 def dense(x: Float[Array, "*batch I"], kernel: Float[Array, "I O"]) -> Float[Array, "*batch O"]:
-    """x K over the last axis, as a product of two-dimensional arrays: on a CPU the fastest, gradients included.
+    """x K over the last axis, as a product of two-dimensional arrays: the fastest form on CPU, gradients included.
 
-    The batch is the first axis, or it cannot be shared out over devices.
+    The batch must be the first axis, or it could not be sharded over devices.
     """
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
@@ -97,7 +97,7 @@ def _plain(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def _backward(x: Any, shape: Steps, g: Any, window: Window) -> Window:
-    """The window by which a convolution of `g` with the kernel turned round gives a gradient of x's shape."""
+    """The window with which a convolution of `g` with the flipped kernel gives a gradient in the shape of x."""
     padding = []
     for axis, taps in enumerate(shape[:-2]):
         before, stride = window.padding[axis][0], window.stride[axis]
@@ -108,14 +108,14 @@ def _backward(x: Any, shape: Steps, g: Any, window: Window) -> Window:
 
 
 def _input_gradient(g: Array, x: Any, kernel: Array, window: Window) -> Array:
-    # Without the barrier XLA turns the kernel round within the convolution, which is slow in a loop.
-    turned = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-2, -1)
-    turned = lax.optimization_barrier(turned)
-    return convolve_p.bind(g, turned, window=_backward(x.aval, kernel.shape, g, window))
+    # Without the barrier XLA flips the kernel within the convolution, which is slow in a loop.
+    flipped = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-2, -1)
+    flipped = lax.optimization_barrier(flipped)
+    return convolve_p.bind(g, flipped, window=_backward(x.aval, kernel.shape, g, window))
 
 
 def _kernel_gradient(g: Array, x: Array, kernel: Any, window: Window) -> Array:
-    """A loop over few images; over the whole batch where there are several devices, which share it out."""
+    """The sum over the batch in a loop, a few images at a time; at once if several devices share the batch."""
     shape, batch = kernel.aval.shape, len(x)
     sites = min(math.prod(v.shape[1:-1]) for v in (x, g))
     images = max(1, ROWS // max(1, sites))
@@ -137,7 +137,7 @@ def _kernel_gradient(g: Array, x: Array, kernel: Any, window: Window) -> Array:
 
 
 def _taps(x: Array, g: Array, shape: Steps, window: Window) -> Array:
-    """x^T g of each tap, in float32 or wider; what is moved is x, or g where x is spread or has more features."""
+    """x^T g for each tap, in float32 or wider. x is shifted, or g if x is spread or has more features."""
     *size, inputs, outputs = shape
     backward = max(window.spread) > 1 or (max(window.stride) == 1 and outputs < inputs)
     moved, still = (g, x) if backward else (x, g)
@@ -161,7 +161,7 @@ def _taps(x: Array, g: Array, shape: Steps, window: Window) -> Array:
 
 
 def _product(x: Array, g: Array) -> Array:
-    """sum over images and sites of x^T g."""
+    """x^T g, summed over images and sites."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
     x, g = (v.reshape(-1, v.shape[-1]) for v in (x, g))
     return lax.dot_general(x, g, (((0,), (0,)), ((), ())), preferred_element_type=wide)
@@ -180,7 +180,7 @@ def _shape(x: Any, kernel: Any, window: Window) -> Any:
 def _batched(
     arguments: tuple[Array, Array], dims: tuple[Any, Any], window: Window
 ) -> tuple[Array, int]:
-    """Mapped images are more images; a mapped kernel is left to XLA, in groups."""
+    """vmap over images makes them one larger batch; vmap over kernels is left to XLA, as groups."""
     x, kernel = arguments
     if dims[1] is None:
         x = jnp.moveaxis(x, dims[0], 0)

@@ -1,7 +1,4 @@
-"""Affine coupling: what the mask keeps stays, the rest is scaled and shifted.
-
-Dinh et al. 2016, 1605.08803, equations 7 to 9.
-"""
+"""Affine coupling: the values under the mask are kept, the others scaled and shifted (Dinh et al. 2016, 1605.08803)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -16,9 +13,10 @@ def affine_coupling(
     shift: Float[Array, "B *event"],
     log_scale: Float[Array, "B *event"],
 ) -> tuple[Float[Array, "B *event"], Nats]:
-    """y = x where the mask holds, else x exp(log_scale) + shift, and log |det dy/dx|, the sum of those log-scales.
+    """y = x where the mask holds, else x exp(log_scale) + shift, and log |det dy/dx| (equations 7 and 8).
 
-    That is the determinant only where shift and log_scale depend on nothing but the kept part of x.
+    The log-determinant is the sum of log_scale over the other values, if shift and log_scale depend on the kept values
+    of x only.
     """
     y = jnp.where(mask, x, x * jnp.exp(log_scale) + shift)
     return y, jnp.sum(jnp.where(mask, 0.0, log_scale).reshape(len(x), -1), axis=-1)

@@ -1,7 +1,7 @@
-"""Between integers and reals: uniform noise, and the logit that maps an interval onto the real line.
+"""From integers to reals: uniform noise, and the logit that maps an interval onto the real line.
 
-P(x) = integral of p(x + u) over u in [0, 1)^D, so -log p(x + u) of one draw bounds -log P(x) from above on average
-(Theis et al. 2015, 1511.01844, section 3.1). Densities are of reals in units of one level: nothing has to be added.
+P(x) is the integral of p(x + u) over u in [0, 1)^D, so E -log p(x + u) >= -log P(x) for uniform u (Theis et al. 2015,
+1511.01844, section 3.1). One level is one unit of the reals, so this needs no correction for the scale.
 """
 
 import math
@@ -17,7 +17,7 @@ def uniform(x: Integer[Array, "*shape"], noise: Float[Array, "*shape"]) -> Float
 
 
 def cell(y: Float[Array, "*shape"], levels: int) -> Int[Array, "*shape"]:
-    """The integer whose unit interval y lies in; the lowest and the highest level take all beyond them."""
+    """The integer whose unit interval contains y; values beyond the levels give the lowest or highest level."""
     return jnp.clip(jnp.floor(y), 0, levels - 1).astype(jnp.int32)
 
 
@@ -26,8 +26,8 @@ def to_logit(
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """h = logit(alpha + (1 - 2 alpha) y / levels) and log dh/dy of each value.
 
-    Dinh et al. 2016, 1605.08803, section 4.1, in the symmetric form of the authors' code. All reals come from y between
-    -alpha levels / (1 - 2 alpha) and levels plus as much, so p has some mass outside [0, levels].
+    Dinh et al. 2016, 1605.08803, section 4.1, in the symmetric form of the authors' code. The real line is the image of
+    an interval that exceeds [0, levels] by alpha levels / (1 - 2 alpha) on each side, so p has some mass outside.
     """
     slope = (1 - 2 * alpha) / levels
     unit = alpha + slope * y

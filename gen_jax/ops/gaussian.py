@@ -1,4 +1,4 @@
-"""Gaussian with independent components, by mean and logarithm of the standard deviation; all values in nats."""
+"""Gaussian with independent components, given by mean and log of the standard deviation; log-probabilities in nats."""
 
 import math
 
@@ -14,7 +14,7 @@ def log_prob(
     mean: float | Float[Array, "..."] = 0.0,
     log_scale: float | Float[Array, "..."] = 0.0,
 ) -> Float[Array, "*batch"]:
-    """log N(x; mean, exp(log_scale)^2) of each component; standard unless told; mean and scale broadcast."""
+    """log N(x; mean, exp(log_scale)^2) of each component, by default log N(x; 0, 1); mean and scale broadcast."""
     standard = (x - mean) * jnp.exp(-log_scale)
     return -0.5 * standard**2 - log_scale - 0.5 * math.log(2 * math.pi)
 
@@ -22,7 +22,7 @@ def log_prob(
 def sample(
     mean: Float[Array, "..."], log_scale: Float[Array, "..."], noise: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """mean + exp(log_scale) noise: a draw where the noise is standard normal, differentiable in both; broadcasts."""
+    """mean + exp(log_scale) noise: with standard normal noise a draw, differentiable in mean and scale."""
     return mean + jnp.exp(log_scale) * noise
 
 
@@ -51,10 +51,10 @@ def log_mass(
     log_scale: Float[Array, "..."],
     levels: int,
 ) -> Float[Array, "*batch"]:
-    """Log of the mass of N(mean, s^2) in the bin of integer x; the levels lie over [-1, 1], the outer bins are open.
+    """Log of the mass of N(mean, s^2) in the bin of level x, levels spread over [-1, 1]; the outer bins are open.
 
-    (Ho, Jain and Abbeel 2020, 2006.11239, equation 13.) Mirrored so that both edges lie in the lower tail, where the
-    logarithms of the distribution function are exact: a bin far from the mean keeps a finite, differentiable mass.
+    (Ho, Jain and Abbeel 2020, 2006.11239, equation 13.) A bin above the mean is mirrored at the mean. Both edges then
+    lie in the lower tail, where log Phi is accurate, so bins far from the mean have finite logs and gradients.
     """
     centre, half = to_symmetric(x, levels), 1.0 / (levels - 1)
     lower = (centre - half - mean) * jnp.exp(-log_scale)

@@ -1,9 +1,9 @@
-"""Discretised mixture of logistics, one mixture indicator for all values of a site; all log-probabilities in nats.
+"""Discretised mixture of logistics, with one mixture indicator for all values of a site; log-probabilities in nats.
 
-p(x) = sum_k pi_k prod_c [sigma((x_c + h - m_kc) / s_kc) - sigma((x_c - h - m_kc) / s_kc)], levels spread over [-1, 1],
-half-bin h = 1 / (levels - 1), open outer bins, means linear in the site's earlier values (Salimans, Karpathy, Chen and
-Kingma 2017, 1701.05517, equations 2 and 3). Masses use the exact identity
-log(sigma(a) - sigma(b)) = log sigma(a) + log sigma(-b) + log(1 - exp(b - a)), so that they sum to 1.
+p(x) = sum_k pi_k prod_c [sigma((x_c + h - m_kc) / s_kc) - sigma((x_c - h - m_kc) / s_kc)], with levels spread over
+[-1, 1], half a bin h = 1 / (levels - 1), open outer bins, and means that are linear in the site's earlier values
+(Salimans, Karpathy, Chen and Kingma 2017, 1701.05517, equations 2 and 3). The masses sum to 1, by the exact identity
+log(sigma(a) - sigma(b)) = log sigma(a) + log sigma(-b) + log(1 - exp(b - a)).
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ MIN_LOG_SCALE = -7.0
 
 
 class Mixture(NamedTuple):
-    """Normalised log-weights, means without their linear terms, log-scales bounded below, coefficients in pairs."""
+    """Normalised log-weights, means without their linear terms, log-scales, a coefficient for each pair of values."""
 
     log_weights: Float[Array, "*batch K"]
     means: Float[Array, "*batch V K"]
@@ -28,7 +28,7 @@ class Mixture(NamedTuple):
 
 
 def num_params(values: int, mixtures: int) -> int:
-    """K (1 + 2 V + V (V - 1) / 2): 3 K for grey, 10 K for colour."""
+    """K (1 + 2 V + V (V - 1) / 2): 3 K for one value, 10 K for three."""
     return mixtures * (1 + 2 * values + values * (values - 1) // 2)
 
 
@@ -47,7 +47,7 @@ def split(params: Float[Array, "*batch P"], values: int, mixtures: int) -> Mixtu
 def mean(
     mixture: Mixture, value: int, previous: Integer[Array, "*batch V"], levels: int
 ) -> Float[Array, "*batch K"]:
-    """m_kc plus the coefficients times the scaled earlier values; later entries of `previous` are not read."""
+    """m_kc plus coefficients times scaled earlier values; entries of `previous` from `value` on are not read."""
     m = mixture.means[..., value, :]
     scaled = to_symmetric(previous, levels)
     first = value * (value - 1) // 2
@@ -59,7 +59,7 @@ def mean(
 def log_mass(
     x: Integer[Array, "..."], m: Float[Array, "..."], log_scale: Float[Array, "..."], levels: int
 ) -> Float[Array, "..."]:
-    """log of a logistic's mass in the bin of level x; the first and last bins reach to infinity. Shapes broadcast."""
+    """log of the mass of a logistic in the bin of level x; the outer bins reach to infinity. Shapes broadcast."""
     half = 1.0 / (levels - 1)
     inverse = jnp.exp(-log_scale)
     centred = to_symmetric(x, levels) - m
@@ -77,18 +77,18 @@ def log_mass(
 def masses(
     m: Float[Array, "*batch"], log_scale: Float[Array, "*batch"], levels: int
 ) -> Float[Array, "*batch levels"]:
-    """exp(log_mass) of all levels at once: sigma(a) sigma(-b) (1 - exp(b - a)), whose last factor all inner bins share.
+    """exp(log_mass) of all levels at once: sigma(a) sigma(-b) (1 - exp(b - a)); all inner bins share the last factor.
 
-    Two sigmoids an edge between levels instead of all logarithms of every level.
+    This takes two sigmoids for each edge between levels, and no logarithms.
     """
     half = 1.0 / (levels - 1)
     edges = to_symmetric(jnp.arange(levels - 1), levels) + half
     scaled = (edges - m[..., None]) * jnp.exp(-log_scale)[..., None]
-    one, inner = jnp.ones_like(scaled[..., :1]), jnp.ones_like(scaled[..., 1:])
+    edge, inner = jnp.ones_like(scaled[..., :1]), jnp.ones_like(scaled[..., 1:])
     width = -jnp.expm1(-jnp.exp(jnp.log(2 * half) - log_scale))[..., None]
-    below = jnp.concatenate([jax.nn.sigmoid(scaled), one], axis=-1)
-    above = jnp.concatenate([one, jax.nn.sigmoid(-scaled)], axis=-1)
-    return below * above * jnp.concatenate([one, width * inner, one], axis=-1)
+    below = jnp.concatenate([jax.nn.sigmoid(scaled), edge], axis=-1)
+    above = jnp.concatenate([edge, jax.nn.sigmoid(-scaled)], axis=-1)
+    return below * above * jnp.concatenate([edge, width * inner, edge], axis=-1)
 
 
 def log_prob(
@@ -110,7 +110,7 @@ def conditional(
     levels: int,
     mixtures: int,
 ) -> Float[Array, "*batch levels"]:
-    """p(x_value = . | x_<value): the mixture with its weights updated to the responsibilities of the earlier values."""
+    """p(x_value = . | x_<value): the mixture, weighted by its responsibilities for the earlier values."""
     mixture = split(params, previous.shape[-1], mixtures)
     weights = mixture.log_weights
     for c in range(value):

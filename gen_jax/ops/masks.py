@@ -1,4 +1,4 @@
-"""Masks over features: which may feed which, by degree or by group; masks over events: what a coupling keeps.
+"""Masks over features, by degree or by group: which output may read which input. Masks over events, for couplings.
 
 Degrees: Germain et al. 2015, 1502.03509, section 3; groups: van den Oord et al. 2016, 1601.06759, section 3.4;
 checkerboards and halves of the channels: Dinh et al. 2016, 1605.08803, section 3.4 and figure 3.
@@ -12,7 +12,7 @@ AnyArray = Array | np.ndarray
 
 
 def group_of(features: int, groups: int) -> np.ndarray:
-    """Group of each feature, `features // groups` neighbours to a group; ValueError where they do not divide."""
+    """The group of each feature, in `groups` blocks of equal size; ValueError if they do not divide the features."""
     if features % groups:
         raise ValueError(f"{features} features do not split into {groups} equal groups")
     return np.arange(features) // (features // groups)
@@ -26,7 +26,7 @@ def group_mask(inputs: int, outputs: int, groups: int, strict: bool) -> Bool[Any
 def degree_mask(
     source: Integer[AnyArray, " I"], target: Integer[AnyArray, " O"], strict: bool
 ) -> Bool[AnyArray, "I O"]:
-    """mask[i, o] = source_i < target_o if strict else source_i <= target_o; of NumPy arrays a NumPy array."""
+    """mask[i, o] = source_i < target_o if strict else source_i <= target_o; a NumPy array from NumPy arrays."""
     source, target = source[:, None], target[None, :]
     return source < target if strict else source <= target
 
@@ -34,7 +34,7 @@ def degree_mask(
 def take_group(
     x: Float[Array, "*batch O"], group: Int[Array, ""], groups: int, splits: int = 1
 ) -> Float[Array, "*batch o"]:
-    """The features of one group out of `splits` sets in group order."""
+    """The features of one group, from each of `splits` sets of features in group order."""
     if groups == 1:
         return x
     lead, size = x.shape[:-1], x.shape[-1] // (splits * groups)
@@ -54,16 +54,16 @@ def put_group(
 
 
 def alternating(shape: tuple[int, ...], parity: int) -> Bool[np.ndarray, "*shape"]:
-    """Dimensions of a vector whose index is even (parity 0) or odd (1)."""
+    """The entries of a vector with an even (parity 0) or odd (1) index."""
     return np.arange(shape[0]) % 2 == parity
 
 
 def checkerboard(shape: tuple[int, ...], parity: int) -> Bool[np.ndarray, "*shape"]:
-    """All channels of the pixels (H, W, C) whose row and column add up to an even (parity 0) or odd (1) number."""
+    """The pixels (H, W, C) whose row + column is even (parity 0) or odd (1), with all channels."""
     rows, columns, _ = np.indices(shape)
     return (rows + columns) % 2 == parity
 
 
 def channel_half(shape: tuple[int, ...], parity: int) -> Bool[np.ndarray, "*shape"]:
-    """The first (parity 0) or second (1) half of the channels of all pixels."""
+    """The first (parity 0) or second (1) half of the channels, at all pixels."""
     return np.indices(shape)[-1] // (shape[-1] // 2) == parity

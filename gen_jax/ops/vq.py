@@ -1,4 +1,4 @@
-"""Vector quantisation: k(z) = argmin_j |z - e_j|^2, gradients straight through, a codebook that follows by averages.
+"""Vector quantisation: k(z) = argmin_j |z - e_j|^2, straight-through gradients, and codes as moving averages.
 
 van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, equations 1 to 3 and appendix A.1.
 """
@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 
 class Uses(NamedTuple):
-    """How often each code is used and the sum of the vectors that use it, both divided by the number of vectors.
+    """How often each code is used, and the sum of the vectors that use it, both divided by the number of vectors.
 
-    They are means over vectors: those of a batch are the means of those of its equal parts.
+    So they are means: for a batch of equal parts the mean of those of the parts.
     """
 
     shares: Float[Array, " K"]
@@ -22,7 +22,7 @@ class Uses(NamedTuple):
 
 
 def nearest(z: Float[Array, "*batch D"], codebook: Float[Array, "K D"]) -> Int[Array, "*batch"]:
-    """argmin_j |z - e_j|^2, the lowest of equally near ones."""
+    """argmin_j |z - e_j|^2, the lowest j if several are equally near."""
     product = jnp.matmul(z, codebook.T, precision=lax.Precision.HIGHEST)
     return jnp.argmin(jnp.sum(codebook**2, axis=-1) - 2 * product, axis=-1).astype(jnp.int32)
 
@@ -30,47 +30,47 @@ def nearest(z: Float[Array, "*batch D"], codebook: Float[Array, "K D"]) -> Int[A
 def straight_through(
     z: Float[Array, "*shape"], e: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """e, to the bit; its gradient goes to z unchanged."""
+    """e, bit for bit; the gradient passes to z unchanged."""
     return lax.stop_gradient(e) + (z - lax.stop_gradient(z))
 
 
 def codebook_loss(z: Float[Array, "*shape"], e: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """Mean of (sg(z) - e)^2 over all numbers: moves the codes, not the encoder."""
+    """Mean of (sg(z) - e)^2 over all numbers: it moves the codes, not the encoder."""
     return jnp.mean((lax.stop_gradient(z) - e) ** 2)
 
 
 def commitment_loss(z: Float[Array, "*shape"], e: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """Mean of (z - sg(e))^2 over all numbers: moves the encoder, not the codes."""
+    """Mean of (z - sg(e))^2 over all numbers: it moves the encoder, not the codes."""
     return jnp.mean((z - lax.stop_gradient(e)) ** 2)
 
 
 def uses(z: Float[Array, "N D"], codes: Int[Array, " N"], num_codes: int) -> Uses:
-    """Uses of a batch of vectors whose nearest codes are `codes`."""
+    """The uses in a batch of vectors z with nearest codes `codes`."""
     taken = jax.nn.one_hot(codes, num_codes, dtype=z.dtype)
     sums = jnp.matmul(taken.T, z, precision=lax.Precision.HIGHEST) / len(z)
     return Uses(jnp.mean(taken, axis=0), sums)
 
 
 def averaged(before: Uses, batch: Uses, decay: float) -> Uses:
-    """decay before + (1 - decay) batch: linear, so devices may take the mean of their own results."""
+    """decay before + (1 - decay) batch: linear, so the mean over devices is the result for the whole batch."""
     return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, before, batch)
 
 
 def smoothed(shares: Float[Array, " K"], epsilon: float) -> Float[Array, " K"]:
-    """(N_j + epsilon) / (sum N + K epsilon) sum N, Laplace's: no code has a share of zero."""
+    """Laplace smoothing, (N_j + epsilon) / (sum N + K epsilon) sum N, so that no share is zero."""
     total = jnp.sum(shares)
     return (shares + epsilon) / (total + len(shares) * epsilon) * total
 
 
 def vectors(average: Uses, epsilon: float) -> Float[Array, "K D"]:
-    """e_j = m_j / N_j; the batch's means, the step of k-means, where the average is the batch and epsilon 0."""
+    """e_j = m_j / N_j; with the uses of one batch and epsilon 0 this is a step of k-means."""
     return average.sums / smoothed(average.shares, epsilon)[:, None]
 
 
 def restarted(
     average: Uses, dead: Bool[Array, " K"], z: Float[Array, "N D"], key: Key[Array, ""]
 ) -> Uses:
-    """Dead codes restart at random vectors of the batch, with an even share (Dhariwal et al. 2020, 2005.00341)."""
+    """Dead codes restart at random vectors of the batch, with even use (Dhariwal et al. 2020, 2005.00341)."""
     num_codes = len(dead)
     drawn = z[jax.random.randint(key, (num_codes,), 0, len(z))]
     shares = jnp.where(dead, 1 / num_codes, average.shares)
@@ -78,5 +78,5 @@ def restarted(
 
 
 def perplexity(shares: Float[Array, " K"]) -> Float[Array, ""]:
-    """exp(entropy) of the use of the codes: K where all are used alike, 1 where one is."""
+    """exp(entropy) of the use of the codes: K if all are used equally, 1 if only one is used."""
     return jnp.exp(-jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1.0))))

@@ -1,8 +1,8 @@
-"""MADE: log p(x) = sum_d log p(x_d | x_<d), all conditionals by one masked autoencoder.
+"""MADE: log p(x) = sum_d log p(x_d | x_<d), all conditionals from one masked autoencoder.
 
-h = relu(b + (W . M) x), z = c + (V . M_V) h (+ (A . M_A) x), M[i, j] = degree_i <= degree_j, strict at the outputs
-(Germain, Gregor, Murray and Larochelle 2015, 1502.03509, section 3). `MADEEnsemble` trains one network under many
-masks, each with its own order, and averages their joint probabilities (section 4).
+h = relu(b + (W . M) x), z = c + (V . M_V) h (+ (A . M_A) x), where M[i, j] is 1 if degree_i <= degree_j (at the outputs
+if degree_i < degree_j), else 0 (Germain, Gregor, Murray and Larochelle 2015, 1502.03509, section 3). `MADEEnsemble`
+trains one network with many masks, each for another order, and averages their joint probabilities (section 4).
 """
 
 import functools
@@ -27,15 +27,16 @@ from gen_jax.ops.orders import Raster, Shuffled
 from gen_jax.ops.scaling import num_indicators, to_indicators
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
-BLOCK = 16  # sites whose outputs are begun together
+BLOCK = 16  # number of sites whose outputs are started by one product
 
 
 class Degrees(NamedTuple):
-    """For each of K masks the order, the degree of each position, and those of the hidden units, layer by layer.
+    """For each of K masks: the order, the degree of each position, and the degrees of the hidden units by layer.
 
-    A unit of degree m sees the first m values of the order, an output those before its own. `units` holds a layer's
-    units by rising degree, `starts[k, m]` the number of units of a degree below m, so the units of degree m are a
-    slice; `most` is the largest number of units of one degree, `block` that of the degrees of one block.
+    A unit of degree m reads the first m values of the order; an output of degree m reads the first m - 1. `units` lists
+    a layer's units by rising degree, and `starts[k, m]` is the number of units of a degree below m, so the units of
+    degree m are a slice. `most` is the largest number of units with one degree, `block` the largest number of units
+    with the degrees of one block.
     """
 
     order: Int[np.ndarray, "K D"]
@@ -51,10 +52,10 @@ class Degrees(NamedTuple):
 def draw(
     size: int, hidden: tuple[int, ...], order_seeds: tuple[int | None, ...], seed: int
 ) -> Degrees:
-    """One mask for each order; degrees are uniform from the least of the layer before to D - 1.
+    """One mask for each order; degrees are uniform from the least degree in the layer before to D - 1.
 
-    A unit of degree D would feed nothing. Of a single value (D = 1) the hidden units have degree 1 and feed nothing.
-    The random streams are frozen, so weights keep their masks for good.
+    No output could read a unit of degree D. With a single value (D = 1) the hidden units have degree 1, and no output
+    reads them. NumPy keeps these random streams frozen, so weights keep their masks.
     """
     orders = [Raster() if one is None else Shuffled(one) for one in order_seeds]
     order = np.stack([one.places(1, size) for one in orders])
@@ -82,7 +83,7 @@ def draw(
 def reach(
     size: int, hidden: tuple[int, ...], order_seed: int | None, seed: int
 ) -> Bool[np.ndarray, "D D"]:
-    """reach[i, j]: some path through the hidden layers leads from the j-th value of the order to the i-th output."""
+    """reach[i, j]: whether a path through the hidden layers leads from value j of the order to output i."""
     degrees = [np.arange(size) + 1, *(h[0] for h in draw(size, hidden, (order_seed,), seed).hidden)]
     paths = np.eye(size, dtype=bool)
     for source, target in itertools.pairwise(degrees):
@@ -91,10 +92,10 @@ def reach(
 
 
 class MaskedMLP(nn.Module):
-    """ReLU layers of `hidden` units from the D symbols of an event to P parameters of each, one mask for each order.
+    """ReLU layers of `hidden` units from the D values of an event to P parameters for each, with a mask for each order.
 
-    `direct` connects inputs to outputs as well. All masks share the weights, outputs first: those of a unit are one
-    piece. `mask` is the index of the one in use, whose order numbers the sites.
+    `direct`: inputs are also connected to outputs. All masks share the weights. A kernel has its outputs first, so that
+    the weights of a unit are contiguous. `mask` is the index of the mask in use; its order numbers the sites.
     """
 
     event: Event
@@ -105,7 +106,7 @@ class MaskedMLP(nn.Module):
 
     @property
     def degrees(self) -> Degrees:
-        """Those of all masks."""
+        """The degrees under all masks."""
         return draw(self.event.size, self.hidden, self.order_seeds, self.seed)
 
     def setup(self):
@@ -133,7 +134,7 @@ class MaskedMLP(nn.Module):
     def __call__(
         self, x: Integer[Array, "B D"], mask: int | Int[Array, ""]
     ) -> Float[Array, "B sites P"]:
-        """All sites at once, every weight under its mask; x by position."""
+        """The parameters of all sites at once; x is in raster order."""
         position = jnp.asarray(self.degrees.position)[mask]
         below = first = jnp.repeat(position, self.inputs)
         h = u = to_indicators(x, self.inputs, self.out_bias.dtype).reshape(x.shape[0], -1)
@@ -152,11 +153,11 @@ class MaskedMLP(nn.Module):
     def site(
         self, x: Int[Array, " B"], mask: int | Int[Array, ""], time: Int[Array, ""]
     ) -> Float[Array, "B P"]:
-        """The hidden units that see `time` values, which are all known by now, then the site's output.
+        """The parameters of one site: first the hidden units of degree `time`, all of whose inputs are known, then it.
 
-        The cache has the values and the hidden units completed so far, features first, zero elsewhere: what a mask
-        puts in the place of what is not known. The outputs of a block of sites are begun by one product with the units
-        completed by then, so that a whole event costs about as much as all sites at once.
+        The cache holds the values and hidden units that are known, features first, and zeros for the others. The
+        outputs of a block of sites start with one product with all units that are known when the block begins, so that
+        a whole event costs about as much as all sites at once.
         """
         n, dtype, order = len(x), self.out_bias.dtype, jnp.asarray(self.degrees.order)[mask]
         values = self.variable(
@@ -186,7 +187,7 @@ class MaskedMLP(nn.Module):
         return out.T
 
     def _slice(self, layer, mask, first, last, most):
-        """`most` units of a layer among which are those of degrees first..last, and which of them are."""
+        """`most` units of a layer, which include all of degrees first..last, and which of them have such a degree."""
         start = jnp.asarray(self.degrees.starts[layer])[mask, first]
         units = jnp.asarray(self.degrees.units[layer])[mask]
         units = lax.dynamic_slice_in_dim(units, start, most, allow_negative_indices=False)
@@ -211,7 +212,7 @@ def _outputs(h, kernel, mask):
 
 
 class MADE(Sequence):
-    """One mask, from `mask_seed`; positions in raster order or, by `order_seed`, in a fixed random one."""
+    """One mask, from `mask_seed`. The values are in raster order or, with `order_seed`, in a fixed random order."""
 
     system: ClassVar[str] = "made"
 
@@ -234,14 +235,14 @@ class MADE(Sequence):
         return self.net(x[:, self.net.degrees.position[0] - 1], 0)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """Earlier sites to which the mask leaves a path: all of them with direct connections."""
+        """The sites from which the mask leaves a path to this one: all earlier ones if there are direct connections."""
         if self.direct:
             return super().context(site)
         return reach(self.event.size, self.hidden, self.order_seed, self.mask_seed)[site]
 
 
 class Member(Sequence):
-    """Any mask of an ensemble as a class: `cond` has its index, events are flat and in its order of generation."""
+    """p_k(x) of an ensemble: `cond` is the index k of the mask; events are flat, in the order of mask k."""
 
     net: MaskedMLP
 
@@ -253,7 +254,6 @@ class Member(Sequence):
     def body(
         self, x: Int[Array, "B *sites"], cond: Int[Array, " B"], train: bool, time: Time
     ) -> Float[Array, "B *sites P"]:
-        """Each example under its own mask: one after the other where all sites are asked for, else side by side."""
         if time is not None:
 
             def site(net, x, mask):
@@ -273,10 +273,10 @@ class Member(Sequence):
 
 
 class MADEEnsemble(nn.Module):
-    """p(x) = 1/K sum_k p_k(x): K masks of one network, each with its own order and degrees (sections 4.2 and 4.3).
+    """p(x) = 1/K sum_k p_k(x): K masks of one network, each with another order and degrees (sections 4.2 and 4.3).
 
-    Exact, but no product of conditionals in one order: there is no `step`. The mask is a latent variable whose
-    posterior is known, so bits-back codes at -log p(x).
+    p(x) is exact, but it is no product of conditionals in one order, so there is no `step`. The mask is a latent
+    variable with a known posterior, so bits-back coding takes -log p(x).
     """
 
     system: ClassVar[str] = "made"
@@ -295,7 +295,7 @@ class MADEEnsemble(nn.Module):
 
     @property
     def latents(self) -> Event:
-        """k, uniform."""
+        """The index k of the mask, uniform."""
         return Event((1,), self.num_masks)
 
     @property
@@ -323,7 +323,7 @@ class MADEEnsemble(nn.Module):
     def log_prob(
         self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
     ) -> Nats:
-        """log 1/K sum_k p_k(x), nats: probabilities of whole events are averaged, mask after mask."""
+        """log 1/K sum_k p_k(x), nats; memory does not grow with K."""
         del key, cond  # exact, no classes
         return jax.nn.logsumexp(self.joints(x), axis=1) - jnp.log(self.num_masks)
 
@@ -334,13 +334,13 @@ class MADEEnsemble(nn.Module):
         return lax.map(joint, jnp.arange(self.num_masks)).T
 
     def encode(self, x: Integer[Array, "B *event"]) -> Float[Array, "B K"]:
-        """log p(k | x), exact."""
+        """log p(k | x), the exact posterior of the mask."""
         return jax.nn.log_softmax(self.joints(x), axis=1)
 
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
-        """Mean negative log-likelihood in nats per dimension under one mask, which the key draws for the batch."""
+        """Mean of -log p_k(x) in nats per dimension, with one random mask k for the whole batch."""
         del cond
         mask = jax.random.randint(fold_in(key, "mask"), (), 0, self.num_masks)
         nats = -jnp.mean(self.joint(x, mask))
@@ -349,7 +349,7 @@ class MADEEnsemble(nn.Module):
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
-        """n draws: a mask for each, then its sites one after the other."""
+        """n draws: for each a random mask, then the sites in the order of that mask."""
         del cond
         module, variables = self.member.unbind()
         masks = jax.random.randint(fold_in(key, "mask"), (n,), 0, self.num_masks)

@@ -1,8 +1,9 @@
 """NADE: log p(x) = sum_d log p(x_d | x_<d), z_d = b_d + V_d sigma(a_d), a_{d+1} = a_d + W_d x_d, a_1 = c.
 
-One layer of hidden units whose input weights all conditionals share: the likelihood costs O(HD) an example, a step of
-the sampler O(H) (Larochelle and Murray 2011; Uria, Cote, Gregor, Murray and Larochelle 2016, 1605.02226, equations 2
-and 3, algorithm 1). Two levels enter as themselves and leave by a logit, more enter one-hot and leave by a softmax.
+It has one layer of hidden units, and all conditionals share the input weights. The likelihood costs O(HD) an example, a
+step of the sampler O(H) (Larochelle and Murray 2011; Uria, Cote, Gregor, Murray and Larochelle 2016, 1605.02226,
+equations 2 and 3, algorithm 1). A binary value is the input itself and has a logit as output; a value of more levels is
+one-hot and has a softmax.
 """
 
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from gen_jax.ops.scaling import num_indicators, to_indicators
 
 
 class NADE(Sequence):
-    """`hidden` units H; positions in raster order or, by `order_seed`, in a fixed random one."""
+    """`hidden`: H. The values are in raster order or, with `order_seed`, in a fixed random order."""
 
     system: ClassVar[str] = "nade"
 
@@ -44,7 +45,7 @@ class NADE(Sequence):
             return bias + conditionals(kernel, out_kernel, hidden_bias, x)
         start = jnp.broadcast_to(hidden_bias, (x.shape[0], H))
         a = self.variable("cache", "a", lambda: start)
-        # the choice comes before the sum, which XLA then writes in place
+        # choose first and add then: XLA writes such a sum in place
         a.value = absorb(jnp.where(time == 0, start, a.value), kernel[time - 1], x)
         return bias[time] + logits(a.value, out_kernel[time])
 
@@ -53,7 +54,7 @@ class NADE(Sequence):
 
 
 def hidden(a: Float[Array, "B H"]) -> Float[Array, "B H"]:
-    """sigma(a), as (1 + tanh(a / 2)) / 2: less than the time of an exponential and a division on CPU."""
+    """sigma(a), computed as (1 + tanh(a / 2)) / 2, which is faster on CPU than an exponential and a division."""
     return 0.5 * jnp.tanh(0.5 * a) + 0.5
 
 
@@ -76,10 +77,10 @@ def conditionals(
     bias: Float[Array, " H"],
     x: Integer[Array, "B D"],
 ) -> Float[Array, "B D P"]:
-    """All V_d sigma(a_d), sites in order of generation.
+    """V_d sigma(a_d) for all d, in order of generation.
 
-    The backward pass runs the sum back, a_d = a_{d+1} - W_d x_d, so that memory is O(BH) and not O(BDH), and every
-    weight's gradient is one product over the batch.
+    The backward pass recomputes a_d = a_{d+1} - W_d x_d. So it needs O(BH) memory instead of O(BDH), and the gradient
+    of each W_d and V_d is one product over the batch.
     """
     return _forward(kernel, out_kernel, bias, x)[0]
 

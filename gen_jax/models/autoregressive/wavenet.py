@@ -1,8 +1,9 @@
 """WaveNet: log p(x) = sum_t log p(x_t | x_{t-R}, ..., x_{t-1}) over the samples of a sound, R the receptive field.
 
-Gated residual layers of dilated causal convolutions, dilations 1, 2, 4, ... repeated in cycles, the sum of all skips
-through two 1x1 to a softmax over mu-law codes (van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner,
-Senior and Kavukcuoglu 2016, 1609.03499) or a mixture of logistics (van den Oord et al. 2017, 1711.10433).
+Gated residual layers of dilated causal convolutions, with dilations 1, 2, 4, ... in each cycle. The sum of their skip
+connections passes two 1x1 convolutions to a softmax over mu-law codes (van den Oord, Dieleman, Zen, Simonyan, Vinyals,
+Graves, Kalchbrenner, Senior and Kavukcuoglu 2016, 1609.03499) or to a mixture of logistics (van den Oord et al. 2017,
+1711.10433).
 """
 
 from typing import ClassVar
@@ -19,14 +20,18 @@ from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, shifted
 from gen_jax.nn.conv import Dense
-from gen_jax.ops import dilated_conv
+from gen_jax.ops.convolution import convolve
 from gen_jax.ops.gates import gated_tanh
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype, Event
 
 
 class DilatedConv(nn.Module):
-    """A causal convolution of `kernel` >= 2 taps, `dilation` apart; at one time it keeps a queue of its inputs."""
+    """A dilated causal convolution, y_t = b + sum_{j<k} K_j x_{t - (k-1-j) d}, with zeros before the first time.
+
+    At one time it keeps a queue of the last (k-1) d + 1 inputs, so that a step costs k products for any dilation
+    (Paine et al. 2016, 1611.09482).
+    """
 
     features: int
     kernel: int = 2
@@ -39,19 +44,25 @@ class DilatedConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        ago = [(self.kernel - 1 - j) * self.dilation for j in range(self.kernel)]
         if time is None:
-            return dilated_conv.dilated_conv(x, kernel, self.dilation) + bias
-        of = (self.kernel, self.dilation, *x.shape, x.dtype)
-        queue = self.variable("cache", "queue", dilated_conv.empty_queue, *of)
-        queue.value, y = dilated_conv.dilated_conv_step(queue.value, x, kernel, self.dilation, time)
-        return y + bias
+            return convolve(x, kernel, ((ago[0], 0),), dilation=self.dilation) + bias
+        queue = self.variable("cache", "queue", jnp.zeros, (ago[0] + 1, *x.shape), x.dtype)
+        slots = len(queue.value)
+        # Written before it is read: otherwise a loop copies the queue at every step.
+        queue.value = lax.dynamic_update_index_in_dim(queue.value, x, time % slots, 0)
+        earlier = [
+            lax.dynamic_index_in_dim(queue.value, (time - t) % slots, keepdims=False)
+            for t in ago[:-1]
+        ]
+        window = jnp.concatenate([*earlier, x], axis=-1)
+        return window @ kernel.reshape(-1, self.features) + bias
 
 
 class GatedLayer(nn.Module):
-    """z = tanh(W_f * h + V_f y) . sigma(W_g * h + V_g y), h' = h + W z, skip = S z.
+    """z = tanh(W_f * h + V_f y) . sigma(W_g * h + V_g y), h' = h + W z, skip = S z (equations 2 and 3, figure 4).
 
-    (van den Oord et al. 2016, 1609.03499, equations 2 and 3, figure 4.) `conditional`: there is a condition y, whose
-    terms have no bias. The `last` layer has no h', which nothing would read.
+    `conditional`: there is a condition y; V has no bias. The `last` layer has no h', which nothing would read.
     """
 
     features: int
@@ -72,7 +83,7 @@ class GatedLayer(nn.Module):
     def __call__(
         self, h: Float[Array, "B *L F"], y: Float[Array, "B *T K"] | None, time: Time
     ) -> tuple[Float[Array, "B *L F"], Float[Array, "B *L S"]]:
-        """h' and skip; y holds a vector for each time or one for all."""
+        """h' and skip; y holds one vector for each time, or one for all times."""
         a = self.conv(h, time)
         if y is not None:
             a = a + self.condition(y)
@@ -81,7 +92,7 @@ class GatedLayer(nn.Module):
 
 
 class FrameUpsample(nn.Module):
-    """y_t = U_{t mod hop} frame_{t // hop}: a transposed convolution whose width and stride are `hop`."""
+    """y_t = U_{t mod hop} frame_{t // hop}: a transposed convolution of width and stride `hop`."""
 
     hop: int
     dtype: Dtype = None
@@ -94,11 +105,11 @@ class FrameUpsample(nn.Module):
 
 
 class WaveNet(Sequence):
-    """Sequences (L,) of codes: one-hot in and softmax out or, with `mixtures` K, a real number in and K logistics out.
+    """Sequences (L,) of codes, read one-hot, with a softmax; with `mixtures` K read as reals, with K logistics.
 
-    Conditioned globally on a class (`num_classes`) or locally: where `local` > 0 the condition of an example is an
-    array (frames, local) of features, a frame for `hop` samples, the last one for what is left. To give both, write
-    the class into every frame.
+    They can be conditioned globally on a class (`num_classes`) or locally. With `local` > 0 the condition of an example
+    is an array (frames, local) of features, one frame for each `hop` samples; the last frame may cover fewer. To
+    condition on both, write the class into every frame.
     """
 
     system: ClassVar[str] = "wavenet"
@@ -138,37 +149,37 @@ class WaveNet(Sequence):
     def body(
         self, x: Int[Array, "B *sites"], cond: Float[Array, "B T K"] | None, train: bool, time: Time
     ) -> Float[Array, "B *sites P"]:
-        if cond is not None and time is not None:  # clamped: a class has one vector for all times
+        if cond is not None and time is not None:  # the index is clamped: a class has one vector
             cond = lax.dynamic_index_in_dim(cond, time, axis=1, keepdims=False)
-        h, skips = self.first(self.entering(shifted(x, time)), time), jnp.zeros(())
+        h, skips = self.first(self.to_input(shifted(x, time)), time), jnp.zeros(())
         for layer in self.layers:
             h, skip = layer(h, cond, time)
             skips = skips + skip
         return self.out(nn.relu(self.hidden(nn.relu(skips))))
 
-    def entering(self, codes: Int[Array, "*batch"]) -> Float[Array, "*batch I"]:
-        """What the first layer reads of a code: zeros where there is none."""
+    def to_input(self, codes: Int[Array, "*batch"]) -> Float[Array, "*batch I"]:
+        """The first layer's input for these codes: zeros if there is none."""
         if self.mixtures is None:
             return nn.one_hot(codes, self.levels)
         return jnp.where(codes == NOTHING, 0, to_symmetric(codes, self.levels))[..., None]
 
     def terms(self, cond: Num[Array, "B ..."] | None) -> Float[Array, "B T K"] | None:
-        """The class, one vector for all times, or the local features, one for each; InputError without them."""
+        """One vector for all times, from the class, or one for each, from the features; InputError without them."""
         if self.num_classes:
             return nn.one_hot(cond, self.num_classes)[:, None]
         if not self.local:
             return None
         frames = -(-self.event.size // self.hop)
         if cond is None or cond.shape[1:] != (frames, self.local):
-            given = "nothing" if cond is None else f"features of shape {cond.shape[1:]}"
+            features = "nothing" if cond is None else f"features of shape {cond.shape[1:]}"
             raise InputError(
-                f"wavenet with local features needs {(frames, self.local)} for each example, not {given}"
+                f"wavenet with local features needs {(frames, self.local)} for each example, not {features}"
             )
         return self.upsample(cond)[:, : self.event.size]
 
     @property
     def head(self) -> Head:
-        """A softmax over the codes, or K logistics over the same integers."""
+        """A softmax over the codes, or a mixture of K logistics."""
         return head_for(self.levels, 1, self.mixtures)
 
     @property
@@ -183,7 +194,7 @@ class WaveNet(Sequence):
         return self.kernel + (self.kernel - 1) * self.cycles * (2**self.depth - 1)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """The R samples before, without a gap."""
+        """The R samples before this one."""
         earlier = site - np.arange(self.num_sites)
         return (earlier > 0) & (earlier <= self.receptive_field)
 

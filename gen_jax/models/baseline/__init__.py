@@ -1,1 +1,1 @@
-"""What every other number is to be compared with: models that a lecture starts from."""
+"""Baselines: the simple models with which every other number is compared."""

@@ -1,4 +1,4 @@
-"""Tables of counts: the maximum-likelihood fit of a table is counting, here a loss that updates a collection.
+"""Tables of counts: counting is the maximum-likelihood fit of a table, so here `loss` adds each batch to the counts.
 
 Laplace smoothing with pseudo-count alpha: p(k) = (count_k + alpha) / (total + alpha levels).
 """
@@ -13,10 +13,10 @@ from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 
 class Counting(Sequence):
-    """Conditionals read from tables of counts; `loss` is the code length under the counts so far, then adds the batch.
+    """Conditionals from tables of counts; `loss` is the code length under the counts so far, then adds the batch.
 
-    A subclass says the shape of its table and which of its cells a batch falls into. The counts are exact after one
-    epoch whose steps x batch_size is the number of examples; the parameters of a site are log-probabilities.
+    A subclass defines the shape of its table and how often a batch falls into each cell. After one epoch, if steps x
+    batch_size is the number of examples, every example has been counted once.
     """
 
     alpha: float = 1.0
@@ -34,12 +34,12 @@ class Counting(Sequence):
         self.counts = self.variable("counts", "table", jnp.zeros, self.table_shape)
 
     def log_table(self) -> Float[Array, "*table"]:
-        """Smoothed log-probabilities, normalised over the last axis."""
+        """The smoothed log-probabilities, normalised over the last axis."""
         smoothed = self.counts.value + self.alpha
         return jnp.log(smoothed) - jnp.log(jnp.sum(smoothed, axis=-1, keepdims=True))
 
     def log_rows(self, time: Time) -> Float[Array, "*rows levels"]:
-        """The log-probabilities of every site, or of the one at `time`, in a table whose first axis is the site."""
+        """`log_table` for all sites, or for the site `time`; for tables whose first axis is the site."""
         table = self.log_table()
         return table if time is None else lax.dynamic_index_in_dim(table, time, keepdims=False)
 

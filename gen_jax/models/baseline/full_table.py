@@ -1,7 +1,4 @@
-"""Full joint table: one probability for each of levels^n events.
-
-2^n - 1 free parameters for binary data, so n is tiny.
-"""
+"""Full joint table: one probability for each of levels^n events; 2^n - 1 free parameters for binary data."""
 
 from typing import Any, ClassVar
 
@@ -19,13 +16,13 @@ MAX_CELLS = 2**20
 
 
 class FullTable(Counting):
-    """Every event has its own count; conditionals are sums over the cells that agree with the values before."""
+    """A count for every event; conditionals are sums over the cells that agree with the values before."""
 
     system: ClassVar[str] = "full_table"
 
     @property
     def table_shape(self) -> tuple[int, ...]:
-        """All events in one axis; InputError beyond 2^20 of them."""
+        """All events on one axis; InputError if there are more than 2^20."""
         cells = self.levels**self.event.size
         if cells > MAX_CELLS:
             raise InputError(
@@ -35,19 +32,17 @@ class FullTable(Counting):
 
     @property
     def num_parameters(self) -> int:
-        """levels^n - 1."""
         return self.table_shape[0] - 1
 
     @property
     def digits(self) -> Int[np.ndarray, "cells sites"]:
-        """The event of each cell, first site most significant."""
+        """The values of each cell's event; the first site is the most significant."""
         return np.stack(
             np.unravel_index(np.arange(self.table_shape[0]), (self.levels,) * self.event.size),
             axis=1,
         )
 
     def increments(self, x: Integer[Array, "B *event"]) -> Float[Array, " cells"]:
-        """Histogram of the batch over all events."""
         powers = self.levels ** np.arange(self.event.size)[::-1]
         cell = x.reshape(x.shape[0], -1).astype(jnp.int32) @ jnp.asarray(powers, jnp.int32)
         return jnp.zeros(self.table_shape).at[cell].add(1.0)
@@ -67,7 +62,7 @@ class FullTable(Counting):
         if time is None:
             equal = x[:, None, :] == digits
             agrees = [jnp.all(equal[..., :site], axis=-1) for site in range(self.num_sites)]
-            params = [self._conditional(of, jnp.asarray(site)) for site, of in enumerate(agrees)]
+            params = [self._conditional(a, jnp.asarray(site)) for site, a in enumerate(agrees)]
             return self.head_params(jnp.stack(params, axis=1))
         shape = (x.shape[0], *self.table_shape)
         differs = self.variable("cache", "differs", jnp.zeros, shape, bool)

@@ -16,7 +16,7 @@ from gen_jax.models.autoregressive.sequence import Sequence, Time
 
 
 class FVSBN(Sequence):
-    """Logistic regression of every binary value on all values before it; W strictly lower triangular, packed."""
+    """Logistic regression of every binary value on all values before it; the triangle of W is stored as a vector."""
 
     system: ClassVar[str] = "fvsbn"
 

@@ -1,4 +1,4 @@
-"""Independent pixels: log p(x) = sum_i log p_i(x_i), one histogram a position. n free parameters for binary data."""
+"""Independent pixels: log p(x) = sum_i log p_i(x_i), a histogram for each position; n parameters for binary data."""
 
 from typing import Any, ClassVar
 
@@ -11,22 +11,19 @@ from gen_jax.models.baseline.base import Counting
 
 
 class Independent(Counting):
-    """No pixel depends on another: the product of the marginals."""
+    """The product of the marginals."""
 
     system: ClassVar[str] = "independent"
 
     @property
     def table_shape(self) -> tuple[int, ...]:
-        """A histogram for each site."""
         return (self.event.size, self.levels)
 
     @property
     def num_parameters(self) -> int:
-        """n (levels - 1)."""
         return self.event.size * (self.levels - 1)
 
     def increments(self, x: Integer[Array, "B *event"]) -> Float[Array, "sites levels"]:
-        """Histogram of the batch at each site."""
         flat = x.reshape(x.shape[0], -1)
         return jnp.zeros(self.table_shape).at[jnp.arange(self.event.size), flat].add(1.0)
 
@@ -39,9 +36,8 @@ class Independent(Counting):
     def log_prob_sites(
         self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
     ) -> Float[Array, "B sites"]:
-        """Read from the table: what the head gives, without its sum over all levels."""
+        """The values of the table; the head would give the same by a sum over all levels."""
         return self.log_table()[jnp.arange(self.event.size), x.reshape(x.shape[0], -1)]
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """No site depends on another."""
         return np.zeros(self.num_sites, bool)

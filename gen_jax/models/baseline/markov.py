@@ -1,6 +1,6 @@
 """First-order Markov chain over raster order: log p(x) = log p(x_1) + sum_i log p_i(x_i | x_{i-1}).
 
-Every position has its own transition table: 2n - 1 free parameters for binary data.
+Every position has a transition table: 2n - 1 free parameters for binary data.
 """
 
 from typing import Any, ClassVar
@@ -15,22 +15,19 @@ from gen_jax.models.baseline.base import Counting
 
 
 class Markov(Counting):
-    """The value before is the context; the first site has the context 0 by definition."""
+    """Each value depends on the value before; before the first value there is a 0, by definition."""
 
     system: ClassVar[str] = "markov"
 
     @property
     def table_shape(self) -> tuple[int, ...]:
-        """A transition table for each site."""
         return (self.event.size, self.levels, self.levels)
 
     @property
     def num_parameters(self) -> int:
-        """(levels - 1) (1 + (n - 1) levels): 2n - 1 for two levels."""
         return (self.levels - 1) * (1 + (self.event.size - 1) * self.levels)
 
     def increments(self, x: Integer[Array, "B *event"]) -> Float[Array, "sites levels levels"]:
-        """Transitions of the batch at each site."""
         x = x.reshape(x.shape[0], -1).astype(jnp.int32)
         before = jnp.maximum(shifted(x, None), 0)
         both = (nn.one_hot(values, self.levels) for values in (before, x))
@@ -43,5 +40,4 @@ class Markov(Counting):
         return rows[before] if time is not None else rows[jnp.arange(self.num_sites), before]
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """The previous site."""
         return np.arange(self.num_sites) == site - 1

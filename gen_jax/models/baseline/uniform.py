@@ -1,4 +1,4 @@
-"""Uniform: log p(x) = -D log levels. Nothing is learned; it is what codes cost before a prior is."""
+"""Uniform: log p(x) = -D log levels. Nothing is learned; VQ-VAE uses it as the prior of its codes."""
 
 from typing import Any, ClassVar
 
@@ -20,5 +20,4 @@ class Uniform(Sequence):
         return jnp.zeros((*x.shape, self.head.size))
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
-        """No site depends on another."""
         return np.zeros(self.num_sites, bool)
