@@ -49,10 +49,8 @@ class HorizontalConv(nn.Module):
         if at is None:
             padding = (columns, -1) if cropped else (columns - 1, 0)
             return convolve(x, kernel[None], ((0, 0), padding)) + bias
-        if isinstance(
-            at, Row
-        ):  # the layer reads no rows above, so there is nothing to compute for the row
-            return x @ kernel[-1] + bias
+        if isinstance(at, Row):
+            return x @ kernel[-1] + bias  # without meaning (`Row`): the layer reads no rows above
         if self.width == 1 and not self.strict:
             window = x[None]
             if self.groups > 1:
@@ -62,12 +60,9 @@ class HorizontalConv(nn.Module):
         else:
             size = (at.width + self.width - 1, x.shape[0], inputs)
             row = self.variable("cache", "row", jnp.zeros, size, x.dtype)
-            column, first = (
-                (at.column, at.group * x.shape[-1]) if one_group else (at.before.column, 0)
-            )
-            row.value = lax.dynamic_update_slice(
-                row.value, x[None], (column + self.width - 1, 0, first)
-            )
+            place, first = (at, at.group * x.shape[-1]) if one_group else (at.before, 0)
+            start = (place.column + self.width - 1, 0, first)
+            row.value = lax.dynamic_update_slice(row.value, x[None], start)
             window = lax.dynamic_slice_in_dim(row.value, at.column, columns, axis=0)
         kernel, bias = (take_group(w, at.group, self.groups, self.splits) for w in (kernel, bias))
         return site_taps(window, kernel) + bias

@@ -53,10 +53,10 @@ class WeightNorm(nn.Module):
 
 
 class ShiftedConv(WeightNorm):
-    """Convolution over rows up to the present one, in a stream that reads rows above only.
+    """Convolution over rows r-h+1..r and columns c-left..c-left+w-1, in the stream u.
 
-    `left` columns of the window lie to the left of the centre. At a row it is given that row, and keeps the rows above
-    that its window reads; with a stride every second output row has no meaning.
+    u itself is shifted down by one row, so u at row r depends on rows above r only. At a row the layer is given row r
+    of its input, and keeps the rows above that its window reads. With a stride every second output row has no meaning.
     """
 
     height: int = 1
@@ -81,7 +81,7 @@ class ShiftedConv(WeightNorm):
 
 
 class LeftConv(ShiftedConv):
-    """The same convolution in a stream that also reads columns to the left: the window ends in the site's column.
+    """The same convolution in the stream v, which also reads columns to the left: its window ends in column c.
 
     Its window has two rows. It keeps the present row as far as it is known. When the next row begins, this is the row
     above: its share of all outputs of the new row is computed at once and kept. A site adds the share of its own row.

@@ -1,1 +1,1 @@
-"""Pure functions on arrays: the mathematics, without parameters of its own and without flax."""
+"""Pure functions on arrays: the mathematics, without parameters and without flax."""

@@ -5,7 +5,7 @@ has the logit log p - log q, and V is then 2 JSD(p, q) - log 4 (Goodfellow et al
 proposition 1, theorem 1). The generator minimises -E log D(G(z)), which has the same fixed point and a gradient also
 where D(G(z)) is near 0 (section 3).
 
-The convolutional networks are those of DCGAN: strides in place of pooling, batch normalisation except in the
+The convolutional networks are those of DCGAN: strides instead of pooling, batch normalisation except in the
 generator's output and the discriminator's input, weights from N(0, 0.02^2) (Radford, Metz and Chintala 2016,
 1511.06434).
 """

@@ -128,7 +128,7 @@ def ancestral(
     known: Num[Array, "n *event"] | None = None,
     num_known: int | Int[Array, ""] = 0,
 ) -> Int[Array, "n *event"]:
-    """n draws, one step a site; the first `num_known` sites are those of `known`, if it is given."""
+    """n draws, one step a site; with `known`, its first `num_known` sites are kept and the others drawn."""
     cache = model.apply(variables, n, cond, method="init_cache")
     sites = model.sites
     values = jnp.zeros((len(sites), n, sites.shape[1]), jnp.int32)

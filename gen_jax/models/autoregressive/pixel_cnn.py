@@ -56,27 +56,25 @@ class MaskedConv(nn.Module):
             closed = jnp.pad(own, ((0, self.kernel - columns), (0, 0), (0, 0)))
             kernel = jnp.concatenate([above, closed[None]])
             return convolve(x, kernel, ((side, 0), (side, side))) + bias
-        batch, count = x.shape[-2], side + 1  # row r is kept at r % count
-        size = (count, at.width + 2 * side, batch, inputs)
+        batch = x.shape[-2]
+        size = (side, at.width + 2 * side, batch, inputs)  # row r is kept at r % side
         rows = self.variable("cache", "rows", jnp.zeros, size, x.dtype)
         table = self.variable("cache", "table", jnp.zeros, (at.width, batch, F), x.dtype)
 
         def put(values: Array, row: Array, column: Array | int, first: Array | int) -> None:
-            start = (row % count, column + side, 0, first)
+            start = (row % side, column + side, 0, first)
             rows.value = lax.dynamic_update_slice(rows.value, values, start)
 
         if isinstance(at, Row):
             if self.strict:  # the last pixel of the row above has not been put yet
                 put(x[None], at.row - 1, 0, 0)
-            before = [rows.value[(at.row - side + i) % count] for i in range(side)]
+            before = [rows.value[(at.row + i) % side] for i in range(side)]
             taps = (row_taps(row, kernel) for row, kernel in zip(before, above, strict=True))
             table.value = sum(taps, start=bias)
             return table.value
-        if self.strict:
-            put(x[None, None], at.before.row, at.before.column, 0)
-        else:
-            put(x[None, None], at.row, at.column, at.group * x.shape[-1])
-        start, size = (at.row % count, at.column, 0, 0), (1, columns, batch, inputs)
+        place, first = (at, at.group * x.shape[-1]) if one_group else (at.before, 0)
+        put(x[None, None], place.row, place.column, first)
+        start, size = (at.row % side, at.column, 0, 0), (1, columns, batch, inputs)
         window = lax.dynamic_slice(rows.value, start, size)[0]
         share = site_taps(window, take_group(own, at.group, self.groups))
         return here(table.value, at, self.groups) + share
@@ -106,6 +104,7 @@ class PixelCNN(Raster):
     """Images (H, W, C) of any number of levels; `features` (h in the paper) split into C groups, so C divides them."""
 
     system: ClassVar[str] = "pixel_cnn"
+    begins_rows: ClassVar[bool] = True
 
     depth: int = 15
     features: int = 128
@@ -125,18 +124,6 @@ class PixelCNN(Raster):
     def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The channels: each reads those before it in the same pixel."""
         return self.event.shape[-1]
-
-    def vertical(
-        self,
-        image: Float[Array, "*sites I"],
-        cond: Num[Array, "B *K"] | None,
-        train: bool = False,
-        at: Row | None = None,
-    ) -> Terms:
-        """No terms. At a row the layers of `horizontal` compute the share of the rows above."""
-        if at is not None:
-            self.horizontal(image, (), cond, train, at)
-        return ()
 
     def horizontal(
         self,

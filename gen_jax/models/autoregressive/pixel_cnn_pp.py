@@ -121,12 +121,12 @@ class Resolution(nn.Module):
 def coarse(module: nn.Module, name: str, below: Callable[..., Any], x: Array, at: At) -> Any:
     """below(module, x), a computation at half the resolution.
 
-    In steps it runs where a coarse row or pixel begins, and its result is kept under `name` for the finer rows and
-    pixels: at a row the result for that row, at a site one for each coarse column.
+    In steps it runs at the first fine row or pixel of a coarse one. Its result is kept under `name` for the other fine
+    ones: at a row the last result, at a site one for each coarse column.
     """
     if at is None:
         return below(module, x)
-    first = not module.has_variable("cache", name)  # the shapes of the cache are being found
+    first = not module.has_variable("cache", name)  # in `init_cache` there are no results yet
 
     def run(module: nn.Module, _: Any) -> Array:
         y = below(module, x)
@@ -155,11 +155,11 @@ def coarse(module: nn.Module, name: str, below: Callable[..., Any], x: Array, at
             carry_variables="cache",
             broadcast_variables="params",
         )
-    kept = module.get_variable("cache", name, None)
+    results = module.get_variable("cache", name, None)
     if isinstance(at, Row):
-        return kept
+        return results
     cut = functools.partial(lax.dynamic_index_in_dim, index=at.column // 2, keepdims=False)
-    return jax.tree.map(cut, kept)
+    return jax.tree.map(cut, results)
 
 
 class Upsample(WeightNorm):
@@ -315,15 +315,15 @@ class PixelCNNPP(Pixelwise):
         )
         self.out = Project(self.head.size, dtype=dtype)
 
-    def above(
+    def vertical(
         self,
         image: Float[Array, "*sites C_and_1"],
         cond: Int[Array, " B"] | None,
-        train: bool,
-        at: At,
+        train: bool = False,
+        at: Row | None = None,
     ) -> Terms:
         """The term of v's first layer, and u after every block."""
-        first, terms = super().above(image, cond, train, at), ()
+        first, terms = super().vertical(image, cond, train, at), ()
         if self.two_streams:
             u = shifted(self.first_u(image, at), "down", at)
             _, terms = self.finest.vertical(u, cond, train, at)

@@ -22,6 +22,7 @@ class Pixelwise(Raster):
     """Images (H, W, C) of any number of levels. `mixtures` None is a softmax head, for one channel."""
 
     system: ClassVar[str]
+    begins_rows: ClassVar[bool] = True
 
     num_classes: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     features: int = 160
@@ -44,16 +45,6 @@ class Pixelwise(Raster):
         scaled = to_symmetric(x, self.levels)
         return jnp.concatenate([scaled, jnp.ones_like(scaled[..., :1])], axis=-1)
 
-    def above(
-        self,
-        image: Float[Array, "*sites C_and_1"],
-        cond: Int[Array, " B"] | None,
-        train: bool,
-        at: At,
-    ) -> Terms:
-        """The terms from the rows above: here the first layer's, which reads the three pixels above a pixel."""
-        return shifted(self.first_above(image, at), "down", at)
-
     def vertical(
         self,
         image: Float[Array, "*sites C_and_1"],
@@ -61,10 +52,8 @@ class Pixelwise(Raster):
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:
-        terms = self.above(image, cond, train, at)
-        if at is not None:
-            self.horizontal(image, terms, cond, train, at)
-        return terms
+        """The term of the first layer, which reads the three pixels above a pixel; a subclass may add others."""
+        return shifted(self.first_above(image, at), "down", at)
 
     def first(
         self, image: Float[Array, "*sites C_and_1"], term: Float[Array, "*row F"], at: At

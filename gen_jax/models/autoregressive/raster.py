@@ -6,7 +6,6 @@ a row reads. `horizontal` computes the parameters of each site from these terms 
 cache. This file turns the two methods into the parallel form, the cache and the step of sampling and coding.
 """
 
-import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from gen_jax.models.autoregressive.base import (
 )
 from gen_jax.nn.at import At, Row, Site, once
 from gen_jax.ops.scaling import to_symmetric
+from gen_jax.typing import Variables
 
 Terms = Any  # a tree of arrays: (B H W F), in steps (W B F)
 
@@ -40,6 +40,8 @@ class Raster(Autoregressive):
 
     takes_reals: ClassVar[bool] = True
     groups: ClassVar[int] = 1
+    # Layers of `horizontal` read rows above too, so it is also called at each `Row`, before the sites of the row.
+    begins_rows: ClassVar[bool] = False
 
     @property
     def sites(self) -> Int[np.ndarray, "sites V"]:
@@ -57,11 +59,7 @@ class Raster(Autoregressive):
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:
-        """The terms of all rows, or in steps those of the row `at`, where `image` is the row above it (W B I).
-
-        Where layers of `horizontal` read rows above too, `vertical` calls `horizontal` at a row: each such layer then
-        computes the share of the rows above and keeps it (`Row`).
-        """
+        """The terms of all rows, or in steps those of the row `at`, where `image` is the row above it (W B I)."""
         del image, cond, train, at
         return ()
 
@@ -111,10 +109,11 @@ class Raster(Autoregressive):
             levels, zero = jnp.zeros((n, 1, width, channels), jnp.int32), jnp.zeros((), int)
             image: Any = module.apply(variables, levels, method="to_input")
             row = jnp.swapaxes(image[:, 0], 0, 1)
-            step = functools.partial(stepped, module, variables)
-            terms, memory = step({}, "vertical", row, cond, at=Row(zero, height, width))
             site = Site(zero, zero, zero, height, width)
-            _, memory = step(memory, "horizontal", row[0], terms, cond, at=site)
+            memory, terms = begin_row(module, variables, {}, row, cond, site)
+            _, memory = stepped(
+                module, variables, memory, "horizontal", row[0], terms, cond, at=site
+            )
             return Cache(memory, terms, row, None)
 
         return zeros_of(shapes, variables, cond)._replace(cond=cond)
@@ -125,18 +124,17 @@ class Raster(Autoregressive):
         InputError on a cache of another model.
         """
         module, variables = self.unbind()
-        at, step = self.at(site), functools.partial(stepped, module, variables)
+        at, cond = self.at(site), cache.cond
 
         def turn(state: tuple[dict, Terms]) -> tuple[dict, Terms]:
-            row = Row(at.row, at.height, at.width)
-            terms, memory = step(state[0], "vertical", cache.row, cache.cond, at=row)
-            require_cache(module, (memory, terms), state)
-            return memory, terms
+            new = begin_row(module, variables, state[0], cache.row, cond, at)
+            require_cache(module, new, state)
+            return new
 
         new_row = (at.column == 0) & (at.group == 0)
         memory, terms = once(new_row, turn, (cache.memory, cache.terms))
         pixel = lax.dynamic_index_in_dim(cache.row, at.before.column, keepdims=False)
-        params, new = step(memory, "horizontal", pixel, terms, cache.cond, at=at)
+        params, new = stepped(module, variables, memory, "horizontal", pixel, terms, cond, at=at)
         require_cache(module, new, memory)
         return cache._replace(memory=new, terms=terms), params
 
@@ -153,3 +151,14 @@ class Raster(Autoregressive):
         site = jnp.asarray(site, int)  # the same integer type everywhere
         pixel = site // self.groups
         return Site(pixel // width, pixel % width, site % self.groups, height, width)
+
+
+def begin_row(
+    module: Raster, variables: Variables, memory: dict, image: Array, cond: Array | None, at: Site
+) -> tuple[dict, Terms]:
+    """The collection `cache` and the terms after the computation at the row of a site; `image` is the row above."""
+    row = Row(at.row, at.height, at.width)
+    terms, memory = stepped(module, variables, memory, "vertical", image, cond, at=row)
+    if module.begins_rows:
+        _, memory = stepped(module, variables, memory, "horizontal", image, terms, cond, at=row)
+    return memory, terms

@@ -94,7 +94,8 @@ class Recurrent(Sequence):
     def body(
         self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
     ) -> Float[Array, "B *sites P"]:
-        start = self.zero_context(x.shape[0])
+        state = (jnp.zeros((len(x), self.features)),) * self.cell.states
+        start = Context(jnp.zeros(len(x), jnp.int32), (state,) * self.depth)
         memory = self.memory(start, time)
         if memory is not None:
             start = lax.stop_gradient(memory.value)
@@ -102,7 +103,9 @@ class Recurrent(Sequence):
         if time is None:
             values = jnp.concatenate([start.previous[None], values.T])
             values, last = values[:-1], values[-1]
-        inputs, states = self.look_up(values), []
+        # W x for a one-hot vector x is a row of W; there is none before the first value
+        inputs = jnp.where(values[..., None] > 0, self.symbols(jnp.maximum(values - 1, 0)), 0)
+        states = []
         for i, layer in enumerate(self.layers):
             if i:
                 inputs = self.inputs[i - 1](self.drop(inputs, deterministic=not train))
@@ -112,15 +115,6 @@ class Recurrent(Sequence):
         if memory is not None and not self.is_initializing():
             memory.value = Context(last, tuple(states))
         return params if time is not None else jnp.swapaxes(params, 0, 1)
-
-    def look_up(self, previous: Int[Array, "*batch"]) -> Float[Array, "*batch G"]:
-        """W x for the value before as a one-hot vector x: a row of W, or zeros if there is none."""
-        return jnp.where(previous[..., None] > 0, self.symbols(jnp.maximum(previous - 1, 0)), 0)
-
-    def zero_context(self, n: int) -> Context:
-        """The context before the first value of n sequences."""
-        state = (jnp.zeros((n, self.features)),) * self.cell.states
-        return Context(jnp.zeros(n, jnp.int32), (state,) * self.depth)
 
     def memory(self, start: Context, time: Time) -> nn.Variable | None:
         """The variable that keeps the context, from time to time or from batch to batch; None if there is none."""

@@ -1,1 +1,1 @@
-"""Models of the label given the example, whose features distances are taken on."""
+"""Models of the label of an example; distances between sets of images use their features."""

@@ -287,12 +287,13 @@ class VQVAE(Staged):
         loss = nats / self.event.size + self.commitment * commitment
         flat = outputs.reshape(-1, self.size)
         used = vq.uses(flat, codes.reshape(-1), self.codes)
+        code_nats = self.code_event.size * math.log(self.codes)
         metrics = {
             "reconstruction": nats,
             "commitment": commitment,
             "perplexity": vq.perplexity(used.shares),
             "codes_in_use": jnp.sum(used.shares > 0).astype(nats.dtype),
-            "bits_per_dim": bits_per_dim(nats + self._code_nats, self.event),
+            "bits_per_dim": bits_per_dim(nats + code_nats, self.event),
         }
         if self.decay is None:
             loss = loss + vq.codebook_loss(outputs, vectors)
@@ -323,10 +324,6 @@ class VQVAE(Staged):
         scalars = {"reconstruction": float(measured["reconstruction"].mean())}
         scalars |= {"perplexity": perplexity, "codes_in_use": float(np.sum(counts > 0))}
         return scalars, findings
-
-    @property
-    def _code_nats(self) -> float:
-        return self.code_event.size * math.log(self.codes)
 
     def check(self) -> None:
         require_image(self.event, "vq_vae")
