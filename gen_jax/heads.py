@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from gen_jax.ops import bernoulli, categorical, logistic_mixture
+from gen_jax.ops import categorical, logistic_mixture
 from gen_jax.typing import Params, Values
 
 Temperature = float | Float[Array, ""]
@@ -50,10 +50,13 @@ class Bernoulli:
         return 1
 
     def log_prob(self, params: Params, x: Values) -> Float[Array, "*batch"]:
-        return bernoulli.log_prob(params[..., 0], x[..., 0])
+        logit = params[..., 0].astype(jnp.promote_types(params.dtype, jnp.float32))
+        return jax.nn.log_sigmoid(jnp.where(x[..., 0] == 1, logit, -logit))
 
     def sample(self, params: Params, key: Key[Array, ""], temperature: Temperature = 1.0) -> Values:
-        return bernoulli.sample(params[..., 0], key, temperature)[..., None]
+        logit = params[..., 0].astype(jnp.result_type(float)) / temperature
+        ones = jax.random.logistic(key, logit.shape, logit.dtype) < logit
+        return ones[..., None].astype(jnp.int32)
 
     def conditional(
         self, params: Params, channel: int, previous: Values
@@ -73,7 +76,8 @@ class Categorical:
         return self.levels
 
     def log_prob(self, params: Params, x: Values) -> Float[Array, "*batch"]:
-        return categorical.log_prob(params, x[..., 0])
+        logits = params.astype(jnp.promote_types(params.dtype, jnp.float32))
+        return jnp.take_along_axis(logits, x, axis=-1)[..., 0] - jax.nn.logsumexp(logits, axis=-1)
 
     def sample(self, params: Params, key: Key[Array, ""], temperature: Temperature = 1.0) -> Values:
         return categorical.sample(params, key, temperature)[..., None]
@@ -95,7 +99,8 @@ class LogisticMixture:
 
     @property
     def size(self) -> int:
-        return logistic_mixture.num_params(self.values, self.mixtures)
+        pairs = self.values * (self.values - 1) // 2
+        return self.mixtures * (1 + 2 * self.values + pairs)
 
     def log_prob(self, params: Params, x: Values) -> Float[Array, "*batch"]:
         return logistic_mixture.log_prob(params, x, self.levels, self.mixtures)

@@ -102,7 +102,7 @@ def test_the_published_guard_agrees_where_the_mass_is_large():
 
 
 def random_params(rng, n, values, mixtures, scale=2.0):
-    return jnp.asarray(scale * rng.normal(size=(n, mixture.num_params(values, mixtures))))
+    return jnp.asarray(scale * rng.normal(size=(n, LogisticMixture(256, values, mixtures).size)))
 
 
 def test_one_indicator_for_all_channels():

@@ -57,7 +57,6 @@ COUNTS = [
 TESTS: dict[str, Tests] = {
     "heads": [*all_of("ops", "logistic_mixture"), laws(GATED, PP, "nade")],
     "ops/attention": [*all_of("attention"), ("diffusion", "attention"), laws(SNAIL)],
-    "ops/bernoulli": [*all_of("ops"), laws("fvsbn", "nade")],
     "ops/categorical": [*all_of("ops"), laws("independent", WAVE)],
     "ops/convolution": [*all_of("convolution"), laws(GATED)],
     "ops/coupling": FLOW,

@@ -1,19 +1,10 @@
-"""Categorical distribution over levels, from logits; log-probabilities in nats."""
+"""Draws from a categorical distribution over levels, given by logits."""
 
 import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer, Key
-
-
-def log_prob(
-    logits: Float[Array, "*batch levels"], x: Integer[Array, "*batch"]
-) -> Float[Array, "*batch"]:
-    """log p(x) = logits[x] - logsumexp(logits), in float32 or wider."""
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    picked = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
-    return picked - jax.nn.logsumexp(logits, axis=-1)
+from jaxtyping import Array, Float, Int, Key
 
 
 def sample(

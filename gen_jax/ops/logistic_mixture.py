@@ -27,11 +27,6 @@ class Mixture(NamedTuple):
     coefficients: Float[Array, "*batch pairs K"]
 
 
-def num_params(values: int, mixtures: int) -> int:
-    """K (1 + 2 V + V (V - 1) / 2): 3 K for one value, 10 K for three."""
-    return mixtures * (1 + 2 * values + values * (values - 1) // 2)
-
-
 def split(params: Float[Array, "*batch P"], values: int, mixtures: int) -> Mixture:
     """K logits, V x K means, V x K log-scales, then coefficients (under tanh) of values (1, 0), (2, 0), (2, 1), ..."""
     params = params.astype(jnp.promote_types(params.dtype, jnp.float32))
