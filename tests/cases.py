@@ -19,16 +19,21 @@ from gen_jax import (
     NADE,
     RNN,
     VQVAE,
+    Dense,
+    Fixed,
     FullTable,
     GatedPixelCNN,
     ImageRealNVP,
     Independent,
+    Local,
     MADEEnsemble,
     Markov,
     PixelCNN,
     PixelCNNPP,
     PixelSNAIL,
     RealNVP,
+    SparseTransformer,
+    Strided,
     Uniform,
     VQVAEPrior,
     WaveNet,
@@ -44,6 +49,7 @@ from gen_jax.nn.unet import UNet
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
 TINY_SNAIL = {"features": 4, "blocks": 2, "resnets": 1, "key_size": 3, "mixtures": 2}
 TINY_WAVE = {"features": 4, "skip_features": 6}
+TINY_SPARSE = {"features": 4, "key_features": 2, "inner": 6, "dropout": 0.0}
 SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 
 
@@ -146,6 +152,15 @@ CASES = {
     ),
     "pixel_transformer": Case(
         PixelTransformer(image(2, 3, 1, 3), 4), PixelTransformer(image(3, 4, 1, 4), 4)
+    ),
+    "sparse_transformer": Case(
+        SparseTransformer(image(2, 2, 1, 3), (Strided(2), Local(2)), layers=2, **TINY_SPARSE),
+        SparseTransformer(image(3, 2, 2, 4), (Strided(3), Local(3)), layers=4, **TINY_SPARSE),
+    ),
+    "sparse_transformer_text": Case(
+        SparseTransformer(tokens(4, 3), (Fixed(2, 1),), layers=2, **TINY_SPARSE),
+        SparseTransformer(tokens(13, 4), (Fixed(4, 2), Dense()), layers=2, **TINY_SPARSE),
+        option=True,
     ),
     "wavenet": Case(
         WaveNet(sound(4, 3), cycles=1, depth=2, **TINY_WAVE),

@@ -8,7 +8,7 @@ import pytest
 from cases import build, random_events
 
 from gen_jax import GatedPixelCNN, Markov, PixelCNNPP, image
-from gen_jax.bench import codec, record, sampling, scaling, systems, timing, training
+from gen_jax.bench import attention, codec, record, sampling, scaling, systems, timing, training
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.train.step import jitted
 
@@ -195,6 +195,20 @@ def test_scaling_fits_its_own_numbers(monkeypatch):
     forward, step = rows[0], rows[2]
     assert forward["bytes_exponent"] > 0.5
     assert step["seconds"][1] < forward["seconds"][1] + 1  # of one site, not of the image
+
+
+@pytest.mark.slow
+def test_attention_fits_its_own_numbers(monkeypatch):
+    """Dense memory is quadratic; with l at the root of L that of the others is not."""
+    monkeypatch.setattr(attention, "LENGTHS", (256, 1024))
+    rows = {row["pattern"]: row for row in written(attention.measure(), attention)}
+    for name, row in rows.items():
+        assert row["sizes"] == (None if name == "dense" else [16, 32])
+        assert row["bytes_exponent"] == pytest.approx(
+            np.log2(row["bytes"][1] / row["bytes"][0]) / 2, abs=2e-3
+        )
+        assert row["bytes"][1] < rows["dense"]["bytes"][1] or name == "dense"
+    assert rows["local"]["bytes_exponent"] < 1.7 < rows["dense"]["bytes_exponent"]
 
 
 def test_temporary_memory_is_what_lies_between():

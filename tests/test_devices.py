@@ -23,6 +23,7 @@ from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Data, Split
 from gen_jax.evaluate import draw
 from gen_jax.experiment import Evaluate, Experiment
+from gen_jax.models.autoregressive import base
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.autoregressive.recurrent import Carry
 from gen_jax.runs.likelihood import Likelihoods
@@ -270,7 +271,7 @@ def test_the_command_passes_the_mode_on(flags, expected, tmp_path, monkeypatch, 
 @pytest.mark.parametrize(("name", "num"), [("markov", 15), ("gated_pixel_cnn", 11)])
 def test_samples_and_completions_do_not_depend_on_the_devices(name, num, monkeypatch):
     """In batches of 12, 3 and 11 rows, none of which splits over eight devices."""
-    monkeypatch.setattr(draw, "MAX_BATCH", 12)
+    monkeypatch.setattr(base, "BATCH", 12)
     model = PIXELS if name == "gated_pixel_cnn" else CASES[name].model
     keep = np.zeros(model.event.shape, bool)
     keep.reshape(-1)[: model.event.size // 2] = True

@@ -10,7 +10,7 @@ import pytest
 COMMANDS = (
     "train, reproduce, evaluate, certify, sample, complete, receptive-field, report, compress, decompress, list, data,"
     " data list, data prepare, data export, data import, bench, bench sampling, bench codec, bench training,"
-    " bench scaling"
+    " bench scaling, bench attention"
 )
 
 

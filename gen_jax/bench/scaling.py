@@ -39,9 +39,9 @@ COLUMNS: record.Columns = {
     "program": lambda row: row["program"],
     "axis": lambda row: f"{row['axis']} {', '.join(map(str, row['sizes']))}",
     "time": lambda row: ", ".join(f"{1e3 * t:.3g}" for t in row["seconds"]) + " ms",
-    "exponent": lambda row: _fit(row, "seconds"),
+    "exponent": lambda row: fit(row, "seconds"),
     "memory": lambda row: ", ".join(map(record.megabytes, row["bytes"])),
-    "exponent of memory": lambda row: _fit(row, "bytes"),
+    "exponent of memory": lambda row: fit(row, "bytes"),
 }
 
 
@@ -87,8 +87,8 @@ def _rows(system: str, axis: str) -> list[record.Row]:
                 "sizes": list(AXES[axis]),
                 "fixed": {name: size for name, size in BASE.items() if name != axis},
                 "program": program,
-                **_fitted("seconds", AXES[axis], [rounded(t) for t in times.values()]),
-                **_fitted("bytes", AXES[axis], used),
+                **fitted("seconds", AXES[axis], [rounded(t) for t in times.values()]),
+                **fitted("bytes", AXES[axis], used),
             }
         )
     return rows
@@ -110,13 +110,15 @@ def _programs(model: Any, batch: int) -> dict[str, tuple[Callable[[], Any], jax.
     }
 
 
-def _fitted(name: str, sizes: Sequence[int], values: Sequence[Number]) -> dict[str, Any]:
-    fit = exponent(sizes, values)
-    power, miss = (None, None) if fit is None else map(rounded, fit)
+def fitted(name: str, sizes: Sequence[int], values: Sequence[Number]) -> dict[str, Any]:
+    """Fields of a row: the values at these sizes, the exponent of their growth, and how far the fit is off."""
+    line = exponent(sizes, values)
+    power, miss = (None, None) if line is None else map(rounded, line)
     return {name: list(values), f"{name}_exponent": power, f"{name}_miss": miss}
 
 
-def _fit(row: record.Row, name: str) -> str:
+def fit(row: record.Row, name: str) -> str:
+    """A cell: exponent and miss; a dash where a value is not known."""
     if row[f"{name}_exponent"] is None:
         return "-"
     return f"{row[f'{name}_exponent']:.2f} (miss {row[f'{name}_miss']:.2f})"

@@ -16,7 +16,9 @@ from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
+from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
 from gen_jax.models.autoregressive.wavenet import WaveNet
+from gen_jax.ops.patterns import Dense, Local, Strided
 from gen_jax.typing import Variables, image, sound
 
 GREY, COLOUR = image(28, 28), image(32, 32, channels=3)
@@ -31,6 +33,12 @@ MODELS = {
     "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
     "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
+    "sparse_transformer 28x28 grey": SparseTransformer(
+        GREY, (Strided(28), Local(28)), layers=4, features=64, key_features=32, inner=128
+    ),
+    "sparse_transformer 28x28 grey, dense": SparseTransformer(
+        GREY, (Dense(),), layers=4, features=64, key_features=32, inner=128
+    ),
     "wavenet 1,024 samples": WaveNet(sound(1024), cycles=2, depth=9, features=64),
     "rnn 28x28 grey": RNN(GREY),
     "lstm 28x28 grey": LSTM(GREY),

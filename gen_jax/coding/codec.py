@@ -24,6 +24,7 @@ from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder
 from gen_jax.density import Staged
 from gen_jax.errors import InputError
 from gen_jax.experiment import former, identity
+from gen_jax.models.autoregressive.base import batch_of
 from gen_jax.typing import Event, Variables
 
 LOG = logging.getLogger(__name__)
@@ -206,6 +207,12 @@ class Codec:
             raise InputError(f"the codec is for integers of at most {MAX_LEVELS} levels")
         return self.event.levels
 
+    @cached_property
+    def lanes(self) -> list[int]:
+        """Numbers of events that may be coded side by side: as their caches fit into memory."""
+        most = batch_of(self.model, self.variables)
+        return [lanes for lanes in LANES if lanes <= most]
+
     def _labels(self, content: Content, count: int) -> np.ndarray | None:
         classes, labels = self.model.num_classes, content.labels
         if labels is None:
@@ -227,7 +234,7 @@ class Codec:
     def _lanes(self, entries: tuple[Entry, ...]) -> int:
         shapes = [tiles.as_events(entry.shape, self.event) for entry in entries]
         count = tiles.count(shapes, self.event)
-        return next((lanes for lanes in LANES if lanes >= count), LANES[-1])
+        return next((lanes for lanes in self.lanes if lanes >= count), self.lanes[-1])
 
     def _transcoder(self, lanes: int) -> Transcoder:
         return transcoder_for(self.model, self.variables, lanes)

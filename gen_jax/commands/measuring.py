@@ -20,6 +20,7 @@ def add(commands: Subparsers) -> None:
     _subject(subjects, "codec", "Cost of the lossless codec beside sampling.", _codec, 32)
     _subject(subjects, "training", "Cost of a train step in forward passes.", _training, 16)
     _subject(subjects, "scaling", "Time and memory against side, depth and batch.", _scaling)
+    _subject(subjects, "attention", "Memory and time of attention against length.", _attention)
 
     command(
         commands,
@@ -61,6 +62,12 @@ def _scaling(args: argparse.Namespace) -> None:
     from gen_jax.bench import scaling
 
     _measure(args, scaling)
+
+
+def _attention(args: argparse.Namespace) -> None:
+    from gen_jax.bench import attention
+
+    _measure(args, attention)
 
 
 def _measure(args: argparse.Namespace, subject: Any, *settings: int, **options: bool) -> None:

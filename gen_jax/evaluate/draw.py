@@ -20,7 +20,6 @@ from gen_jax.errors import InputError
 from gen_jax.models.autoregressive import base
 from gen_jax.runs.run import Trained
 
-MAX_BATCH = 64
 SIDES = ("top", "bottom", "left", "right")
 
 
@@ -50,10 +49,11 @@ def sample(
         x[:, : len(prompt)] = prompt
         return complete(run, x, np.arange(x.shape[1]) < len(prompt), seed, labels, temperature)
     draw = sampler(run.model, run.mesh)
+    batch = base.batch_of(run.experiment.model, run.variables)
     key = fold_in(root_key(seed), "sample")
     parts = []
-    for first in range(0, num, MAX_BATCH):
-        count = min(MAX_BATCH, num - first)
+    for first in range(0, num, batch):
+        count = min(batch, num - first)
         rows = sharding.filled(count, run.mesh)
         cond = (
             None if labels is None else sharding.put_rows(labels[first : first + count], run.mesh)
@@ -123,8 +123,9 @@ def complete(
     draw = jax.jit(rest, out_shardings=NamedSharding(run.mesh, P("data")))
     key = fold_in(root_key(seed), "complete")
     parts = []
-    for first in range(0, len(x), MAX_BATCH):
-        rows = slice(first, first + MAX_BATCH)
+    batch = base.batch_of(model, run.variables)
+    for first in range(0, len(x), batch):
+        rows = slice(first, first + batch)
         part = sharding.put_rows(x[rows].astype(np.int32), run.mesh)
         cond = None if labels is None else sharding.put_rows(labels[rows], run.mesh)
         drawn = draw(run.variables, fold_in(key, first), part, cond, known)

@@ -18,9 +18,9 @@ from gen_jax.density import Computing, bits_per_dim, fold_in, root_key
 from gen_jax.laws.row import ERRORS, Row, pooled_chi_square
 from gen_jax.laws.small import all_events
 from gen_jax.laws.subject import Subject
-from gen_jax.models.autoregressive.base import ancestral, naive, stepped_params
+from gen_jax.models.autoregressive.base import ancestral, batch_of, naive, stepped_params
 
-DRAWS, DRAWN_AT_ONCE = 128, 64
+DRAWS = 128
 COUNTED, UNLIKELY = 20_000, 4.0  # samples, and -log10 of a p-value that is no chance
 FEW, HEAT = 5, 1.3  # samples that are drawn twice, and their temperature
 SUM = 1e-4  # float32 rounding of a logistic of the least scale, e^-7 at 256 levels, comes to 5e-5
@@ -129,10 +129,11 @@ def martingale(s: Subject) -> Iterator[Row]:
     """On the model's own samples sum_i -log p(x_i | x_<i) - H_i has mean 0, in standard errors of that mean."""
     draw = jax.jit(s.pure.sample, static_argnums=2)
     key, model = fold_in(root_key(s.seed), "certify"), s.model
-    excess = []
-    for first in range(0, DRAWS, DRAWN_AT_ONCE):
-        cond = s.classes(DRAWN_AT_ONCE)
-        x = np.asarray(draw(s.variables, fold_in(key, first), DRAWN_AT_ONCE, cond))
+    excess, batch = [], batch_of(model, s.variables)
+    for first in range(0, DRAWS, batch):
+        count = min(batch, DRAWS - first)
+        cond = s.classes(count)
+        x = np.asarray(draw(s.variables, fold_in(key, first), count, cond))
         for part, labels, count in s.chunks(x, cond):
             _, own, entropy = s.conditionals(s.params(part, labels), part)
             surprise = -np.log(np.maximum(own, np.finfo(np.float32).tiny), dtype=np.float64)

@@ -1,36 +1,51 @@
-"""Attention: y_i = sum_j softmax_j(q_i . k_j / sqrt(K)) v_j over all sites j (full) or over j < i (causal).
+"""Attention: y_i = sum_j softmax_j(q_i . k_j / sqrt(K)) v_j over all sites j (full) or earlier ones (causal).
 
-(Vaswani et al. 2017, 1706.03762, equation 1.) Causal attention here is strict, and y_0 = 0, as in Chen et al. 2017,
-1712.09763; their code adds 1e-6 to the denominator of the softmax, here the weights sum to 1. Scores and weights are
-float32 or wider.
+(Vaswani et al. 2017, 1706.03762, equation 1.) Causal attention is strict, j < i and y_0 = 0, as in Chen et al. 2017,
+1712.09763, or inclusive, j <= i. Chen et al. add 1e-6 to the denominator of the softmax; here the weights sum to 1.
+Scores and weights are float32 or wider. Leading axes are batches.
 """
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 
+class Partial(NamedTuple):
+    """Attention over some of the keys before its weights are normalised: they are divided by exp(peak)."""
+
+    peak: Float[Array, "*batch I 1"]
+    total: Float[Array, "*batch I 1"]
+    weighted: Float[Array, "*batch I V"]
+
+
 def full_attention(
-    query: Float[Array, "B L K"], key: Float[Array, "B L K"], value: Float[Array, "B L V"]
-) -> Float[Array, "B L V"]:
+    query: Float[Array, "*batch L K"],
+    key: Float[Array, "*batch L K"],
+    value: Float[Array, "*batch L V"],
+) -> Float[Array, "*batch L V"]:
     """Every site reads all sites."""
-    sites = query.shape[1]
-    return _read(query, key, value, jnp.ones((sites, sites), bool))
+    sites = query.shape[-2]
+    return attend(query, key, value, jnp.ones((sites, sites), bool))
 
 
 def causal_attention(
-    query: Float[Array, "B L K"],
-    key: Float[Array, "B L K"],
-    value: Float[Array, "B L V"],
+    query: Float[Array, "*batch L K"],
+    key: Float[Array, "*batch L K"],
+    value: Float[Array, "*batch L V"],
     block: int = 128,
-) -> Float[Array, "B L V"]:
+    inclusive: bool = False,
+) -> Float[Array, "*batch L V"]:
     """All sites, `block` queries at a time against the keys up to the block's end: little more than half of L x L."""
-    sites, parts = query.shape[1], []
+    sites, parts = query.shape[-2], []
     for first in range(0, sites, block):
         last = min(first + block, sites)
-        earlier = jnp.arange(last) < jnp.arange(first, last)[:, None]
-        parts.append(_read(query[:, first:last], key[:, :last], value[:, :last], earlier))
-    return jnp.concatenate(parts, axis=1)
+        ends = jnp.arange(first, last) + inclusive
+        earlier = jnp.arange(last) < ends[:, None]
+        rows = query[..., first:last, :]
+        parts.append(attend(rows, key[..., :last, :], value[..., :last, :], earlier))
+    return jnp.concatenate(parts, axis=-2)
 
 
 def causal_attention_site(
@@ -41,23 +56,49 @@ def causal_attention_site(
 ) -> Float[Array, "B V"]:
     """One site; `keys` and `values` hold those of earlier sites, and entries from `site` on are not read."""
     earlier = jnp.arange(keys.shape[1]) < site
-    return _read(query[:, None], keys, values, earlier[None])[:, 0]
+    return attend(query[:, None], keys, values, earlier[None])[:, 0]
 
 
-def _read(
-    query: Float[Array, "B I K"],
-    key: Float[Array, "B J K"],
-    value: Float[Array, "B J V"],
-    read: Bool[Array, "I J"],
-) -> Float[Array, "B I V"]:
+def attend(
+    query: Float[Array, "*batch I K"],
+    key: Float[Array, "*batch J K"],
+    value: Float[Array, "*batch J V"],
+    read: Bool[Array, "*batch_or_none I J"],
+) -> Float[Array, "*batch I V"]:
     """Attention over the entries that may be `read`; zeros, with zero gradient, in rows that may read none."""
+    return normalised(partial_attention(query, key, value, read)).astype(value.dtype)
+
+
+def partial_attention(
+    query: Float[Array, "*batch I K"],
+    key: Float[Array, "*batch J K"],
+    value: Float[Array, "*batch J V"],
+    read: Bool[Array, "*batch_or_none I J"],
+) -> Partial:
+    """The sums over the entries that may be `read`; the total of a row that may read none is 0."""
     wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores = jnp.einsum("bik,bjk->bij", query, key, preferred_element_type=wide)
+    scores = jnp.einsum("...ik,...jk->...ij", query, key, preferred_element_type=wide)
     scores = jnp.where(read, scores / key.shape[-1] ** 0.5, jnp.finfo(wide).min)
     peak = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     weights = jnp.where(read, jnp.exp(scores - peak), 0)
     total = jnp.sum(weights, axis=-1, keepdims=True)
-    mean = jnp.einsum(
-        "bij,bjv->biv", weights.astype(value.dtype), value, preferred_element_type=wide
+    weighted = jnp.einsum(
+        "...ij,...jv->...iv", weights.astype(value.dtype), value, preferred_element_type=wide
     )
-    return (mean / jnp.where(total == 0, 1, total)).astype(value.dtype)
+    return Partial(peak, total, weighted)
+
+
+def merged(one: Partial, other: Partial) -> Partial:
+    """The sums over the keys of both."""
+    peak = jnp.maximum(one.peak, other.peak)
+    scales = jnp.exp(one.peak - peak), jnp.exp(other.peak - peak)
+    return Partial(
+        peak,
+        scales[0] * one.total + scales[1] * other.total,
+        scales[0] * one.weighted + scales[1] * other.weighted,
+    )
+
+
+def normalised(part: Partial) -> Float[Array, "*batch I V"]:
+    """The mean under the weights; zeros where there is nothing to read."""
+    return part.weighted / jnp.where(part.total == 0, 1, part.total)

@@ -17,13 +17,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from gen_jax.check import require_integers
-from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
+from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, condition_of, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.ops.orders import Order, Raster, positions
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
 Cache = Any
+BATCH, CACHES = 64, 2**32  # events that step side by side, and bytes that their caches may take
 
 
 class Autoregressive(nn.Module):
@@ -212,6 +213,27 @@ def zeros_of(function: Callable[..., Any], *inputs: Any) -> Any:
     """Zeros in the shapes and types of a function's result, without computing it."""
     shapes = jax.eval_shape(function, *inputs)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def batch_of(model: Any, variables: Variables) -> int:
+    """How many events step side by side: 64, or as many as have caches of 4 GiB in all, at least one.
+
+    It depends on the model alone, since the noise of a sample depends on its batch.
+    """
+    if not isinstance(model, Autoregressive):
+        return BATCH
+    return max(1, min(BATCH, CACHES // cache_bytes(model, variables)))
+
+
+def cache_bytes(model: Autoregressive, variables: Variables) -> int:
+    """Bytes of the cache of one event, the condition included."""
+    event, cond = condition_of(model), None
+    if model.num_classes or event is not None:
+        shape, kind = ((), jnp.int32) if event is None else (event.shape, jnp.float32)
+        cond = jax.ShapeDtypeStruct((1, *shape), kind)
+    empty = lambda variables, cond: model.apply(variables, 1, cond, method="init_cache")  # noqa: E731
+    shapes = jax.tree.leaves(jax.eval_shape(empty, variables, cond))
+    return max(1, sum(leaf.size * leaf.dtype.itemsize for leaf in shapes))
 
 
 def prefix_length(model: Any, keep: Bool[np.ndarray, "*event"]) -> int:

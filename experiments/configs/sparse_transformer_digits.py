@@ -1,0 +1,34 @@
+"""Sparse Transformer on scikit-learn's digits (8x8, 17 levels), strided and local attention in turn.
+
+Command: gen-jax train experiments/configs/sparse_transformer_digits.py
+Hardware: 2 CPU cores, about three minutes
+Expected: about 1.85 bits/dim on test, exact
+"""
+
+from gen_jax import Local, SparseTransformer, Strided, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.optimizer import Adam, WarmupCosine
+
+STEPS = 1800
+
+
+def experiment() -> Experiment:
+    """A stride of a row, 8 pixels; dropout against overfitting 1,079 images."""
+    return Experiment(
+        model=SparseTransformer(
+            image(8, 8, levels=17),
+            patterns=(Strided(8), Local(8)),
+            layers=4,
+            features=64,
+            heads=2,
+            key_features=64,
+            inner=128,
+            dropout=0.3,
+        ),
+        data=Data("digits"),
+        optimizer=Adam(WarmupCosine(3e-3, 100, STEPS), b2=0.99, clip_norm=1.0),
+        steps=STEPS,
+        batch_size=16,
+        ema=0.99,
+        evaluate=Evaluate(every=100, batch_size=360),
+    )

@@ -1,0 +1,185 @@
+"""Transformers: blocks of attention and a map of each position, and stacks of blocks that share one compiled body.
+
+h <- h + A(n(h)), h <- h + M(n(h)) with multi-head attention A, M(h) = W2 f(W1 h) and a normalisation n (Vaswani et al.
+2017, 1706.03762; before the branches as in Child et al. 2019, 1904.10509, section 5.2; or h <- n(h + A(h)) as in the
+former). All modules take `time`: None is all positions (B L F); at a time h is that of one position (B F), and
+attention keeps keys and values of the positions so far in the collection `cache`.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gen_jax.nn.conv import Dense
+from gen_jax.ops.patterns import Pattern
+from gen_jax.typing import Dtype
+
+Time = Int[Array, ""] | None
+Initializer = nn.initializers.Initializer
+
+
+class Initial(NamedTuple):
+    """Initial kernels: of queries and keys, of values, of attention's output, and of the two maps W1 and W2."""
+
+    query_key: Initializer = nn.initializers.lecun_normal()
+    value: Initializer = nn.initializers.lecun_normal()
+    out: Initializer = nn.initializers.lecun_normal()
+    up: Initializer = nn.initializers.lecun_normal()
+    down: Initializer = nn.initializers.lecun_normal()
+
+
+class Attention(nn.Module):
+    """Attention of several heads: `key_features` are those of all heads together, values have F."""
+
+    pattern: Pattern
+    length: int
+    heads: int
+    key_features: int
+    use_bias: bool = True
+    initial: Initial = Initial()
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "B *L F"], time: Time = None) -> Float[Array, "B *L F"]:
+        F, options = h.shape[-1], {"use_bias": self.use_bias, "dtype": self.dtype}
+        query, key, value = (
+            self.split(Dense(features, kernel_init=init, name=name, **options)(h))
+            for name, features, init in (
+                ("query", self.key_features, self.initial.query_key),
+                ("key", self.key_features, self.initial.query_key),
+                ("value", F, self.initial.value),
+            )
+        )
+        if time is None:
+            mean = jnp.swapaxes(self.pattern.read(query, key, value), 1, 2)
+        else:
+            keys, values = self.kept("keys", key, time), self.kept("values", value, time)
+            mean = self.pattern.read_site(query, keys, values, time)
+        mean = mean.reshape(*h.shape[:-1], F)
+        return Dense(F, kernel_init=self.initial.out, name="out", **options)(mean)
+
+    def split(self, x: Float[Array, "B *L X"]) -> Float[Array, "B N *L x"]:
+        """Features by heads."""
+        x = x.reshape(*x.shape[:-1], self.heads, -1)
+        return x if x.ndim == 3 else jnp.swapaxes(x, 1, 2)
+
+    def kept(
+        self, name: str, new: Float[Array, "B N x"], time: Int[Array, ""]
+    ) -> Float[Array, "B N slots x"]:
+        """Keys or values of the positions so far, with those of this one."""
+        batch, heads, features = new.shape
+        size = (batch, heads, self.pattern.slots(self.length), features)
+        memory = self.variable("cache", name, jnp.zeros, size, new.dtype)
+        memory.value = self.pattern.write(memory.value, new, time)
+        return memory.value
+
+
+class Block(nn.Module):
+    """Attention and the map M, each in a residual branch with dropout at its end.
+
+    `norm` is layer normalisation or, without mean and bias, by the root mean square; it stands before ("pre") the
+    branch or after ("post") the sum. Without `key_features` queries and keys are as wide as h.
+    """
+
+    pattern: Pattern
+    length: int
+    heads: int
+    inner: int
+    key_features: int | None = None
+    norm: Literal["layer", "rms"] = "layer"
+    where: Literal["pre", "post"] = "pre"
+    epsilon: float = 1e-5
+    use_bias: bool = True
+    activation: Callable[[Array], Array] = nn.gelu
+    dropout: float = 0.0
+    initial: Initial = Initial()
+    dtype: Dtype = None
+
+    @nn.compact
+    def __call__(
+        self, h: Float[Array, "B *L F"], time: Time = None, train: bool = False
+    ) -> Float[Array, "B *L F"]:
+        F, options = h.shape[-1], {"use_bias": self.use_bias, "dtype": self.dtype}
+        attention = Attention(
+            self.pattern,
+            self.length,
+            self.heads,
+            F if self.key_features is None else self.key_features,
+            initial=self.initial,
+            name="attention",
+            **options,
+        )
+        up = Dense(self.inner, kernel_init=self.initial.up, name="up", **options)
+        down = Dense(F, kernel_init=self.initial.down, name="down", **options)
+        branches = (lambda x: attention(x, time)), (lambda x: down(self.activation(up(x))))
+        kind = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}[self.norm]
+        for name, branch in zip(("attention_norm", "map_norm"), branches, strict=True):
+            norm = kind(self.epsilon, dtype=self.dtype, name=name)
+            y = branch(norm(h) if self.where == "pre" else h)
+            h = h + nn.Dropout(self.dropout)(y, deterministic=not train)
+            h = h if self.where == "pre" else norm(h)
+        return h
+
+
+class Period(nn.Module):
+    """A block for each pattern."""
+
+    block: Callable[..., nn.Module]
+    patterns: tuple[Pattern, ...]
+    train: bool = False
+
+    @nn.compact
+    def __call__(
+        self, h: Float[Array, "B *L F"], time: Time = None
+    ) -> tuple[Float[Array, "B *L F"], None]:
+        for i, pattern in enumerate(self.patterns):
+            h = self.block(pattern=pattern, name=f"block_{i}")(h, time, train=self.train)
+        return h, None
+
+
+class Stack(nn.Module):
+    """`layers` blocks, whose patterns repeat; `layers` must be a multiple of their number.
+
+    The periods are one body under a scan, so their parameters have a leading axis. `remat` keeps only the input of each
+    period for the gradient. In steps the periods follow one another and each has its own part of `cache`, which is then
+    written in place. `block(pattern=..., name=...)` makes a `Block`.
+    """
+
+    block: Callable[..., nn.Module]
+    patterns: tuple[Pattern, ...]
+    layers: int
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, h: Float[Array, "B *L F"], time: Time = None, train: bool = False
+    ) -> Float[Array, "B *L F"]:
+        periods = self.layers // len(self.patterns)
+        if time is None:
+            scanned = nn.scan(
+                nn.remat(Period, prevent_cse=False) if self.remat else Period,
+                variable_axes={"params": 0, "intermediates": 0},
+                split_rngs={"params": True, "dropout": True},
+                length=periods,
+            )
+            return scanned(self.block, self.patterns, train, name="periods")(h)[0]
+        params = self.get_variable("params", "periods")
+        period = Period(self.block, self.patterns, parent=None)
+        for i in range(periods):
+            name = f"period_{i}"
+            variables = {
+                "params": jax.tree.map(lambda leaf, i=i: leaf[i], params),
+                "cache": self.get_variable("cache", name, {}),
+            }
+            (h, _), updated = period.apply(variables, h, time, mutable=["cache"])
+            self.put_variable("cache", name, updated["cache"])
+        return h
+
+
+def quick_gelu(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """x sigma(1.702 x)."""
+    return x * nn.sigmoid(1.702 * x)

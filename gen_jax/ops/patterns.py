@@ -1,0 +1,366 @@
+"""Which positions a position of a sequence reads: attention patterns as values.
+
+Position t reads itself and earlier positions of an input that was shifted by one, so it sees values before t only; no
+row is empty. `allowed` has the pairs as a dense matrix, which is the oracle. `read` takes all positions at once by
+reshaping, without that matrix. `slots`, `write` and `read_site` are what a step keeps and reads. Arrays are (batch,
+heads, positions, features); in steps (batch, heads, slots, features).
+
+Local, strided and fixed: Child, Gray, Radford and Sutskever 2019, 1904.10509, sections 4.2 and 4.3. Rectangles: Parmar
+et al. 2018, 1802.05751, section 3.3. On a GPU and in half precision dense and local attention are one kernel.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from gen_jax.errors import InputError
+from gen_jax.ops import attention
+from gen_jax.ops.orders import Tiles
+
+Keys = Float[Array, "B N L K"]
+Values = Float[Array, "B N L V"]
+Memory = Float[Array, "B N slots K"]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What position t reads. The methods of steps are those of `Dense`, which keeps everything."""
+
+    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
+        """Entry [t, u]: whether position t reads position u."""
+        raise NotImplementedError
+
+    def read(self, query: Keys, key: Keys, value: Values) -> Values:
+        """The means of all positions."""
+        raise NotImplementedError
+
+    def refusal(self, length: int) -> str | None:
+        """Say why sequences of this length cannot be read so; None where they can."""
+        del length
+
+    def slots(self, length: int) -> int:
+        """How many keys and values a step keeps."""
+        return length
+
+    def places(self, time: Int[Array, ""], slots: int) -> tuple[Int[Array, ""], ...]:
+        """The slots in which the key and the value of a time are kept."""
+        del slots
+        return (time,)
+
+    def recall(self, memory: Memory, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+        """The slots among which a time reads."""
+        del time
+        return memory
+
+    def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
+        """Which of the slots of `recall` a time reads."""
+        return jnp.arange(slots) <= time
+
+    def write(self, memory: Memory, new: Float[Array, "B N K"], time: Int[Array, ""]) -> Memory:
+        """Keep the key or the value of a time."""
+        for slot in self.places(time, memory.shape[2]):
+            memory = lax.dynamic_update_slice_in_dim(memory, new[:, :, None], slot, axis=2)
+        return memory
+
+    def read_site(
+        self,
+        query: Float[Array, "B N K"],
+        keys: Memory,
+        values: Float[Array, "B N slots V"],
+        time: Int[Array, ""],
+    ) -> Float[Array, "B N V"]:
+        """The mean of one position, whose key and value have been written."""
+        read, kept = self.open(time, keys.shape[2]), (self.recall(x, time) for x in (keys, values))
+        return attention.attend(query[:, :, None], *kept, read[None])[:, :, 0]
+
+
+@dataclass(frozen=True)
+class Dense(Pattern):
+    """Position t reads 0, ..., t."""
+
+    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
+        return np.tri(length, dtype=bool)
+
+    def read(self, query: Keys, key: Keys, value: Values) -> Values:
+        if in_one_kernel(query, value):
+            return one_kernel(query, key, value)
+        return attention.causal_attention(query, key, value, inclusive=True)
+
+
+@dataclass(frozen=True)
+class Full(Pattern):
+    """Every position reads all of them: for networks that do not generate, so it has no steps."""
+
+    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
+        return np.ones((length, length), bool)
+
+    def read(self, query: Keys, key: Keys, value: Values) -> Values:
+        return attention.full_attention(query, key, value)
+
+    def slots(self, length: int) -> int:
+        """None; InputError, since a position reads later ones."""
+        raise InputError("full attention reads later positions: it has no steps")
+
+
+@dataclass(frozen=True)
+class Local(Pattern):
+    """Position t reads t - l + 1, ..., t. Memory grows as L l; a step keeps a ring of l."""
+
+    length: int
+
+    def __post_init__(self):
+        _require(self.length >= 1, "local attention needs a length of at least 1")
+
+    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
+        apart = _apart(length)
+        return (apart >= 0) & (apart < self.length)
+
+    def read(self, query: Keys, key: Keys, value: Values) -> Values:
+        """Each block of l positions against itself and the block before."""
+        if in_one_kernel(query, value):
+            return one_kernel(query, key, value, self.length)
+        length, size = query.shape[2], self.length
+        query, key, value = (_blocks(x, size) for x in (query, key, value))
+        key, value = (_with_block_before(x) for x in (key, value))
+        ahead = jnp.arange(2 * size) - jnp.arange(size)[:, None]
+        near = (ahead > 0) & (ahead <= size)
+        first = jnp.arange(query.shape[2])[:, None, None] == 0
+        exists = ~first | (jnp.arange(2 * size) >= size)
+        return _joined(attention.attend(query, key, value, near & exists), length)
+
+    def slots(self, length: int) -> int:
+        return min(self.length, length)
+
+    def places(self, time: Int[Array, ""], slots: int) -> tuple[Int[Array, ""], ...]:
+        return (time % slots,)
+
+
+@dataclass(frozen=True)
+class Strided(Pattern):
+    """Position t reads t, t - l, t - 2 l, ... Memory grows as L^2 / l; a step reads L / l of the slots in a row."""
+
+    stride: int
+
+    def __post_init__(self):
+        _require(self.stride >= 1, "strided attention needs a stride of at least 1")
+
+    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
+        apart = _apart(length)
+        return (apart >= 0) & (apart % self.stride == 0)
+
+    def read(self, query: Keys, key: Keys, value: Values) -> Values:
+        """Dense attention in each of the l columns."""
+        length = query.shape[2]
+        columns = (jnp.swapaxes(_blocks(x, self.stride), 2, 3) for x in (query, key, value))
+        mean = attention.causal_attention(*columns, inclusive=True)
+        return _joined(jnp.swapaxes(mean, 2, 3), length)
+
+    def slots(self, length: int) -> int:
+        return self.stride * -(-length // self.stride)
+
+    def places(self, time: Int[Array, ""], slots: int) -> tuple[Int[Array, ""], ...]:
+        """Column after column."""
+        return (time % self.stride * (slots // self.stride) + time // self.stride,)
+
+    def recall(self, memory: Memory, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+        rows = memory.shape[2] // self.stride
+        return lax.dynamic_slice_in_dim(memory, time % self.stride * rows, rows, axis=2)
+
+    def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
+        return jnp.arange(slots // self.stride) <= time // self.stride
+
+
+@dataclass(frozen=True)
+class Fixed(Pattern):
+    """Position t reads its block of l up to itself and the last c positions of every earlier block.
+
+    The paper's two steps merged in one head, all heads with the same columns. Memory grows as L l + L^2 c / l; a step
+    keeps a block and all summaries.
+    """
+
+    length: int
+    summary: int
+
+    def __post_init__(self):
+        _require(
+            1 <= self.summary <= self.length,
+            "fixed attention needs a summary of at least 1 and at most the block's length",
+        )
+
+    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
+        block, within = np.divmod(np.arange(length), self.length)
+        own = block[:, None] == block
+        summary = (block[:, None] > block) & (within >= self.length - self.summary)
+        return (own | summary) & (_apart(length) >= 0)
+
+    def read(self, query: Keys, key: Keys, value: Values) -> Values:
+        """Each block against itself, all positions against the summaries."""
+        length = query.shape[2]
+        query, key, value = (_blocks(x, self.length) for x in (query, key, value))
+        own = attention.partial_attention(query, key, value, jnp.tri(self.length, dtype=bool))
+        summaries = (x[..., -self.summary :, :] for x in (key, value))
+        summaries = (x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in summaries)
+        block, count = jnp.arange(query.shape[2]), query.shape[2]
+        earlier = jnp.repeat(block, self.length)[:, None] > jnp.repeat(block, self.summary)
+        flat = query.reshape(*query.shape[:2], -1, query.shape[-1])
+        rest = attention.partial_attention(flat, *summaries, earlier)
+        rest = jax.tree.map(lambda x: x.reshape(*x.shape[:2], count, -1, x.shape[-1]), rest)
+        mean = attention.normalised(attention.merged(own, rest)).astype(value.dtype)
+        return _joined(mean, length)
+
+    def slots(self, length: int) -> int:
+        return self.length + self.summary * -(-length // self.length)
+
+    def places(self, time: Int[Array, ""], slots: int) -> tuple[Int[Array, ""], ...]:
+        """In the block, and where the position is one of a summary there too; else once more in the block."""
+        block, within = jnp.divmod(time, self.length)
+        place = within - (self.length - self.summary)
+        summary = self.length + block * self.summary + place
+        return within, jnp.where(place >= 0, summary, within)
+
+    def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
+        block, within = jnp.divmod(time, self.length)
+        slot = jnp.arange(slots)
+        summary = (slot - self.length) // self.summary < block
+        return jnp.where(slot < self.length, slot <= within, summary)
+
+
+@dataclass(frozen=True)
+class Rectangle(Pattern):
+    """Positions of a plane (height, width) in tiles (rows, columns), tile by tile and in raster order in a tile.
+
+    A position reads what was generated up to itself of a rectangle: its tile, `above` rows above it and `side` columns
+    on both sides. A step keeps everything and reads the rectangle. A tile of one row of a plane of one row is a block
+    that reads itself and `side` positions before (the paper's local 1D).
+    """
+
+    height: int
+    width: int
+    rows: int
+    columns: int
+    above: int
+    side: int
+
+    def __post_init__(self):
+        sides = (self.height, self.width, self.rows, self.columns)
+        _require(min(sides) >= 1, "rectangles need sides of at least 1")
+        _require(
+            min(self.above, self.side) >= 0, "rectangles need `above` and `side` of at least 0"
+        )
+        _require(
+            self.height % self.rows == self.width % self.columns == 0,
+            f"tiles of {self.rows}x{self.columns} do not cover a plane of {self.height}x{self.width} without a rest",
+        )
+
+    def refusal(self, length: int) -> str | None:
+        if length != self.height * self.width:
+            return f"a plane of {self.height}x{self.width} has {self.height * self.width} positions, not {length}"
+        return None
+
+    def order(self) -> Int[np.ndarray, " L"]:
+        """The place in the plane, in raster order, of each position."""
+        return Tiles(self.rows, self.columns).places(self.height, self.width)
+
+    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
+        row, column = np.divmod(self.order(), self.width)
+        top, left = row // self.rows * self.rows, column // self.columns * self.columns
+        rows = (row >= top[:, None] - self.above) & (row < top[:, None] + self.rows)
+        first, last = left[:, None] - self.side, left[:, None] + self.columns + self.side
+        return rows & (column >= first) & (column < last) & (_apart(length) >= 0)
+
+    def read(self, query: Keys, key: Keys, value: Values) -> Values:
+        """Each tile against its rectangle, gathered by a table."""
+        length, size = query.shape[2], self.rows * self.columns
+        table = jnp.asarray(_rectangles(self))
+        key, value = (jnp.take(x, jnp.maximum(table, 0), axis=2) for x in (key, value))
+        time = jnp.arange(length).reshape(-1, size, 1)
+        read = (table >= 0)[:, None] & (table[:, None] <= time)
+        return _joined(attention.attend(_blocks(query, size), key, value, read), length)
+
+    def recall(self, memory: Memory, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+        return jnp.take(memory, jnp.maximum(self._row(time), 0), axis=2)
+
+    def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
+        row = self._row(time)
+        return (row >= 0) & (row <= time)
+
+    def _row(self, time: Int[Array, ""]) -> Int[Array, " m"]:
+        return jnp.asarray(_rectangles(self))[time // (self.rows * self.columns)]
+
+
+@lru_cache(32)
+def _rectangles(pattern: Rectangle) -> Int[np.ndarray, "tiles m"]:
+    """The positions that any position of a tile reads, filled up with -1."""
+    size = pattern.rows * pattern.columns
+    read = pattern.allowed(pattern.height * pattern.width)
+    members = [np.flatnonzero(tile.any(axis=0)) for tile in read.reshape(-1, size, read.shape[1])]
+    table = np.full((len(members), max(map(len, members))), -1)
+    for row, member in zip(table, members, strict=True):
+        row[: len(member)] = member
+    return table
+
+
+@lru_cache(32)
+def reach(patterns: tuple[Pattern, ...], layers: int, length: int) -> Bool[np.ndarray, "L L"]:
+    """Entry [t, u]: whether position t depends on position u through layers that take the patterns in turn."""
+    reached = np.eye(length, dtype=np.float32)
+    for layer in range(layers):
+        step = patterns[layer % len(patterns)].allowed(length).astype(np.float32)
+        after = np.minimum(step @ reached, 1)
+        if layer >= len(patterns) and np.array_equal(np.tri(length), after):
+            return after > 0  # everything earlier is reached, and stays so
+        reached = after
+    return reached > 0
+
+
+def in_one_kernel(query: Keys, value: Values) -> bool:
+    """Whether cuDNN reads it: on a GPU, in half precision, keys and values as wide, by eights and up to 128."""
+    half, width = query.dtype in (jnp.bfloat16, jnp.float16), query.shape[-1]
+    fits = width == value.shape[-1] and width % 8 == 0 and width <= 128
+    return jax.default_backend() == "gpu" and half and fits
+
+
+def one_kernel(
+    query: Keys, key: Keys, value: Values, window: int | None = None, by: str = "cudnn"
+) -> Values:
+    """Position t reads 0, ..., t, or the last `window` of these, in the kernel of a library."""
+    swapped = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    near = None if window is None else (window - 1, 0)
+    mean = jax.nn.dot_product_attention(
+        *swapped, is_causal=True, local_window_size=near, implementation=by
+    )
+    return jnp.swapaxes(mean, 1, 2)
+
+
+def _require(condition: bool, text: str) -> None:
+    if not condition:
+        raise InputError(text)
+
+
+def _apart(length: int) -> Int[np.ndarray, "L L"]:
+    """t - u."""
+    return np.arange(length)[:, None] - np.arange(length)
+
+
+def _blocks(x: Keys, size: int) -> Float[Array, "B N blocks size K"]:
+    """Positions in blocks, the last one filled up with zeros, which lie after every position."""
+    batch, heads, length, features = x.shape
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, -length % size), (0, 0)))
+    return x.reshape(batch, heads, -1, size, features)
+
+
+def _joined(x: Float[Array, "B N blocks size K"], length: int) -> Keys:
+    """The inverse of `_blocks`."""
+    return x.reshape(*x.shape[:2], -1, x.shape[-1])[:, :, :length]
+
+
+def _with_block_before(
+    x: Float[Array, "B N blocks size K"],
+) -> Float[Array, "B N blocks two_size K"]:
+    before = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))[:, :, :-1]
+    return jnp.concatenate([before, x], axis=3)
