@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from gen_jax.nn.at import once
 from gen_jax.nn.conv import Dense
 from gen_jax.ops.patterns import Pattern
 from gen_jax.typing import Dtype
@@ -57,8 +58,7 @@ class Attention(nn.Module):
         if time is None:
             mean = jnp.swapaxes(self.pattern.read(query, key, value), 1, 2)
         else:
-            keys, values = self.kept("keys", key, time), self.kept("values", value, time)
-            mean = self.pattern.read_site(query, keys, values, time)
+            mean = self.pattern.read_site(query, *self.kept(key, value, time), time)
         mean = mean.reshape(*h.shape[:-1], F)
         return Dense(F, kernel_init=self.initial.out, name="out", **options)(mean)
 
@@ -68,14 +68,24 @@ class Attention(nn.Module):
         return x if x.ndim == 3 else jnp.swapaxes(x, 1, 2)
 
     def kept(
-        self, name: str, new: Float[Array, "B N x"], time: Int[Array, ""]
-    ) -> Float[Array, "B N slots x"]:
-        """Keys or values of the positions so far, with those of this one."""
-        batch, heads, features = new.shape
-        size = (batch, heads, self.pattern.slots(self.length), features)
-        memory = self.variable("cache", name, jnp.zeros, size, new.dtype)
-        memory.value = self.pattern.write(memory.value, new, time)
-        return memory.value
+        self, key: Float[Array, "B N K"], value: Float[Array, "B N V"], time: Int[Array, ""]
+    ) -> tuple[Float[Array, "B N slots K"], Float[Array, "B N slots V"]]:
+        """Keys and values of the positions so far, this one included."""
+        new, slots = (key, value), self.pattern.slots(self.length)
+        sizes = [(*x.shape[:2], slots, x.shape[2]) for x in new]
+        kept = [
+            self.variable("cache", name, jnp.zeros, size, key.dtype)
+            for name, size in zip(("keys", "values"), sizes, strict=True)
+        ]
+
+        def write(memory: tuple[Array, ...]) -> tuple[Array, ...]:
+            return tuple(self.pattern.write(m, x, time) for m, x in zip(memory, new, strict=True))
+
+        # `once`, or XLA would read the memory as it was, too, and copy it in order to write.
+        memory = once(time >= 0, write, tuple(one.value for one in kept))
+        for one, updated in zip(kept, memory, strict=True):
+            one.value = updated
+        return memory
 
 
 class Block(nn.Module):
