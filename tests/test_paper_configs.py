@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax import functional, image, sound
+from gen_jax import Local, functional, image, sound
 from gen_jax.evaluate.catalogue import CONFIGS, docstring
 from gen_jax.experiment import load_config
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
 from gen_jax.nn.unet import UNet
+from gen_jax.optimizer import matrices
 
 BATCH = 4
 
@@ -64,6 +65,7 @@ class Authors(NamedTuple):
     size: float
     update: Callable
     prepared: Callable = lambda gradients, params: gradients
+    decay: float = 0.0  # of arrays of two or more axes, beside the update
 
 
 TINY = {"event": image(4, 4, 3), "mixtures": 2, "dropout": 0.0, "resnets": 1}
@@ -88,6 +90,21 @@ AUTHORS = {
         48,
         tensorflow(1e-8),
         penalised_and_clipped,
+    ),
+    "sparse_transformer_cifar10": Authors(
+        {
+            "event": image(4, 4, 3),
+            "patterns": (Local(4),),
+            "layers": 1,
+            "features": 4,
+            "key_features": 2,
+            "inner": 4,
+            "dropout": 0.0,
+        },
+        1,
+        after(1e-8),
+        clipped_at_one,
+        0.01,
     ),
     "vae_dynamic_mnist": Authors(DENSE, BATCH, from_one(1e-4)),
     "iwae_dynamic_mnist": Authors(DENSE | {"draws": 3}, BATCH, from_one(1e-4)),
@@ -135,7 +152,9 @@ def updates(name, experiment, ours, params):
     authors, chain = AUTHORS[name], experiment.transformation()
     found, _ = chain.update(ours, chain.init(params), params)
     theirs = jax.tree.map(lambda g: authors.size * np.asarray(g, np.float64), ours)
-    expected = jax.tree.map(lambda g: -authors.update(g), authors.prepared(theirs, params))
+    prepared, chosen = authors.prepared(theirs, params), matrices(params)
+    update = lambda g, w, chosen: -authors.update(g) - authors.decay * chosen * w  # noqa: E731
+    expected = jax.tree.map(update, prepared, params, chosen)
     return [
         np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
         for tree in (found, expected)

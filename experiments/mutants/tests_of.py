@@ -46,6 +46,7 @@ SHIFTED = [
     inputs(PP, SNAIL, "place"),
     ("models", "pp or snail or impossible"),
 ]
+TRANSFORMERS = [*all_of("patterns", "transformer"), laws("sparse"), inputs("sparse")]
 WAVENET = [*all_of("wavenet"), laws(WAVE), inputs(WAVE, "frames")]
 VQ = [*all_of("vq", "vq_vae"), losses("vq"), inputs("vq")]
 RECURRENT = [*all_of("recurrent"), laws(*CELLS), losses("lstm")]
@@ -56,7 +57,7 @@ COUNTS = [
 
 TESTS: dict[str, Tests] = {
     "heads": [*all_of("ops", "logistic_mixture"), laws(GATED, PP, "nade")],
-    "ops/attention": [*all_of("attention"), ("diffusion", "attention"), laws(SNAIL)],
+    "ops/attention": [*all_of("attention", "patterns"), ("diffusion", "attention"), laws(SNAIL)],
     "ops/categorical": [*all_of("ops"), laws("independent", WAVE)],
     "ops/convolution": [*all_of("convolution"), laws(GATED)],
     "ops/coupling": FLOW,
@@ -68,6 +69,7 @@ TESTS: dict[str, Tests] = {
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
     "ops/orders": all_of("orders", "nade"),
+    "ops/patterns": TRANSFORMERS,
     "ops/recurrent": RECURRENT,
     "ops/scaling": [*all_of("ops", "logistic_mixture", "diffusion"), *all_of("gan")],
     "ops/shifted_conv": SHIFTED,
@@ -81,6 +83,7 @@ TESTS: dict[str, Tests] = {
     "nn/encoders": LATENT,
     "nn/gated_resnet": SHIFTED,
     "nn/shifted_conv": SHIFTED,
+    "nn/transformer": TRANSFORMERS,
     "nn/unet": DIFFUSION,
     "models/adversarial": [*all_of("gan"), inputs("gan"), ("families", "gan")],
     "models/baseline/full_table": COUNTS,
@@ -103,6 +106,7 @@ TESTS: dict[str, Tests] = {
     ],
     "models/autoregressive/pixel_snail": [*all_of("attention"), *SHIFTED],
     "models/autoregressive/pixelwise": SHIFTED,
+    "models/autoregressive/sparse_transformer": TRANSFORMERS,
     "models/autoregressive/wavenet": WAVENET,
     "models/autoregressive/recurrent": RECURRENT,
     "models/autoregressive/sequence": [*WAVENET, *RECURRENT, laws("nade", "made", "fvsbn")],

@@ -1,0 +1,41 @@
+"""Transformer on the characters of Tiny Shakespeare: windows of 256 characters, local and dense attention in turn.
+
+Data: gen-jax data import shakespeare_256 tinyshakespeare.txt --length 256
+Command: gen-jax train experiments/configs/sparse_transformer_shakespeare.py
+Hardware: 2 CPU cores, about ten minutes
+Expected: about 2.1 bits/character on validation, exact
+"""
+
+from gen_jax import Dense, Local, SparseTransformer, tokens
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.optimizer import Adam, WarmupCosine
+
+STEPS = 2000
+
+
+def experiment() -> Experiment:
+    """Each window begins without a past, so that its first characters cost more than those of a recurrent network."""
+    return Experiment(
+        model=SparseTransformer(
+            tokens(256, 65),
+            patterns=(Local(32), Dense()),
+            layers=4,
+            features=128,
+            heads=4,
+            key_features=128,
+            inner=256,
+            dropout=0.1,
+        ),
+        data=Data("shakespeare_256"),
+        optimizer=Adam(
+            WarmupCosine(3e-3, 100, STEPS),
+            b2=0.99,
+            weight_decay=0.1,
+            decay="matrices",
+            clip_norm=1.0,
+        ),
+        steps=STEPS,
+        batch_size=16,
+        ema=0.99,
+        evaluate=Evaluate(every=250, batch_size=31),
+    )
