@@ -1,7 +1,8 @@
 """What `compress` reads and `decompress` writes: one .npz file of arrays, or PNG files.
 
-From PNG the samples come back, and their bits; what else lies in the file (interlacing, gamma, text) does not. Several
-pictures come back under their names in a new folder. The array `labels` of an .npz file holds the classes of examples.
+From PNG the samples come back, and their bits; what else lies in the file (interlacing, gamma, text) does not. A model
+with a palette takes the nearest of its colours, and those come back: the file is lossless of tokens. Several pictures
+come back under their names in a new folder. The array `labels` of an .npz file holds the classes of examples.
 """
 
 import os
@@ -17,23 +18,28 @@ from gen_jax.coding.codec import Content
 from gen_jax.coding.container import PACKED, TYPES, Kind
 from gen_jax.coding.tiles import values_of
 from gen_jax.data.npz import read_npz
+from gen_jax.data.palette import Colours
 from gen_jax.data.png import png
 from gen_jax.errors import InputError
-from gen_jax.media.pictures import read_levels, to_grey
+from gen_jax.media.pictures import read_levels, to_bytes
 from gen_jax.typing import Event
 
 LABELS = "labels"
 
 
 def read(
-    paths: list[Path], model_event: Event, label: int | None = None, max_bytes: int | None = None
+    paths: list[Path],
+    model_event: Event,
+    label: int | None = None,
+    max_bytes: int | None = None,
+    palette: Colours | None = None,
 ) -> Content:
     """The content of the files; InputError, with the file's name, on the first that does not fit the model."""
     endings = {path.suffix.lower() for path in paths}
     if endings == {".npz"} and len(paths) == 1:
         content = _read_npz(paths[0], model_event, max_bytes)
     elif endings == {".png"}:
-        content = _read_pngs(paths, model_event, max_bytes)
+        content = _read_pngs(paths, model_event, max_bytes, palette)
     else:
         raise InputError("one .npz file or any number of .png files can be compressed into a file")
     if label is None:
@@ -58,7 +64,7 @@ def check_out(kind: Kind, count: int, out: Path) -> None:
         raise InputError("the file holds several pictures: -o needs a new folder")
 
 
-def write(content: Content, out: Path, levels: int) -> None:
+def write(content: Content, out: Path, levels: int, palette: Colours | None = None) -> None:
     """Write what was read, beside and renamed; InputError where a name would leave the folder."""
     check_out(content.kind, len(content.arrays), out)
     container.check_names(content.kind, content.entries)
@@ -67,7 +73,8 @@ def write(content: Content, out: Path, levels: int) -> None:
             _write_npz(content, file)
         return
     pictures = {
-        name: _picture(x, levels, content.packed.get(name)) for name, x in content.arrays.items()
+        name: _picture(x, levels, content.packed.get(name), palette)
+        for name, x in content.arrays.items()
     }
     if len(pictures) == 1:
         [data] = pictures.values()
@@ -113,30 +120,33 @@ def _write_npz(content: Content, target: IO[bytes]) -> None:
                 np.lib.format.write_array(file, x, allow_pickle=False)
 
 
-def _read_pngs(paths: list[Path], event: Event, max_bytes: int | None) -> Content:
-    if len(event.shape) != 3 or event.levels is None or event.levels > 256:
+def _read_pngs(
+    paths: list[Path], event: Event, max_bytes: int | None, palette: Colours | None
+) -> Content:
+    few = event.levels is not None and (event.levels <= 256 or palette is not None)
+    if len(event.shape) != 3 or not few:
         raise InputError("only models of images of at most 256 levels can compress PNG")
     if event.shape[2] not in (1, 3):
         raise InputError(f"PNG files have 1 or 3 channels, the model is of {event.shape[2]}")
     arrays, packed = {}, {}
     for path in paths:
-        x, depth = read_levels(path, event, max_bytes)
+        x, depth = read_levels(path, event, max_bytes, palette)
         name = path.name if len(paths) > 1 else ""
         if name in arrays:
             raise InputError(f"two pictures have the name {name}")
-        one_bit = depth == 1 and event.levels == 2
+        one_bit = depth == 1 and event.levels == 2 and palette is None
         arrays[name] = x[None].astype(bool) if one_bit else x[None]
         if depth < 8 and not one_bit:
             packed[name] = f"{depth}-bit"
     return Content("png", arrays, packed=packed)
 
 
-def _picture(x: np.ndarray, levels: int, packed: str | None) -> bytes:
+def _picture(x: np.ndarray, levels: int, packed: str | None, palette: Colours | None) -> bytes:
     """A PNG of as many bits a sample as there were; InputError where a forged file describes none."""
     depth = 1 if x.dtype == bool else PACKED.get(packed or "", 8)
     if x.ndim != 4 or len(x) != 1 or x.shape[3] not in ((1, 3) if depth == 8 else (1,)):
         raise InputError(f"it is damaged: {x.shape} is no picture of {depth} bits a sample")
-    samples, rest = np.divmod(to_grey(x[0], levels), 255 // (2**depth - 1))
+    samples, rest = np.divmod(to_bytes(x[0], levels, palette), 255 // (2**depth - 1))
     if rest.any():
         raise InputError(f"it is damaged: a picture of {depth} bits holds other greys")
     return png(samples, depth)

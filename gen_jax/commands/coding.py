@@ -73,6 +73,8 @@ def _compress(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.coding import files
     from gen_jax.coding.codec import Codec
+    from gen_jax.data.palette import colours_of
+    from gen_jax.media.pictures import quantised
     from gen_jax.runs.run import load_run
 
     check_out(args.out, (".gjx",), "-o")
@@ -80,17 +82,19 @@ def _compress(args: argparse.Namespace) -> None:
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     codec = Codec(run.experiment.model, run.variables)
-    content = files.read(args.images, codec.event, args.label, args.max_bytes)
+    palette = colours_of(codec.event, run.presentation)
+    content = files.read(args.images, codec.event, args.label, args.max_bytes, palette)
     data, size = codec.compress(content)
     write_atomically(args.out, data)
     found = {"out": str(args.out), "step": run.step, **size.record()}
-    say(args, found, f"{size} in {args.out}")
+    say(args, found, f"{size} in {args.out}{quantised(args.images, palette)}")
 
 
 def _decompress(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.coding import container, files
     from gen_jax.coding.codec import Codec
+    from gen_jax.data.palette import colours_of
     from gen_jax.runs.run import load_run
 
     if not args.file.is_file():
@@ -106,7 +110,7 @@ def _decompress(args: argparse.Namespace) -> None:
         files.check_out(header.kind, len(header.entries), args.out)
         check_new(args.out, args.force)
         content = codec.decompress(data)
-        files.write(content, args.out, codec.levels)
+        files.write(content, args.out, codec.levels, colours_of(codec.event, run.presentation))
     except InputError as error:
         raise InputError(f"{args.file}: {error}") from error
     count = sum(len(x) for x in content.arrays.values())

@@ -1,4 +1,4 @@
-"""Data sets: list, prepare, import, export."""
+"""Data sets: list, prepare, import, quantise, export."""
 
 import argparse
 import contextlib
@@ -92,6 +92,18 @@ def add(commands: Subparsers) -> None:
     max_bytes(importing)
     data_dir(importing)
 
+    palette = command(
+        actions,
+        "palette",
+        "Turn a prepared set of RGB images into a new set of tokens, by a palette of k-means.",
+        "gen-jax data palette cifar10 --colours 512 --side 16",
+        run=_palette,
+    )
+    palette.add_argument("name")
+    palette.add_argument("--colours", type=positive, required=True, metavar="K")
+    palette.add_argument("--side", type=positive, help="make images SIDE x SIDE first, by means")
+    data_dir(palette)
+
     export = command(
         actions,
         "export",
@@ -151,6 +163,16 @@ def _import(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(io.StringIO()):  # as above
         done = import_files(args.name, args.paths, options, args.data_dir)
     say(args, done.record(), "\n".join(done.sentences()))
+
+
+def _palette(args: argparse.Namespace) -> None:
+    from gen_jax.data.importing import palette
+    from gen_jax.runs.logging import log_to_stderr
+
+    log_to_stderr()
+    with contextlib.redirect_stdout(io.StringIO()):  # as above
+        made = palette.make(args.name, args.colours, args.side, args.data_dir)
+    say(args, made.record(), "\n".join(made.sentences()))
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -111,13 +111,15 @@ def _complete(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.evaluate import draw
     from gen_jax.media import arrays, pictures
+    from gen_jax.media.images import Images
     from gen_jax.runs.run import load_run
 
     check_out(args.out)
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     event = run.experiment.model.event
-    x = pictures.read_images(args.images, event, args.max_bytes)
+    medium = Images(event, run.presentation)
+    x = pictures.read_images(args.images, event, args.max_bytes, medium.palette)
     keep = draw.kept_region(args.keep, event.shape)
     unlabelled = run.conditional and args.label is None
     labels = None if unlabelled else draw.labels_for(run, len(x), args.label)
@@ -126,10 +128,11 @@ def _complete(args: argparse.Namespace) -> None:
         encoded = arrays.encoded(event, "completions", drawn)
     else:
         rows = np.stack([x, np.where(keep, x, 0), drawn], axis=1).reshape(-1, *event.shape)
-        encoded = pictures.sheet(rows, event.levels, columns=3)
+        encoded = medium.sheet(rows, columns=3)
     write_atomically(args.out, encoded)
     say(
         args,
         {"out": str(args.out), "num": len(x), "kept_sites": int(keep.sum()), "step": run.step},
-        f"{len(x)} completions in {args.out}: image, kept part, completion",
+        f"{len(x)} completions in {args.out}: image, kept part, completion"
+        + pictures.quantised(args.images, medium.palette),
     )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.data.batches import take
+from gen_jax.data.palette import Colours, colours_of
 from gen_jax.data.prepared import Split
 from gen_jax.media import pictures
 from gen_jax.runs.run import Run
@@ -29,11 +30,12 @@ def measure(run: Run, split: Split, count: int) -> dict[str, Any]:
     count = min(count, len(split))
     batch = take(split, np.arange(count), run.conditional)
     codec = Codec(run.experiment.model, run.variables)
+    palette = colours_of(split.event, split.presentation)
     content = Content("npz", {"images": batch["x"]}, batch["cond"])
     data, size = codec.compress(content)
     if not np.array_equal(codec.decompress(data).arrays["images"], batch["x"]):
         raise FloatingPointError("what was decompressed is not what was compressed")
-    return {"examples": count, **size.record(), **others(batch["x"], codec.levels)}
+    return {"examples": count, **size.record(), **others(batch["x"], codec.levels, palette)}
 
 
 def sentence(file: dict[str, Any], unit: str) -> str:
@@ -46,14 +48,13 @@ def sentence(file: dict[str, Any], unit: str) -> str:
     return f"{words}); lossless {', '.join(beside)}" if beside else f"{words})"
 
 
-def others(x: np.ndarray, levels: int) -> dict[str, int]:
+def others(x: np.ndarray, levels: int, palette: Colours | None = None) -> dict[str, int]:
     """Bytes of the images tiled into one, lossless, as PNG and WebP, and JPEG XL where its plugin is installed."""
-    if x.ndim != 4 or x.shape[-1] not in (1, 3) or levels > 256:
+    if x.ndim != 4 or x.shape[-1] not in (1, 3) or (levels > 256 and palette is None):
         return {}
-    sheet = pictures.grid(
-        pictures.to_grey(x, levels), math.ceil(math.sqrt(len(x))), gap=0, background=0
-    )
-    picture = Image.fromarray(sheet if x.shape[-1] == 3 else sheet[..., 0])
+    shown = pictures.to_bytes(x, levels, palette)
+    sheet = pictures.grid(shown, math.ceil(math.sqrt(len(x))), gap=0, background=0)
+    picture = Image.fromarray(sheet if shown.shape[-1] == 3 else sheet[..., 0])
     picture = picture.convert("1") if levels == 2 else picture
     formats = dict(FORMATS)
     if importlib.util.find_spec(PLUGIN):

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Integer
 from markupsafe import Markup
 
+from gen_jax.data.palette import Colours, colours_of
 from gen_jax.media import html, pictures
 from gen_jax.media.medium import Medium
 from gen_jax.typing import Event
@@ -15,7 +16,7 @@ COLUMNS = 16
 
 
 class Images(Medium):
-    """Pixels of levels (H, W, C)."""
+    """Pixels of levels (H, W, C), or tokens (H, W, 1) of the `palette` of the presentation."""
 
     endings: ClassVar[tuple[str, ...]] = (".png",)
 
@@ -26,6 +27,11 @@ class Images(Medium):
         return len(event.shape) == 3 and event.levels is not None
 
     @property
+    def palette(self) -> Colours | None:
+        """The colours of tokens; None for levels of grey or of red, green and blue."""
+        return colours_of(self.event, self.presentation)
+
+    @property
     def levels(self) -> int:
         """Number of grey levels of the event."""
         assert self.event.levels is not None  # it fits
@@ -33,8 +39,12 @@ class Images(Medium):
 
     def encoded(self, x: Integer[np.ndarray, "N H W C"]) -> bytes:
         """A sheet about as wide as high."""
-        return pictures.sheet(x, self.levels, columns=max(1, round(len(x) ** 0.5)))
+        return self.sheet(x, max(1, round(len(x) ** 0.5)))
 
     def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> Markup:
         """A sheet of images as PNG."""
-        return html.picture(pictures.sheet(x, self.levels, columns))
+        return html.picture(self.sheet(x, columns))
+
+    def sheet(self, x: Integer[np.ndarray, "N H W C"], columns: int) -> bytes:
+        """Rows of `columns` images as PNG."""
+        return pictures.sheet(x, self.levels, columns, self.palette)

@@ -4,10 +4,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer
 from PIL import Image
 
 from gen_jax.data.npz import read_npz
+from gen_jax.data.palette import Colours, nearest
 from gen_jax.data.png import read_png
 from gen_jax.errors import InputError
 from gen_jax.typing import Event
@@ -18,6 +19,11 @@ MIN_GRID_SIDE = 512
 def to_grey(x: np.ndarray, levels: int) -> np.ndarray:
     """Levels 0..levels-1 spread over 0..255, rounded; one to one for up to 256 levels."""
     return np.round(np.asarray(x, np.float64) * (255 / (levels - 1))).astype(np.uint8)
+
+
+def to_bytes(x: np.ndarray, levels: int, palette: Colours | None = None) -> np.ndarray:
+    """The bytes that show levels: greys, or the colours of a palette."""
+    return to_grey(x, levels) if palette is None else palette[np.asarray(x)[..., 0]]
 
 
 def grid(images: np.ndarray, columns: int, gap: int = 1, background: int = 128) -> np.ndarray:
@@ -39,9 +45,9 @@ def enlarge(sheet: np.ndarray) -> Image.Image:
     return Image.fromarray(sheet.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def sheet(x: np.ndarray, levels: int, columns: int) -> bytes:
+def sheet(x: np.ndarray, levels: int, columns: int, palette: Colours | None = None) -> bytes:
     """Images of levels in rows of `columns` as PNG."""
-    return png(enlarge(grid(to_grey(x, levels), columns)))
+    return png(enlarge(grid(to_bytes(x, levels, palette), columns)))
 
 
 def png(picture: Image.Image) -> bytes:
@@ -52,18 +58,31 @@ def png(picture: Image.Image) -> bytes:
 
 
 def read_images(
-    paths: list[Path], event: Event, max_bytes: int | None = None
+    paths: list[Path],
+    event: Event,
+    max_bytes: int | None = None,
+    palette: Colours | None = None,
 ) -> Integer[np.ndarray, "N H W C"]:
-    """Images of the event from PNG files, one each, or .npz files of one array; InputError where one does not fit."""
+    """Images of the event from PNG files, one each, or .npz files of one array; InputError where one does not fit.
+
+    With a palette a PNG is of any colours, of which the nearest of the palette are taken; an array is of tokens.
+    """
     if len(event.shape) != 3 or event.levels is None or event.shape[2] not in (1, 3):
         raise InputError("only models of images, grey or colour, can read PNG or .npz images")
     parts = [
         _read_npz(path, event, max_bytes)
         if path.suffix == ".npz"
-        else _read_png(path, event, max_bytes)[None]
+        else _read_png(path, event, max_bytes, palette)[None]
         for path in paths
     ]
     return np.concatenate(parts)
+
+
+def quantised(paths: list[Path], palette: Colours | None) -> str:
+    """What a command that has read these files adds about them; nothing unless a PNG met a palette."""
+    if palette is None or all(path.suffix == ".npz" for path in paths):
+        return ""
+    return f"; each pixel of a PNG file is the nearest of the palette's {len(palette)} colours"
 
 
 def _read_npz(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
@@ -84,8 +103,10 @@ def _read_npz(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
     return x
 
 
-def _read_png(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
-    x, _ = read_levels(path, event, max_bytes)
+def _read_png(
+    path: Path, event: Event, max_bytes: int | None, palette: Colours | None
+) -> np.ndarray:
+    x, _ = read_levels(path, event, max_bytes, palette)
     if x.shape[:2] != event.shape[:2]:
         (high, wide), (height, width) = x.shape[:2], event.shape[:2]
         raise InputError(f"{path} is {high}x{wide}, the model is of {height}x{width}")
@@ -93,12 +114,20 @@ def _read_png(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
 
 
 def read_levels(
-    path: Path, event: Event, max_bytes: int | None = None
-) -> tuple[UInt8[np.ndarray, "H W C"], int]:
+    path: Path, event: Event, max_bytes: int | None = None, palette: Colours | None = None
+) -> tuple[Integer[np.ndarray, "H W C"], int]:
     """The levels of a PNG of any size, of which `to_grey` makes its greys, and its bits a sample.
 
-    InputError where it is of another number of channels than the event, or holds greys that no level gives.
+    With a palette, the nearest of its colours. InputError where it is of another number of channels than the event or
+    the palette, or holds greys that no level gives.
     """
+    if palette is not None:
+        picture = read_png(path, max_bytes)
+        if picture.samples.shape[2] != palette.shape[1]:
+            raise InputError(
+                f"{path} is a PNG of kind {picture.kind}, the model's palette is of colours"
+            )
+        return nearest(picture.samples, palette), picture.depth
     if event.levels is None or not 2 <= event.levels <= 256:
         raise InputError("only models of images of at most 256 levels take PNG")
     picture = read_png(path, max_bytes)

@@ -57,7 +57,7 @@ def _heat_maps(medium: Images, run: Run, given: Split) -> Markup:
     planes = planes.reshape(len(x), *medium.event.shape).sum(axis=-1)
     figure = Figure(figsize=(9, 2.1), layout="constrained")
     axes = figure.subplots(2, len(x), squeeze=False)
-    shown = pictures.to_grey(x, medium.levels)
+    shown = pictures.to_bytes(x, medium.levels, medium.palette)
     heat = ScalarMappable(Normalize(0, planes.max()), "magma")
     for i in range(len(x)):
         axes[0, i].imshow(shown[i].squeeze(), cmap="gray", vmin=0, vmax=255)
