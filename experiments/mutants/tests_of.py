@@ -77,6 +77,7 @@ TESTS: dict[str, Tests] = {
     "ops/squeeze": FLOW,
     "ops/vq": VQ,
     "nn/bijections": FLOW,
+    "nn/blocks": all_of("probe"),
     "nn/at": [*all_of("raster"), *GATED_TESTS],
     "nn/causal_conv": [*all_of("ops", "raster"), *GATED_TESTS],
     "nn/conv.py": [*all_of("convolution", "gan"), *VQ, inputs("diffusion")],

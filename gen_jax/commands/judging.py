@@ -53,6 +53,20 @@ def add(commands: Subparsers) -> None:
     trust(evaluate)
     data_dir(evaluate)
 
+    probe = command(
+        commands,
+        "probe",
+        "Accuracy of a linear probe of each block: how well its features tell the data set's classes.",
+        "gen-jax probe runs/image_gpt_digits",
+        run=_probe,
+    )
+    probe.add_argument("workdir", type=Path)
+    probe.add_argument("--block", type=positive, metavar="N", help="only this block, from 1")
+    probe.add_argument("--limit", type=positive, help="only the first N training examples")
+    probe.add_argument("--data", metavar="NAME", help="another data set than the config's")
+    trust(probe)
+    data_dir(probe)
+
     certify = command(
         commands,
         "certify",
@@ -138,6 +152,22 @@ def _evaluate(args: argparse.Namespace) -> None:
         say_and_save(args, record, "\n".join(lines), *saved)
     else:
         say(args, record, "\n".join(lines))
+
+
+def _probe(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.evaluate import probe
+    from gen_jax.runs import results
+    from gen_jax.runs.run import load_run
+
+    runtime.set_up()
+    run = load_run(args.workdir, args.trust).under(args.data, None)
+    record = probe.measure(run, args.data_dir, args.block, args.limit)
+    said = "\n".join(probe.sentences(record))
+    if args.block is None:
+        say_and_save(args, record, said, run.workdir.probe, results.dumps(record))
+    else:
+        say(args, record, said)
 
 
 def _certify(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from gen_jax import stored
+from gen_jax import fingerprint, stored
 from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
 from gen_jax.density import Curved, Reconstructing
@@ -65,6 +65,8 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
         ("Samples", _samples(run, medium)),
         *_of_medium(medium, run, given),
     ]
+    if run.workdir.probe.exists():
+        sections.append(("Linear probe", _probe(run)))
     if isinstance(run.experiment.model, Reconstructing):
         sections.append(("Reconstructions", _reconstructions(run, medium, given)))
     if isinstance(run.experiment.model, Curved):
@@ -213,6 +215,33 @@ def _reconstructions(run: Run, medium: Medium, given: Split) -> Markup:
     again = draw.reconstruct(run, x)
     said = f"Examples of {given.split} above, their reconstructions below."
     return paragraph(said) + medium.figure(x) + medium.figure(again)
+
+
+def _probe(run: Run) -> Markup:
+    """Accuracy by block, with standard errors, beside that of the values themselves."""
+    found = stored.record(run.workdir.probe)
+    if found.get("weights") != fingerprint.of_variables(run.variables):
+        return paragraph("It was of other weights: gen-jax probe measures these.")
+    try:
+        numbers, accuracies, errors = (
+            [row[name] for row in found["blocks"]] for name in ("block", "accuracy", "stderr")
+        )
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.errorbar(numbers, accuracies, errors, marker="o", ms=3, capsize=2, label="block")
+        axes.axhline(found["values"]["accuracy"], color="grey", ls="--", label="values")
+        axes.set(xlabel="block", ylabel="accuracy", xticks=numbers)
+        axes.legend()
+        said = (
+            f"Classes told by a linear map of each block's features: {found['dataset']} {found['split']},"
+            f" {found['num_examples']} examples, standard errors."
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{run.workdir.probe} is damaged: a field is missing or of another kind ({error!r:.80});"
+            f" `gen-jax probe {run.workdir.path}` writes it anew"
+        ) from error
+    return paragraph(said) + plot(figure)
 
 
 def _rows(run: Run) -> dict[str, Any]:

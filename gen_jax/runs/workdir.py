@@ -64,6 +64,11 @@ class WorkDir:
         return self.path / "certificate.json"
 
     @property
+    def probe(self) -> Path:
+        """What `probe` found of each block."""
+        return self.path / "probe.json"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard event files."""
         return self.path / "tensorboard"

@@ -20,6 +20,7 @@ from gen_jax.check import require_integers
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, condition_of, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
+from gen_jax.nn import blocks
 from gen_jax.ops.orders import Order, Raster, positions
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
@@ -89,6 +90,11 @@ class Autoregressive(nn.Module):
     def site_values(self, x: Num[Array, "B *event"]) -> Num[Array, "B sites V"]:
         """The values of each site, in the order of generation."""
         return x.reshape(x.shape[0], -1)[:, self.sites]
+
+    def block_features(self, x: Integer[Array, "B *event"]) -> tuple[Float[Array, "B F"], ...]:
+        """The mean over all places of what each block gives, for models that show their blocks (`nn/blocks.py`)."""
+        module, variables = self.unbind()
+        return blocks.features(module, variables, x)
 
     def log_prob_sites(
         self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False

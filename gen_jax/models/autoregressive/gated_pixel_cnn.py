@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from gen_jax.check import require, require_image
 from gen_jax.models.autoregressive.raster import Raster
 from gen_jax.nn.at import At, Row, halves_here, spread
+from gen_jax.nn.blocks import show
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
 from gen_jax.nn.conv import Dense
 from gen_jax.ops.convolution import convolve
@@ -199,6 +200,7 @@ class GatedPixelCNN(Raster):
         h, skips = image, []
         for layer, term in zip(self.layers, terms, strict=True):
             h, skip = layer.left(h, term, train, at)
+            show(self, h)
             skips.append(skip)
         hidden = self.hidden(nn.relu(sum(skips[1:], skips[0])), at)
         return self.logits(nn.relu(hidden), at)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from gen_jax.check import require, require_image
 from gen_jax.models.autoregressive.raster import Raster, Terms
 from gen_jax.nn.at import At, Row, Site, here
+from gen_jax.nn.blocks import show
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
 from gen_jax.ops.convolution import convolve
 from gen_jax.ops.masks import group_mask, take_group
@@ -137,6 +138,7 @@ class PixelCNN(Raster):
         h = self.first(image, at)
         for block in self.blocks:
             h = block(h, at)
+            show(self, h)
         for layer in self.hidden:
             h = layer(nn.relu(h), at)
         return self.logits(nn.relu(h), at)

@@ -17,6 +17,7 @@ from gen_jax.check import require
 from gen_jax.models.autoregressive.pixelwise import Pixelwise
 from gen_jax.models.autoregressive.raster import Terms
 from gen_jax.nn.at import At, Row, Site
+from gen_jax.nn.blocks import show
 from gen_jax.nn.gated_resnet import GatedBlock
 from gen_jax.nn.shifted_conv import Project
 from gen_jax.ops import attention
@@ -199,6 +200,7 @@ class PixelSNAIL(Pixelwise):
             places = grid[at.row, at.column], grid[at.before.row, at.before.column]
         for block in self.stack:
             v = block(v, pixel, places, cond, train, at)
+            show(self, v)
         return self.out(nn.elu(v))
 
     @property

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from gen_jax.check import require
 from gen_jax.models.autoregressive.sequence import Sequence, Time
+from gen_jax.nn.blocks import show
 from gen_jax.ops import recurrent
 from gen_jax.ops.recurrent import Cell, State
 
@@ -110,6 +111,7 @@ class Recurrent(Sequence):
             if i:
                 inputs = self.inputs[i - 1](self.drop(inputs, deterministic=not train))
             state, inputs = layer(start.states[i], inputs, time)
+            show(self, jnp.swapaxes(inputs, 0, 1))  # the batch first
             states.append(state)
         params = self.logits(self.drop(inputs, deterministic=not train))
         if memory is not None and not self.is_initializing():

@@ -19,6 +19,7 @@ from gen_jax.check import require
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, shifted
+from gen_jax.nn.blocks import show
 from gen_jax.nn.conv import Dense
 from gen_jax.ops.convolution import convolve
 from gen_jax.ops.gates import gated_tanh
@@ -154,6 +155,7 @@ class WaveNet(Sequence):
         h, skips = self.first(self.to_input(shifted(x, time)), time), jnp.zeros(())
         for layer in self.layers:
             h, skip = layer(h, cond, time)
+            show(self, h)
             skips = skips + skip
         return self.out(nn.relu(self.hidden(nn.relu(skips))))
 

@@ -1,0 +1,180 @@
+"""Linear probes: how well a linear map of one block's features tells the classes of a data set.
+
+log p(k | x) = W f(x) + b, normalised, with f the mean over all places of what a block gives (Chen et al. 2020,
+"Generative Pretraining from Pixels", section 2.4). The network is not trained. Features are standardised by their means
+and deviations on train. W has an L2 penalty |W|^2 / (2 C), whose C is the best of `PENALTIES` on validation; the
+accuracy is of the test split, with the binomial standard error.
+"""
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import sklearn
+from jaxtyping import Float, Int
+from sklearn.linear_model import LogisticRegression
+
+from gen_jax import fingerprint
+from gen_jax.data.palette import colours_of
+from gen_jax.data.prepared import Split, SplitError
+from gen_jax.errors import InputError
+from gen_jax.nn.blocks import Featured
+from gen_jax.runs import provenance
+from gen_jax.runs.likelihood import batches
+from gen_jax.runs.run import Run
+from gen_jax.runs.splits import judged_split, load_split
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, from the strongest
+STEPS = 500  # of L-BFGS at most
+PART = 10  # of train, a tenth serves as validation if there is no other split
+
+
+class Examples(NamedTuple):
+    """Features and classes of the three splits."""
+
+    train: tuple[Float[np.ndarray, "n F"], Int[np.ndarray, " n"]]
+    validation: tuple[Float[np.ndarray, "v F"], Int[np.ndarray, " v"]]
+    test: tuple[Float[np.ndarray, "t F"], Int[np.ndarray, " t"]]
+
+
+def measure(
+    run: Run,
+    data_dir: Path | None = None,
+    block: int | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Accuracy of a probe of each block, or of one, and of the values themselves; `limit`: training examples.
+
+    InputError if the model is given the class, shows no blocks or not that many, or the data set has no classes.
+    """
+    started = time.monotonic()
+    if run.conditional:
+        raise InputError(f"{run.experiment.system} is given the class: a probe would read it")
+    test = judged_split(run.experiment, data_dir)
+    if test.labels is None:
+        raise InputError(f"data set {test.dataset} has no classes to tell")
+    train, validation = _others(run, test, data_dir)
+    train = _first(train, limit)
+    count = len(jax.eval_shape(_features(run), run.variables, test.x[:1]))
+    if not count:
+        raise InputError(f"{run.experiment.system} shows no blocks whose features could be read")
+    if block is not None and not 1 <= block <= count:
+        raise InputError(f"{run.experiment.system} has blocks 1 to {count}, not {block}")
+    chosen = range(1, count + 1) if block is None else (block,)
+    splits = (train, validation, test)
+    embedded = [_embed(run, split, chosen) for split in splits]
+    values = [_values(split) for split in splits]
+    labels = [np.asarray(split.labels) for split in splits]
+    return {
+        "system": run.experiment.system,
+        "dataset": test.dataset,
+        "dataset_version": test.version,
+        "split": test.split,
+        "num_examples": len(test),
+        "training_examples": len(train),
+        "classes": test.num_classes,
+        "step": run.step,
+        "weights": fingerprint.of_variables(run.variables),
+        "solver": f"scikit-learn {sklearn.__version__}, L-BFGS, C by {validation.split}",
+        "values": probe(Examples(*zip(values, labels, strict=True))),
+        "blocks": [
+            {"block": number, **probe(Examples(*zip(features, labels, strict=True)))}
+            for number, features in zip(chosen, zip(*embedded, strict=True), strict=True)
+        ],
+        "seconds": round(time.monotonic() - started, 1),
+        **provenance.revision(),
+    }
+
+
+def probe(examples: Examples) -> dict[str, Any]:
+    """The accuracy on test of the penalty that is best on validation, the stronger of equals."""
+    features, labels = examples.train
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(deviation > 0, deviation, 1)
+    standardised = [(f - mean) / scale for f, _ in examples]
+    fitted: Any = LogisticRegression(max_iter=STEPS, warm_start=True)
+    best = (-1.0, 0.0, 0.0)
+    for penalty in PENALTIES:
+        fitted.set_params(C=penalty).fit(standardised[0], labels)
+        on = [
+            float(np.mean(fitted.predict(f) == y))
+            for f, (_, y) in zip(standardised[1:], examples[1:], strict=True)
+        ]
+        best = max(best, (on[0], on[1], penalty), key=lambda found: found[0])
+    _, accuracy, penalty = best
+    stderr = math.sqrt(accuracy * (1 - accuracy) / len(examples.test[1]))
+    return {
+        "features": features.shape[1],
+        "accuracy": accuracy,
+        "stderr": stderr,
+        "C": penalty,
+    }
+
+
+def sentences(found: dict[str, Any]) -> list[str]:
+    """One line a block, and the values' own."""
+    rows = [("values", found["values"])]
+    rows += [(f"block {row['block']}", row) for row in found["blocks"]]
+    said = f"{found['system']} on {found['dataset']} {found['split']}, {found['num_examples']} examples"
+    return [
+        f"{said}: accuracy of a linear probe, {found['training_examples']} training examples",
+        *(f"{name:<10} {100 * row['accuracy']:.2f} +- {100 * row['stderr']:.2f} %" for name, row in rows),
+    ]  # fmt: skip
+
+
+def _features(run: Run) -> Any:
+    model = run.experiment.model
+    if not isinstance(model, Featured):
+        raise InputError(f"{run.experiment.system} shows no blocks whose features could be read")
+    return lambda variables, x: model.apply(variables, x, method="block_features")
+
+
+def _embed(run: Run, split: Split, chosen: Any) -> list[Float[np.ndarray, "n F"]]:
+    """Features of the chosen blocks for all examples of a split."""
+    features = _features(run)
+
+    @jax.jit
+    def embed(variables, x):
+        with jax.default_matmul_precision("highest"):
+            found = features(variables, x)
+        return [found[number - 1] for number in chosen]
+
+    size, parts = run.experiment.evaluate.batch_size, []
+    for _, batch, counted in batches(split, None, size, run.mesh, conditional=False):
+        parts.append([np.asarray(h)[counted] for h in embed(run.variables, batch["x"])])
+    return [np.concatenate(block).astype(np.float64) for block in zip(*parts, strict=True)]
+
+
+def _values(split: Split) -> Float[np.ndarray, "n D"]:
+    """The values of each example, of a palette its colours."""
+    palette = colours_of(split.event, split.presentation)
+    x = split.x if palette is None else palette[split.x[..., 0]]
+    return x.reshape(len(x), -1).astype(np.float64)
+
+
+def _others(run: Run, test: Split, data_dir: Path | None) -> tuple[Split, Split]:
+    """Train and validation; without another split than the judged one, validation is the last part of train."""
+    data = run.experiment.evaluate.data
+    train = load_split(run.experiment, "train", data_dir, data)
+    if test.split != "validation":
+        try:
+            return train, load_split(run.experiment, "validation", data_dir, data)
+        except SplitError:
+            pass
+    cut = len(train) - len(train) // PART
+    rest = replace(train, x=train.x[cut:], labels=_part(train, slice(cut, None)), split="a tenth of train")  # fmt: skip
+    return _first(train, cut), rest
+
+
+def _first(split: Split, count: int | None) -> Split:
+    return replace(split, x=split.x[:count], labels=_part(split, slice(count)))
+
+
+def _part(split: Split, rows: slice) -> np.ndarray:
+    if split.labels is None:
+        raise InputError(f"data set {split.dataset} has no classes to tell")
+    return split.labels[rows]
