@@ -29,9 +29,9 @@ State = TypeVar("State")
 class Row:
     """A row of images of this height and width, of which no site is known yet.
 
-    A layer that reads rows above only gives its outputs for the whole row. A layer that also reads columns to the left
-    computes the share of the rows above for all columns, and keeps it for the sites of the row: its input and output at
-    a `Row` have the shape of a row and no meaning.
+    A layer that reads only rows above computes its outputs for the whole row. A layer that also reads columns to the
+    left computes the share of the rows above in all outputs of the row, and keeps it for the sites: its own input and
+    output at a `Row` have the shape of a row and no meaning.
     """
 
     row: Int[Array, ""]
