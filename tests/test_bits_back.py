@@ -257,7 +257,7 @@ def test_commands(tmp_path):
     x = events(model, 5)
     np.savez(source, images=x)
     out, back = tmp_path / "out.gjx", tmp_path / "back.npz"
-    assert "to begin with" in succeed("compress", folder, source, "-o", out)
+    assert "initial" in succeed("compress", folder, source, "-o", out)
     succeed("decompress", folder, out, "-o", back)
     with np.load(back) as archive:
         np.testing.assert_array_equal(archive["images"], x)

@@ -267,7 +267,7 @@ class Unknown:
 def test_what_cannot_be_certified_says_so():
     for model, words in (
         (GAN(points()), "has no likelihood: there is nothing to certify"),
-        (Unknown(), "neither generates site by site"),
+        (Unknown(), "is not autoregressive, not a bijection"),
     ):
         with pytest.raises(InputError, match=words):
             laws_of(model)
@@ -279,7 +279,7 @@ def test_what_cannot_be_certified_says_so():
         ("certify {model} --split tset", "'tset' (did you mean test?)"),
         ("certify {model} --examples 0", "'0' is no positive whole number"),
         ("certify {model} --seed -1", "--seed: '-1' is no whole number"),
-        ("certify {new}/nowhere", "is no work directory: it does not exist"),
+        ("certify {new}/nowhere", "is not a work directory: it does not exist"),
     ],
 )
 def test_a_bad_input_is_refused_in_one_line(model, data_dir, tmp_path, line, words):

@@ -222,7 +222,7 @@ def test_a_folder_is_no_pattern(tmp_path, name):
 def test_a_folder_that_keeps_nothing_is_refused_before_training(tmp_path, monkeypatch):
     """One leaf is saved and read back; a backslash would send it to another folder."""
     storage.try_out(tmp_path)
-    with pytest.raises(InputError, match="holds a backslash"):
+    with pytest.raises(InputError, match="contains a backslash"):
         storage.try_out(tmp_path / "back\\slash")
     monkeypatch.setattr(storage, "literal", lambda path: type(storage.epath.Path("/"))(path))
     (tmp_path / "run [1]").mkdir()
@@ -235,7 +235,7 @@ def test_a_folder_that_keeps_nothing_is_refused_before_training(tmp_path, monkey
 def test_no_checkpoint_says_what_lies_there(tmp_path):
     (tmp_path / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
     reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
-    with pytest.raises(InputError, match="though 1 folder lies there, no finished save"):
+    with pytest.raises(InputError, match="it holds 1 folder, but no finished save"):
         reader.restore_best(like(), pytest.fail)
 
 

@@ -262,7 +262,7 @@ def test_a_diverged_training_is_named_everywhere(data_dir, tmp_path, monkeypatch
     """A rate of 1e9 ends with status 0, as trained as it was asked to be, but is said to have diverged."""
     fast = ("optimizer.learning_rate.peak=1e9", "optimizer.learning_rate.warmup=0", "ema=0")
     found = json.loads(train(tmp_path / "run", data_dir, *fast))
-    words = "bits/dim is far worse than a uniform distribution (4.09): the training diverged"
+    words = "bits/dim is far worse than a uniform distribution (4.09): training diverged"
     assert words in found["findings"][0]
     settings = [f"--set={one}" for one in (*TINY.split(), *fast)]
     where = ("--data-dir", data_dir)
@@ -324,14 +324,17 @@ REFUSED = [
     ("{train} --set model.event.shape=(28,28,1)", "model is of (28, 28, 1) with 17 levels"),
     ("{train} --set model.num_classes=3", "the model has 3 classes, data set digits has 10"),
     ("train {config} --data-dir {data} --workdir {run}", "model.depth: 1 -> "),
-    ("train {config} --data-dir {data} --workdir {bad}", "{bad} exists and is no work directory"),
-    ("train {config} --data-dir {data} --workdir {bad}/file", "exists and is no work directory"),
-    ("train {config} --data-dir {data} --workdir {new}/a\\b", "a\\b holds a backslash"),
+    (
+        "train {config} --data-dir {data} --workdir {bad}",
+        "{bad} exists and is not a work directory",
+    ),
+    ("train {config} --data-dir {data} --workdir {bad}/file", "exists and is not a work directory"),
+    ("train {config} --data-dir {data} --workdir {new}/a\\b", "a\\b contains a backslash"),
     ("evaluate {run} --data-dir {bad}", "data set 'digits' is not prepared in {bad}"),
     ("evaluate {run} --data-dir {data} --split tset", "'tset' (did you mean test?)"),
     ("evaluate {run} --data-dir {data} --limit 0", "--limit: '0' is no positive whole number"),
-    ("evaluate {bad}/empty", "{bad}/empty is no work directory: it has no config.json"),
-    ("evaluate {bad}/nowhere", "{bad}/nowhere is no work directory: it does not exist"),
+    ("evaluate {bad}/empty", "{bad}/empty is not a work directory: it has no config.json"),
+    ("evaluate {bad}/nowhere", "{bad}/nowhere is not a work directory: it does not exist"),
     ("evaluate {bad}/damaged", "{bad}/damaged/config.json is damaged"),
     ("{sample} --label 3", "is not class-conditional: it takes no --label"),
     ("sample {conditional} --out {new}/x.png --label 10", "--label 10 is out of range"),

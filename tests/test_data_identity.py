@@ -66,15 +66,15 @@ def test_a_replaced_set_is_refused_when_training_goes_on_and_when_judged(place):
     bring(place, flip=True)
     try:
         refused = train(place, status=2)
-        assert "was begun on another data set tiny: the examples of train and validation" in refused
+        assert "started on another data set tiny: the examples of train and validation" in refused
         status, _, err = call("evaluate", place / "run", "--data-dir", place)
         assert status == 2
-        assert "is another than" in err
+        assert "is not the one that" in err
         assert "the examples of validation are others now; --data tiny judges" in err
         succeed("evaluate", place / "run", "--data", "tiny", "--data-dir", place)
     finally:
         bring(place)
-    assert "is another" not in train(place)
+    assert "is not the one" not in train(place)
 
 
 def test_classes_of_other_names_are_no_classes_of_the_model(place):

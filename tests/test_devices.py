@@ -229,7 +229,9 @@ def test_the_loop_under_pmap(data_dir, tmp_path, monkeypatch):
         patch.setattr(Batches, "batch", stop)
         with pytest.raises(KeyboardInterrupt):
             loop.train(experiment, workdir, data_dir, "pmap")
-    with pytest.raises(InputError, match=r"begun with --parallel pmap on 8 devices, .* than jit;"):
+    with pytest.raises(
+        InputError, match=r"started with --parallel pmap on 8 devices, .* than jit;"
+    ):
         loop.train(experiment, workdir, data_dir)
     resumed = loop.train(experiment, workdir, data_dir, "pmap")
     chex.assert_trees_all_equal(jax.device_get(resumed), jax.device_get(undisturbed))
@@ -241,13 +243,15 @@ def test_the_loop_under_pmap(data_dir, tmp_path, monkeypatch):
     assert draw.sample(run, 3).shape == (3, 8, 8, 1)
 
 
-def test_what_a_work_directory_was_begun_with(tmp_path):
+def test_what_a_work_directory_was_started_with(tmp_path):
     """Runs from before the mode was recorded used jit, where the number of devices decides no noise."""
     experiment = Experiment(model=PIXELS, data=Data("digits"), steps=1, batch_size=8)
     old, new = WorkDir(tmp_path / "old"), WorkDir(tmp_path / "new")
     old.claim(experiment, {})
     old.claim(experiment, {"parallel": "jit", "devices": 8})
-    with pytest.raises(InputError, match=r"begun with --parallel jit, .* than pmap on 8 devices;"):
+    with pytest.raises(
+        InputError, match=r"started with --parallel jit, .* than pmap on 8 devices;"
+    ):
         old.claim(experiment, {"parallel": "pmap", "devices": 8})
     new.claim(experiment, {"parallel": "pmap", "devices": 8})
     new.claim(experiment, {"parallel": "pmap", "devices": 8})

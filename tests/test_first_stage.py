@@ -76,14 +76,14 @@ def test_the_run_alone_evaluates_samples_and_compresses(second, data_dir, tmp_pa
     succeed("sample", second, "--num", 3, "--out", tmp_path / "x.png")
     status, _, err = call("evaluate", second, "--draws", 3, *where)
     assert status == 2
-    assert "log_prob of vq_vae_prior is made without noise: it takes no --draws" in err
+    assert "log_prob of vq_vae_prior is deterministic: it takes no --draws" in err
 
 
 @pytest.mark.parametrize(
     ("model", "change", "words"),
     [
         (SECOND, lambda path: None, "vq_vae_prior needs a trained VQVAE: name its work directory"),
-        (SECOND, lambda path: "nowhere", "first_stage: nowhere is no work directory"),
+        (SECOND, lambda path: "nowhere", "first_stage: nowhere is not a work directory"),
         (FIRST, str, "vq_vae has no first stage, but first_stage names"),
         (SECOND.clone(first=FIRST.clone(decay=0.5)), str, "differences|decay: 0.9 -> 0.5"),
     ],
@@ -111,7 +111,7 @@ def test_an_unfinished_first_stage_is_refused_by_the_command(first, data_dir, tm
 
 
 def test_other_weights_of_the_first_stage_are_refused(first, second, data_dir, tmp_path):
-    """A run that was begun goes on with those it holds."""
+    """A run that was started continues with the weights it holds."""
     record = WorkDir(second).read()
     path = Path(WorkDir(second).experiment().first_stage)
     shutil.copytree(first, path)
@@ -119,6 +119,6 @@ def test_other_weights_of_the_first_stage_are_refused(first, second, data_dir, t
     loop.train(experiment(SECOND, first_stage=str(path)), WorkDir(tmp_path / "run"), data_dir)
     record["machine"]["first_stage"] = "0" * 64
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="begun with other weights of the first stage"):
+    with pytest.raises(InputError, match="started with other weights of the first stage"):
         loop.train(experiment(SECOND, first_stage=str(path)), WorkDir(tmp_path / "run"), data_dir)
     shutil.rmtree(path)

@@ -280,5 +280,5 @@ def test_nothing_is_written_of_what_could_not_be_read_back(digits, tmp_path, mon
 
 @pytest.mark.parametrize("path", ["nowhere", "."])
 def test_what_is_no_model_is_not_loaded(path, tmp_path):
-    with pytest.raises(InputError, match="is no work directory"):
+    with pytest.raises(InputError, match="is not a work directory"):
         gen_jax.load(str(tmp_path / path))

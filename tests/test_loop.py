@@ -142,7 +142,7 @@ def test_full_disk_loses_nothing(undisturbed, data_dir, tmp_path):
     full = run(workdir, data_dir, before=small)
     assert full.returncode == 2, full.stderr
     assert full.stderr.splitlines()[-1].startswith("gen-jax: cannot")
-    assert "what was saved" in full.stderr.splitlines()[-1]
+    assert "earlier checkpoints are kept" in full.stderr.splitlines()[-1]
     assert set(kept) <= {path.name for path in (workdir / "checkpoints").iterdir()}
     assert json.loads((workdir / "config.json").read_text())
     done = run(workdir, data_dir)

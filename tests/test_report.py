@@ -111,12 +111,15 @@ def test_a_certificate_is_made_again(tmp_path, data_dir):
     for rows, words in (
         ([{**first, "measured": -1 - first["limit"]}, *rest], f"{first['law']}: measured -"),
         (rest, f"{first['law']}: is not in it"),
-        ([{**first, "law": "is good"}, *rest], "is good: is no law of this model"),
+        ([{**first, "law": "is good"}, *rest], "is good: is not a law of this model"),
     ):
         told = certificate.differences({**record, "rows": rows}, record)
         assert any(words in one for one in told)
     file.write_text(json.dumps({**record, "num_examples": "many"}))
-    assert "does not say what it was made of" in call("certify", path, "--check", *data)[2]
+    assert (
+        "has no valid split, number of examples and seed"
+        in call("certify", path, "--check", *data)[2]
+    )
     file.write_text(json.dumps({**record, "parameters": "0" * 64}))
     assert "the certificate is stale" in call("certify", path, "--check", *data)[2]
 

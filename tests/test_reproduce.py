@@ -323,11 +323,11 @@ def test_the_source_is_compared_by_git(checkout, tmp_path, monkeypatch):
     git(checkout, "reset", "--quiet", "--hard", first)
     assert provenance.changed_since(first) is None
     assert provenance.changed_since("0" * 40) == "revision 000000000000 is not known here"
-    assert "is none" in str(provenance.changed_since(f"--output={tmp_path}/x"))
-    assert "is none" in str(provenance.changed_since("HEAD"))
+    assert "is not a revision" in str(provenance.changed_since(f"--output={tmp_path}/x"))
+    assert "is not a revision" in str(provenance.changed_since("HEAD"))
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "gen_jax")
-    assert provenance.changed_since(first) == "the gen_jax that runs is no git checkout"
+    assert provenance.changed_since(first) == "the installed gen_jax is not a git checkout"
     assert provenance.revision() == {"git": None, "dirty": None}
 
 

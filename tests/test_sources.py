@@ -129,7 +129,7 @@ def test_training_goes_on_with_the_same_source_only(run, tmp_path, data_dir):
     where = ("--workdir", run, "--data-dir", data_dir)
     status, _, err = call("train", folder / "config.py", *where)
     assert status == 2
-    assert "parts.py: the source is another" in err
+    assert "parts.py: the source differs" in err
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_training_goes_on_with_the_same_source_only(run, tmp_path, data_dir):
             "mine.py is not the source",
         ),
         (lambda run: (run / "source" / "parts.py").unlink(), "cannot read"),
-        (lambda run: renamed(run, "../mine.py"), "its sources are no files by name"),
+        (lambda run: renamed(run, "../mine.py"), "its sources are not file names"),
     ],
 )
 def test_other_source_than_was_stored_is_not_run(run, tmp_path, new_process, change, words):

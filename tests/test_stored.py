@@ -33,7 +33,7 @@ def test_a_damaged_record_is_one_sentence(tmp_path, how):
 @pytest.mark.parametrize("name", ["machine", "presentation"])
 def test_a_part_of_another_kind_is_damage(tmp_path, name):
     (tmp_path / "config.json").write_text(json.dumps({"experiment": {}, name: [1]}))
-    with pytest.raises(InputError, match=f"its {name} is no object"):
+    with pytest.raises(InputError, match=f"its {name} is not a JSON object"):
         WorkDir(tmp_path).read()
 
 

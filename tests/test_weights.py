@@ -52,7 +52,7 @@ def test_arrays_lie_under_their_paths(exported):
 
 
 def test_training_on_it_is_refused(exported, data_dir):
-    with pytest.raises(InputError, match="exported model, whose training cannot go on"):
+    with pytest.raises(InputError, match="exported model, whose training cannot continue"):
         train(EXPERIMENT, WorkDir(exported[1]), data_dir)
 
 

@@ -79,7 +79,7 @@ def ablate(
         rows.append(row(variant, CHANGES[variant], done))
     common = ("test_examples", "train_examples", "steps", "batch_size")
     common += ("device", "cpu", "threads", "git", "dirty")
-    shared = {name: seeds.one({record[name] for record in records}) for name in common}
+    shared = {name: seeds.common({record[name] for record in records}) for name in common}
     path = out / f"ablations_{dataset}.json"
     write_atomically(path, results.dumps({"ablation": dataset, **shared, "rows": rows}))
     return path

@@ -95,7 +95,7 @@ def zoo(
         first = {name: done[0][name] for name in ("kind", "value", "draws", "steps", *FIRST)}
         rows.append({"system": system, **first, **seeds.over(done)})
     common = ("num_examples", "device", "cpu", "threads", "git", "dirty")
-    shared = {name: seeds.one({record[name] for record in records} - {None}) for name in common}
+    shared = {name: seeds.common({record[name] for record in records} - {None}) for name in common}
     path = out / "zoo_digits.json"
     write_atomically(path, results.dumps({"zoo": "digits", "seeds": SEEDS, **shared, "rows": rows}))
     return path

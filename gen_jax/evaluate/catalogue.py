@@ -1,6 +1,6 @@
-"""What there is: systems (classes of `models/` with an id), configs (files of `experiments/configs/`) and results.
+"""The lists of `gen-jax list`: systems (classes in `models/` with an id), configs (`experiments/configs/`) and results.
 
-Read from source text and JSON files without importing jax. A config's docstring has a line `Published: ...`.
+They are read from source text and JSON files without importing jax. A config's docstring has a line `Published: ...`.
 """
 
 import ast
@@ -18,7 +18,7 @@ ID = "system: ClassVar[str]"  # the declaration of a system's id in its class
 
 
 def systems() -> list[dict[str, str]]:
-    """Id, family and one line for every system: that of the file, or of the class where a file has several."""
+    """Id, family and first docstring line of every system: the file's line, or the class's if a file has several."""
     rows = []
     for path in sorted(MODELS.rglob("*.py")):
         text = path.read_text()
@@ -36,7 +36,7 @@ def systems() -> list[dict[str, str]]:
 
 
 def _system(node: ast.ClassDef) -> str | None:
-    """The id that a class declares by `system: ClassVar[str] = "..."`."""
+    """The id that a class declares with `system: ClassVar[str] = "..."`."""
     for line in node.body:
         match line:
             case ast.AnnAssign(target=ast.Name(id="system"), value=ast.Constant(value=str(system))):
@@ -45,7 +45,7 @@ def _system(node: ast.ClassDef) -> str | None:
 
 
 def configs() -> list[dict[str, Any]]:
-    """Every config with its published number and the measured one: of its result file, else of the zoo."""
+    """Every config with its published number and the measured one, from its result file or else from the zoo."""
     rows, zoo = [], _zoo()
     for path in config_paths():
         name, lines = _described(path)
@@ -67,7 +67,7 @@ def configs() -> list[dict[str, Any]]:
 
 
 def config_paths() -> list[Path]:
-    """Every config, as `train` takes it: FILE.py, or FILE.py:NAME for each line `- NAME: ...` of its docstring."""
+    """Every config as an argument of `train`: FILE.py, or FILE.py:NAME for each line `- NAME: ...` of its docstring."""
     paths = {
         variant or path.stem: path.with_name(f"{path.name}:{variant}") if variant else path
         for path in CONFIGS.glob("*.py")
@@ -77,7 +77,7 @@ def config_paths() -> list[Path]:
 
 
 def _described(config: Path) -> tuple[str, list[str]]:
-    """The name of a config, also that of its result file, and the lines of docstring about it."""
+    """The name of a config and of its result file, and its lines of the docstring."""
     name, colon, variant = config.name.partition(".py:")
     if not colon:
         return config.stem, docstring(config)
@@ -85,35 +85,35 @@ def _described(config: Path) -> tuple[str, list[str]]:
 
 
 def _variants(path: Path) -> dict[str, list[str]]:
-    """By name, the lines about each experiment of a file that defines several."""
-    found: dict[str, list[str]] = {}
+    """The docstring lines of each experiment, by name, in a file that defines several."""
+    variants: dict[str, list[str]] = {}
     for line in docstring(path):
         if line.startswith("- "):
-            name, _, what = line[2:].partition(": ")
-            found[name] = [what]
-        elif found:
-            [*found.values()][-1].append(line.strip())
-    return found
+            name, _, description = line[2:].partition(": ")
+            variants[name] = [description]
+        elif variants:
+            [*variants.values()][-1].append(line.strip())
+    return variants
 
 
 def _zoo() -> dict[str, str]:
-    """By config, what `make zoo` measured of it: a mean over seeds, whose deviation follows the ±."""
+    """What `make zoo` measured, by config: a mean over seeds ± the deviation between seeds."""
     measured = {}
     for path in sorted(RESULTS.glob("zoo_*.json")):
-        found = json.loads(path.read_text())
-        where = f"{found['num_examples']} examples of {found['zoo']} test"
-        seeds = f"mean of {len(found['seeds'])} seeds of the zoo"
-        for row in found["rows"]:
-            said = distances({"dataset": found["zoo"], "split": "test", **row})
+        zoo = json.loads(path.read_text())
+        where = f"{zoo['num_examples']} examples of {zoo['zoo']} test"
+        seeds = f"mean of {len(zoo['seeds'])} seeds of the zoo"
+        for row in zoo["rows"]:
+            phrase = distances({"dataset": zoo["zoo"], "split": "test", **row})
             if row["mean"] is not None:
                 mean = (
                     f"{SIGN[row['value']]}{row['mean']:.4f} ± {row['seed_deviation']:.4f} bits/dim"
                 )
-                said = f"{mean}, {row['value']}, {seeds}, {where}"
-            measured[f"{row['system']}_{found['zoo']}"] = said
+                phrase = f"{mean}, {row['value']}, {seeds}, {where}"
+            measured[f"{row['system']}_{zoo['zoo']}"] = phrase
     return measured
 
 
 def docstring(path: Path) -> list[str]:
-    """Lines of a file's docstring."""
+    """The lines of a file's docstring, or its name."""
     return (ast.get_docstring(ast.parse(path.read_text())) or path.stem).splitlines()

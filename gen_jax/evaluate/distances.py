@@ -1,12 +1,12 @@
-"""Distances between the samples of a model and a data set, on features of a classifier that the project trains itself.
+"""Distances between a model's samples and a data set, on features of a classifier that the project trains itself.
 
 Frechet: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), the squared distance of Gaussians with the features' means and
 covariances (Dowson and Landau 1982; Heusel et al. 2017, 1706.08500, equation 6); it shrinks as examples are added.
 Kernel: the squared maximum mean discrepancy under k(a, b) = (a . b / F + 1)^3, unbiased at any number of examples
 (Gretton et al. 2012, lemma 6; Binkowski et al. 2018, 1801.01401).
 
-Two numbers compare only under the same classifier, examples and number of samples. They are no FID and no KID, whose
-features are those of another network.
+Compare two numbers only if classifier, examples and number of samples are the same. They are not FID or KID, which use
+the features of another network.
 """
 
 import math
@@ -34,18 +34,18 @@ BATCH, ROWS, FEWEST = 256, 1000, 3
 def measure(
     run: Run, split: Split, classifier: Run, limit: int | None = None, data_dir: Path | None = None
 ) -> dict[str, Any]:
-    """As many samples (seed 0) as examples of the split, or its first `limit`; beside them, as many training examples.
+    """Distances of samples (seed 0), and of equally many training examples, to the split or its first `limit` examples.
 
-    InputError where the other folder holds no classifier of such examples, or there are fewer than three.
+    InputError if the other folder does not hold a classifier of such examples, or there are fewer than three.
     """
     model, name = classifier.experiment.model, classifier.experiment.data.name
     if not isinstance(model, Classifier):
         raise InputError(
-            f"{classifier.workdir.path} holds {classifier.experiment.system}, no classifier"
+            f"{classifier.workdir.path} holds {classifier.experiment.system}, not a classifier"
         )
     if model.event != split.event:
         raise InputError(
-            f"the classifier is of {model.event.shape} with {model.event.levels} levels, {split.dataset} has"
+            f"the classifier is for {model.event.shape} with {model.event.levels} levels, {split.dataset} has"
             f" {split.event.shape} with {split.event.levels} levels"
         )
     training = load_split(run.experiment, "train", data_dir, run.experiment.evaluate.data)
@@ -53,15 +53,15 @@ def measure(
     if count < FEWEST:
         raise InputError(f"distances need at least {FEWEST} examples, not {count}")
     any_training = np.random.default_rng(0).permutation(len(training))[:count]
-    of = features(classifier, split)
-    examples, drawn = of(split.x[:count]), of(draw.sample(run, count))
+    embedded = features(classifier, split)
+    examples, drawn = embedded(split.x[:count]), embedded(draw.sample(run, count))
     return {
         "features": f"gen_jax {name} classifier",
         "classifier": fingerprint.of_variables(classifier.variables),
         "samples": count,
         "examples": count,
         **between(drawn, examples),
-        "train": between(of(training.x[any_training]), examples),
+        "train": between(embedded(training.x[any_training]), examples),
     }
 
 
@@ -74,24 +74,24 @@ def between(a: Float[np.ndarray, "n F"], b: Float[np.ndarray, "n F"]) -> dict[st
 def features(
     classifier: Run, like: Split
 ) -> Callable[[Num[np.ndarray, "n *event"]], Float[np.ndarray, "n F"]]:
-    """From examples, of the kind of a split's, to the last hidden layer of the classifier, float64; compiled once."""
+    """A function from examples like the split's to the classifier's last hidden layer, float64; compiled once."""
 
     @jax.jit
     def embed(variables, x):
         with jax.default_matmul_precision("highest"):
             return classifier.experiment.model.apply(variables, x, method="embed")
 
-    def of(x: np.ndarray) -> np.ndarray:
+    def embedded(x: np.ndarray) -> np.ndarray:
         examples = replace(like, x=x.astype(np.int32), labels=None)
         rows = batches(examples, None, BATCH, classifier.mesh, conditional=False)
-        found = [np.asarray(embed(classifier.variables, b["x"]))[counted] for _, b, counted in rows]
-        return np.concatenate(found).astype(np.float64)
+        parts = [np.asarray(embed(classifier.variables, b["x"]))[counted] for _, b, counted in rows]
+        return np.concatenate(parts).astype(np.float64)
 
-    return of
+    return embedded
 
 
 def frechet(a: Float[np.ndarray, "n F"], b: Float[np.ndarray, "m F"]) -> float:
-    """The distance of Gaussians with the moments of two samples; covariances over n - 1."""
+    """The Frechet distance of Gaussians with the moments of two samples; covariances divide by n - 1."""
     return frechet_of_gaussians(
         a.mean(axis=0), np.cov(a, rowvar=False), b.mean(axis=0), np.cov(b, rowvar=False)
     )
@@ -103,7 +103,7 @@ def frechet_of_gaussians(
     mean_b: Float[np.ndarray, " F"],
     cov_b: Float[np.ndarray, "F F"],
 ) -> float:
-    """By eigenvalues: tr (A B)^(1/2) = tr (A^(1/2) B A^(1/2))^(1/2), whose matrices are symmetric."""
+    """The distance by eigenvalues of symmetric matrices: tr (A B)^(1/2) = tr (A^(1/2) B A^(1/2))^(1/2)."""
     values, vectors = np.linalg.eigh(cov_a)
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     product = np.linalg.eigvalsh(root @ cov_b @ root)
@@ -116,8 +116,8 @@ def kernel(
 ) -> tuple[float, float]:
     """The mean of h_ij = k(a_i, a_j) + k(b_i, b_j) - k(a_i, b_j) - k(a_j, b_i) over i != j, and its standard error.
 
-    Unbiased, so that it may fall below 0. The error is the jackknife's: over leaving out one pair (a_i, b_i). It is
-    right for distributions that differ; for equal ones it is too wide, by 38 % with 60 vectors each.
+    It is unbiased, so it may be negative. The error is that of the jackknife, which leaves out one pair (a_i, b_i) at a
+    time. It is right for different distributions; for equal ones it is too wide, by 38 % with 60 vectors each.
     """
     n, size = a.shape
 
@@ -128,8 +128,8 @@ def kernel(
     for first in range(0, n, rows):
         x, y = a[first : first + rows], b[first : first + rows]
         h = k(x, a) + k(y, b) - k(x, b) - k(y, a)
-        own = np.arange(len(h))
-        h[own, first + own] = 0
+        row = np.arange(len(h))
+        h[row, first + row] = 0
         sums[first : first + rows] = h.sum(axis=1)
     without = (sums.sum() - 2 * sums) / ((n - 1) * (n - 2))
     stderr = math.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2))

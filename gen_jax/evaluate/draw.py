@@ -1,8 +1,8 @@
-"""Samples and completions of a trained run, their rows split over all devices.
+"""Samples and completions of a trained run, with rows split over all devices.
 
-The noise of a row depends on the seed and its place in the batch, not on the devices: rows are filled up to a number
-that splits, and the filling is cut off. What is split is the result; the compiler carries that back through the loop
-over sites, which `tests/test_devices.py` reads in the compiled program of every model.
+The noise of a row depends on the seed and its place in the batch, not on the devices: rows are padded to a number that
+the devices divide, and the padding is cut off. The result is declared as split; the compiler carries the split back
+through the loop over sites, which `tests/test_devices.py` checks in the compiled program of every model.
 """
 
 import functools
@@ -33,10 +33,10 @@ def sample(
     prompt: Sequence[int] = (),
     cond: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`num` draws; a conditional model without a label, or a `cond` for each, goes through its classes in turn.
+    """`num` samples; a class-conditional model takes `label`, one `cond` per sample, or else all classes in turn.
 
-    Sequences begin with the `prompt`, which the model reads first, and have `length` values after it; without a length
-    they are as long as the model's events. InputError where the model has no others.
+    Sequences begin with the `prompt`, which the model reads first, and have `length` values after it; by default they
+    are as long as the model's events. InputError if the model cannot draw another length.
     """
     labels = labels_for(run, num, label) if cond is None else cond
     inputs.temperature(temperature)
@@ -64,7 +64,7 @@ def sample(
 
 
 def usual_length(run: Trained, length: int | None) -> int | None:
-    """`length` where the model can draw sequences of it; None, which is its own, where not."""
+    """`length` if the model can draw sequences of that length, otherwise None, which stands for its event's length."""
     try:
         return length and run.lengthened(length).experiment.model.event.size
     except InputError:
@@ -72,25 +72,25 @@ def usual_length(run: Trained, length: int | None) -> int | None:
 
 
 def sampler(model: Functional, mesh: Mesh) -> Any:
-    """`model.sample` compiled with its rows split over the mesh, which must divide their number."""
+    """`model.sample`, compiled with rows split over the mesh, whose size must divide their number."""
     return jax.jit(model.sample, static_argnums=2, out_shardings=NamedSharding(mesh, P("data")))
 
 
 def reconstruct(run: Trained, x: np.ndarray, seed: int = 0) -> np.ndarray:
-    """What the model makes of given examples after its bottleneck: only for models that have one."""
-    again = jax.jit(functools.partial(run.experiment.model.apply, method="reconstruct"))
+    """Reconstructions of examples from a bottleneck, for models that have one."""
+    reconstructed = jax.jit(functools.partial(run.experiment.model.apply, method="reconstruct"))
     key = fold_in(root_key(seed), "reconstruct")
     rows = sharding.put_rows(x.astype(np.int32), run.mesh)
-    return np.asarray(again(run.variables, rows, key))[: len(x)]
+    return np.asarray(reconstructed(run.variables, rows, key))[: len(x)]
 
 
 def curves(run: Trained, x: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """The curves that the model has of given examples, their mean: only for models that have some."""
-    found = jax.jit(functools.partial(run.experiment.model.apply, method="curves"))
+    """The mean over examples of the model's curves, such as the terms of a bound, for models that have some."""
+    computed = jax.jit(functools.partial(run.experiment.model.apply, method="curves"))
     key = fold_in(root_key(seed), "curves")
     rows = sharding.put_rows(x, run.mesh)
-    each = jax.device_get(found(run.variables, rows, key))
-    return {name: values[: len(x)].mean(axis=0) for name, values in each.items()}
+    per_example = jax.device_get(computed(run.variables, rows, key))
+    return {name: values[: len(x)].mean(axis=0) for name, values in per_example.items()}
 
 
 def complete(
@@ -114,7 +114,7 @@ def complete(
     temperature = inputs.temperature(temperature).values
     if run.conditional and labels is None:
         raise InputError(
-            "the model is class-conditional: say of which class the images are, --label K"
+            "the model is class-conditional: give the class of the images with --label K"
         )
 
     def rest(variables, key, x, cond, num_known):
@@ -134,7 +134,7 @@ def complete(
 
 
 def labels_for(run: Trained, num: int, label: int | None) -> np.ndarray | None:
-    """One class a draw; InputError on a label that the model does not have."""
+    """The class of each sample; InputError for a label that the model does not have."""
     classes = run.experiment.model.num_classes
     if not classes:
         if label is not None:
@@ -152,7 +152,7 @@ def labels_for(run: Trained, num: int, label: int | None) -> np.ndarray | None:
 
 
 def kept_region(text: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask of SIDE:FRACTION, such as top:0.5; InputError on anything else."""
+    """The mask of SIDE:FRACTION, such as top:0.5; InputError for anything else."""
     side, _, fraction = text.partition(":")
     try:
         part = float(fraction)

@@ -1,4 +1,4 @@
-"""What a split really takes as a file, beside what everybody's lossless formats take for the same images."""
+"""The size of a split as a compressed file, compared with common lossless formats on the same images."""
 
 import importlib.util
 import io
@@ -23,9 +23,9 @@ PLUGIN = "pillow_jxl"
 
 
 def measure(run: Run, split: Split, count: int) -> dict[str, Any]:
-    """Compress the first `count` examples and give them back; bytes of our file and of the others'.
+    """Compress the first `count` examples and decompress them; sizes of our file and of other formats in bytes.
 
-    InputError where the model has no codec, FloatingPointError where what came back is not what went in.
+    InputError if the model has no codec, FloatingPointError if decompression does not return the same examples.
     """
     count = min(count, len(split))
     batch = take(split, np.arange(count), run.conditional)
@@ -34,22 +34,22 @@ def measure(run: Run, split: Split, count: int) -> dict[str, Any]:
     content = Content("npz", {"images": batch["x"]}, batch["cond"])
     data, size = codec.compress(content)
     if not np.array_equal(codec.decompress(data).arrays["images"], batch["x"]):
-        raise FloatingPointError("what was decompressed is not what was compressed")
+        raise FloatingPointError("the decompressed examples are not the compressed ones")
     return {"examples": count, **size.record(), **others(batch["x"], codec.levels, palette)}
 
 
 def sentence(file: dict[str, Any], unit: str) -> str:
-    """Bytes of our file, how far they are from the model's own bits, and bytes of the others."""
+    """The size of our file, its difference from the model's bits, and the sizes of other formats."""
     names = {"png_bytes": "PNG", "webp_bytes": "WebP", "jpeg_xl_bytes": "JPEG XL"}
-    beside = [f"{name} {file[key]:,}" for key, name in names.items() if key in file]
-    bits = f"{file['bits_per_dim']:.4f} {unit}, {file['overhead']:+.2%} of the model's own"
-    first = f", {file['initial_bytes']:,.0f} of them to begin with" if file["initial_bytes"] else ""
-    words = f"the first {file['examples']:,} as a file: {file['bytes']:,} bytes{first} ({bits}"
-    return f"{words}); lossless {', '.join(beside)}" if beside else f"{words})"
+    others = [f"{name} {file[key]:,}" for key, name in names.items() if key in file]
+    bits = f"{file['bits_per_dim']:.4f} {unit}, {file['overhead']:+.2%} against the model's bits"
+    initial = f", {file['initial_bytes']:,.0f} of them initial" if file["initial_bytes"] else ""
+    words = f"the first {file['examples']:,} as a file: {file['bytes']:,} bytes{initial} ({bits}"
+    return f"{words}); lossless {', '.join(others)}" if others else f"{words})"
 
 
 def others(x: np.ndarray, levels: int, palette: Colours | None = None) -> dict[str, int]:
-    """Bytes of the images tiled into one, lossless, as PNG and WebP, and JPEG XL where its plugin is installed."""
+    """Bytes of all images in one picture, lossless, as PNG, WebP and, if its plugin is installed, JPEG XL."""
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or (levels > 256 and palette is None):
         return {}
     shown = pictures.to_bytes(x, levels, palette)
@@ -60,9 +60,9 @@ def others(x: np.ndarray, levels: int, palette: Colours | None = None) -> dict[s
     if importlib.util.find_spec(PLUGIN):
         importlib.import_module(PLUGIN)
         formats["jpeg_xl"] = {"format": "JXL", "lossless": True, "effort": 7}
-    found = {}
+    sizes = {}
     for name, options in formats.items():
         buffer = io.BytesIO()
         (picture if name == "png" else picture.convert("RGB")).save(buffer, **options)
-        found[f"{name}_bytes"] = buffer.tell()
-    return found
+        sizes[f"{name}_bytes"] = buffer.tell()
+    return sizes

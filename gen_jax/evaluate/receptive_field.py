@@ -1,8 +1,9 @@
-"""Receptive fields: the pixels that the distribution of one pixel really depends on, beside those it declares.
+"""Receptive fields: the pixels on which the distribution of a pixel really depends, and those it declares.
 
-Strength is the mean absolute change of the parameters of p(x_site | x_<site): per level, by gradient, where a model
-takes reals (`takes_reals`); else between an image and the same one with a pixel changed. The mean is over images, for
-gradients also over random signs of the parameters. A zero is exact: the pixel has no influence.
+Strength is the mean absolute change of the parameters of p(x_site | x_<site). If the model accepts real inputs
+(`takes_reals`), it is a gradient, per level; otherwise it is the change when one pixel of an image is replaced. The
+mean is over images and, for gradients, over random signs of the parameters. A zero is exact: the pixel has no
+influence.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ BLIND, OUTLINE, SITE = "#e4e4e4", "#00b4d8", "#d62728"
 
 @dataclass(frozen=True)
 class Field:
-    """Strength of the dependence on each pixel, and the pixels that the model declares, for one pixel (row, column)."""
+    """For one pixel (row, column): strength of its dependence on each pixel, and the pixels that the model declares."""
 
     name: str
     place: tuple[int, int]
@@ -40,7 +41,7 @@ class Field:
     declared: Bool[np.ndarray, "H W"]
 
     def counts(self) -> dict[str, int]:
-        """Pixels: all earlier ones, declared, those depended on, and of these outside the declaration."""
+        """Numbers of pixels: earlier ones, declared ones, those with influence, and undeclared ones among these."""
         row, column = self.place
         depends = self.strength > 0
         return {
@@ -60,7 +61,7 @@ def field(
     name: str,
     seed: int = 0,
 ) -> Field:
-    """The field of a pixel's first value over the images `x`; InputError where the model has no such pixel."""
+    """The receptive field of a pixel's first value over the images `x`; InputError if there is no such pixel."""
     site = site_of(model, place, name)
     measure = by_gradient if model.takes_reals else by_changes
     with jax.default_matmul_precision("highest"):
@@ -72,7 +73,7 @@ def field(
 
 
 def site_of(model: Any, place: tuple[int, int], name: str) -> int:
-    """The site of a pixel's first value."""
+    """The site of a pixel's first value; InputError if the model has no pixels or not this one."""
     shape = model.event.shape
     if not isinstance(model, Autoregressive) or len(shape) != 3:
         raise InputError(
@@ -90,7 +91,7 @@ def site_of(model: Any, place: tuple[int, int], name: str) -> int:
 def images(
     run: Run, count: int, split: str | None, data_dir: Path | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Examples spread over a split and their classes, or noise (`split` None) in all classes in turn."""
+    """Examples spread over a split, with their classes, or noise (if `split` is None) with all classes in turn."""
     model = run.experiment.model
     if split is None:
         x = np.random.default_rng(seed).integers(0, model.levels, (count, *model.event.shape))
@@ -108,7 +109,7 @@ def by_gradient(
     labels: Integer[np.ndarray, " B"] | None,
     seed: int = 0,
 ) -> Float[np.ndarray, "H W"]:
-    """Mean |d (signs . params) / d x|, summed over the channels of a pixel; one backward pass for each signs."""
+    """Mean |d (signs . params) / d x|, summed over the channels of a pixel; one backward pass per draw of the signs."""
 
     cond = None if labels is None else jnp.asarray(labels)
 
@@ -131,14 +132,14 @@ def by_changes(
     labels: Integer[np.ndarray, " B"] | None,
     seed: int = 0,
 ) -> Float[np.ndarray, "H W"]:
-    """Mean |change of the parameters| where all values of one pixel go to other levels, pixel after pixel."""
+    """Mean |change of the parameters| when all values of one pixel change to other levels, for each pixel."""
     program = jax.jit(lambda x, cond: model.apply(variables, x, cond)[:, site])
     (H, W, C), rng = x.shape[1:], np.random.default_rng(seed)
     strength, size = np.zeros(H * W), min(CHANGED_AT_ONCE, H * W)
     for i, image in enumerate(x):
         cond = None if labels is None else np.repeat(labels[i], size)
         same = np.repeat(image[None], size, axis=0)
-        before = np.asarray(program(same, cond))  # every row in its own place: equal bits
+        before = np.asarray(program(same, cond))  # each row in its later place, for equal bits
         for first in range(0, H * W, size):
             pixels = np.minimum(np.arange(first, first + size), H * W - 1)
             changed = same.reshape(size, H * W, C).astype(np.int32)
@@ -151,20 +152,20 @@ def by_changes(
 
 
 def picture(fields: list[Field]) -> Figure:
-    """The fields side by side: strength relative to the largest, no influence grey, the declared context outlined."""
+    """The fields side by side: strength relative to the largest, grey without influence, declared context outlined."""
     figure = Figure(figsize=(3.1 * len(fields) + 0.9, 3.6), layout="constrained")
     axes = figure.subplots(1, len(fields), squeeze=False)[0]
     norm = LogNorm(10.0**-DECADES, 1.0, clip=True)
-    for axis, one in zip(axes, fields, strict=True):
-        relative = one.strength / (one.strength.max() or 1.0)
+    for axis, field in zip(axes, fields, strict=True):
+        relative = field.strength / (field.strength.max() or 1.0)
         axis.set_facecolor(BLIND)
         axis.imshow(np.ma.masked_equal(relative, 0.0), cmap="magma", norm=norm)
         axis.add_collection(
-            LineCollection(list(outline(one.declared)), colors=OUTLINE, linewidths=1.5)
+            LineCollection(list(outline(field.declared)), colors=OUTLINE, linewidths=1.5)
         )
-        axis.plot(one.place[1], one.place[0], "s", color=SITE, markersize=5)
-        counts = one.counts()
-        title = f"{one.name}\n{counts['depends_on']} of {counts['earlier']} earlier pixels"
+        axis.plot(field.place[1], field.place[0], "s", color=SITE, markersize=5)
+        counts = field.counts()
+        title = f"{field.name}\n{counts['depends_on']} of {counts['earlier']} earlier pixels"
         if counts["undeclared"]:
             title += f", {counts['undeclared']} undeclared"
         axis.set_title(title, fontsize=9)
@@ -175,7 +176,7 @@ def picture(fields: list[Field]) -> Figure:
 
 
 def outline(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "edges 2 2"]:
-    """The edges between pixels inside and outside, as segments of (x, y) in the picture's coordinates."""
+    """The edges between pixels inside and outside the mask, as segments of (x, y) in picture coordinates."""
     inside, lines = np.pad(mask, 1), []
     for r, c in np.argwhere(inside[1:] != inside[:-1]) - 0.5:
         lines.append([(c - 1, r), (c, r)])

@@ -1,1 +1,1 @@
-"""The laws of each family, each once: a function of a `Subject` (model, variables, events, seed) that yields rows."""
+"""The laws of each family: a law is a function of a `Subject` (model, variables, events, seed) that yields rows."""

@@ -1,7 +1,7 @@
 """The laws of an exact autoregressive mass, log p(x) = sum_i log p(x_i | x_<i), measured on given weights.
 
-Certificates have causality, normalisation, steps, samples and extremes. `total`, `frequencies`, `same_draws` and a
-complete context need a model whose events can be enumerated or that is cheap to sample: the suite has them.
+Certificates check causality, normalisation, steps, samples and extreme events. `total`, `frequencies`, `same_draws` and
+a complete context need a model whose events can be enumerated or that is cheap to sample: only the suite checks them.
 """
 
 import functools
@@ -21,20 +21,20 @@ from gen_jax.laws.subject import Subject
 from gen_jax.models.autoregressive.base import ancestral, batch_of, naive, stepped_params
 
 DRAWS = 128
-COUNTED, UNLIKELY = 20_000, 4.0  # samples, and -log10 of a p-value that is no chance
+COUNTED, UNLIKELY = 20_000, 4.0  # samples, and -log10 of the smallest p-value that may be chance
 FEW, HEAT = 5, 1.3  # samples that are drawn twice, and their temperature
-SUM = 1e-4  # float32 rounding of a logistic of the least scale, e^-7 at 256 levels, comes to 5e-5
+SUM = 1e-4  # float32 rounding of a logistic of the smallest scale, e^-7 at 256 levels, is 5e-5
 SAME, STEP, STEP_BFLOAT16 = 1e-4, 1e-4, 5e-2
-ACCELERATOR = 1e-5  # relative change that is rounding where a convolution may add in another order
+ACCELERATOR = 1e-5  # relative rounding of a convolution that may add in another order
 REPRESENTED = 1e-30  # a smaller probability has no exact float32
-ROUNDING = 1e-6  # nats a site
+ROUNDING = 1e-6  # nats per site
 
 
 class Influence(NamedTuple):
-    """What changes when the values of each chosen site do.
+    """What changes when the values of each chosen site change.
 
-    `moved`: whether the parameters of another site do. `leak`: the largest change in the distribution of an earlier
-    value or the changed one. `rounding`: a change that counts as none.
+    `moved`: whether the parameters of another site change. `leak`: the largest change in the distribution of an earlier
+    value or of the changed value itself. `rounding`: the largest change that counts as zero.
     """
 
     moved: Bool[np.ndarray, "chosen sites"]
@@ -44,9 +44,9 @@ class Influence(NamedTuple):
 
 
 def influence(s: Subject) -> Influence:
-    """Change each value of each chosen site in every event; a value's own distribution is that of the head."""
+    """Change each value of each chosen site in every event; the distributions of a site's values are the head's."""
     model, sites = s.model, s.chosen_sites
-    own = jax.jit(functools.partial(_own, model), static_argnums=3)
+    pmfs = jax.jit(functools.partial(_pmfs, model), static_argnums=3)
     moved_by = jax.jit(lambda a, b: jnp.max(jnp.abs(b - a), axis=(0, 2)))
     rng = np.random.default_rng((s.seed, 1))
     moves, leak, scale, changes = np.zeros((len(sites), model.num_sites)), 0.0, 0.0, 0
@@ -60,8 +60,9 @@ def influence(s: Subject) -> Influence:
                 other[:, place] = (other[:, place].astype(np.int64) + step) % model.levels
                 other = other.reshape(x.shape)
                 after = s.params(other, cond)
-                # one program, called twice: equal inputs then give equal bits
-                pair = [np.asarray(own(*one, site, value)) for one in ((before, x), (after, other))]
+                # The same program for both: equal inputs give equal bits.
+                versions = ((before, x), (after, other))
+                pair = [np.asarray(pmfs(*version, site, value)) for version in versions]
                 leak = np.maximum(leak, np.max(np.abs(pair[0] - pair[1])))
                 moves[k] = np.maximum(moves[k], np.asarray(moved_by(before, after)))
                 changes += len(x)
@@ -74,8 +75,8 @@ def influence(s: Subject) -> Influence:
 def causal(s: Subject, complete: bool = False) -> Iterator[Row]:
     """Changing a value must not affect any distribution up to and including its own.
 
-    Every distribution that it affects must list it in `context`, and, where the context is to be `complete`, every
-    distribution that lists it must be affected.
+    Every distribution that it affects must list it in `context`. If the context must be `complete`, every distribution
+    that lists it must also be affected.
     """
     model, sites, seen = s.model, s.chosen_sites, influence(s)
     declared = np.stack([model.context(j)[sites] for j in range(model.num_sites)], axis=1)
@@ -89,16 +90,16 @@ def causal(s: Subject, complete: bool = False) -> Iterator[Row]:
 
 
 def normalised(s: Subject) -> Iterator[Row]:
-    """Every conditional is non-negative and sums to 1, and `log_prob` is the sum of their logarithms."""
+    """Every conditional is non-negative and sums to 1, and `log_prob` is the sum of log conditionals."""
     log_probs = jax.jit(functools.partial(s.model.apply, method="log_prob_sites"))
     total = jax.jit(s.pure.log_prob)
     errors, apart = [], 0.0
     for x, cond, _ in s.chunks(*s.every):
-        wrong, own, _ = s.conditionals(s.params(x, cond), x)
+        wrong, p, _ = s.conditionals(s.params(x, cond), x)
         sites = np.asarray(log_probs(s.variables, x, cond), np.float64)
         whole = np.asarray(total(s.variables, x, cond=cond), np.float64)
-        product = np.prod(own, axis=-1, dtype=np.float64)
-        visible = ~(np.min(own, axis=-1) < REPRESENTED)
+        product = np.prod(p, axis=-1, dtype=np.float64)
+        visible = ~(np.min(p, axis=-1) < REPRESENTED)
         logs = np.log(np.where(visible, product, 1.0))
         site = np.max(np.abs(np.where(visible, sites, 0.0) - logs) / np.maximum(1.0, -logs))
         event = np.max(np.abs(sites.sum(axis=-1) - whole) / np.maximum(1.0, np.abs(whole)))
@@ -113,7 +114,7 @@ def normalised(s: Subject) -> Iterator[Row]:
 
 
 def steps(s: Subject) -> Iterator[Row]:
-    """Stepping through given values gives the parameters of the parallel pass, relative to the site's largest."""
+    """Stepping through given values gives the parameters of the parallel pass; error relative to a site's largest."""
     stepped = jax.jit(functools.partial(stepped_params, s.model))
     apart = 0.0
     for x, cond, _ in s.chunks(*s.every):
@@ -135,8 +136,8 @@ def martingale(s: Subject) -> Iterator[Row]:
         cond = s.classes(count)
         x = np.asarray(draw(s.variables, fold_in(key, first), count, cond))
         for part, labels, count in s.chunks(x, cond):
-            _, own, entropy = s.conditionals(s.params(part, labels), part)
-            surprise = -np.log(np.maximum(own, np.finfo(np.float32).tiny), dtype=np.float64)
+            _, p, entropy = s.conditionals(s.params(part, labels), part)
+            surprise = -np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64)
             excess.append((surprise.sum(axis=(1, 2)) - entropy.sum(axis=1))[:count])
     values = np.concatenate(excess)
     mean = float(values.mean())
@@ -172,7 +173,7 @@ def frequencies(s: Subject) -> Iterator[Row]:
 
 
 def same_draws(s: Subject) -> Iterator[Row]:
-    """Cached steps draw the integers that full parallel passes draw from the same keys."""
+    """Cached steps draw the same integers as full parallel passes with the same keys."""
     n, key = min(len(s.x), FEW), fold_in(root_key(s.seed), "same draws")
     programs = [
         jax.jit(functools.partial(draw, s.model), static_argnums=2) for draw in (ancestral, naive)
@@ -183,7 +184,7 @@ def same_draws(s: Subject) -> Iterator[Row]:
 
 
 def finite(s: Subject) -> Iterator[Row]:
-    """Neither parameters, nor conditionals, nor log p of an extreme image are NaN or infinite."""
+    """Parameters, conditionals and log p of extreme images are finite."""
     total, bad = jax.jit(s.pure.log_prob), 0
     for x, cond, count in s.chunks(s.extremes, s.classes(len(s.extremes))):
         params = s.params(x, cond)
@@ -193,18 +194,18 @@ def finite(s: Subject) -> Iterator[Row]:
 
 
 def _all(s: Subject, label: int, n: int) -> np.ndarray | None:
-    """The same class for n events, for a conditional model."""
+    """The same class for n events, if the model is conditional."""
     return np.full(n, label, np.int32) if s.model.num_classes else None
 
 
-def _own(
+def _pmfs(
     model: Any,
     params: Float[Array, "B sites P"],
     x: Integer[Array, "B *event"],
     site: Int[Array, ""],
     last: int,
 ) -> Float[Array, "B V levels"]:
-    """The conditionals of the site's values up to the last one that counts."""
+    """The conditionals of the site's values, up to value number `last`."""
     params, values = params[:, site], model.site_values(x)[:, site]
     pmfs = [model.head.conditional(params, v, values) for v in range(last + 1)]
     return jnp.stack(pmfs, axis=1)

@@ -1,8 +1,8 @@
-"""The laws of a lower bound of log p by importance samples, of which `log_prob` takes `draws`.
+"""The laws of a lower bound of log p by importance sampling; `log_prob` takes the number of `draws`.
 
-L_K is the bound of K of them. U_K is the same average on x of the model itself, where one of the K draws is the z that
-made x: a draw from p(z | x), so E U_K >= log p(x) >= E L_K (bidirectional Monte Carlo with one importance step; Grosse,
-Ghahramani and Adams 2015, 1511.02543; Sobolev and Vetrov 2019, 1906.03708).
+L_K is the bound with K draws. U_K is the same average for x sampled from the model, where one of the K draws is the z
+that generated x, a draw from p(z | x). So E U_K >= log p(x) >= E L_K (bidirectional Monte Carlo with one importance
+step; Grosse, Ghahramani and Adams 2015, 1511.02543; Sobolev and Vetrov 2019, 1906.03708).
 """
 
 import functools
@@ -27,8 +27,8 @@ from gen_jax.laws.subject import Subject
 from gen_jax.typing import Nats, PRNGKey, Variables
 
 DRAWS, PAIRS, SUMMED, AT_ONCE = (1, 8, 64), 64, 2**18, 4096
-SUM = 0.15  # the sum is off by 0.01 to 0.07 by chance
-VALUES_AT_ONCE = 2**21  # draws x examples x dimensions of one chunk
+SUM = 0.15  # by chance the sum is off by 0.01 to 0.07
+VALUES_AT_ONCE = 2**21  # draws x examples x dimensions of a chunk
 
 Bound = Callable[[Any, Variables, Array, PRNGKey, int], Nats]
 Lost = Callable[[Any, Variables, PRNGKey], float]
@@ -36,7 +36,7 @@ Simulated = Callable[[Any, Variables, PRNGKey, int, int], tuple[Array, Nats]]
 
 
 def rises(s: Subject) -> Iterator[Row]:
-    """E L_1 <= E L_8 <= E L_64: more draws bring the bound closer."""
+    """E L_1 <= E L_8 <= E L_64: more draws tighten the bound."""
     means, worst = [], -math.inf
     before = None
     for draws in DRAWS:
@@ -56,16 +56,16 @@ def rises(s: Subject) -> Iterator[Row]:
 def simulated(
     model: Any, variables: Variables, key: PRNGKey, n: int, draws: int
 ) -> tuple[Int[Array, "n *event"], Nats]:
-    """x of a model with a Gaussian latent and U_K, nats: one of `draws` weights is of the z that made x."""
+    """Samples x of a model with a Gaussian latent, and U_K, nats: one of `draws` weights has the z that generated x."""
     call = functools.partial(model.apply, variables)
     z = jax.random.normal(fold_in(key, "z"), (n, model.latent))
     x = call(z, fold_in(key, "x"), method="draw")
     mean, log_scale = call(x, method="encode")
-    own = (z - mean) * jnp.exp(-log_scale)
+    true_noise = (z - mean) * jnp.exp(-log_scale)  # the noise of q that gives the z of x
 
     def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
         noise = call(fold_in(key, "q"), number, n, method="noise")
-        noise = jnp.where((number == 0)[:, None, None], own, noise)
+        noise = jnp.where((number == 0)[:, None, None], true_noise, noise)
         parts = call(x, mean, log_scale, noise, method="log_weights")
         return parts[0] + parts[1]
 
@@ -76,7 +76,7 @@ def simulated(
 def both_sides(
     s: Subject, simulated: Simulated = simulated, draws: int = DRAWS[-1]
 ) -> Iterator[Row]:
-    """On pairs (x, z) of the model itself the lower bound lies below the upper one."""
+    """On pairs (x, z) sampled from the model the lower bound lies below the upper bound."""
     key = fold_in(root_key(s.seed), "simulated")
     program = jax.jit(functools.partial(simulated, s.model), static_argnums=(2, 3))
     x, upper = (np.asarray(part) for part in program(s.variables, key, PAIRS, draws))
@@ -87,17 +87,17 @@ def both_sides(
 
 
 def log_prob(model: Any, variables: Variables, x: Array, key: PRNGKey, draws: int) -> Nats:
-    """L_K as evaluation takes it."""
+    """L_K, as in evaluation."""
     return model.apply(variables, x, key, draws=draws, method="log_prob")
 
 
 def unit_sum(
     s: Subject, bound: Bound = log_prob, summed: int = SUMMED, lost: Lost | None = None
 ) -> Iterator[Row]:
-    """On a small model sum_x E_q [p(x, z) / q(z | x)] = 1; a mis-scaled term breaks it.
+    """On a small model sum_x E_q [p(x, z) / q(z | x)] = 1; a wrongly scaled term violates this.
 
-    `bound` is an importance-weighted bound, taken of `summed` events in all; `lost` is the probability that the model
-    gives to no event.
+    `bound` is an importance-weighted bound, computed for `summed` events in all; `lost` is the probability that the
+    model gives to no event.
     """
     pure = functional(small(s.model))
     every = all_events(pure.model.event)
@@ -121,13 +121,13 @@ def unit_sum(
 
 
 def finite(s: Subject) -> Iterator[Row]:
-    """The bound of an extreme image is neither NaN nor infinite."""
+    """The bound of extreme images is finite."""
     bad = np.sum(~np.isfinite(_bounds(s, s.extremes, s.classes(len(s.extremes)), 1)))
     yield Row("finite", float(bad), 0.0, "numbers", "all lowest, all highest, checkerboard, noise")
 
 
 def _bounds(s: Subject, x: np.ndarray, labels: np.ndarray | None, draws: int) -> np.ndarray:
-    """L_K of each example, nats; the noise differs from K to K."""
+    """L_K of each example, nats; each K has its own noise."""
     bound = jax.jit(functools.partial(s.pure.log_prob, draws=draws))
     key, values = fold_in(fold_in(root_key(s.seed), "bounds"), draws), []
     for first, (part, cond, count) in enumerate(s.chunks(x, labels)):

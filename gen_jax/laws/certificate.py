@@ -1,4 +1,4 @@
-"""certificate.json: which laws held on which weights. It counts only for the same parameters under the same config."""
+"""certificate.json: which laws hold on which weights. It is valid only for the same parameters and config."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -8,12 +8,12 @@ from gen_jax.runs.workdir import WorkDir
 from gen_jax.terminal import aligned
 from gen_jax.typing import Variables
 
-# Whose word it is: whoever can write into the folder could have written it; `certify --check` makes it again.
+# Anyone who can write into the folder could have written it; `certify --check` computes it again.
 CERTIFIED = "certified by the certificate in the folder"
 
 
 class Standing(NamedTuple):
-    """What a certificate says about given weights, and the words for it."""
+    """What a certificate says about given weights: a state and a sentence."""
 
     state: Literal["certified", "failed", "stale", "damaged", "none"]
     sentence: str
@@ -21,12 +21,12 @@ class Standing(NamedTuple):
 
     @property
     def certified(self) -> bool:
-        """All laws held on these weights."""
+        """Whether all laws hold on these weights."""
         return self.state == "certified"
 
     @property
     def fits(self) -> bool:
-        """There is one, of these weights."""
+        """Whether there is a certificate of these weights."""
         return self.state in ("certified", "failed")
 
 
@@ -36,20 +36,20 @@ def config_hash(workdir: WorkDir) -> str:
 
 
 def standing(workdir: WorkDir, variables: Variables) -> Standing:
-    """Whether the work directory's certificate is of these weights, and whether all its laws held."""
+    """Whether the work directory's certificate is of these weights, and whether all its laws hold."""
     if not workdir.certificate.is_file():
         return Standing("none", "not certified")
     try:
         record = stored.record(workdir.certificate)
-        of = (record["parameters"], record["config"])
+        hashes = (record["parameters"], record["config"])
         step, laws = record["step"], {row["law"]: row["passed"] is True for row in record["rows"]}
         table(record)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Standing("damaged", "not certified: certificate.json is damaged")
-    if of != (fingerprint.of_variables(variables), config_hash(workdir)):
+    if hashes != (fingerprint.of_variables(variables), config_hash(workdir)):
         return Standing(
             "stale",
-            f"not certified: the certificate is stale, it is of other weights or another config (step {step})",
+            f"not certified: the certificate is stale, it is for other weights or another config (step {step})",
         )
     failed = [law for law, passed in laws.items() if not passed]
     if failed or not laws:
@@ -58,11 +58,13 @@ def standing(workdir: WorkDir, variables: Variables) -> Standing:
 
 
 def settings(record: dict[str, Any]) -> tuple[str, int, int]:
-    """Split, number of examples and seed that a certificate was made with; InputError where it says none."""
+    """The split, number of examples and seed of a certificate; InputError if they are missing."""
     split, examples, seed = (record.get(name) for name in ("split", "num_examples", "seed"))
     if not (isinstance(split, str) and _natural(examples) and _natural(seed)) or examples == 0:
-        said = (split, examples, seed)
-        raise InputError(f"certificate.json does not say what it was made of: {said!r:.200}")
+        values = (split, examples, seed)
+        raise InputError(
+            f"certificate.json has no valid split, number of examples and seed: {values!r:.200}"
+        )
     return split, int(examples or 0), int(seed or 0)
 
 
@@ -71,39 +73,40 @@ def _natural(number: Any) -> bool:
 
 
 def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What a certificate says otherwise than one made again: steps, laws, limits and verdicts.
+    """How a certificate `there` differs from one computed again, `here`: step, laws, limits and verdicts.
 
-    What is measured is rounding, different on another machine: it may differ by less than the limit of its law. A limit
-    that is computed from the model's bits may differ by 1e-4 of itself.
+    A measured value is rounding, which differs between machines: it may differ by less than the limit of its law. A
+    limit that is computed from the model's bits may differ by a factor of 1e-4.
     """
-    found = []
+    lines = []
     if there["step"] != here["step"]:
-        found.append(f"it is of step {there['step']}, the weights are of step {here['step']}")
+        lines.append(f"it is of step {there['step']}, the weights are of step {here['step']}")
     rows, again = ({row["law"]: row for row in record["rows"]} for record in (there, here))
     for law in dict.fromkeys([*rows, *again]):
-        one, other = rows.get(law), again.get(law)
-        if one is None or other is None:
-            found.append(f"{law}: {'is not in it' if one is None else 'is no law of this model'}")
+        old, new = rows.get(law), again.get(law)
+        if old is None or new is None:
+            lines.append(
+                f"{law}: {'is not in it' if old is None else 'is not a law of this model'}"
+            )
             continue
-        told = [f"{name} {one.get(name)}, not {other[name]}" for name in ("passed", "unit")
-                if one.get(name) != other[name]]  # fmt: skip
-        if not _near(one.get("limit"), other["limit"], 1e-4 * other["limit"]):
-            told.append(f"limit {one.get('limit')}, not {other['limit']}")
-        was, now = one.get("measured"), other["measured"]
-        if not told and not _near(was, now, other["limit"]):
-            told.append(f"measured {was}, not {now}")
-        found += [f"{law}: {', '.join(told)}"] if told else []
-    return found
+        changes = [f"{name} {old.get(name)}, not {new[name]}" for name in ("passed", "unit")
+                   if old.get(name) != new[name]]  # fmt: skip
+        if not _near(old.get("limit"), new["limit"], 1e-4 * new["limit"]):
+            changes.append(f"limit {old.get('limit')}, not {new['limit']}")
+        if not changes and not _near(old.get("measured"), new["measured"], new["limit"]):
+            changes.append(f"measured {old.get('measured')}, not {new['measured']}")
+        lines += [f"{law}: {', '.join(changes)}"] if changes else []
+    return lines
 
 
-def _near(one: Any, other: float | None, limit: float) -> bool:
-    if one is None or other is None:
-        return one is other
-    return isinstance(one, int | float) and abs(one - other) <= abs(limit)
+def _near(old: Any, new: float | None, limit: float) -> bool:
+    if old is None or new is None:
+        return old is new
+    return isinstance(old, int | float) and abs(old - new) <= abs(limit)
 
 
 def table(record: dict[str, Any]) -> str:
-    """Law, what was measured, limit and verdict, one line each."""
+    """The rows as text, one line each: law, measured value, limit, verdict and note."""
     lines = [("law", "measured", "limit", "", "")]
     for row in record["rows"]:
         measured = "not finite" if row["measured"] is None else f"{row['measured']:.2g}"

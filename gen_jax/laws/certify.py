@@ -1,7 +1,7 @@
-"""The laws on the trained weights, at highest matmul precision, and the certificate that they make.
+"""The laws on trained weights, at highest matmul precision, and the certificate made from them.
 
-The laws depend on what `log_prob` is: an exact autoregressive mass, a mixture of them, a density, or a bound by random
-draws, by one term in stages or by a sum of terms; bijections and codecs add their own.
+The laws depend on what `log_prob` is: an exact autoregressive mass, a mixture of such masses, a density, or a bound by
+random draws, by one term of a sum (stages) or by a sum of terms (diffusion). Bijections and codecs add their own laws.
 """
 
 import math
@@ -60,7 +60,7 @@ DIFFUSION: tuple[Law, ...] = (
 
 
 def laws_of(model: Any) -> tuple[Law, ...]:
-    """The laws that a certificate of this model checks; InputError where there are none."""
+    """The laws that a certificate of this model checks; InputError if there are none."""
     name, kind, coded = type(model).__name__, model.kind, model.codec != "none"
     if kind == "none":
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
@@ -78,13 +78,13 @@ def laws_of(model: Any) -> tuple[Law, ...]:
         sides = (bound.both_sides,) if isinstance(model, Weighted) else ()
         return (*BOUND, *sides, *(CODED if coded else ()))
     raise InputError(
-        f"{name} neither generates site by site, nor bounds log p by random draws, in stages or by terms, nor is a"
-        " bijection: it has no laws yet"
+        f"{name} is not autoregressive, not a bijection, and does not bound log p by random draws, stages or terms:"
+        " there are no laws for it yet"
     )
 
 
 def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, Any]:
-    """The certificate of a run: its laws on `examples` events spread over the split, extreme ones and samples."""
+    """The certificate of a run: its laws on `examples` events spread over the split, extreme events and samples."""
     begin, chosen = time.perf_counter(), laws_of(run.experiment.model)
     indices = spread(len(split), examples)
     real = take(split, indices, run.conditional)

@@ -1,4 +1,4 @@
-"""The law of a file: the events come back bit for bit, at the bits of `log_prob`."""
+"""The law of the codec: events decode bit for bit, and the file has the size that `log_prob` promises."""
 
 import math
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from gen_jax.laws.subject import Subject
 
 
 def code_length(s: Subject) -> Iterator[Row]:
-    """Bytes of the file, with its header, against the model's own bits; values that come back changed.
+    """Size of the file with its header against the model's bits; number of values that decode differently.
 
-    The bits of a bound are those of one draw, within the error of the draws, without the coder's initial bits.
+    The bits of a bound are those of one draw, within the error of the draws and without the coder's initial bits.
     """
     codec = Codec(s.model, s.variables)
     try:
@@ -26,7 +26,7 @@ def code_length(s: Subject) -> Iterator[Row]:
         yield Row("code length", math.nan, SLACK, "relative", str(error))
         return
     promised = size.model_bits / 8
-    first = f", {size.initial_bits / 8:,.0f} to begin with," if size.initial_bits else ""
-    note = f"{size.bytes:,} bytes{first} for {len(events)} real events, the model's own bits are {promised:,.0f}"
+    initial = f", {size.initial_bits / 8:,.0f} of them initial," if size.initial_bits else ""
+    note = f"{size.bytes:,} bytes{initial} for {len(events)} real events; the model promises {promised:,.0f}"
     yield Row("code length", size.excess, size.tolerance, "relative", note)
-    yield Row("lossless", wrong, 0.0, "values", "that come back changed")
+    yield Row("lossless", wrong, 0.0, "values", "that decode differently")

@@ -1,7 +1,7 @@
 """The laws of a diffusion's bound, which is a sum of terms: log p(x) >= -L = -sum_t L_t.
 
-A trajectory x_1, ..., x_T of q has the log-weight log p(x_{0:T}) - log q(x_{1:T} | x_0). Its mean is -L too, by other
-code and in another order of draws, and the mean of its exponential is p(x).
+A trajectory x_1, ..., x_T from q has the log-weight log p(x_{0:T}) - log q(x_{1:T} | x_0). Its mean is also -L, but
+other code computes it, with another order of draws. The mean of its exponential is p(x).
 """
 
 import functools
@@ -28,9 +28,10 @@ ROUNDING = 1e-3  # nats
 
 
 def chain(s: Subject) -> Iterator[Row]:
-    """The coefficients are those that the single steps multiply out to, and their posteriors those of Bayes' rule.
+    """The coefficients are the products of single steps, and the posteriors follow Bayes' rule.
 
-    1 / var = alpha_t / beta_t + 1 / (1 - alpha_bar_{t-1}), and the mean that variance times what each factor says.
+    1 / var = alpha_t / beta_t + 1 / (1 - alpha_bar_{t-1}); the mean is var times the precision-weighted mean of each
+    factor.
     """
     model, now = s.model, s.model.chain
     beta = model.schedule.betas(model.timesteps)
@@ -46,12 +47,12 @@ def chain(s: Subject) -> Iterator[Row]:
     )
     pairs = zip(stated, expected, strict=True)
     off = max(float(np.max(np.abs(a / b - 1))) for a, b in pairs)
-    note = f"{model.timesteps} steps, of x_0 is left {signal[-1]:.2g} in x_T"
+    note = f"{model.timesteps} steps; x_T contains {signal[-1]:.2g} x_0"
     yield Row("chain", off, EXACT, "relative", note)
 
 
 def non_negative(s: Subject) -> Iterator[Row]:
-    """Every term of the bound is a divergence or the cost of an integer: finite, and never below 0."""
+    """Every term of the bound is a divergence or the cost of an integer: finite and not negative."""
     terms = jax.jit(functools.partial(s.model.apply, method="terms"))
     key, chunks = fold_in(root_key(s.seed), "terms"), []
     for first, (x, _, count) in enumerate(s.chunks(*s.every)):
@@ -65,15 +66,15 @@ def non_negative(s: Subject) -> Iterator[Row]:
 
 
 def trajectories(s: Subject) -> Iterator[Row]:
-    """The terms add up to the mean of the trajectories' log-weights, on the same images."""
+    """The sum of terms equals the mean log-weight of trajectories, on the same images."""
     x = np.resize(s.x, (WALKS, *s.x.shape[1:]))
     walk = jax.jit(lambda variables, key, x: trajectory(s.model, variables, key, len(x), x)[1])
     terms, key = jax.jit(s.pure.log_prob), fold_in(root_key(s.seed), "trajectories")
     gaps = []
     for first, (part, _, count) in enumerate(s.chunks(x, None)):
-        one, other = (fold_in(fold_in(key, name), first) for name in ("walk", "terms"))
-        walked = np.asarray(walk(s.variables, one, part), np.float64)
-        gaps.append((walked - np.asarray(terms(s.variables, part, other), np.float64))[:count])
+        walk_key, terms_key = (fold_in(fold_in(key, name), first) for name in ("walk", "terms"))
+        walked = np.asarray(walk(s.variables, walk_key, part), np.float64)
+        gaps.append((walked - np.asarray(terms(s.variables, part, terms_key), np.float64))[:count])
     gap = np.concatenate(gaps)
     note = (
         f"{WALKS} trajectories, {gap.mean():+.3f} ± {gap.std(ddof=1) / WALKS**0.5:.3f} nats apart"
@@ -82,12 +83,12 @@ def trajectories(s: Subject) -> Iterator[Row]:
 
 
 def both_sides(s: Subject) -> Iterator[Row]:
-    """On trajectories of the model itself the bound lies below their weights."""
+    """On trajectories sampled from the model the bound lies below their weights."""
     yield from bound.both_sides(s, simulated, draws=1)
 
 
 def unit_sum(s: Subject) -> Iterator[Row]:
-    """On a small model the mean weights of trajectories sum to 1 over all events."""
+    """On a small model the mean weights of trajectories, summed over all events, give 1."""
     yield from bound.unit_sum(s, trajectory_bound, SUMMED)
 
 
@@ -98,9 +99,9 @@ def trajectory(
     n: int,
     x: Num[Array, "n *event"] | None = None,
 ) -> tuple[Num[Array, "n *event"], Nats]:
-    """x and log p(x_{0:T}) - log q(x_{1:T} | x_0), nats, of a trajectory: of q given x, or else of the model.
+    """A trajectory's x and log p(x_{0:T}) - log q(x_{1:T} | x_0), nats; it is drawn from q given x, or from the model.
 
-    The mean over q is -L, and the mean of its exponential is p(x).
+    Over q the mean of this log-weight is -L, and the mean of its exponential is p(x).
     """
     bound = model.bind(variables)
     chain, shape, axes = model.chain, (n, *model.event.shape), len(model.event.shape) + 1
@@ -108,18 +109,18 @@ def trajectory(
     start = _normal(fold_in(key, model.timesteps + 1), shape)
     if data is not None:
         start = diffusion.diffused(diffusion.at(chain, _all(n, -1), axes), data, start)
-    given = bound.to_event(jnp.zeros(shape)) if x is None else x
+    event = bound.to_event(jnp.zeros(shape)) if x is None else x
 
     def step(carry, t):
-        x_t, log_weight, reached = carry
+        x_t, log_weight, event = carry
         now, before = (diffusion.at(chain, _all(n, s), axes) for s in (t, t - 1))
         noise = _normal(fold_in(key, t), shape)
         back = model.apply(variables, x_t, _all(n, t), now, method="back")
         mean = diffusion.posterior_mean(now, back.data, x_t)
         if data is None:
             drawn = gaussian.sample(mean, back.log_scale, noise)
-            reached = jnp.where(t == 1, bound.to_event(drawn), reached)
-            x_0 = bound.to_reals(reached)
+            event = jnp.where(t == 1, bound.to_event(drawn), event)
+            x_0 = bound.to_reals(event)
         else:
             true_mean = diffusion.posterior_mean(now, data, x_t)
             drawn = gaussian.sample(true_mean, now.posterior, noise)
@@ -127,17 +128,17 @@ def trajectory(
         x_s = jnp.where(t == 1, x_0, drawn)
         log_p = jnp.where(
             t == 1,
-            bound.log_decoder(reached, mean, back.log_scale),
+            bound.log_decoder(event, mean, back.log_scale),
             gaussian.log_prob(x_s, mean, back.log_scale),
         )
         log_q = gaussian.log_prob(x_t, now.signal / before.signal * x_s, now.forward)
         log_weight = log_weight + jnp.sum(log_p - log_q, axis=tuple(range(1, axes)))
-        return (x_s, log_weight, reached), None
+        return (x_s, log_weight, event), None
 
     log_weight = jnp.sum(gaussian.log_prob(start), axis=tuple(range(1, axes)))
     times = jnp.arange(model.timesteps, 0, -1)
-    (_, log_weight, reached), _ = lax.scan(step, (start, log_weight, given), times)
-    return reached, log_weight
+    (_, log_weight, event), _ = lax.scan(step, (start, log_weight, event), times)
+    return event, log_weight
 
 
 def trajectory_bound(
@@ -154,13 +155,13 @@ def trajectory_bound(
 def simulated(
     model: Any, variables: Variables, key: PRNGKey, n: int, draws: int
 ) -> tuple[Num[Array, "n *event"], Nats]:
-    """x of the model itself and an upper bound of log p(x), nats: one of `draws` trajectories made x (see `bound`)."""
-    x, own = trajectory(model, variables, fold_in(key, "own"), n)
+    """Samples x and an upper bound of log p(x), nats: one of `draws` trajectories generated x (see `laws.bound`)."""
+    x, generating = trajectory(model, variables, fold_in(key, "own"), n)
 
     def log_weights(number: Int[Array, " k"]) -> Float[Array, "k n"]:
         key_of = fold_in(fold_in(key, "q"), number[0])
         other = trajectory(model, variables, key_of, n, x)[1]
-        return jnp.where(number == 0, own, other)[None]
+        return jnp.where(number == 0, generating, other)[None]
 
     return x, importance_weighted_bound_in_chunks(log_weights, draws, chunk=1)
 

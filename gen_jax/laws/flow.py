@@ -1,8 +1,8 @@
 """The laws of a bijection: log p(x) = log N(f(x); 0, I) + log |det df/dx|.
 
-z = f(x) is `forward`, x is `inverse` of z and log p `log_density`, all in float64 unless a row says float32. Integers
-are dequantised: x + u with u in the unit cube. The Jacobian of a large image is taken on a corner of it, by a model of
-the same weights (`small.corner`).
+z = f(x) is `forward`, x = f^-1(z) is `inverse` and log p is `log_density`, all in float64 unless a row says float32.
+Integers are dequantised: x + u with u in the unit cube. The Jacobian of a large image is computed on its corner, by a
+model with the same weights (`small.corner`).
 """
 
 import functools
@@ -24,11 +24,13 @@ from gen_jax.ops import gaussian
 from gen_jax.typing import PRNGKey, Variables
 
 ROUND_TRIP, DETERMINANT, ROUNDED = 1e-8, 1e-6, 1e-4
-LARGEST = 256  # dimensions whose whole Jacobian is taken
+LARGEST = 256  # dimensions of the largest Jacobian that is computed
 SAMPLES = 4096
-KOLMOGOROV = 2.8  # sqrt(n) times the distance: so far by chance once in three million
-SIDE = 1024  # cells of the grid each way
-MARGIN = 0.5  # how far the grid goes beyond the samples, as a share of their range
+KOLMOGOROV = (
+    2.8  # limit of sqrt(n) times the distance; by chance it is larger once in three million
+)
+SIDE = 1024  # cells of the grid along each axis
+MARGIN = 0.5  # how far the grid extends beyond the samples, as a fraction of their range
 OUTSIDE = 2**12  # samples
 MASS = 0.01
 
@@ -44,7 +46,7 @@ def round_trip(s: Subject) -> Iterator[Row]:
 
 
 def determinant(s: Subject) -> Iterator[Row]:
-    """log p(x) is log N(z; 0, I) plus the logarithm of the Jacobian's determinant, by autodiff."""
+    """log p(x) is log N(z; 0, I) plus the log-determinant of the Jacobian, computed by autodiff."""
     model, y = s.model, _reals(s)
     if model.event.size > LARGEST:
         model = corner(model)
@@ -52,12 +54,12 @@ def determinant(s: Subject) -> Iterator[Row]:
     with jax.enable_x64(True):
         variables = _doubled(s.variables)
 
-        def forward(one: Array) -> Array:
-            return model.apply(variables, one[None], method="forward")[0][0]
+        def forward(x: Array) -> Array:
+            return model.apply(variables, x[None], method="forward")[0][0]
 
-        def by_autodiff(one: Array) -> Array:
-            jacobian = jax.jacfwd(forward)(one).reshape(model.event.size, model.event.size)
-            return jnp.sum(gaussian.log_prob(forward(one))) + jnp.linalg.slogdet(jacobian)[1]
+        def by_autodiff(x: Array) -> Array:
+            jacobian = jax.jacfwd(forward)(x).reshape(model.event.size, model.event.size)
+            return jnp.sum(gaussian.log_prob(forward(x))) + jnp.linalg.slogdet(jacobian)[1]
 
         expected = np.asarray(jax.jit(lambda y: lax.map(by_autodiff, y))(jnp.asarray(y)))
         density = _call(s, "log_density", y, model)
@@ -67,7 +69,7 @@ def determinant(s: Subject) -> Iterator[Row]:
 
 
 def rounding(s: Subject) -> Iterator[Row]:
-    """log p in float32, in which it is evaluated, is that in float64 on real examples, relative to its size."""
+    """log p in float32, as evaluated, agrees with float64 on real examples, relative to its size."""
     y = _reals(s)[: len(s.x)]
     program = jax.jit(functools.partial(s.model.apply, method="log_density"))
     rounded = np.asarray(program(s.variables, y.astype(np.float32)))
@@ -78,7 +80,7 @@ def rounding(s: Subject) -> Iterator[Row]:
 
 
 def samples(s: Subject) -> Iterator[Row]:
-    """f of the model's own samples is standard normal: each coordinate, and |z|^2 is chi-square."""
+    """f of the model's samples is standard normal: each coordinate is normal and |z|^2 is chi-square."""
     z = _call(s, "forward", _samples(s).astype(np.float64))[0]
     distances = [_distance(jax.scipy.stats.norm.cdf(column)) for column in z.T]
     distances.append(_distance(jax.scipy.stats.chi2.cdf(np.sum(z**2, axis=1), z.shape[1])))
@@ -87,12 +89,12 @@ def samples(s: Subject) -> Iterator[Row]:
 
 
 def unit_sum(s: Subject) -> Iterator[Row]:
-    """On a small model the masses of all events and the density outside [0, levels]^D sum to 1."""
+    """On a small model the masses of all events and the probability outside [0, levels]^D sum to 1."""
     yield from bound.unit_sum(s, lost=outside)
 
 
 def outside(model: Any, variables: Variables, key: PRNGKey) -> float:
-    """Share of draws from a dequantised density that lie outside [0, levels]^D, where no integers are."""
+    """The fraction of samples from a dequantised density outside [0, levels]^D, where there are no integers."""
 
     @jax.jit
     def share(variables, key):
@@ -104,7 +106,7 @@ def outside(model: Any, variables: Variables, key: PRNGKey) -> float:
 
 
 def integral(s: Subject) -> Iterator[Row]:
-    """In the plane the density sums to 1 on a grid around the samples."""
+    """The density of a 2-D model integrates to 1 on a grid around its samples."""
     if s.model.event.shape != (2,):
         return
     x = _samples(s).astype(np.float64)
@@ -124,14 +126,14 @@ def integral(s: Subject) -> Iterator[Row]:
 
 
 def finite(s: Subject) -> Iterator[Row]:
-    """log p of extreme examples in float32 is neither NaN nor infinite."""
+    """log p of extreme examples is finite in float32."""
     log_prob = np.asarray(jax.jit(s.pure.log_prob)(s.variables, s.extremes))
     bad = float(np.sum(~np.isfinite(log_prob)))
     yield Row("finite", bad, 0.0, "numbers", "corners ten times as far as the data, noise between")
 
 
 def _reals(s: Subject) -> Float[np.ndarray, "N *event"]:
-    """Real and extreme examples, float64; integers somewhere in their unit cubes."""
+    """Real and extreme examples, float64; integers plus uniform noise in [0, 1)."""
     both = np.concatenate([s.x, s.extremes]).astype(np.float64)
     if s.model.event.levels is None:
         return both
@@ -145,19 +147,19 @@ def _samples(s: Subject) -> Float[np.ndarray, "n *event"]:
 
 
 def _doubled(variables: Any) -> Any:
-    """In float64, under x64."""
+    """The variables in float64, with x64 enabled."""
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), variables)
 
 
 def _call(s: Subject, method: str, x: np.ndarray, model: Any = None) -> Any:
-    """A method of the model, in float64."""
+    """The result of a method of the model, in float64."""
     with jax.enable_x64(True):
         program = jax.jit(functools.partial((model or s.model).apply, method=method))
         return jax.tree.map(np.asarray, program(_doubled(s.variables), jnp.asarray(x)))
 
 
 def _distance(u: Float[Array, " n"]) -> float:
-    """sqrt(n) times the Kolmogorov distance of u from the uniform distribution."""
+    """sqrt(n) times the Kolmogorov distance between u and the uniform distribution."""
     ordered, n = np.sort(np.asarray(u, np.float64)), len(u)
     above, below = np.arange(1, n + 1) / n - ordered, ordered - np.arange(n) / n
     return float(np.sqrt(n) * np.max(np.maximum(above, below)))

@@ -15,7 +15,7 @@ Law = Callable[[Subject], Iterator[Row]]
 
 
 def of_members(law: Law) -> Law:
-    """The law of p(x | z), which every z has to obey."""
+    """The law applied to p(x | z), for which it must hold for every z."""
 
     def rows(s: Subject) -> Iterator[Row]:
         return (replace(row, law=f"{row.law}, given z") for row in law(s.members))
@@ -24,7 +24,7 @@ def of_members(law: Law) -> Law:
 
 
 def mean(s: Subject) -> Iterator[Row]:
-    """log p(x) = log 1/K sum_z p(x | z), from log_prob of the members."""
+    """log p(x) = log 1/K sum_z p(x | z), computed from log_prob of the members."""
     member, apart = s.members, 0.0
     whole, part = jax.jit(s.pure.log_prob), jax.jit(member.pure.log_prob)
     for x, _, _ in s.chunks(s.every[0], None):

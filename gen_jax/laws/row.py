@@ -1,4 +1,4 @@
-"""A row of a certificate, and the statistics with which several laws measure."""
+"""A row of a certificate, and statistics that several laws use."""
 
 import math
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-ERRORS = 4.0  # standard errors that a mean may be off by chance
+ERRORS = 4.0  # standard errors by which a mean may be off by chance
 ROUNDING = 1e-6  # relative
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a certificate: it holds where `measured` is at most `limit`, so never for NaN."""
+    """One line of a certificate: the law holds if `measured` is at most `limit`, so never for NaN."""
 
     law: str
     measured: float
@@ -22,19 +22,19 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Within the limit."""
+        """Whether the measured value is within the limit."""
         return self.measured <= self.limit
 
 
 def errors_of(differences: np.ndarray) -> float:
-    """The mean in standard errors of the mean; rounding counts as error."""
+    """The mean, in units of its standard error, which is at least rounding."""
     rounding = ROUNDING * max(1.0, float(np.abs(differences).max()))
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
     return float(differences.mean()) / max(error, rounding)
 
 
 def pooled_chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
-    """The p-value of counts, rare events being pooled into cells of an expected count of about 10 at least."""
+    """The p-value of a chi-square test of counts; rare events are pooled into cells that expect about 10 or more."""
     order = np.argsort(expected)
     cell = np.floor(np.cumsum(expected[order]) / 10).astype(int)
     counts, expected = np.bincount(cell, counts[order]), np.bincount(cell, expected[order])

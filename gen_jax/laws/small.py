@@ -1,7 +1,7 @@
-"""Small models of the same kind, for laws that enumerate all events or take a whole Jacobian.
+"""Small models of the same kind, for laws that enumerate all events or compute a whole Jacobian.
 
-`small` keeps the equations and shrinks event and networks, `corner` keeps the weights and shrinks the event. A family
-elsewhere registers its rule with `@small.register` (`functools.singledispatch`).
+`small` keeps the equations and shrinks event and networks; `corner` keeps the weights and shrinks the event. A class
+from outside registers its rule with `@small.register` (`functools.singledispatch`).
 """
 
 import functools
@@ -22,36 +22,36 @@ from gen_jax.typing import Event
 
 
 def all_events(event: Event) -> np.ndarray:
-    """Every event of integers, (levels^D, *shape)."""
+    """Every possible event of integers, (levels^D, *shape)."""
     values = itertools.product(range(event.num_levels), repeat=event.size)
     return np.array(list(values), np.int32).reshape(-1, *event.shape)
 
 
 @functools.singledispatch
 def small(model: Any) -> Any:
-    """A model of the same kind whose events can be enumerated; InputError where no rule is registered."""
+    """A model of the same kind whose events can be enumerated; InputError if no rule is registered."""
     raise InputError(
         f"{type(model).__name__} has no rule that makes a small model of its kind, whose events can be enumerated:"
-        " register one with gen_jax.laws.small.small"
+        " register one with @gen_jax.laws.small.small.register"
     )
 
 
 @small.register
 def _latent(model: GaussianLatent) -> GaussianLatent:
-    """Two units, 2^16 images or 2^10 vectors."""
+    """A model with two latent units and 2^16 images or 2^10 vectors."""
     event = Event((4, 4, 1), 2) if len(model.event.shape) == 3 else Event((10,), 2)
     return model.clone(event=event, latent=2)
 
 
 @small.register
 def _weighted(model: KLWeighted) -> GaussianLatent:
-    """Without groups of units, into which two need not split."""
+    """The same without groups of units, since two units may not split into them."""
     return _latent(model).clone(kl=KLTerm())
 
 
 @small.register
 def _staged(model: VQVAE) -> VQVAE:
-    """256 images, 9 pairs of codes."""
+    """A model with 256 images and 9 pairs of codes."""
     return model.clone(
         event=Event((2, 4, 1), 2), strided=(3,), blocks=1, residual=2, codes=3, size=2, groups=1
     )
@@ -67,14 +67,14 @@ def _with_prior(model: VQVAEPrior) -> VQVAEPrior:
 
 @small.register
 def _flow(model: ImageRealNVP) -> ImageRealNVP:
-    """2^8 images, small networks, at most two scales."""
+    """A model with 2^8 images, small networks and at most two scales."""
     event, scales = Event((4, 2, 1), 2), min(model.scales, 2)
     return model.clone(event=event, features=4, blocks=1, scales=scales)
 
 
 @small.register
 def _ddpm(model: DDPM) -> DDPM:
-    """2^9 images, three steps of much noise, all taken; a U-net of one resolution, any other network as it is."""
+    """A model with 2^9 images and three noisy steps; a U-net has one resolution, another network stays unchanged."""
     network = model.network
     if isinstance(network, UNet):
         network = network.clone(features=4, multipliers=(1,), blocks=1, groups=2)
@@ -89,13 +89,13 @@ def _ddpm(model: DDPM) -> DDPM:
 
 @functools.singledispatch
 def corner(model: Any) -> Any:
-    """A model of the same weights over smaller events, the first values on each axis; the model itself without one."""
+    """A model of the same weights over smaller events, the first values on each axis; without a rule, the model."""
     return model
 
 
 @corner.register
 def _corner(model: ImageRealNVP) -> Flow:
-    """2^scales pixels a side."""
+    """A corner of 2^scales pixels per side."""
     side, (height, width, channels) = 2**model.scales, model.event.shape
     shape = (min(side, height), min(side, width), channels)
     return model.clone(event=Event(shape, model.event.levels))

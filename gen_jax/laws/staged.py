@@ -1,6 +1,6 @@
 """The laws of a model in stages: log_prob is log p(z(x), x), one term of p(x) = sum_z p(z, x).
 
-It is a bound, as sum_x p(z(x), x) <= sum_{z, x} p(z, x) = 1.
+It is a lower bound, since sum_x p(z(x), x) <= sum_{z, x} p(z, x) = 1.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ SUM, TERM = 1e-4, 1e-4  # float32 rounding
 
 
 def joint(s: Subject) -> Iterator[Row]:
-    """On a small model p(z, x) sums to 1 over all pairs, and log_prob of each x is that of one of its pairs."""
+    """On a small model p(z, x) sums to 1 over all pairs, and log_prob of each x is log p(z, x) for some z."""
     clone = functional(small(s.model))
     x, key = all_events(clone.model.event), fold_in(root_key(s.seed), "joint")
     label = np.zeros(1, np.int32) if clone.model.num_classes else None
@@ -31,11 +31,11 @@ def joint(s: Subject) -> Iterator[Row]:
     priors = jax.jit(functional(codes.model).log_prob)(codes.variables, z, cond=cond)
 
     @jax.jit
-    def given(one):
-        repeated = jnp.broadcast_to(one, (len(x), *one.shape))
+    def log_likelihood(code):
+        repeated = jnp.broadcast_to(code, (len(x), *code.shape))
         return functional(pixels.model).log_prob(pixels.variables, x, cond=repeated)
 
-    terms = np.stack([prior + given(one) for prior, one in zip(priors, z, strict=True)])
+    terms = np.stack([p + log_likelihood(code) for p, code in zip(priors, z, strict=True)])
     total = float(np.sum(np.exp(terms.astype(np.float64))))
     note = f"{len(z):,} codes, {len(x):,} events, initial weights"
     yield Row("joint sums to 1", abs(total - 1.0), SUM, "probability", note)
@@ -47,10 +47,10 @@ def joint(s: Subject) -> Iterator[Row]:
 
 
 def first_values(s: Subject) -> Iterator[Row]:
-    """The laws of an exact mass on the first stage, at the values of the real images."""
+    """The laws of an exact mass on the first stage, at the codes of the real images."""
     stage = s.model.stages(s.variables)[0]
-    values, *_ = jax.jit(lambda x: s.model.apply(s.variables, x, method="parts"))(s.x)
-    own = Subject(functional(stage.model), stage.variables, np.asarray(values), s.labels, s.seed)
+    codes, *_ = jax.jit(lambda x: s.model.apply(s.variables, x, method="parts"))(s.x)
+    subject = Subject(functional(stage.model), stage.variables, np.asarray(codes), s.labels, s.seed)
     for law in (laws.causal, laws.normalised, laws.steps, laws.martingale):
-        for row in law(own):
+        for row in law(subject):
             yield dataclasses.replace(row, law=f"codes: {row.law}")

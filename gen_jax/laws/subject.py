@@ -1,10 +1,9 @@
-"""What laws are measured on: a model, its weights, real and extreme events, seeded choices.
+"""The subject of the laws: a model, its weights, real and extreme events, seeded choices.
 
-One device, one compiled forward pass of a few images at a time, so that equal inputs in equal places give equal bits
-and memory stays bounded.
+It uses one device and one compiled forward pass of a few images at a time, so that equal inputs in equal places give
+equal bits and memory stays bounded.
 """
 
-import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,15 +20,15 @@ from gen_jax.density import Autoregressive, Functional, functional
 from gen_jax.typing import Variables
 
 CHUNK, RANDOM_SITES = 16, 16
-FAR = 10.0  # times the range of real values
-NUMBERS = 2**24  # of one array of parameters: 64 MiB in float32
+FAR = 10.0  # extreme real values, in units of the data's range
+NUMBERS = 2**24  # size of an array of parameters: 64 MiB in float32
 
 
 @dataclass(frozen=True)
 class Subject:
     """A model, its weights on one device, real examples with their classes, and the seed of all choices.
 
-    `random_sites` is how many sites are chosen beside those at corners, edges and the middle.
+    `random_sites`: number of chosen sites besides those at corners, edges and the middle.
     """
 
     pure: Functional
@@ -41,12 +40,12 @@ class Subject:
 
     @property
     def model(self) -> Any:
-        """The module."""
+        """The Flax module itself."""
         return self.pure.model
 
     @cached_property
     def extremes(self) -> np.ndarray:
-        """All lowest, all highest, a checkerboard of both, noise; of reals between ten times the given range."""
+        """All lowest, all highest, a checkerboard of both, noise; real values are up to ten times the data's range."""
         shape, levels = self.model.event.shape, self.model.event.levels
         if levels is None:
             low, high = (end * (self.x.max() - self.x.min()) for end in (-FAR, FAR))
@@ -62,7 +61,7 @@ class Subject:
 
     @cached_property
     def every(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real and extreme events, the extreme ones in different classes."""
+        """Real and extreme events with their classes; the extreme ones have different classes."""
         both = np.concatenate([self.x, self.extremes])
         if self.labels is None:
             return both, None
@@ -71,14 +70,14 @@ class Subject:
         )
 
     def classes(self, n: int) -> np.ndarray | None:
-        """All classes in turn, for a conditional model."""
+        """n classes, all in turn, if the model is conditional."""
         classes = self.model.num_classes
         return np.arange(n, dtype=np.int32) % classes if classes else None
 
     def chunks(
         self, x: np.ndarray, labels: np.ndarray | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None, int]]:
-        """Equal chunks of events and classes, the last filled up with its first row; how many count."""
+        """Equal chunks of events and classes, the last padded with its first row, and how many rows count."""
         model = self.model
         each = model.event.size
         if isinstance(model, Autoregressive):
@@ -92,63 +91,56 @@ class Subject:
 
     @cached_property
     def members(self) -> "Subject":
-        """Of a mixture over an integer z: p(x | z) as a model with z as its class, on the same events in z's order."""
+        """For a mixture over an integer z: the model p(x | z) with class z, on the same events in the order of z."""
         member, variables = self.model.bind(self.variables).given.unbind()
         z = np.arange(len(self.x), dtype=np.int32) % member.num_classes
         return Subject(functional(member), variables, self.ordered(self.x, z), z, self.seed)
 
     def ordered(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Flat events as p(x | z) has them."""
+        """The events, flat, in the order of p(x | z)."""
         order = np.asarray(self.model.apply(self.variables, jnp.asarray(z), method="order"))
         return np.take_along_axis(x.reshape(len(x), -1), order, axis=1)
 
     @cached_property
     def params(self) -> Any:
-        """(x, classes) to the parameters of all sites: the parallel pass, compiled once."""
+        """The parallel pass, compiled once: from (x, classes) to the parameters of all sites."""
         program = jax.jit(lambda variables, x, cond: self.model.apply(variables, x, cond))
         return lambda x, cond: program(self.variables, x, cond)
 
     @cached_property
     def conditionals(self) -> Any:
-        """(params, x) to what the head says about the values of x, one image at a time."""
-
-        def one(model, pair):
-            params, values = pair
-            return _conditionals(model, params, values)
-
+        """A function from (params, x) to the results of `_conditionals`, one image at a time."""
         program = jax.jit(
             lambda params, x: lax.map(
-                functools.partial(one, self.model), (params, self.model.site_values(x))
+                lambda image: _conditionals(self.model, *image), (params, self.model.site_values(x))
             )
         )
         return lambda params, x: tuple(np.asarray(part) for part in program(params, x))
 
     @cached_property
     def chosen_sites(self) -> np.ndarray:
-        """Sites at corners, edges and the middle, and seeded others."""
+        """Sites at corners, edges and the middle, and some random ones."""
         event = self.model.event
         sides = [{0, side // 2, side - 1} for side in event.shape[:2]]
         rest = [range(side) for side in event.shape[2:]]
         places = [np.ravel_multi_index(p, event.shape) for p in itertools.product(*sides, *rest)]
         owner = np.empty(event.size, np.int64)
         owner[self.model.sites] = np.arange(self.model.num_sites)[:, None]
-        rng, count = (
-            np.random.default_rng((self.seed, 0)),
-            min(self.random_sites, self.model.num_sites),
-        )
-        return np.union1d(owner[places], rng.choice(self.model.num_sites, count, replace=False))
+        rng, sites = np.random.default_rng((self.seed, 0)), self.model.num_sites
+        chosen = rng.choice(sites, min(self.random_sites, sites), replace=False)
+        return np.union1d(owner[places], chosen)
 
 
 def _conditionals(
     model: Any, params: Float[Array, "sites P"], values: Integer[Array, "sites V"]
 ) -> tuple[Float[Array, " sites"], Float[Array, "sites V"], Float[Array, " sites"]]:
-    """How far each site's conditionals are from non-negative with sum 1, the values' own probabilities, entropy."""
-    own, entropy, wrong = [], jnp.zeros(len(values)), jnp.zeros(len(values))
+    """For each site: error of its conditionals (negative, or sum not 1), the values' probabilities, entropy in nats."""
+    p, entropy, wrong = [], jnp.zeros(len(values)), jnp.zeros(len(values))
     for value in range(values.shape[-1]):
         pmf = model.head.conditional(params, value, values)
         off = jnp.maximum(jnp.abs(jnp.sum(pmf, axis=-1) - 1), -jnp.min(pmf, axis=-1))
         wrong = jnp.maximum(wrong, off)
         index = values[:, value, None].astype(jnp.int32)
-        own.append(jnp.take_along_axis(pmf, index, axis=-1)[:, 0])
+        p.append(jnp.take_along_axis(pmf, index, axis=-1)[:, 0])
         entropy = entropy - jnp.sum(pmf * jnp.log(jnp.where(pmf > 0, pmf, 1)), axis=-1)
-    return wrong, jnp.stack(own, axis=-1), entropy
+    return wrong, jnp.stack(p, axis=-1), entropy

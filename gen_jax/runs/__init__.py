@@ -1,1 +1,1 @@
-"""A run: its work directory, checkpoints, weights and log, and what is measured of it. Training stands on this."""
+"""A run: its work directory, checkpoints, weights, log, likelihood and result file. Training builds on this."""

@@ -1,8 +1,8 @@
-"""Checkpoints by Orbax: asynchronous, atomic, the newest two and the best by validation, one checksum a leaf.
+"""Checkpoints by Orbax: asynchronous, atomic, the newest two and the best by validation, one checksum per leaf.
 
-Orbax finds a missing or truncated file by itself, a flipped bit it does not; the checksums do. `restore_newest` walks
-back over what is damaged. A reader beside a running training lists again where a checkpoint has gone meanwhile.
-A kill loses what came after the last finished save: one interval, two where a save takes longer than an interval.
+Orbax detects a missing or truncated file but not a flipped bit; the checksums do. `restore_newest` goes back past
+damaged checkpoints. A process that reads while another one trains lists the folder again if a checkpoint disappears.
+A kill loses what came after the last finished save: one interval, or two if a save takes longer than an interval.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ from gen_jax.runs import storage
 from gen_jax.runs.state import TrainState
 
 LATEST = 2
-LISTINGS = 20  # of a folder in which training goes on
-DELETION = 1.0  # seconds that the files of a checkpoint may take to go
+LISTINGS = 20  # how often to list a folder that another process changes
+DELETION = 1.0  # seconds that deleting the files of a checkpoint may take
 
 
-class Vanished(Exception):  # noqa: N818  training beside has deleted it
-    """A checkpoint went away while it was read."""
+class Vanished(Exception):  # noqa: N818  the training process deleted it
+    """A checkpoint was deleted while it was read."""
 
 
 class Checkpoints:
-    """The checkpoints of one work directory; InputError where none can be kept under its path."""
+    """The checkpoints of one work directory; InputError if its path cannot hold any."""
 
     def __init__(self, folder: Path, read_only: bool = False):
         self.folder, self.read_only = folder.absolute(), read_only
         storage.quiet_stragglers()
-        self.validations: dict[int, float] = {}  # by step, infinite where there is none
+        self.validations: dict[int, float] = {}  # by step; infinite if there is none
         self.unreadable: set[int] = set()
         self.manager = self._open()
         for step in () if read_only else self.steps():
@@ -53,14 +53,14 @@ class Checkpoints:
             cleanup_tmp_directories=not self.read_only,
             read_only=self.read_only,
             create=not self.read_only,
-            lightweight_initialize=True,  # else one unreadable file `metrics` hides all checkpoints
+            lightweight_initialize=True,  # otherwise one unreadable file `metrics` hides all checkpoints
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
         folder = storage.literal(self.folder)
         return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
 
     def save(self, step: int, state: TrainState, validation: float | None) -> None:
-        """Start saving; the copy on the device lets training go on with donated buffers."""
+        """Start saving a copy on the device, so that training can continue with donated buffers."""
         state = jax.tree.map(jnp.copy, state)
         items = {
             "state": ocp.args.StandardSave(state),
@@ -72,11 +72,11 @@ class Checkpoints:
             self.manager.save(step, args=ocp.args.Composite(**items), force=True)
 
     def saving(self) -> bool:
-        """The save before is still being written: the next one waits for it."""
+        """Whether the previous save is still being written; the next one waits for it."""
         return self.manager.is_saving_in_progress()
 
     def close(self) -> None:
-        """Wait until everything is on disk and let go."""
+        """Wait until everything is on disk, then release the folder."""
         with self._saving():
             self.manager.wait_until_finished()
             self.manager.close()
@@ -89,22 +89,22 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """SaveError for whatever the file layers raise, most often a full disk."""
+        """Turn whatever the file layers raise, most often for a full disk, into a SaveError."""
         try:
             yield
         except Exception as error:
             reason = _reason(error)
             raise SaveError(
-                f"cannot save a checkpoint in {self.folder} ({reason}); what was saved before is kept, and the same"
-                " command goes on from there once there is room"
+                f"cannot save a checkpoint in {self.folder} ({reason}); earlier checkpoints are kept, and the same"
+                " command continues from there once there is room"
             ) from error
 
     def steps(self) -> list[int]:
-        """Finished checkpoints, oldest first."""
+        """Steps of the finished checkpoints, oldest first."""
         return sorted(self.manager.all_steps())
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The state of a step, placed as `like` is, in the types stored, and its record; raises where it is damaged."""
+        """The state of a step, placed like `like`, in its stored types, and its record; raises if it is damaged."""
         stored = _by_path(self.manager.item_metadata(step)["state"])
         like = jax.tree_util.tree_map_with_path(
             lambda path, leaf: _typed(leaf, stored.get(_name(path))), like
@@ -121,7 +121,7 @@ class Checkpoints:
         return restored["state"], restored["record"]
 
     def restore_newest(self, like: TrainState, warn) -> tuple[int, TrainState] | None:
-        """Newest undamaged checkpoint, None where there is none at all; InputError where all are damaged."""
+        """The newest undamaged checkpoint, or None if there are no checkpoints; InputError if all are damaged."""
         damaged = {}
         for step in reversed(self.steps()):
             try:
@@ -129,7 +129,7 @@ class Checkpoints:
             except Exception as error:  # Orbax raises whatever its file layers raise
                 damaged[step] = error
                 warn(
-                    f"checkpoint {step} is damaged ({_reason(error)}); going back to the one before"
+                    f"checkpoint {step} is damaged ({_reason(error)}); going back to the previous one"
                 )
                 continue
             for bad in damaged:
@@ -144,47 +144,47 @@ class Checkpoints:
         return None
 
     def restore_best(self, like: TrainState, warn) -> tuple[int, TrainState]:
-        """Best undamaged checkpoint by validation, else the newest; InputError where there is none."""
+        """The best undamaged checkpoint by validation, or the newest without one; InputError if there is none."""
         for _ in range(LISTINGS):
             with contextlib.suppress(Vanished):
                 return self._best(like, warn)
             self.manager = self._open()
         raise InputError(
-            f"the checkpoints in {self.folder} come and go faster than they can be read; try again when training rests"
+            f"the checkpoints in {self.folder} change faster than they can be read; try again when training pauses"
         )
 
     def _best(self, like: TrainState, warn) -> tuple[int, TrainState]:
-        """The same; Vanished where the list is no longer true."""
+        """One try of `restore_best`; Vanished if a listed checkpoint has been deleted."""
         validations, damaged, steps = {}, {}, self.steps()
         for step in steps:
             with self._read(step, damaged):
                 validations[step] = self._validation(step)
-        found = None
+        best = None
         for step in sorted(validations, key=lambda step: (validations[step], -step)):
             with self._read(step, damaged):
-                found = step, self.restore(step, like)[0]
+                best = step, self.restore(step, like)[0]
                 break
         for step in sorted(damaged):
-            warn(f"checkpoint {step} is damaged ({damaged[step]}); it is left out")
-        if found is None:
-            there = f", none of the {len(steps)} there can be" if steps else self._nothing()
-            raise InputError(f"no checkpoint to be read in {self.folder}{there}")
-        return found
+            warn(f"checkpoint {step} is damaged ({damaged[step]}); it is ignored")
+        if best is None:
+            why = f"; all {len(steps)} are damaged" if steps else self._why_none()
+            raise InputError(f"no readable checkpoint in {self.folder}{why}")
+        return best
 
-    def _nothing(self) -> str:
-        """Why there is no checkpoint: what lies in the folder instead."""
+    def _why_none(self) -> str:
+        """Why there is no checkpoint: none was saved, or the folder holds other folders only."""
         try:
             others = [path for path in self.folder.iterdir() if path.is_dir()]
         except OSError:
             others = []
         if not others:
             return "; `gen-jax train` has not saved one yet"
-        lie = "folder lies" if len(others) == 1 else "folders lie"
-        return f", though {len(others)} {lie} there, no finished save"
+        folders = "1 folder" if len(others) == 1 else f"{len(others)} folders"
+        return f"; it holds {folders}, but no finished save"
 
     @contextlib.contextmanager
     def _read(self, step: int, damaged: dict[int, str]) -> Iterator[None]:
-        """Notes what is damaged; Vanished where the folder of the step is gone, or goes within a second."""
+        """Note a damaged checkpoint; Vanished if the folder of the step is gone, or disappears within a second."""
         try:
             yield
         except Exception as error:  # Orbax raises whatever its file layers raise
@@ -209,24 +209,24 @@ class Checkpoints:
 
 
 class _Policy:
-    """What Orbax keeps: the newest, the best, and what cannot be read, which is a person's to delete."""
+    """What Orbax preserves: the newest, the best, and unreadable checkpoints, which only the user may delete."""
 
-    def __init__(self, of: Checkpoints):
-        self.of = of
+    def __init__(self, owner: Checkpoints):
+        self.owner = owner
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """For each of all checkpoints, oldest first."""
+        """Whether to preserve each of the checkpoints, oldest first."""
         del context
-        steps = [one.step for one in checkpoints]
-        judged = [step for step in steps if math.isfinite(self.of.validations.get(step, math.nan))]
-        kept = {*steps[-LATEST:], *self.of.unreadable}
+        steps, validations = [checkpoint.step for checkpoint in checkpoints], self.owner.validations
+        judged = [step for step in steps if math.isfinite(validations.get(step, math.nan))]
+        preserved = {*steps[-LATEST:], *self.owner.unreadable}
         if judged:
-            kept.add(min(judged, key=lambda step: (self.of.validations[step], -step)))
-        return [step in kept for step in steps]
+            preserved.add(min(judged, key=lambda step: (validations[step], -step)))
+        return [step in preserved for step in steps]
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """CRC-32 of each leaf's bytes, by path."""
+    """The CRC-32 of each leaf's bytes, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data)
@@ -239,19 +239,19 @@ def _name(path: Any) -> str:
 
 
 def _by_path(metadata: Any) -> dict[str, Any]:
-    """The stored leaves of a state by the path that they have in a TrainState."""
+    """The stored leaves of a state by their path in a TrainState."""
     tree = getattr(metadata, "tree", metadata)
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _typed(leaf: Any, stored: Any) -> Any:
-    """The leaf to restore in the type that it was saved in: under 64 bits the checksum of a wider copy differs."""
+    """The leaf with the type it was saved in: with 64-bit types enabled a wider copy would have another checksum."""
     dtype = getattr(stored, "dtype", None) or leaf.dtype
     return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
 
 
 def _number(validation: float | None) -> float:
-    """Infinite where it is none: such a checkpoint is the last choice."""
+    """The validation, or infinity without one, so that such a checkpoint is the last choice."""
     return math.inf if validation is None or math.isnan(validation) else validation
 
 

@@ -1,4 +1,4 @@
-"""What a model says of itself at validation beside its likelihood: `measure` of each example, `diagnosis` of all."""
+"""A model's diagnosis at validation, besides its likelihood: `measure` per example, `diagnosis` over all examples."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from gen_jax.typing import PRNGKey, Variables
 
 
 class Diagnosis:
-    """Compiled once for a batch size; of a model that has nothing to say it is empty."""
+    """Compiled once per batch size; empty for a model without a diagnosis."""
 
     def __init__(self, model: Functional, mesh: Mesh, batch_size: int, key: PRNGKey):
         self.model, self.mesh, self.batch_size = model, mesh, batch_size

@@ -1,12 +1,12 @@
 """Negative log-likelihood of a split: every example once, averaged weights, fixed noise, highest matmul precision.
 
 bits/dim = nats / (D log 2); the standard error is that of the mean over the examples. The windows of a text depend on
-each other over many of them (who speaks, in which scene), so its error is Newey and West's (1987, Econometrica 55),
-var = (g_0 + 2 sum_{l=1}^{L} (1 - l / (L + 1)) g_l) / n, with g_l the autocovariance of windows l apart and L = sqrt(n)
-rounded down, rather than g_0 / n. Of reals nats are all there is:
-a density, and with it its logarithm, depends on the unit of the data. A model with a `carry` reads the examples in
-their order as `batch_size` contiguous streams, each from its beginning, and what a text holds after its last window
-too: every character once, given all before it in its stream.
+each other over long distances (who speaks, in which scene), so its error is that of Newey and West (1987,
+Econometrica 55), var = (g_0 + 2 sum_{l=1}^{L} (1 - l / (L + 1)) g_l) / n, where g_l is the autocovariance of windows l
+apart and L = sqrt(n) rounded down, instead of g_0 / n. Continuous data have nats only: a density, and so its logarithm,
+depends on the unit of the data. A model with a `carry` reads the examples in order as `batch_size` contiguous streams,
+each from its beginning, including the characters after a text's last window: every character is predicted once, from
+everything before it in its stream.
 """
 
 import math
@@ -31,14 +31,14 @@ from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
 @dataclass(frozen=True)
 class Result:
-    """Per-example negative log-likelihoods in nats, and what they come to; the last may be of `rest` values only."""
+    """Negative log-likelihoods of the examples in nats, and their summary; the last may have only `rest` values."""
 
     per_example: np.ndarray
     event: Event
     value: Value
-    draws: int | None = None  # of a value that is made of them
+    draws: int | None = None  # if log_prob is random
     unit: str = "bits/dim"
-    rest: int = 0  # values of the last example, where it is no whole one
+    rest: int = 0  # number of values of the last example, if it is shorter
     in_order: bool = False  # neighbours depend on each other
 
     @property
@@ -48,17 +48,17 @@ class Result:
 
     @property
     def nats(self) -> float:
-        """Mean over the values, nats per whole example."""
+        """Mean in nats per whole example; a shorter last example counts by its number of values."""
         return float(self.per_example.sum() / self._sizes.sum())
 
     @property
     def bits_per_dim(self) -> float | None:
-        """Mean in bits per dimension; None of reals."""
+        """Mean in bits per dimension; None for continuous data."""
         return None if self.event.levels is None else self.nats / self._scale
 
     @property
     def stderr(self) -> float:
-        """Standard error of the mean in bits per dimension, of reals in nats, by `stderr_method`."""
+        """Standard error of the mean, by `stderr_method`: in bits per dimension, or nats for continuous data."""
         count, whole = len(self.per_example), self.per_example + self.nats * (1 - self._sizes)
         if count < 2:
             return math.nan
@@ -68,12 +68,12 @@ class Result:
 
     @property
     def stderr_method(self) -> str:
-        """Independent examples, or Newey and West's for those that are not."""
+        """How the standard error is computed: for independent examples, or by Newey and West."""
         return f"Newey-West, {self._lags} lags" if self.in_order else "independent examples"
 
     @property
     def finding(self) -> str | None:
-        """That it diverged, where it did."""
+        """A sentence if the number shows that training diverged."""
         return divergence(self.bits_per_dim, self.event.levels, self.unit)
 
     @property
@@ -99,7 +99,7 @@ class Result:
 
 
 def newey_west(values: Float[np.ndarray, " n"], lags: int) -> float:
-    """Variance of the mean of a series whose values depend on each other over no more than `lags`."""
+    """Variance of the mean of a series whose values depend on each other up to `lags` apart."""
     deviations, count = values - values.mean(), len(values)
     shares = 1 - np.arange(lags + 1) / (lags + 1)
     covariances = [np.sum(deviations[l:] * deviations[: count - l]) for l in range(lags + 1)]  # noqa: E741
@@ -108,7 +108,7 @@ def newey_west(values: Float[np.ndarray, " n"], lags: int) -> float:
 
 
 class Likelihoods:
-    """Compiled once for a batch size; call it with variables and a split."""
+    """The evaluation of a model, compiled once per batch size; call it with variables and a split."""
 
     def __init__(
         self, model: Functional, mesh: Mesh, batch_size: int, key: PRNGKey, draws: int = 1
@@ -132,17 +132,17 @@ class Likelihoods:
             )
 
     def _read_on(self, variables, carry, x, sizes):
-        """log p of the first `sizes` values of each row given what its stream carries, and what it carries then."""
-        given = {**variables, "carry": carry}
+        """log p of the first `sizes` values of each row, given the carry of its stream, and the carry after the row."""
+        variables = {**variables, "carry": carry}
         with jax.default_matmul_precision("highest"):
             sites, updated = self.model.model.apply(
-                given, x, method="log_prob_sites", mutable=["carry"]
+                variables, x, method="log_prob_sites", mutable=["carry"]
             )
         counted = jnp.arange(sites.shape[1]) < sizes[:, None]
         return jnp.sum(jnp.where(counted, sites, 0.0), axis=1), updated["carry"]
 
     def __call__(self, variables: Variables, split: Split, limit: int | None = None) -> Result:
-        """All examples, or the first `limit`; what fills a batch up to split over the devices is not counted."""
+        """Evaluate all examples, or the first `limit`; rows that pad a batch for the devices are not counted."""
         if "carry" in variables:
             return self._in_order(variables, split, limit)
         model, values = self.model.model, []
@@ -154,7 +154,7 @@ class Likelihoods:
         return Result(np.concatenate(values), *of, in_order=split.in_order)
 
     def _in_order(self, variables: Variables, split: Split, limit: int | None) -> Result:
-        """Streams of equally many examples, shorter at the end; a text's rest is one more example, filled up."""
+        """Streams of equal length, the last ones shorter; the rest of a text is one more example, padded."""
         x, size = split.x[:limit], split.event.size
         rest = split.rest if len(x) == len(split) else ()
         sizes = np.full(len(x), size)
@@ -163,11 +163,11 @@ class Likelihoods:
             sizes = np.append(sizes, len(rest))
         length = -(-len(x) // self.batch_size)
         streams = np.arange(sharding.filled(self.batch_size, self.mesh))
-        starts = length * streams  # also of rows that only fill the batch up: beyond the end
-        nothing = jax.tree.map(
+        starts = length * streams  # those of padding rows lie beyond the end
+        zeros = jax.tree.map(
             lambda leaf: np.zeros((len(streams), *leaf.shape[1:]), leaf.dtype), variables["carry"]
         )
-        carry, values = sharding.put(nothing, self.mesh, P("data")), np.zeros(len(x))
+        carry, values = sharding.put(zeros, self.mesh, P("data")), np.zeros(len(x))
         for rows in starts + np.arange(length)[:, None]:
             counted = rows < len(x)
             batch = (x[np.where(counted, rows, 0)], sizes[np.where(counted, rows, 0)])
@@ -182,7 +182,7 @@ class Likelihoods:
 def batches(
     split: Split, limit: int | None, batch_size: int, mesh: Mesh, conditional: bool
 ) -> Iterator[tuple[int, Batch, Bool[np.ndarray, " rows"]]]:
-    """Number, batch and which of its rows count, for every example of the split once or the first `limit`."""
+    """Index, batch and which of its rows count: every example of the split once, or the first `limit`."""
     count = len(split) if limit is None else min(limit, len(split))
     for index, first in enumerate(range(0, count, batch_size)):
         rows = np.arange(first, first + sharding.filled(batch_size, mesh))

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: a progress bar on standard error, metrics.jsonl and TensorBoard event files."""
+"""The log of a run: a progress bar on standard error, metrics.jsonl and TensorBoard event files."""
 
 import json
 import logging
@@ -17,15 +17,14 @@ LOG = logging.getLogger("gen_jax")
 
 
 class Handler(logging.StreamHandler):
-    """Messages may hold names from files."""
+    """Writes messages without control characters: they may hold names read from files."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """What can do no harm."""
         return (terminal.clean if record.exc_info else terminal.line)(super().format(record))
 
 
 def log_to_stderr() -> None:
-    """One line a message. What the checkpoint library logs is left out: its errors are raised."""
+    """Log one line per message. The checkpoint library's messages are dropped: its errors are raised."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     handler = Handler(sys.stderr)
@@ -72,7 +71,7 @@ class RunLog:
             self.board.close()
 
     def scalars(self, step: int, split: str, values: dict[str, Any]) -> None:
-        """Write one row; `seconds` is training time, earlier parts of a resumed run included."""
+        """Write one row; `seconds` is the training time, including earlier parts of a resumed run."""
         seconds = round(time.perf_counter() - self.began, 2)
         self.file.write(
             json.dumps({"step": step, "split": split, "seconds": seconds, **values}) + "\n"
@@ -83,6 +82,6 @@ class RunLog:
                 self.board.add_scalar(f"{split}/{name}", value, step)
 
     def advance(self, step: int, value: float) -> None:
-        """Move the bar; the rate is that of the bar's own clock."""
+        """Move the progress bar, which measures the rate itself."""
         rate = self.progress.tasks[0].speed or 0.0
         self.progress.update(self.task, completed=step, shown=f"{value:.3f} {self.unit}", rate=rate)

@@ -1,6 +1,7 @@
-"""Where a number comes from: the source that runs, the versions of its packages, and the machine.
+"""Where a number comes from: the source code, the versions of its packages, and the machine.
 
-The source is its git revision, what it changed since another revision, and a digest of all that decides bits.
+The source is described by its git revision, its changes since a recorded one, and a digest of everything that
+determines the bits of a result.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that decide a number."""
+    """Versions of Python and of the packages that affect a number."""
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
@@ -36,7 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def digest() -> str:
-    """SHA-256 over the package's Python files and the versions: with config, data and machine it decides the bits."""
+    """SHA-256 of the package's Python files and the versions; with config, data and machine it determines the bits."""
     sha = hashlib.sha256(repr(versions()).encode())
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_bytes()
@@ -46,9 +47,9 @@ def digest() -> str:
 
 
 def revision() -> dict[str, Any]:
-    """git revision of the source checkout and whether it had changes; null where the package is no checkout.
+    """The git revision of the source checkout and whether it had changes; null if the package is not a checkout.
 
-    New files count in the package alone: samples that lie about change nothing.
+    New files count only inside the package: samples left in the checkout change nothing.
     """
     head = _git("rev-parse", "HEAD")
     if head is None:
@@ -58,13 +59,13 @@ def revision() -> dict[str, Any]:
 
 
 def changed_since(commit: Any) -> str | None:
-    """Why the package in the working tree is not that of a recorded commit, by git; None where it is."""
+    """How the package in the working tree differs from that of a recorded commit, by git; None if it does not."""
     if commit is None:
         return "no git revision is recorded"
     if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
-        return f"the recorded git revision {commit!r:.80} is none"
+        return f"the recorded git revision {commit!r:.80} is not a revision"
     if _git("rev-parse", "HEAD") is None:
-        return "the gen_jax that runs is no git checkout"
+        return "the installed gen_jax is not a git checkout"
     if _git("cat-file", "-e", f"{commit}^{{commit}}") is None:
         return f"revision {commit[:12]} is not known here"
     changed = _git("diff", "--no-ext-diff", "--name-only", commit, "--", PACKAGE.name)
@@ -78,7 +79,7 @@ def changed_since(commit: Any) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Kind and number of devices, name of the processor and number of threads that this process may use."""
+    """Kind and number of devices, the processor's name and the number of threads that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     threads = len(affinity(0)) if affinity else os.cpu_count()
     return {
@@ -90,7 +91,7 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's own name, where the system tells it."""
+    """The processor's model name, or its architecture if the system does not tell the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -100,12 +101,12 @@ def cpu_name() -> str:
 
 
 def _new_files() -> str | None:
-    """Files of the package that git does not know."""
+    """Files of the package that git does not track."""
     return _git("ls-files", "--others", "--exclude-standard", "--", PACKAGE.name)
 
 
 def _git(*args: str) -> str | None:
-    """What git says in the checkout; None where it fails or there is no checkout."""
+    """The output of a git command in the checkout; None if it fails or there is no checkout."""
     if not (PACKAGE.parent / ".git").exists():
         return None
     command = ["git", "-C", str(PACKAGE.parent), *args]

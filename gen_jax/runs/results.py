@@ -1,4 +1,4 @@
-"""The result file: what was measured, under which protocol, by which code, on which machine."""
+"""The result file: the measured numbers, the protocol, the code and the machine."""
 
 import json
 import math
@@ -20,8 +20,8 @@ FIELDS = """
     protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu
     threads devices parallel versions git dirty config sources
 """.split()  # noqa: SIM905  a list to read
-ON = ("device", "cpu", "threads", "devices", "parallel")  # of what config.json says of the training
-# What files that lack these fields were made with.
+ON = ("device", "cpu", "threads", "devices", "parallel")  # taken from the `machine` of config.json
+# The values of fields that older files lack.
 BEFORE_RECORDED = {
     "unit": "bits/dim",
     "stderr_method": "independent examples",
@@ -41,20 +41,22 @@ def record(
     distances: dict[str, Any] | None = None,
     certified: bool = False,
 ) -> dict[str, Any]:
-    """All fields of a result file: nats an example, bits_per_dim and its stderr; seconds and machine of training.
+    """All fields of a result file: nats per example, bits_per_dim and its stderr, seconds and machine of training.
 
-    `result` is None where there is no likelihood: its fields are null then. Of reals bits_per_dim is None and stderr
-    that of the nats. `file` is the result of `file_size.measure` on the first examples of the split, `distances` that
-    of `distances.measure`. `certified`: the work directory has a certificate of these weights whose laws all hold.
-    `sources` has the files that define classes of the config. `dirty`: the source had changes, or the run began with
-    another source or other packages than it was evaluated with.
+    - `result` is None for a model without likelihood; its fields are null then. For continuous data bits_per_dim is
+      null and stderr is that of the nats.
+    - `file` is the result of `file_size.measure` on the first examples of the split.
+    - `distances` is the result of `distances.measure`.
+    - `certified`: the work directory has a certificate of these weights, and all its laws hold.
+    - `sources`: the source files that define classes of the config.
+    - `dirty`: the source had uncommitted changes, or training and evaluation used different sources or packages.
     """
     experiment, revision, digest = run.experiment, provenance.revision(), provenance.digest()
     seconds = max((row.get("seconds", 0.0) for row in run.workdir.metrics_rows()), default=0.0)
     trained_on = {**BEFORE_RECORDED, **(run.workdir.read().get("machine") or machine())}
     if trained_on.get("source", digest) != digest and revision["git"]:
         revision["dirty"] = True
-    found = {
+    fields = {
         **stated(experiment, split, run.variables),
         "num_examples": (distances or {}).get("examples")
         if result is None
@@ -76,11 +78,11 @@ def record(
         "config": to_tree(experiment),
         "sources": dict(run.workdir.source_files()),
     }
-    return {name: found[name] for name in FIELDS}
+    return {name: fields[name] for name in FIELDS}
 
 
 def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[str, Any]:
-    """The fields that are known without training; `variables` may be shapes."""
+    """The fields known before training; `variables` may be shapes."""
     model, leaves = experiment.model, jax.tree.leaves(variables)
     return {
         "system": experiment.system,
@@ -100,13 +102,13 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
 
 
 def precision(model: Any) -> str:
-    """The types in which the network computes and multiplies matrices."""
+    """The network's compute type and matmul precision, as a phrase."""
     dtype = (model.dtype if isinstance(model, Computing) else None) or "float32"
     return f"compute {dtype}, matmul precision highest"
 
 
 def protocol(experiment: Experiment, step: int | str) -> str:
-    """One sentence: which weights, precision and batch; where it was trained if elsewhere; how many random draws."""
+    """The protocol in one sentence: weights, precision, batch, training data if it differs, number of draws."""
     evaluate = experiment.evaluate
     examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
     weights = f"averaged weights (decay {experiment.ema}) of step {step}"
@@ -119,17 +121,17 @@ def protocol(experiment: Experiment, step: int | str) -> str:
             f"one pass over the split in order, every value once, in {evaluate.batch_size} contiguous stream(s), each"
             " begun with nothing before it and its state handed on from window to window"
         )
-    said = f"{weights}, {selection}; {precision(experiment.model)}; {order}"
+    sentence = f"{weights}, {selection}; {precision(experiment.model)}; {order}"
     if evaluate.data not in (None, experiment.data):
         selected = "trained" if experiment.data == ARRAYS else "trained and selected"
-        said += f"; {selected} on {experiment.data.name}"
+        sentence += f"; {selected} on {experiment.data.name}"
     if takes_draws(experiment.model):
-        said += (
+        sentence += (
             f"; {evaluate.draws:,} draws an example, {evaluate.validation_draws:,} at validation"
         )
-    return said
+    return sentence
 
 
 def dumps(value: Any) -> str:
-    """JSON with one field a line; NaN is not written."""
+    """JSON with one field per line; ValueError at NaN."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"

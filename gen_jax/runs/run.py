@@ -1,4 +1,4 @@
-"""A trained run read back from its work directory."""
+"""A trained run, read from its work directory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,12 +43,12 @@ class Trained:
 
     @property
     def conditional(self) -> bool:
-        """The model takes a class."""
+        """Whether the model is class-conditional."""
         return bool(self.experiment.model.num_classes)
 
     @property
     def comparable(self) -> bool:
-        """Its samples can be compared with data on a classifier's features: images of integers, which it can draw."""
+        """Whether the model draws integer images, so that a classifier's features can compare them with data."""
         event, key = self.experiment.model.event, root_key(0)
         if len(event.shape) != 3 or event.levels is None:
             return False
@@ -62,18 +62,18 @@ class Trained:
     def likelihoods(self) -> Likelihoods:
         """The evaluation of a split under the run's protocol; InputError where the model has no likelihood."""
         if self.experiment.model.kind == "none":
-            name, beside = type(self.experiment.model).__name__, ""
+            name, hint = type(self.experiment.model).__name__, ""
             if self.comparable:
-                beside = "; --distances compares samples with the data"
-            raise InputError(f"{name} has no likelihood: there is no bits/dim to evaluate{beside}")
+                hint = "; --distances compares samples with the data"
+            raise InputError(f"{name} has no likelihood: there is no bits/dim to evaluate{hint}")
         key, judge = root_key(self.experiment.seed), self.experiment.evaluate
         return Likelihoods(self.model, self.mesh, judge.batch_size, key, judge.draws)
 
     def under(self: T, data: str | None, draws: int | None) -> T:
-        """The run judged on other data or by another number of draws; InputError where the value is made of none."""
+        """The run evaluated on other data or with another number of draws; InputError if log_prob takes no draws."""
         if draws and not takes_draws(self.experiment.model):
-            what = "exact" if self.experiment.model.value == "exact" else "made without noise"
-            raise InputError(f"log_prob of {self.experiment.system} is {what}: it takes no --draws")
+            kind = "exact" if self.experiment.model.value == "exact" else "deterministic"
+            raise InputError(f"log_prob of {self.experiment.system} is {kind}: it takes no --draws")
         judge = self.experiment.evaluate
         if data:
             judge = replace(judge, data=Data(data))
@@ -82,29 +82,31 @@ class Trained:
         return replace(self, experiment=replace(self.experiment, evaluate=judge))
 
     def lengthened(self: T, length: int) -> T:
-        """The same weights as a model of sequences of another length; InputError where they belong to theirs."""
+        """The same weights for sequences of another length; InputError if their shapes depend on the length."""
         old = self.experiment.model
         if len(old.event.shape) != 1:
             raise InputError(
-                f"examples of shape {old.event.shape} are no sequences: there is no length to choose"
+                f"examples of shape {old.event.shape} are not sequences: there is no length to choose"
             )
         if length == old.event.size:
             return self
         model = replace(old, event=Event((length,), old.event.levels))
         experiment = replace(self.experiment, model=model)
         both = (variable_shapes(experiment), self.variables)
-        longer, ours = (jax.tree.map(lambda leaf: leaf.shape, variables) for variables in both)
-        if longer != ours:
+        needed, present = (jax.tree.map(lambda leaf: leaf.shape, variables) for variables in both)
+        if needed != present:
             raise InputError(
                 f"the weights of {self.experiment.system} are for {old.event.size} values, not for {length}"
             )
         return replace(self, experiment=experiment, model=functional(model))
 
     def sampled_by(self: T, settings: Sequence[str]) -> T:
-        """The run with fields NAME=VALUE of its model's sampler replaced; InputError where it has no sampler."""
+        """The run with fields NAME=VALUE of its model's sampler replaced; InputError if it has no sampler."""
         experiment = self.experiment
         if settings and not isinstance(experiment.model, Sampled):
-            raise InputError(f"{experiment.system} has no sampler to set: it draws in one way only")
+            raise InputError(
+                f"{experiment.system} has only one way to sample: there is nothing to set"
+            )
         for setting in settings:
             experiment = replace_field(experiment, f"model.sampler.{setting}")
         return replace(self, experiment=experiment, model=functional(experiment.model))
@@ -123,18 +125,18 @@ class Run(Trained):
 
     @property
     def unit(self) -> str:
-        """Unit of the run's numbers, such as bits/dim."""
+        """The unit of the run's numbers, such as bits/dim."""
         return unit_of(self.experiment.model.event, self.presentation)
 
     def finding(self, bits_per_dim: float | None = None) -> str | None:
-        """That this number, else that of the last validation, shows a training that diverged, where it does."""
+        """A sentence if this number, by default the last validation's, shows that training diverged."""
         return diverged(self.workdir, self.experiment, bits_per_dim)
 
 
 def diverged(
     workdir: WorkDir, experiment: Experiment, bits_per_dim: float | None = None
 ) -> str | None:
-    """A sentence where the number, else that of the last validation, is far worse than the uniform distribution's."""
+    """A sentence if the number, by default the last validation's, is far worse than the uniform distribution's."""
     for row in workdir.metrics_rows() if bits_per_dim is None else ():
         if row["split"] == "validation":
             bits_per_dim = row.get("bits_per_dim")
@@ -144,9 +146,9 @@ def diverged(
 
 
 def load_run(path: Path, trust: Trust = False) -> Run:
-    """Read config and checkpoint; InputError where the folder is no work directory or holds no checkpoint.
+    """Read config and checkpoint; InputError if the folder is not a work directory or holds no checkpoint.
 
-    It is data: classes are those of gen_jax, and others are imported only where they are trusted, all or by name.
+    The folder is data: it may name classes of gen_jax; others are imported only if trusted, all or by name.
     """
     workdir = WorkDir(path)
     experiment = workdir.experiment(trust)
@@ -180,9 +182,9 @@ def _shapes(experiment: Experiment) -> TrainState:
 
 
 def evaluated(state: TrainState) -> dict[str, Any]:
-    """Averaged weights and collections; of a carry only that there is one: its rows were those of a batch."""
+    """Averaged weights and collections; a carry has no rows, since they belonged to a training batch."""
     collections = dict(state.collections)
     if "carry" in collections:
-        none = lambda x: np.zeros((0, *x.shape[1:]), x.dtype)  # noqa: E731
-        collections["carry"] = jax.tree.map(none, collections["carry"])
+        no_rows = lambda x: np.zeros((0, *x.shape[1:]), x.dtype)  # noqa: E731
+        collections["carry"] = jax.tree.map(no_rows, collections["carry"])
     return {"params": state.ema, **collections}

@@ -1,4 +1,4 @@
-"""The splits that a run is trained, validated and judged on, and whether they are still those."""
+"""The splits on which a run is trained, validated and evaluated, and a check that they have not changed."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from gen_jax.runs.workdir import changed
 def load_split(
     experiment: Experiment, name: str, data_dir: Path | None, data: prepared.Data | None = None
 ) -> prepared.Split:
-    """A split, of other data where given, that the model fits; InputError where sizes, levels or classes differ."""
+    """A split of the experiment's data, or of `data`; InputError if sizes, levels or classes are not the model's."""
     dataset, model = (data or experiment.data).name, experiment.model
     split = prepared.load(dataset, name, data_dir)
     if split.event != model.event:
         raise InputError(
-            f"the model is of {model.event.shape} with {model.event.levels} levels, data set {split.dataset} has"
+            f"the model is for {model.event.shape} with {model.event.levels} levels, data set {split.dataset} has"
             f" {split.event.shape} with {split.event.levels} levels"
         )
     if model.num_classes and model.num_classes != split.num_classes:
@@ -30,7 +30,7 @@ def load_split(
 def judged_split(
     experiment: Experiment, data_dir: Path | None, name: str | None = None
 ) -> prepared.Split:
-    """What the reported number is of: the test split, or validation where there is none, of `evaluate.data`."""
+    """The split of the reported number: of `evaluate.data` the test split, or validation if it has no test split."""
     data = experiment.evaluate.data
     if name:
         return load_split(experiment, name, data_dir, data)
@@ -43,9 +43,9 @@ def judged_split(
 def check_trained_on(
     run: Run, split: prepared.Split, data_dir: Path | None, named: bool = False
 ) -> None:
-    """InputError where the split's classes have other names than the model's, or the run's own set was replaced.
+    """InputError if the split has other class names than the model, or the run's data set was replaced.
 
-    A set that is `named` for the evaluation may be another. Runs from before this was recorded are not compared.
+    A data set that is `named` for the evaluation may differ. Older runs, which did not record theirs, are not checked.
     """
     there = run.workdir.read().get("machine", {}).get("data")
     if not isinstance(there, dict):
@@ -53,8 +53,8 @@ def check_trained_on(
     ours, theirs = list(there.get("class_names") or []), list(split.class_names)
     if run.conditional and ours and theirs and ours != theirs:
         raise InputError(
-            f"the model's classes are {', '.join(ours)}, those of {split.dataset} {', '.join(theirs)}: class k is"
-            " not class k of both"
+            f"the model's classes are {', '.join(ours)}, those of {split.dataset} are {', '.join(theirs)}:"
+            " class k means different things"
         )
     checksums = there.get("checksums") or {}
     if named or split.dataset != run.experiment.data.name or not checksums:
@@ -64,6 +64,6 @@ def check_trained_on(
     if known.checksum != checksums.get(known.split):
         asked = {"checksums": {known.split: known.checksum}, "class_names": theirs}
         raise InputError(
-            f"data set {split.dataset} is another than {run.workdir.path} was trained on: {changed(there, asked)} now;"
-            f" --data {split.dataset} judges on what is there"
+            f"data set {split.dataset} is not the one that {run.workdir.path} was trained on: {changed(there, asked)};"
+            f" --data {split.dataset} evaluates on the present one"
         )

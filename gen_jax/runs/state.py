@@ -1,4 +1,4 @@
-"""The state of a training, which checkpoints hold and evaluation reads, and how it begins."""
+"""The state of a training, which checkpoints store and evaluation reads, and its initial value."""
 
 from typing import Any, NamedTuple
 
@@ -13,9 +13,9 @@ from gen_jax.typing import Batch, PRNGKey
 
 
 class TrainState(NamedTuple):
-    """All that training changes. `ema` is read by evaluation only; `collections` holds what a loss updates itself.
+    """Everything that training changes. Only evaluation reads `ema`; `collections` are updated by the loss itself.
 
-    How a collection goes over devices is decided by its name: see `sharding`.
+    A collection's name decides how it is sharded over devices: see `sharding`.
     """
 
     step: Int[Array, ""]
@@ -31,7 +31,7 @@ def create_state(
 ) -> TrainState:
     """Initialise from one batch; the average starts at the (data-dependent) initialisation.
 
-    The batch is the whole global one, under `jax.jit` whatever maps the steps: every device starts from the same state.
+    The batch is the whole global batch, under `jax.jit` also if `pmap` runs the steps: all devices start equal.
     """
     collections = dict(model.init(fold_in(key, "init"), batch["x"], cond=batch["cond"]))
     params = collections.pop("params", {})

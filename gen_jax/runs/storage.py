@@ -1,4 +1,4 @@
-"""What Orbax needs so that every folder can be read back: literal paths, quiet threads, and a trial before training."""
+"""What Orbax needs to read back every folder: literal paths, quiet threads, and a trial before training."""
 
 import glob
 import shutil
@@ -17,7 +17,7 @@ from gen_jax.errors import InputError, first_line
 
 
 class _Literal(type(epath.Path("/"))):
-    """A path that is no pattern: `glob` of the plain one reads [ ] and * of the folder's own name as wildcards."""
+    """A path whose `glob` does not take [ ] and * in the folder's name for wildcards."""
 
     def glob(self, pattern: str) -> Iterator[Any]:
         for name in glob.glob(pattern, root_dir=str(self)):
@@ -25,29 +25,29 @@ class _Literal(type(epath.Path("/"))):
 
 
 def literal(folder: Path) -> Any:
-    """The folder as Orbax may have it; InputError where its path holds a backslash, which TensorStore takes for a /."""
+    """The folder's path for Orbax; InputError if it contains a backslash, which TensorStore takes for a slash."""
     if "\\" in str(folder):
         raise InputError(
-            f"{folder} holds a backslash, and checkpoints under such a path cannot be read back; use a path without one"
+            f"{folder} contains a backslash, and checkpoints under such a path cannot be read back; use another path"
         )
     return _Literal(folder)
 
 
 def try_out(folder: Path) -> None:
-    """Save one number in a new folder within and read it back; InputError where that fails. Nothing of it stays."""
-    place, told = disk.beside(folder.absolute() / "trial"), np.arange(1, 2, dtype=np.float32)
+    """Save one number in a new folder inside, read it back and delete it; InputError if that fails."""
+    place, number = disk.beside(folder.absolute() / "trial"), np.ones(1, np.float32)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(literal(place), {"leaf": told})
+            checkpointer.save(literal(place), {"leaf": number})
             checkpointer.wait_until_finished()
-            like = {"leaf": jax.ShapeDtypeStruct(told.shape, told.dtype)}
-            if checkpointer.restore(literal(place), like)["leaf"] != told:
-                raise OSError("what was written reads back different")
+            like = {"leaf": jax.ShapeDtypeStruct(number.shape, number.dtype)}
+            if checkpointer.restore(literal(place), like)["leaf"] != number:
+                raise OSError("the number that was read is not the one written")
     except InputError:
         raise
     except Exception as error:  # Orbax raises whatever its file layers raise
         raise InputError(
-            f"{folder} keeps no checkpoints, a trial could not be read back ({first_line(error):.200}); use another"
+            f"{folder} cannot hold checkpoints: a trial could not be read back ({first_line(error):.200}); use another"
             " --workdir"
         ) from error
     finally:
@@ -55,13 +55,13 @@ def try_out(folder: Path) -> None:
 
 
 def quiet_stragglers() -> None:
-    """Reads that end after one beside them failed find their event loop closed: each would print a traceback."""
+    """Silence parallel reads that end after another one failed: their event loop is closed, so each would complain."""
     if not getattr(sys.unraisablehook, "quiet", False):
         sys.unraisablehook = _Quiet(sys.unraisablehook)
 
 
 class _Quiet:
-    """All but those go to the hook before."""
+    """Passes everything but "Event loop is closed" to the previous hook."""
 
     quiet = True
 

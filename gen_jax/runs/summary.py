@@ -1,4 +1,4 @@
-"""Results in words: a number with its sign, error and unit, a training that diverged, distances."""
+"""Results in words: a number with its sign, error and unit; a diverged training; distances."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ FAR = 2.0  # times the bits of the uniform distribution
 
 
 def summary(result: dict[str, Any]) -> str:
-    """One result in one phrase, with its sign; its distances where it has no likelihood."""
+    """A result in one phrase, with its sign; its distances if it has no likelihood."""
     if result["nats"] is None:
         return distances(result)
     value, nats, bits, stderr = (result[n] for n in ("value", "nats", "bits_per_dim", "stderr"))
@@ -20,7 +20,7 @@ def summary(result: dict[str, Any]) -> str:
 def figure(
     value: str, nats: float, bits_per_dim: float | None, stderr: float | None, unit: str
 ) -> str:
-    """A number with its sign and standard error, which one example has none of, in its unit: nats where no bits."""
+    """A number with its sign, standard error (unknown for one example) and unit; in nats if there are no bits."""
     sign, known = SIGN[value], stderr is not None and not math.isnan(stderr)
     error = f"± {stderr:.4f}" if known else "(standard error not known)"
     if bits_per_dim is None:
@@ -29,22 +29,22 @@ def figure(
 
 
 def divergence(bits_per_dim: float | None, levels: int | None, unit: str) -> str | None:
-    """A finding where a number is more than twice the uniform distribution's, log2 of the levels; else None."""
+    """A sentence if a number exceeds twice the uniform distribution's, log2 of the levels; otherwise None."""
     if bits_per_dim is None or levels is None or bits_per_dim <= FAR * math.log2(levels):
         return None
     return (
-        f"{bits_per_dim:.4g} {unit} is far worse than a uniform distribution ({math.log2(levels):.2f}): the training"
-        " diverged, or has hardly begun"
+        f"{bits_per_dim:.4g} {unit} is far worse than a uniform distribution ({math.log2(levels):.2f}): training"
+        " diverged or has hardly begun"
     )
 
 
 def distances(result: dict[str, Any]) -> str:
-    """Both distances of a result, each beside that of training examples, and on whose features."""
-    found = result["distances"]
-    frechet, kernel, stderr = (found[name] for name in ("frechet", "kernel", "kernel_stderr"))
-    train = found["train"]
+    """Both distances of a result, each with that of training examples, and the classifier behind the features."""
+    record = result["distances"]
+    frechet, kernel, stderr = (record[name] for name in ("frechet", "kernel", "kernel_stderr"))
+    train = record["train"]
     return (
-        f"Frechet distance {frechet:.3f} (of training examples {train['frechet']:.3f}), kernel distance {kernel:.4f} ±"
-        f" {stderr:.4f} ({train['kernel']:.4f} ± {train['kernel_stderr']:.4f}), on {found['features']} features,"
-        f" {found['samples']:,} samples against {found['examples']:,} of {result['dataset']} {result['split']}"
+        f"Frechet distance {frechet:.3f} (training examples {train['frechet']:.3f}), kernel distance {kernel:.4f} ±"
+        f" {stderr:.4f} ({train['kernel']:.4f} ± {train['kernel_stderr']:.4f}), on {record['features']} features,"
+        f" {record['samples']:,} samples against {record['examples']:,} of {result['dataset']} {result['split']}"
     )

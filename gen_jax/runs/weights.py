@@ -1,8 +1,8 @@
 """A trained model as a small folder: config.json, metrics.jsonl, result.json and the evaluated weights as weights.npz.
 
-The certificate goes along where it is of these weights, and the source of classes that are not of gen_jax. Arrays lie
-under their paths in the tree of variables, so any reader of .npz can take them; the archive's own checksums find
-damage. It samples and evaluates like a work directory and cannot be trained on.
+It also has the certificate, if that is of these weights, and the source of classes from outside gen_jax. Arrays are
+named by their path in the tree of variables, so that any reader of .npz can use them; the archive's checksums detect
+damage. The folder samples and evaluates like a work directory, but training cannot continue from it.
 """
 
 import functools
@@ -24,15 +24,15 @@ STEP = "step"
 def export(
     workdir: WorkDir, variables: dict[str, Any], step: int, out: Path, certificate: bool = False
 ) -> int:
-    """Write the folder, which must not exist, and return the bytes of its weights; `certificate` copies that too."""
+    """Write a new folder and return the size of its weights in bytes; `certificate`: copy the certificate too."""
     if os.path.lexists(out):
         raise InputError(f"{out} exists; export to a new folder")
-    kept = [workdir.config, workdir.metrics, workdir.result]
+    copied = [workdir.config, workdir.metrics, workdir.result]
     if certificate:
-        kept.append(workdir.certificate)
+        copied.append(workdir.certificate)
     out.parent.mkdir(parents=True, exist_ok=True)
     with disk.new_folder(out) as folder:
-        for path in kept:
+        for path in copied:
             if path.exists():
                 disk.write_atomically(folder / path.name, disk.read_plain(path))
         WorkDir(folder).write_sources(workdir.source_files())
@@ -47,15 +47,15 @@ def write(path: Path, variables: dict[str, Any], step: int) -> None:
 
 
 def load(path: Path, like: Any) -> tuple[int, Any]:
-    """Step and variables of the shapes of `like`; InputError where the file is damaged or of another model."""
+    """The step, and variables of the shapes of `like`; InputError if the file is damaged or of another model."""
     expected = {STEP: (), **{name: leaf.shape for name, leaf in _named(like).items()}}
 
     def fits(headers: Headers) -> None:
-        """Before anything is read."""
-        found = {name: header.shape for name, header in headers.items()}
-        if found != expected or any(h.dtype.kind not in "biuf" for h in headers.values()):
+        """InputError, before any array is read, if names, shapes or types are not those of the model."""
+        shapes = {name: header.shape for name, header in headers.items()}
+        if shapes != expected or any(h.dtype.kind not in "biuf" for h in headers.values()):
             raise InputError(
-                f"{path} holds the weights of another model than config.json beside it"
+                f"{path} holds the weights of another model than the config.json next to it"
             )
 
     arrays = read_npz(path, check=fits)
@@ -64,7 +64,7 @@ def load(path: Path, like: Any) -> tuple[int, Any]:
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    """Leaves by path, such as params/layers_0/link/kernel, in the tree's order."""
+    """The leaves by path, such as params/layers_0/link/kernel, in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
     return {name(path): leaf for path, leaf in leaves}

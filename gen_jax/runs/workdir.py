@@ -21,12 +21,10 @@ from gen_jax.sources import Files
 
 @dataclass(frozen=True)
 class WorkDir:
-    """The folder of one run and the names in it."""
+    """The folder of one run and the files in it; `origin`: config file, overrides and command of the run."""
 
     path: Path
-    origin: dict[str, Any] = field(
-        default_factory=dict
-    )  # config file, overrides and command that make the run
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> Path:
@@ -35,12 +33,12 @@ class WorkDir:
 
     @property
     def source(self) -> Path:
-        """The source files of classes that are neither of gen_jax nor installed; config.json has their SHA-256."""
+        """Source files of classes that are neither in gen_jax nor installed; config.json has their SHA-256."""
         return self.path / "source"
 
     @property
     def checkpoints(self) -> Path:
-        """Orbax checkpoints, one folder a step."""
+        """Orbax checkpoints, one folder per step."""
         return self.path / "checkpoints"
 
     @property
@@ -50,7 +48,7 @@ class WorkDir:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line: step, split and named scalars."""
+        """One JSON object per line: step, split and named scalars."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -60,7 +58,7 @@ class WorkDir:
 
     @property
     def certificate(self) -> Path:
-        """What `certify` found, on which weights."""
+        """What `certify` measured, and on which weights."""
         return self.path / "certificate.json"
 
     @property
@@ -75,11 +73,11 @@ class WorkDir:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains."""
+        """The lock file, held by the process that trains."""
         return self.path / "lock"
 
     def check_plain(self) -> None:
-        """InputError where anything that is read or written here is a link, a pipe or a device."""
+        """InputError if a path that is read or written here is a link, a pipe or a device."""
         files = (self.config, self.weights, self.metrics, self.result, self.certificate, self.lock)
         folders = (self.source, self.checkpoints, self.tensorboard, self.path / "damaged")
         disk.check_plain([*files, *folders])
@@ -90,19 +88,19 @@ class WorkDir:
         machine: dict[str, Any],
         presentation: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Write config.json, or check that the one there is the same; InputError shows the difference.
+        """Write config.json, or check that the present one is the same; InputError shows the difference.
 
-        So it does where the noise of the run would change (`parallel` differs or, under pmap, the number of devices) or
-        the weights of a frozen first stage are others. The data set's presentation goes along, so that samples can be
-        shown without the data set.
+        InputError also if the noise of the run would change (another `parallel` or, under pmap, number of devices) or
+        a frozen first stage has other weights. The data set's presentation is stored too, so that samples can be shown
+        without the data set.
         """
         self.check_plain()
         tree, files = experiments.to_tree(experiment), sources.of(experiments.foreign(experiment))
-        # Refuse now what could not be read back after the training.
+        # Refuse now what could not be read back after training.
         experiments.read(tree, True, files)
         if self.weights.exists():
             raise InputError(
-                f"{self.path} is an exported model, whose training cannot go on; use another --workdir"
+                f"{self.path} is an exported model, whose training cannot continue; use another --workdir"
             )
         if self.config.exists():
             lines = self._other_sources(files)
@@ -118,7 +116,9 @@ class WorkDir:
             not self.path.is_dir()
             or any(not path.name.startswith(disk.TEMPORARY) for path in self.path.iterdir())
         ):
-            raise InputError(f"{self.path} exists and is no work directory (it has no config.json)")
+            raise InputError(
+                f"{self.path} exists and is not a work directory (it has no config.json)"
+            )
         self._make()
         shown = {"presentation": dict(presentation)} if presentation else {}
         hashes = {name: sources.digest(text) for name, text in files.items()}
@@ -128,16 +128,16 @@ class WorkDir:
         write_atomically(self.config, json.dumps(record, indent=1) + "\n")
 
     def write_sources(self, files: Files) -> None:
-        """Put source files into `source`."""
+        """Write source files into `source`."""
         for name, text in files.items():
             (self.source / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.source / name, text.encode())
 
     def source_files(self) -> Files:
-        """The source files, none of which is run here; InputError where one is not that of config.json."""
+        """The source files, read but not run; InputError if one differs from its hash in config.json."""
         record, files = self.read().get("sources", {}), {}
         if not isinstance(record, dict) or not all(map(sources.plain, record)):
-            raise InputError(f"{self.config} is damaged: its sources are no files by name")
+            raise InputError(f"{self.config} is damaged: its sources are not file names")
         for name, hashed in record.items():
             path = self.source / name
             disk.check_plain([path])
@@ -152,43 +152,43 @@ class WorkDir:
     def _other_sources(self, asked: Files) -> list[str]:
         there = self.source_files()
         return [
-            f"{name}: the source is another"
+            f"{name}: the source differs"
             for name in there.keys() & asked.keys()
             if there[name] != asked[name]
         ]
 
     def _there(self, known: Collection[str]) -> Any:
-        """The config that is there, as this version writes it; as it is where it names others than known classes."""
+        """The config of the folder as this version writes it, or unchanged if it names classes outside `known`."""
         stored = self.read()["experiment"]
         if {*classes.foreign(stored)} - {*known}:
             return stored
         return experiments.to_tree(self.experiment(known))
 
     def _check_conditions(self, there: dict[str, Any], asked: dict[str, Any], data: str) -> None:
-        """InputError where the run would go on with other bits; what an earlier version did not record is left out."""
+        """InputError if the run would continue with other bits; what an older version did not record is not checked."""
         if _noise(there) != _noise(asked):
             raise InputError(
-                f"{self.path} was begun with --parallel {_noise(there)}, which draws other noise than {_noise(asked)};"
-                " use another --workdir or go on as begun"
+                f"{self.path} was started with --parallel {_noise(there)}, which draws other noise than"
+                f" {_noise(asked)}; use another --workdir or continue as started"
             )
         if there.get("first_stage") != asked.get("first_stage"):
             raise InputError(
-                f"{self.path} was begun with other weights of the first stage; use another --workdir"
+                f"{self.path} was started with other weights of the first stage; use another --workdir"
             )
         if "precision" in there and there["precision"] != asked["precision"]:
             raise InputError(
-                f"{self.path} was begun with JAX_DEFAULT_MATMUL_PRECISION {there['precision'] or 'unset'}, which is"
-                f" {asked['precision'] or 'unset'} now; use another --workdir or go on as begun"
+                f"{self.path} was started with JAX_DEFAULT_MATMUL_PRECISION {there['precision'] or 'unset'}, which is"
+                f" {asked['precision'] or 'unset'} now; use another --workdir or continue as started"
             )
         if "data" in there and there["data"] != asked.get("data"):
-            what = changed(there["data"], asked["data"])
+            change = changed(there["data"], asked["data"])
             raise InputError(
-                f"{self.path} was begun on another data set {data}: {what} now; use another --workdir or bring that"
-                " set back"
+                f"{self.path} was started on another data set {data}: {change}; use another --workdir or restore that"
+                " data set"
             )
 
     def _make(self) -> None:
-        """The new folder; InputError, and no folder, where checkpoints could not be read back from it."""
+        """Make the folder; InputError, and no folder, if checkpoints could not be read back from it."""
         storage.literal(self.path.absolute())
         made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
@@ -208,27 +208,27 @@ class WorkDir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; InputError where another has it. A killed one lets go."""
+        """Lock the folder for this process; InputError if another has it. A killed process releases it."""
         with disk.locked(self.lock, f"another process is training in {self.path}"):
             yield
 
     def read(self) -> dict[str, Any]:
-        """config.json; InputError where the folder is no work directory."""
+        """config.json; InputError if the folder is not a work directory."""
         if not self.config.is_file():
-            what = "has no config.json" if self.path.is_dir() else "does not exist"
+            why = "has no config.json" if self.path.is_dir() else "does not exist"
             raise InputError(
-                f"{self.path} is no work directory: it {what}; `gen-jax train` makes one"
+                f"{self.path} is not a work directory: it {why}; `gen-jax train` makes one"
             )
         record = stored.record(self.config)
         if "experiment" not in record:
             raise InputError(f"{self.config} is damaged: it holds no experiment")
         for name in ("machine", "presentation"):
             if not isinstance(record.get(name, {}), dict):
-                raise InputError(f"{self.config} is damaged: its {name} is no object")
+                raise InputError(f"{self.config} is damaged: its {name} is not a JSON object")
         return record
 
     def experiment(self, trust: Trust = False) -> Experiment:
-        """The experiment that this folder holds; InputError at a class that is neither of gen_jax nor trusted."""
+        """The experiment of config.json; InputError at a class that is neither in gen_jax nor trusted."""
         self.check_plain()
         tree = self.read()["experiment"]
         try:
@@ -237,29 +237,29 @@ class WorkDir:
             raise InputError(f"{self.config}: {error}") from error
 
     def metrics_rows(self) -> list[dict[str, Any]]:
-        """All sound lines of metrics.jsonl: one cut short by a kill, or damaged, is left out."""
+        """All readable lines of metrics.jsonl: a line cut short by a kill, or damaged, is skipped."""
         return stored.rows(self.metrics)
 
     def keep_metrics_until(self, step: int) -> None:
-        """Forget what was logged after the step from which training goes on; a log that is no file is set aside."""
+        """Drop what was logged after the step from which training continues; set aside a log that is not a file."""
         if self.metrics.is_dir():
             self.metrics.rename(self.path / f"metrics.damaged-{secrets.token_hex(4)}")
-        kept = [json.dumps(row) + "\n" for row in self.metrics_rows() if row["step"] <= step]
-        write_atomically(self.metrics, "".join(kept))
+        lines = [json.dumps(row) + "\n" for row in self.metrics_rows() if row["step"] <= step]
+        write_atomically(self.metrics, "".join(lines))
 
 
 def changed(there: dict[str, Any], asked: dict[str, Any]) -> str:
-    """What of a data set is different."""
+    """How the present data set differs from the recorded one."""
     names = (there.get("class_names"), asked["class_names"])
     if names[0] != names[1]:
-        return f"classes {names[0]} are {names[1]}"
+        return f"classes {names[0]} are now {names[1]}"
     before = there.get("checksums", {})
     splits = [name for name, sum_ in asked["checksums"].items() if before.get(name) != sum_]
-    return f"the examples of {' and '.join(splits)} are others"
+    return f"the examples of {' and '.join(splits)} have changed"
 
 
 def _noise(machine: dict[str, Any]) -> str:
-    """What noise depends on beside seed and step; runs from before it was recorded used jit."""
+    """What the noise depends on besides seed and step; runs that did not record it used jit."""
     if machine.get("parallel", "jit") == "jit":
         return "jit"
     return f"{machine['parallel']} on {machine['devices']} devices"

@@ -1,1 +1,1 @@
-"""One train loop for all systems: state, step, loop, sharding, checkpoints, optimisers, logs."""
+"""One train loop for all systems: the step, its compiled program, the loop, first stages, several seeds."""

@@ -1,7 +1,7 @@
-"""A frozen first stage: a second model is trained on top of another, finished run, which the config names.
+"""A frozen first stage: a second model is trained on top of a finished run, which the config names.
 
-The model has a field `first`, the first stage's module, and keeps its evaluated weights as `frozen/first_stage` in its
-own collections: after training nothing needs the other work directory any more.
+The model has a field `first`, the first stage's module, and holds that run's evaluated weights in its collection
+`frozen/first_stage`: after training nothing needs the other work directory any more.
 """
 
 import dataclasses
@@ -18,12 +18,14 @@ from gen_jax.typing import Variables
 
 
 def load(experiment: Experiment, trust: bool = False) -> Variables | None:
-    """The first stage's variables, None where the model needs none; classes of the experiment itself are trusted.
+    """The first stage's variables, or None if the model has no first stage; the experiment's classes are trusted.
 
-    InputError where none is named, its work directory is missing or not trained to the end, or is of another model.
+    InputError if no first stage is named, or its work directory is missing, unfinished or of another model.
     """
     path, model = experiment.first_stage, experiment.model
-    fields = {field.name for field in dataclasses.fields(model)}  # a method may have that name
+    fields = {
+        field.name for field in dataclasses.fields(model)
+    }  # a method may also be called `first`
     first = model.first if "first" in fields else None
     if first is None and path is None:
         return None
@@ -42,8 +44,8 @@ def load(experiment: Experiment, trust: bool = False) -> Variables | None:
     done = max((row["step"] for row in run.workdir.metrics_rows()), default=run.step)
     if done < steps:
         raise InputError(
-            f"first_stage: {path} is not trained to the end (step {done} of {steps}); the `gen-jax train` that began it"
-            " goes on"
+            f"first_stage: {path} is not trained to the end (step {done} of {steps}); continue it with the"
+            " `gen-jax train` that started it"
         )
     lines = differences(to_tree(run.experiment.model), to_tree(first))
     if lines:
@@ -55,9 +57,9 @@ def load(experiment: Experiment, trust: bool = False) -> Variables | None:
 
 
 def put(state: TrainState, frozen: Variables | None) -> TrainState:
-    """The state with the first stage's weights in place of initial ones, placed as those."""
+    """The state with the first stage's weights instead of the initial ones, sharded in the same way."""
     if frozen is None:
         return state
     initial = state.collections["frozen"]["first_stage"]
-    held = jax.tree.map(lambda old, new: jax.device_put(new, old.sharding), initial, frozen)
-    return state._replace(collections={**state.collections, "frozen": {"first_stage": held}})
+    weights = jax.tree.map(lambda old, new: jax.device_put(new, old.sharding), initial, frozen)
+    return state._replace(collections={**state.collections, "frozen": {"first_stage": weights}})

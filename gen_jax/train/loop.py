@@ -1,7 +1,7 @@
 """The train loop: claim the work directory, resume, step, validate, save. Read it from top to bottom.
 
-Bit-exact: noise and batches are functions of (seed, step), every step runs in the same compiled program of
-`steps_per_call` steps, and a resumed run starts at a multiple of it.
+Resuming is bit-exact: noise and batches are functions of (seed, step), every step runs in the same compiled program of
+`steps_per_call` steps, and a resumed run starts at a multiple of that number.
 """
 
 import math
@@ -42,14 +42,14 @@ def train(
 ) -> TrainState:
     """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved.
 
-    `trust` allows that the folder of a first stage names classes that are neither of gen_jax nor in the experiment.
+    `trust`: the folder of a first stage may name classes that are neither in gen_jax nor in the experiment.
     """
     split = load_split(experiment, "train", data_dir)
     validation = load_split(experiment, "validation", data_dir)
     program = Program(experiment, split, parallel)
     model, mesh, key = program.model, program.mesh, program.key
     frozen = first_stage.load(experiment, trust)
-    # Only now: what cannot be built leaves nothing behind.
+    # Claim the folder only now: an experiment that cannot be built leaves nothing behind.
     workdir.claim(experiment, conditions(parallel, frozen, (split, validation)), split.presentation)
     judge, likelihoods = experiment.evaluate, None
     if experiment.model.kind != "none":
@@ -72,7 +72,7 @@ def train(
         unit = "loss" if likelihoods is None else split.unit
         with RunLog(workdir, experiment.steps, start, unit) as log:
             saved = start
-            running = []  # calls whose metrics are not fetched: device and host work side by side
+            running = []  # calls whose metrics are not fetched yet: device and host work in parallel
             for step in range(start, experiment.steps, per_call):
                 state, metrics = program.steps(state, step, per_call)
                 done = step + per_call
@@ -118,9 +118,9 @@ def conditions(
     frozen: Variables | None,
     splits: Sequence[prepared.Split] = (),
 ) -> dict[str, Any]:
-    """What decides the bits of a run beside its config; `frozen` are the weights of a first stage."""
+    """What determines the bits of a run besides its config; `frozen` are the weights of a first stage."""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    found = {
+    record = {
         **machine(),
         "parallel": parallel,
         "source": provenance.digest(),
@@ -129,20 +129,20 @@ def conditions(
     if splits:
         names = list(splits[0].class_names)
         checksums = {split.split: split.checksum for split in splits}
-        found["data"] = {"checksums": checksums, "class_names": names}
-    return found if frozen is None else {**found, "first_stage": fingerprint.of_variables(frozen)}
+        record["data"] = {"checksums": checksums, "class_names": names}
+    return record if frozen is None else {**record, "first_stage": fingerprint.of_variables(frozen)}
 
 
 def _report(log: RunLog, program: Program, calls: list[Call], saved: int) -> None:
-    """Log the means over some calls; FloatingPointError where `Program.means` finds that training must stop."""
-    last = f"the last good checkpoint is of step {saved}" if saved else "none was saved before"
+    """Log the means over some calls; FloatingPointError if `Program.means` finds that training must stop."""
+    last = f"the last good checkpoint is of step {saved}" if saved else "no checkpoint was saved"
     done, means = program.means(calls, f"; {last}")
     log.scalars(done, "train", means)
     log.advance(done, means.get("bits_per_dim", means.get("loss", math.nan)))
 
 
-class _terminated:  # noqa: N801  reads as a with statement
-    """A flag that SIGTERM sets; the loop looks at it between calls. Off the main thread there is no handler."""
+class _terminated:  # noqa: N801  used in a with statement
+    """A flag that SIGTERM sets and the loop checks between calls; outside the main thread there is no handler."""
 
     def __enter__(self) -> threading.Event:
         self.flag = threading.Event()

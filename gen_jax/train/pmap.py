@@ -1,8 +1,8 @@
 """`--parallel pmap`: the same train step, run by each device on its own rows under `jax.pmap`.
 
-Under `jax.jit`, the default, the compiler splits one program over the mesh; here `train_step` itself takes the means
-over the axis. The state comes and goes in the shapes and places that `jax.jit` gives it, so that checkpoints and
-evaluation are the same.
+Under `jax.jit`, the default, the compiler splits one program over the mesh; here `train_step` itself averages over the
+axis. The state enters and leaves with the shapes and shardings of `jax.jit`, so that checkpoints and evaluation are the
+same.
 """
 
 import functools
@@ -21,13 +21,13 @@ from gen_jax.train.step import train_steps
 def pmapped(step: Callable[..., Any], mesh: Mesh, placed: TrainState) -> Callable[..., Any]:
     """`train_steps` by pmap: global state and batches in, global state and metrics out; the state is donated.
 
-    `placed` holds the shardings of the state. InputError where there are several processes.
+    `placed` holds the shardings of the state. InputError if there are several processes.
     """
     if jax.process_count() > 1:
         raise InputError("--parallel pmap is for one process; use --parallel jit")
 
     def steps(state, batches):
-        return train_steps(state, batches, step=lambda *of: step(*of, axis="data"))
+        return train_steps(state, batches, step=functools.partial(step, axis="data"))
 
     def split(x, axis):
         if axis is None:

@@ -1,4 +1,4 @@
-"""An experiment on a split, compiled: its batches, its first state, its steps. `train` and `fit` both run it."""
+"""An experiment on a split, compiled: batches, initial state and steps. Both `train` and `fit` run it."""
 
 import dataclasses
 import functools
@@ -24,14 +24,14 @@ from gen_jax.typing import MetricRows
 
 MAX_STEPS_PER_CALL = 10
 MOST_SKIPS = 100
-Call = tuple[int, MetricRows]  # the step before it, and the metrics of each of its steps
+Call = tuple[int, MetricRows]  # steps before the call, and the metrics of each of its steps
 
 
 class Program:
     """Compiled at the first step. Noise and batches are functions of (seed, step): the same steps give the same bits.
 
-    InputError where the schedule is shorter than the steps, the batch does not split over the devices, or a model that
-    carries a state from batch to batch is asked to accumulate gradients or to take `init_examples`.
+    InputError if the schedule is shorter than the steps, if the batch does not divide over the devices, or if a model
+    that carries a state from batch to batch accumulates gradients or has `init_examples`.
     """
 
     def __init__(self, experiment: Experiment, split: Split, parallel: sharding.Parallel = "jit"):
@@ -80,19 +80,21 @@ class Program:
         return self._create(self._first)
 
     def steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, MetricRows]:
-        """The state after `count` steps from `first`, and their metrics; the state that goes in is donated."""
+        """The state after `count` steps from `first`, and their metrics; the argument `state` is donated."""
         rows = [self.batches.batch(step) for step in range(first, first + count)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
         return self._steps(state, sharding.put(stacked, self.mesh, P(None, "data")))
 
     def means(self, calls: list[Call], note: str = "") -> tuple[int, dict[str, float]]:
-        """Steps done after these calls and means over them, of skipped steps only how many of all they are.
+        """The number of steps done after these calls, and the means of their metrics.
 
-        FloatingPointError, whose sentence `note` ends, at a loss or update that is not finite in a step that was not
-        skipped, and after `MOST_SKIPS` skipped steps in a row.
+        Skipped steps enter only the fraction `skipped`. FloatingPointError, whose sentence ends with `note`, if a loss
+        or update is not finite in a step that was not skipped, or after `MOST_SKIPS` skipped steps in a row.
         """
         first, names = calls[0][0], calls[0][1].keys()
-        rows = {name: np.concatenate([np.asarray(of[name]) for _, of in calls]) for name in names}
+        rows = {
+            name: np.concatenate([np.asarray(call[name]) for _, call in calls]) for name in names
+        }
         skipped = rows.pop("skipped", np.zeros(len(rows["loss"]))) > 0
         broken = np.flatnonzero(~np.isfinite(rows["loss"] + rows["param_norm"]) & ~skipped)
         if broken.size:
@@ -120,7 +122,7 @@ class Program:
 
 
 def steps_per_call(experiment: Experiment) -> int:
-    """Largest number, at most ten, that divides the budget and the distance between evaluations; one where unrolled."""
+    """The largest number up to ten that divides all steps and the steps between evaluations; 1 if `unrolled`."""
     if unrolled():
         return 1
     common = math.gcd(experiment.steps, experiment.evaluate.every)
@@ -128,7 +130,7 @@ def steps_per_call(experiment: Experiment) -> int:
 
 
 def _check_schedule(experiment: Experiment) -> None:
-    """InputError where a schedule ends before the training; a warning where it would go on after it."""
+    """InputError if a schedule ends before training does; a warning if it would continue afterwards."""
     planned: Any = planned_steps(experiment.optimizer, experiment.steps)
     if min(planned) < experiment.steps:
         raise InputError(

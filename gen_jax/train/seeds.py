@@ -1,4 +1,4 @@
-"""One experiment at several seeds: each run is trained, goes on where it stopped, or is read where it is finished."""
+"""One experiment at several seeds: each run is trained, continued from where it stopped, or read if it is finished."""
 
 from collections.abc import Callable, Sequence
 from json import loads
@@ -24,27 +24,27 @@ def finished(
     judge: Callable[[Run], dict[str, Any]],
     data_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """What `judge` says of a run: read from the folder where the same experiment was judged, else trained for it."""
-    workdir, kept = WorkDir(folder), folder / JUDGED
+    """The record that `judge` makes of a run: read from the folder if it is there, otherwise trained and judged."""
+    workdir, judged = WorkDir(folder), folder / JUDGED
     tree = to_tree(experiment)
     known = {*classes.names(tree)}
-    if kept.exists() and not differences(to_tree(workdir.experiment(known)), tree):
-        return loads(kept.read_text())
+    if judged.exists() and not differences(to_tree(workdir.experiment(known)), tree):
+        return loads(judged.read_text())
     train(experiment, workdir, data_dir)
     record = judge(load_run(folder, known))
-    write_atomically(kept, results.dumps(record))
+    write_atomically(judged, results.dumps(record))
     return record
 
 
 def over(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """bits/dim at each seed; `seed_deviation` is that of a single seed, `stderr` that of the examples of the first.
+    """bits/dim at each seed and their mean; None for a model without likelihood.
 
-    All of them None where there is no likelihood.
+    `seed_deviation` is the standard deviation between seeds, `stderr` the first run's error over examples.
     """
     values = [record["bits_per_dim"] for record in records]
     none = values[0] is None
     return {
-        "parameters": one({record["parameters"] for record in records}),
+        "parameters": common({record["parameters"] for record in records}),
         "bits_per_dim": None if none else values,
         "mean": None if none else float(np.mean(values)),
         "seed_deviation": None if none else float(np.std(values, ddof=1)),
@@ -54,6 +54,6 @@ def over(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def one(values: set[Any]) -> Any:
-    """What all runs have in common, else all there are, in a list."""
+def common(values: set[Any]) -> Any:
+    """The value that all runs have in common, or the list of their values."""
     return next(iter(values)) if len(values) == 1 else sorted(values, key=str)

@@ -1,4 +1,4 @@
-"""The train step: a pure function of (state, batch), the same for every system and every number of devices."""
+"""The train step: a pure function of (state, batch), the same for every system and number of devices."""
 
 import functools
 from collections.abc import Callable
@@ -34,12 +34,12 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t)).
 
-    A collection named `schedule` holds the number of steps done, for losses whose weights change as training goes on.
-    A step whose gradient has a norm that is above `skip_above` or not finite changes nothing but the number of steps;
-    the metric `skipped` is 1 there.
-    Rows that the batch says `begins` of have their carry set to zero before it.
-    Under a mapped `axis` the batch is the rows of one device: noise is folded with the device's index as well,
-    gradients and metrics, which are means over rows, are averaged over the devices, collections merged by their names.
+    - A collection named `schedule` holds the number of steps done, for losses whose weights change during training.
+    - If the norm of the gradient is above `skip_above` or not finite, the step changes nothing but the number of steps,
+      and the metric `skipped` is 1.
+    - Rows with `begins` true in the batch start a new stream: their carry is set to zero first.
+    - Under a mapped `axis` the batch holds the rows of one device. Then noise also depends on the device's index,
+      gradients and metrics (means over rows) are averaged over the devices, and collections are merged by name.
     """
     step_key = fold_in(fold_in(key, "loss"), state.step)
     if axis is not None:
@@ -102,7 +102,7 @@ def _chosen(first: Bool[Array, ""], one: Any, other: Any) -> Any:
 
 
 def begun(collections: dict[str, Any], begins: Bool[Array, " B"] | None) -> dict[str, Any]:
-    """The collections with zeros in the carry of each row whose stream begins."""
+    """The collections, with zero carry in each row whose stream begins."""
     if begins is None:
         return collections
 
@@ -117,12 +117,12 @@ def train_steps(
     batches: Batch,
     step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
 ) -> tuple[TrainState, MetricRows]:
-    """Several steps in one program; metrics come back stacked, one row a step."""
+    """Several steps in one program; metrics are stacked, one row per step."""
     return scan(step, state, batches)
 
 
 def jitted(step: Callable[..., Any], mesh: Mesh, placed: TrainState) -> Any:
-    """`train_steps` as one program that the compiler splits over the mesh; the state, placed so, is donated."""
+    """`train_steps` as a program that the compiler splits over the mesh; the state, sharded as placed, is donated."""
     return jax.jit(
         functools.partial(train_steps, step=step),
         donate_argnums=0,
@@ -131,15 +131,15 @@ def jitted(step: Callable[..., Any], mesh: Mesh, placed: TrainState) -> Any:
 
 
 def unrolled() -> bool:
-    """On CPU a scan is written out: XLA's own gradients of a convolution are up to thirty times slower in a loop.
+    """Whether scans are unrolled, as on CPU: XLA's gradients of a convolution are up to thirty times slower in a loop.
 
-    Those of `ops.convolution` are not; what a loop costs whole train steps is still to be measured.
+    Those of `ops.convolution` are not; the cost of a loop for whole train steps is not measured yet.
     """
     return jax.default_backend() == "cpu"
 
 
 def scan(body: Callable, carry: Any, inputs: Any) -> tuple[Any, Any]:
-    """`lax.scan`, written out where `unrolled`."""
+    """`lax.scan`, or the same as a Python loop if `unrolled`."""
     if not unrolled():
         return lax.scan(body, carry, inputs)
     outputs = []
@@ -150,5 +150,5 @@ def scan(body: Callable, carry: Any, inputs: Any) -> tuple[Any, Any]:
 
 
 def _split(x: Array, parts: int) -> Array:
-    """Rows into `parts` micro-batches, interleaved so that every device keeps its own rows."""
+    """Split rows into `parts` micro-batches, interleaved so that every row stays on its device."""
     return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
