@@ -129,9 +129,9 @@ class Fitted:
     def decompress(self, data: bytes) -> dict[str, np.ndarray]:
         """The arrays of a compressed file by name: `x`, and `labels` where the model has classes."""
         content = self._codec.decompress(data)
-        if content.labels is None or not content.kept:
+        if content.labels is None or not content.labels_dtype:
             return dict(content.arrays)
-        return {**content.arrays, LABELS: content.labels.astype(content.kept)}
+        return {**content.arrays, LABELS: content.labels.astype(content.labels_dtype)}
 
     def save(self, path: str | Path) -> None:
         """Write a new folder that `load` and the commands read: config.json, metrics.jsonl and weights.npz.

@@ -246,7 +246,7 @@ def test_a_number_from_before_the_certificate_is_not_certified(copy, data_dir, t
     (copy / "result.json").write_text(json.dumps({**result, "certified": False}))
     succeed("report", copy, "--out", tmp_path / "x.html", "--data-dir", data_dir)
     assert (
-        "Certified by the certificate in the folder, the number was written before"
+        "Certified by the certificate in the folder, but the number is older"
         in (tmp_path / "x.html").read_text()
     )
 

@@ -255,7 +255,7 @@ def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_pa
     config = json.loads((copy / "config.json").read_text())
     config["machine"]["source"] = "0" * 64
     (copy / "config.json").write_text(json.dumps(config))
-    assert of_source().startswith("not that of this page")
+    assert of_source().startswith("started with other packages")
 
 
 def test_a_diverged_training_is_named_everywhere(data_dir, tmp_path, monkeypatch):
@@ -352,10 +352,10 @@ REFUSED = [
     ("sample {run} --out {new}/x.txt", "ends in .png or .npz, not {new}/x.txt"),
     ("sample {run}", "sample needs --out, a name that ends in .png or .npz"),
     ("sample {run} --out {bad}/no/x.png", "--out: there is no folder {bad}/no"),
-    ("{sample} --prompt a", "--prompt is for models of text, this is none"),
+    ("{sample} --prompt a", "--prompt is only for models of text"),
     ("{sample} --length 9", "shape (8, 8, 1) are no sequences: there is no length to choose"),
     ("{complete} top:0.5 {bad}/large.npz", "shape (28, 28), the model is of shape (8, 8, 1)"),
-    ("{complete} top:0.5 {bad}/large.png", "{bad}/large.png is 28x28, the model is of 8x8"),
+    ("{complete} top:0.5 {bad}/large.png", "{bad}/large.png is 28x28, the model is for 8x8"),
     ("{complete} top:0.5 {bad}/high.npz", "values run from 17 to 17"),
     ("{complete} top:0.5 {bad}/broken.png", "{bad}/broken.png is a broken PNG"),
     ("{complete} top:0.5 {images} --label 3", "is not class-conditional"),

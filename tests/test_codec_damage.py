@@ -168,10 +168,10 @@ def test_another_model_is_refused(compressed):
     codec, _, data = compressed
     variables = jax.tree.map(jnp.array, codec.variables)
     variables["params"]["logits"]["bias"] += 1e-6
-    with pytest.raises(InputError, match="another model, or other weights"):
+    with pytest.raises(InputError, match="another model or with other weights"):
         Codec(MODEL, variables).decompress(data)
     markov = Markov(MODEL.event)
-    with pytest.raises(InputError, match="another model, or other weights"):
+    with pytest.raises(InputError, match="another model or with other weights"):
         Codec(markov, build(markov)[1]).decompress(data)
 
 

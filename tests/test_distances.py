@@ -217,7 +217,7 @@ def test_a_gan_is_judged_by_distances_alone(gan, classifier, data_dir, tmp_path)
     assert "on gen_jax digits classifier features, 359 samples against 359" in text
     status, _, err = call("reproduce", gan / "result.json", *where)
     assert status == 2
-    assert "gan, which has no likelihood to find again" in err
+    assert "gan, which has no likelihood to reproduce" in err
 
 
 def test_the_data_itself_have_distance_zero(gan, classifier, data_dir, monkeypatch):
@@ -233,7 +233,7 @@ def test_the_data_itself_have_distance_zero(gan, classifier, data_dir, monkeypat
     assert found["train"]["frechet"] > 0.01
     with pytest.raises(InputError, match="at least 3 examples, not 2"):
         distances.measure(run, split, judge, 2, data_dir)
-    with pytest.raises(InputError, match="holds gan, no classifier"):
+    with pytest.raises(InputError, match="holds gan, not a classifier"):
         distances.measure(run, split, run, 40, data_dir)
 
 

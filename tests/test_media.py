@@ -116,7 +116,7 @@ def test_a_prompt_is_bytes(words, monkeypatch):
     assert Text(tokens(8, 2), {"alphabet": [0xF1, 10]}).prompt(os.fsdecode(b"\xf1\n")) == [0, 1]
     status, out, err = call("sample", words, "--prompt", os.fsdecode(b"In\xf1"))
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "which the text of the model does not" in err
+    assert "which is not in the model's alphabet" in err
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", stream)
     assert main(["sample", str(words), "--num", "40"]) == 0
@@ -127,7 +127,7 @@ def test_a_prompt_is_bytes(words, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("--prompt Zebra", "--prompt holds 'Z', which the text of the model does not"),
+        ("--prompt Zebra", "--prompt holds 'Z', which is not in the model's alphabet"),
         ("--out x.png", "--out needs a name that ends in .txt or .npz, not x.png"),
         ("--label 1", "is not class-conditional"),
         ("--length 9", "the weights of markov are for 8 values, not for 9"),
@@ -162,7 +162,7 @@ def test_the_report_shows_them_and_their_unit(words, bits, data, tmp_path):
     assert number in page
     of_words, of_bits = page.split("<h1>independent on bits</h1>")
     shown = re.findall(
-        r"1 draw, seed 0, temperature ([\d.]+)\.</p><pre[^>]*>(.*?)</pre>", of_words, re.DOTALL
+        r"1 sample, seed 0, temperature ([\d.]+)\.</p><pre[^>]*>(.*?)</pre>", of_words, re.DOTALL
     )
     assert [temperature for temperature, _ in shown] == ["1", "0.7"]
     assert "bits/dim (" in of_bits

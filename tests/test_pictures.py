@@ -138,7 +138,7 @@ def test_a_broken_stream_is_refused(tmp_path):
 @pytest.mark.parametrize(("height", "width"), [(9, 8), (8, 9), (4, 16), (1, 1)])
 def test_another_size_is_refused(tmp_path, height, width):
     path = write_png(tmp_path / "x.png", np.zeros((height, width)))
-    assert message(path) == f"{path} is {height}x{width}, the model is of 8x8"
+    assert message(path) == f"{path} is {height}x{width}, the model is for 8x8"
 
 
 KINDS = {"RGBA": "colour with alpha", "P": "palette", "LA": "grey with alpha"}
@@ -160,7 +160,7 @@ def test_other_channels_are_refused(tmp_path, mode, event, kind):
     path = write_png(tmp_path / "x.png", np.zeros((8, 8)), mode)
     channels = event.shape[2]
     assert message(path, event) == (
-        f"{path} is a PNG of kind {kind}, the model is of {channels} channel(s)"
+        f"{path} is a PNG of kind {kind}, the model has {channels} channel(s)"
     )
 
 
@@ -182,7 +182,7 @@ def test_a_value_between_two_levels_is_refused(tmp_path, levels, value):
     pixels = np.zeros((8, 8))
     pixels[7, 7] = value
     path = write_png(tmp_path / "x.png", pixels)
-    expected = f"{path} has values that are none of the model's {levels} grey levels"
+    expected = f"{path} has values that are not among the model's {levels} grey levels"
     assert message(path, image(8, 8, levels=levels)) == expected
 
 
@@ -192,8 +192,8 @@ ONE = np.zeros((1, 8, 8), np.uint8)
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({}, "should hold one array of images, it holds none"),
-        ({"a": ONE, "b": ONE}, "should hold one array of images, it holds a, b"),
+        ({}, "should contain one array of images, it contains none"),
+        ({"a": ONE, "b": ONE}, "should contain one array of images, it contains a, b"),
         ({"a": np.zeros((2, 9, 8), int)}, "shape (9, 8), the model is of shape (8, 8, 1)"),
         ({"a": np.zeros((8, 8), int)}, "shape (8,), the model is of shape (8, 8, 1)"),
         ({"a": np.zeros((2, 8, 8, 3), int)}, "shape (8, 8, 3), the model is of shape (8, 8, 1)"),
@@ -203,7 +203,7 @@ ONE = np.zeros((1, 8, 8), np.uint8)
         ({"a": ONE.astype(float)}, "examples are float64, the model is of integers 0..16"),
         ({"a": ONE.astype("timedelta64[s]")}, "examples are timedelta64[s], the model is of inte"),
         ({"a": ONE.astype(object)}, "array 'a' holds Python objects, which are never unpickled"),
-        ({"a": ONE[:0]}, "holds no images"),
+        ({"a": ONE[:0]}, "contains no images"),
     ],
 )
 def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, words):

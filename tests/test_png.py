@@ -200,11 +200,11 @@ def test_what_a_killed_decompression_left_is_not_mixed_in(model, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "packed", "value", "words"),
     [
-        ((1, 3, 4, 1), "4-bit", 18, "a picture of 4 bits holds other greys"),
-        ((1, 3, 4, 3), "2-bit", 85, "is no picture of 2 bits a sample"),
-        ((2, 3, 4, 1), None, 0, "is no picture of 8 bits a sample"),
-        ((1, 3, 4, 2), None, 0, "is no picture of 8 bits a sample"),
-        ((3, 4, 1), None, 0, "is no picture of 8 bits a sample"),
+        ((1, 3, 4, 1), "4-bit", 18, "a picture of 4 bits has greys it cannot have"),
+        ((1, 3, 4, 3), "2-bit", 85, "is not a picture of 2 bits per sample"),
+        ((2, 3, 4, 1), None, 0, "is not a picture of 8 bits per sample"),
+        ((1, 3, 4, 2), None, 0, "is not a picture of 8 bits per sample"),
+        ((3, 4, 1), None, 0, "is not a picture of 8 bits per sample"),
     ],
 )
 def test_what_describes_no_picture_is_not_written(tmp_path, shape, packed, value, words):

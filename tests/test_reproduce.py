@@ -220,7 +220,7 @@ def test_a_contradiction_is_named_without_training(
     status, out, _ = call("reproduce", path, "--data-dir", data_dir)
     assert status == 1
     assert f"\ndifferent: {field} is " in out
-    assert out.endswith(f"{path}: DIFFERENT, not trained, which could not mend it\n")
+    assert out.endswith(f"{path}: DIFFERENT, not trained, since training could not change that\n")
     assert not (tmp_path / "runs").exists()
 
 
@@ -241,7 +241,7 @@ def test_a_folder_of_another_run_is_refused(independent, tmp_path, data_dir, che
     words = ("reproduce", independent, "--data-dir", data_dir, "--workdir")
     status, out, err = call(*words, independent.parent / "run")
     assert (status, out) == (2, "")
-    assert "was not begun by `gen-jax reproduce`; use a new --workdir" in err
+    assert "was not started by `gen-jax reproduce`; use a new --workdir" in err
     succeed(*words, tmp_path / "run")
     new = checkout / "gen_jax" / "new.py"
     new.write_text("")
@@ -253,7 +253,7 @@ def test_a_folder_of_another_run_is_refused(independent, tmp_path, data_dir, che
     finally:
         new.unlink()
     assert (status, out) == (2, "")
-    assert "was begun with other source, packages or machine" in err
+    assert "was started with other source, packages or machine" in err
     assert dirty["dirty"] is True
 
 
@@ -291,7 +291,7 @@ def test_what_was_trained_on_another_source_is_dirty(independent, data_dir, chec
         ({"threads": 1000}, ["threads is ", ", not 1000"]),
         (
             {"config.fields.model.type": "elsewhere.models:Own"},
-            ["elsewhere.models:Own is no part of gen_jax"],
+            ["elsewhere.models:Own is not part of gen_jax"],
         ),
     ],
 )
@@ -367,13 +367,13 @@ def test_a_bad_result_is_refused_in_one_line(
     ("text", "words"),
     [
         (None, "no such file"),
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("\0\ufffd", "is no JSON"),
-        ('{"nats": NaN}', "is no JSON: NaN is no finite number"),
-        ('{"nats": 1e999}', "is no JSON: 1e999 is no finite number"),
-        ("[]", "is no result file: it has no system, dataset, dataset_version"),
-        ('{"bench": "sampling", "rows": []}', "is no result file: it has no system"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("\0\ufffd", "is not JSON"),
+        ('{"nats": NaN}', "is not JSON: NaN is not finite"),
+        ('{"nats": 1e999}', "is not JSON: 1e999 is not finite"),
+        ("[]", "is not a result file: it has no system, dataset, dataset_version"),
+        ('{"bench": "sampling", "rows": []}', "is not a result file: it has no system"),
     ],
     ids=str,
 )

@@ -1,1 +1,1 @@
-"""Lossless compression: an exact model's bits as a file of that size."""
+"""Lossless compression: a file whose size is the model's number of bits."""

@@ -1,17 +1,17 @@
-"""Latent variable models as transcoders: -log2 p(x | z) - log2 p(z) + log2 q(z | x) bits an example (BB-ANS).
+"""Latent variable models as transcoders: -log2 p(x | z) - log2 p(z) + log2 q(z | x) bits per example (BB-ANS).
 
-Of each example z is popped by q(z | x), x is pushed by p(x | z), z is pushed by p(z): what the pop took off the stack
-is the bits got back, and the expected length is the bound of one draw, or log p(x) itself where q is the exact
-posterior (Townsend, Bird and Barber 2019, 1901.04866; Hinton and van Camp 1993). The decoder goes back step by step, so
-the encoder begins with the last example.
+For each example the encoder pops z with q(z | x), pushes x with p(x | z) and pushes z with p(z). The bits that the pop
+takes off the stack are the bits got back. The expected length is the bound with one draw, or log p(x) itself if q is
+the exact posterior (Townsend, Bird and Barber 2019, 1901.04866; Hinton and van Camp 1993). The decoder undoes these
+steps in reverse, so the encoder begins with the last example.
 
 The first pop consumes initial bits that carry no message, and a larger first block proportionally more. So the encoder
-begins with single examples and takes as many at once as a quarter of those on the stack. The decoder makes the same
-blocks the other way, with the same programs on the same shapes; a block ends with a symbol that it must find there, so
-it stops at once where it has lost the way.
+begins with single examples; a block then has a quarter as many examples as are already on the stack. The decoder makes
+the same blocks in reverse, with the same programs on the same shapes. Each block ends with a symbol that the decoder
+must find, so that it stops at once after an error.
 
-The bits on the stack are those of earlier latents and of what was made of them, so a pop of them is no draw from
-q(z | x) where aggregate posterior and prior differ. A pad made of the block's own values makes it one, at no cost.
+The bits on the stack come from earlier latents and from values decoded with them, so popping them does not draw from
+q(z | x) if aggregate posterior and prior differ. A pad computed from the block's values makes it a draw, at no cost.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ from gen_jax.coding.walk import Choose, Walk
 from gen_jax.errors import InputError
 from gen_jax.typing import Variables
 
-SHARE = 5  # of the examples left to decode, a block takes one in so many
-RANDOM = 10  # bits of a latent under the pad: a standard normal's entropy in its bins
+SHARE = 5  # a block takes a fifth of the examples left to decode
+RANDOM = 10  # bits per latent that the pad flips: the entropy of a standard normal in its bins
 END = uniform(1, 4)
 NOTHING = np.zeros(1, np.int32)
 
@@ -41,8 +41,8 @@ NOTHING = np.zeros(1, np.int32)
 class BitsBack:
     """The transcoder of `codec == "bits_back"`: compiled once for a model and a number of lanes.
 
-    The model has `latents`, `encode` (see `coding/latents.py`), `given`, which steps through p(x | z) with z as its
-    condition, and `order`, the positions of the event in the order in which `given` has them.
+    The model has `latents` and `encode` (see `coding/latents.py`); `given`, which steps through p(x | z) with z as its
+    condition; and `order`, the positions of the event in the order of `given`.
     """
 
     def __init__(self, model: Any, variables: Variables, lanes: int):
@@ -50,17 +50,17 @@ class BitsBack:
             raise InputError("bits-back is for models without classes")
         self.model, self.lanes = model, lanes
         self.latents = latents_of(model.latents)
-        self.given = Walk(_Given(model, variables), variables, lanes)
+        self.likelihood = Walk(_Likelihood(model, variables), variables, lanes)
         self._encode, self._order = self._program("encode"), self._program("order")
 
     def share(self, left: int) -> int:
-        """A fifth of what is left, which is a quarter of what the encoder had coded before."""
+        """A fifth of the tiles left, which is a quarter of those that the encoder coded before."""
         return max(1, min(self.lanes, left // SHARE))
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
-        """The bound is of one draw for each tile, independent of the file's."""
+        """Code all blocks; the model's bits are its bound with one draw per tile, independent of the file's draw."""
         stack, rng = Stack(), np.random.default_rng(0)
-        bits = squares = pushed = of_values = 0.0
+        bits = squares = pushed = expected = 0.0
         for block in blocks.read(labels, backwards=True):
             used, pad, params = self._latent(block)
             stack.flip(pad)
@@ -74,14 +74,14 @@ class BitsBack:
 
             values, of_file = self._bits(block, used, z, params)
             _, of_model = self._bits(block, used, self.latents.draw(rng, *params), params)
-            of_values += float(values.sum())
+            expected += float(values.sum())
             bits += float(of_model.sum())
             squares += float(np.sum((of_file - of_model) ** 2))
-        check_length(pushed, of_values)
+        check_length(pushed, expected)
         return Coded(stack.words(), bits, stack.initial_bits, math.sqrt(squares))
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
-        """Undo `encode`: labels and values of the blocks, last block first."""
+        """Undo `encode`: fill the values of the blocks, last block first."""
         del num_labels  # no classes
         stack = Stack(words)
         for block in blocks.fill(None):
@@ -97,33 +97,33 @@ class BitsBack:
         stack.finish()
 
     def _push(self, stack: Stack, block: Block, z: np.ndarray) -> None:
-        """Values in the reverse of the order in which the walk comes to them."""
+        """Push the values in the reverse order of the walk."""
         pushes: list[tuple[Symbols, Weights]] = []
 
-        def given(rows: Weights, symbols: Symbols) -> Symbols:
+        def record(rows: Weights, symbols: Symbols) -> Symbols:
             pushes.append((symbols, rows))
             return symbols
 
-        self._walk(block, z, given)
+        self._walk(block, z, record)
         for symbols, rows in reversed(pushes):
             stack.push(symbols, rows)
 
     def _walk(self, block: Block, z: np.ndarray, choose: Choose) -> None:
         order, values, coded = self._ordered(block, z)
-        self.given.walk(values, coded, z, choose)
+        self.likelihood.walk(values, coded, z, choose)
         np.put_along_axis(block.values, order, values, axis=1)
 
     def _bits(
         self, block: Block, used: np.ndarray, z: np.ndarray, params: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """-log2 p(x | z) and -log2 p(x, z) / q(z | x) of each lane in use, by the parallel pass."""
+        """-log2 p(x | z) and -log2 p(x, z) / q(z | x) of each used lane, by the parallel pass."""
         filled = self._filled(used, z)
         _, values, coded = self._ordered(block, filled)
-        bits = self.given.bits(values, coded, filled)[used]
+        bits = self.likelihood.bits(values, coded, filled)[used]
         return bits, bits - self.latents.log_ratio(z, *params) / math.log(2.0)
 
     def _latent(self, block: Block) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Which lanes are in use, a pad, and what `encode` gives of them; zeros in the place of what is not coded."""
+        """The used lanes, a pad, and the parameters of q(z | x) of these lanes; values that are not coded are zero."""
         x = np.where(block.coded, block.values, 0)
         used: np.ndarray = np.any(block.coded, axis=1)
         encoded = self._encode(x.reshape(self.lanes, *self.model.event.shape))
@@ -138,30 +138,35 @@ class BitsBack:
         return order, values, np.take_along_axis(block.coded, order, axis=1)
 
     def _filled(self, used: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """A row for each lane."""
+        """z with a row for each lane, zero for unused lanes."""
         out = np.zeros((self.lanes, *self.latents.shape), self.latents.dtype)
         out[used] = z
         return out
 
     def _program(self, method: str) -> Callable:
-        """A method of the model, compiled."""
+        """A compiled method of the model."""
 
         def apply(variables, *args):
             with jax.default_matmul_precision("highest"):
                 return self.model.apply(variables, *args, method=method)
 
-        return partial(jax.jit(apply), self.given.variables)
+        return partial(jax.jit(apply), self.likelihood.variables)
 
 
-class _Given:
-    """A model's p(x | z) as `Walk` takes it."""
+class _Likelihood:
+    """The p(x | z) of a model, with the methods that `Walk` needs."""
 
     def __init__(self, model: Any, variables: Variables):
-        given = model.bind(variables).given
-        self._model, self.event, self.head, self.sites = model, given.event, given.head, given.sites
+        member = model.bind(variables).given
+        self._model, self.event, self.head, self.sites = (
+            model,
+            member.event,
+            member.head,
+            member.sites,
+        )
 
     def apply(self, variables: Variables, *args: Any, method: str) -> Any:
-        """A method of `given`."""
+        """Call a method of the model's `given`."""
         return self._model.apply(
             variables, *args, method=lambda model, *args: getattr(model.given, method)(*args)
         )

@@ -1,4 +1,4 @@
-"""A trained model as a lossless compressor: arrays of levels to the bytes of a file and back."""
+"""A trained model as a lossless compressor: from arrays of levels to the bytes of a file and back."""
 
 import hashlib
 import logging
@@ -28,21 +28,21 @@ from gen_jax.models.autoregressive.base import batch_of
 from gen_jax.typing import Event, Variables
 
 LOG = logging.getLogger(__name__)
-ERRORS = 4.0  # standard errors that draws of a bound may differ by
+ERRORS = 4.0  # standard errors by which draws of a bound may differ
 
 
 @dataclass(frozen=True)
 class Content:
-    """What goes in and comes out: integers by name, first axis examples, and the class of each example.
+    """The content of a file: named arrays of integers, first axis examples, and the class of each example.
 
-    `kept` is the dtype of the array of labels, "" where they were only told and do not come out again.
-    `packed` names the pictures of fewer bits than a byte, each with one of `container.PACKED`.
+    `labels_dtype` is the dtype of the array of labels, "" if they came from --label and are not written out again.
+    `packed` names the pictures with less than 8 bits per sample, each with one of `container.PACKED`.
     """
 
     kind: Kind
     arrays: dict[str, np.ndarray]
     labels: np.ndarray | None = None
-    kept: str = ""
+    labels_dtype: str = ""
     packed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -55,11 +55,11 @@ class Content:
 
     @property
     def label_type(self) -> str | None:
-        """`kept`, None where there are no labels at all."""
-        return None if self.labels is None else self.kept
+        """`labels_dtype`, or None if there are no labels."""
+        return None if self.labels is None else self.labels_dtype
 
     def checksum(self) -> bytes:
-        """8 bytes over everything."""
+        """8 bytes computed from the whole content."""
         digest = hashlib.blake2b(
             container.described(self.kind, self.label_type, self.entries), digest_size=8
         )
@@ -72,9 +72,9 @@ class Content:
 
 @dataclass(frozen=True)
 class Size:
-    """What a file costs, in bytes, and what the model says that it should, in bits; labels count in both.
+    """The size of a file in bytes, and the size that the model promises in bits; both include labels.
 
-    `model_bits`, `initial_bits` and `error_bits` are those of `Coded`; the file has the initial bits among its own.
+    `model_bits`, `initial_bits` and `error_bits` are those of `Coded`; `bytes` includes the initial bits.
     """
 
     bytes: int
@@ -86,16 +86,16 @@ class Size:
 
     @property
     def excess(self) -> float:
-        """How far the file, less its initial bits, lies from the model's bits, relative to these."""
+        """The difference between file (without initial bits) and model's bits, relative to the latter."""
         return abs(8 * self.bytes - self.initial_bits - self.model_bits) / self.model_bits
 
     @property
     def tolerance(self) -> float:
-        """How far it may (law 10)."""
+        """The largest `excess` that is allowed (law 10)."""
         return SLACK + (8 * SLACK_BYTES + ERRORS * self.error_bits) / self.model_bits
 
     def record(self) -> dict[str, Any]:
-        """`overhead` is the file against the model's bits, 0.01 for 1 %; the weights are never part of the file."""
+        """As JSON fields; `overhead` compares file and model's bits, 0.01 for 1 %; the file never has the weights."""
         real = 8 * self.bytes / self.dims
         finite = math.isfinite(self.model_bits) and self.model_bits > 0
         return {
@@ -109,15 +109,15 @@ class Size:
 
     def __str__(self) -> str:
         real, model = 8 * self.bytes / self.dims, self.model_bits / self.dims
-        first = f" with {self.initial_bits / 8:,.0f} to begin with" if self.initial_bits else ""
+        initial = f", {self.initial_bits / 8:,.0f} of them initial" if self.initial_bits else ""
         return (
-            f"{self.bytes:,} bytes{first}, {real:.4f} bits/dim (the model's own {model:.4f}, weights of"
-            f" {self.weights_bytes:,} bytes not included)"
+            f"{self.bytes:,} bytes{initial}: {real:.4f} bits/dim (the model says {model:.4f}; its weights,"
+            f" {self.weights_bytes:,} bytes, are not included)"
         )
 
 
 class Codec:
-    """The compressor of one model; programs are compiled once for each number of lanes."""
+    """The compressor of a model; programs are compiled once for each number of lanes."""
 
     def __init__(self, model: Any, variables: Variables):
         self.model, self.variables = model, variables
@@ -126,7 +126,7 @@ class Codec:
 
     @cached_property
     def fingerprint(self) -> bytes:
-        """8 bytes over the identity of the model and every bit of its variables."""
+        """8 bytes computed from the identity of the model and every bit of its variables."""
         return self._fingerprint(identity(self.model))
 
     @cached_property
@@ -139,9 +139,9 @@ class Codec:
         return hashlib.sha256(both.encode()).digest()[:8]
 
     def compress(self, content: Content) -> tuple[bytes, Size]:
-        """The bytes of a file; InputError where the content does not fit the model.
+        """The bytes of a file; InputError if the content does not fit the model.
 
-        FloatingPointError where the model's probabilities are none, or not those of its parallel pass.
+        FloatingPointError if the model's probabilities are not finite or disagree with its parallel pass.
         """
         levels = self.levels
         container.check(content.kind, content.entries)
@@ -162,37 +162,34 @@ class Codec:
         return data, Size(len(data), dims, weights_bytes, *bits)
 
     def decompress(self, data: bytes) -> Content:
-        """The content of a file; InputError where it is damaged or another model's."""
+        """The content of a file; InputError if it is damaged or from another model."""
         header, words = container.unpack(data)
         model = self.former_fingerprint if header.version == 1 else self.fingerprint
         if header.model != model:
-            raise InputError("it was compressed with another model, or other weights of this one")
-        fits = header.levels == self.levels and (header.labels is None) == (
-            not self.model.num_classes
-        )
-        if not fits:
+            raise InputError("it was compressed with another model or with other weights")
+        labelled = header.labels is not None
+        if header.levels != self.levels or labelled != bool(self.model.num_classes):
             raise InputError("it is damaged: its header does not fit the model")
         here, suspects = environment(), "it is damaged or from another machine"
         if header.version == 1:
             suspects += (
-                ", or of a MADE or PixelCNN++ that summed in another order when it was written"
+                ", or from a version in which MADE and PixelCNN++ added numbers in another order"
             )
         if header.environment != here:
             LOG.warning(
-                "compressed on %s, this is %s: should the probabilities differ in one bit, the checksum will say so",
+                "compressed on %s, this is %s: if the probabilities differ in one bit, the checksum will fail",
                 header.environment, here,
             )  # fmt: skip
-        small = np.min_scalar_type(
-            header.levels - 1
-        )  # pages that nothing is written to cost nothing
-        found = [np.zeros(entry.shape, small) for entry in header.entries]
+        # np.zeros costs no memory until it is written to.
+        small = np.min_scalar_type(header.levels - 1)
+        decoded = [np.zeros(entry.shape, small) for entry in header.entries]
         try:
             transcoder = self.transcoder(header.lanes)
-            blocks = _Blocks(found, self.event, transcoder, header.lanes)
+            blocks = _Blocks(decoded, self.event, transcoder, header.lanes)
             labels = transcoder.decode(words, blocks, blocks.num_examples)
         except (InputError, FloatingPointError) as error:
             raise InputError(f"{suspects}: {error}") from error
-        pairs = zip(header.entries, found, strict=True)
+        pairs = zip(header.entries, decoded, strict=True)
         arrays = {entry.name: x.astype(entry.stored) for entry, x in pairs}
         packed = {e.name: e.dtype for e in header.entries if e.dtype in container.PACKED}
         content = Content(header.kind, arrays, labels, header.labels or "", packed)
@@ -202,7 +199,7 @@ class Codec:
 
     @property
     def levels(self) -> int:
-        """Levels of the model's values; InputError where the codec cannot count them."""
+        """The number of levels of the model's values; InputError if they are real or too many."""
         if self.event.levels is None or self.event.levels > MAX_LEVELS:
             raise InputError(f"the codec is for integers of at most {MAX_LEVELS} levels")
         return self.event.levels
@@ -218,7 +215,7 @@ class Codec:
         if labels is None:
             if classes:
                 raise InputError(
-                    "the model is class-conditional: put an array `labels` beside the events or say --label K"
+                    "the model is class-conditional: add an array `labels` to the events or give --label K"
                 )
             return None
         if not classes:
@@ -241,7 +238,7 @@ class Codec:
 
 
 def transcoder_for(model: Any, variables: Variables, lanes: int) -> Transcoder:
-    """The transcoder of the model's codec; InputError where it has none."""
+    """The transcoder of the model's codec; InputError if it has none."""
     if model.codec == "direct":
         kind = StagedTranscoder if isinstance(model, Staged) else Direct
         return kind(model, variables, lanes)
@@ -251,12 +248,12 @@ def transcoder_for(model: Any, variables: Variables, lanes: int) -> Transcoder:
 
 
 def environment() -> str:
-    """What decides the bits of a float beside the program: backend and version of jax."""
+    """What determines the bits of a float besides the program: backend and version of jax."""
     return f"{jax.default_backend()} {jax.__version__}"
 
 
 class _Blocks:
-    """Arrays as blocks of as many tiles as the transcoder takes, in `lanes` lanes."""
+    """Arrays as blocks: each has as many tiles as the transcoder's `share`, in `lanes` lanes."""
 
     def __init__(self, arrays: list[np.ndarray], event: Event, transcoder: Transcoder, lanes: int):
         self._arrays = [x.reshape(tiles.as_events(x.shape, event)) for x in arrays]  # views
@@ -268,7 +265,7 @@ class _Blocks:
         return sum(shape[0] for shape in self._shapes)
 
     def read(self, labels: np.ndarray | None, backwards: bool = False) -> Iterator[Block]:
-        """Checked values, tile by tile."""
+        """Blocks with the arrays' values, after a check that these fit the model."""
         arrays = [tiles.values_of(x, self._event) for x in self._arrays]
         for group in reversed([*self._groups()]) if backwards else self._groups():
             block = self._empty(group, labels)
@@ -276,7 +273,7 @@ class _Blocks:
             yield block
 
     def fill(self, labels: np.ndarray | None) -> Iterator[Block]:
-        """Empty blocks, whose values are put into the arrays."""
+        """Empty blocks; when the caller has filled one, its values are copied into the arrays."""
         for group in self._groups():
             block = self._empty(group, labels)
             yield block

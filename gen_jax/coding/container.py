@@ -1,12 +1,12 @@
-"""The file: a header of what must be known before the first symbol, the coder's words, a checksum.
+"""The file format: a header with everything needed before the first symbol, the coder's words, a checksum.
 
     magic 4 | version 1 | model 8 | content 8 | environment text | lanes | levels | kind 1 | labels 1 |
     number of arrays | each: name text, type 1, number of axes, axes | number of words | words 4 each | crc32 4
 
-Numbers are LEB128, text is its length and UTF-8, words and crc32 are little-endian. `model` is the fingerprint of
-config and parameters (of version 1: over the paths and fields that records had then), `content` the checksum of what
-must come out, crc32 that of all bytes before it. There is exactly one container for a header and its words: `unpack`
-packs again and compares.
+Numbers are LEB128; a text is its length followed by UTF-8; words and crc32 are little-endian. `model` is the
+fingerprint of config and parameters (in version 1, of the class paths and fields that records had then), `content` the
+checksum of the decoded content, crc32 that of all bytes before it. There is exactly one container for a header and its
+words: `unpack` packs again and compares.
 """
 
 import math
@@ -25,7 +25,7 @@ MAGIC, VERSION = b"\x89GJX", 2
 VERSIONS = (1, VERSION)  # that can be read
 KINDS = ("npz", "png")
 Kind = Literal["npz", "png"]
-# Pictures of fewer bits than a byte, whose values lie in bytes, each with the bits of a sample.
+# Pictures with less than 8 bits per sample, stored one sample per byte, with that number of bits.
 PACKED = {"1-bit": 1, "2-bit": 2, "4-bit": 4}
 TYPES = (
     "|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", ">u2", ">i2", ">u4", ">i4", ">u8", ">i8",
@@ -34,12 +34,15 @@ TYPES = (
 MAX_AXES, MAX_VALUES = 8, 2**30
 MAX_ARRAY_NAME, MAX_FILE_NAME = 2**16 - 1 - len(".npy"), 255  # bytes
 LANES = tuple(2**k for k in range(7))
-UNLABELLED, NOT_KEPT = 254, 255  # of the byte `labels`; otherwise the type of the array `labels`
+UNLABELLED, NOT_KEPT = (
+    254,
+    255,
+)  # values of the byte `labels`, otherwise the type of the array `labels`
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An array of the file: its name, its dtype as numpy writes it or one of `PACKED`, its shape."""
+    """An array in the file: name, dtype (numpy's string or one of `PACKED`) and shape."""
 
     name: str
     dtype: str
@@ -53,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything but the words. `labels` is the dtype of the array of labels, "" where none comes out again."""
+    """Everything but the words. `labels` is the dtype of the array of labels, or "" if it is not written out again."""
 
     model: bytes
     content: bytes
@@ -67,29 +70,29 @@ class Header:
 
 
 def check(kind: Kind, entries: tuple[Entry, ...]) -> None:
-    """InputError where one file may not hold so much, or a name is one that nothing can be written under."""
+    """InputError if there are too many values for one file, or a name under which nothing can be written."""
     if sum(math.prod(entry.shape) for entry in entries) > MAX_VALUES:
-        raise InputError(f"one file holds at most {MAX_VALUES:,} values; compress in several")
+        raise InputError(f"a file holds at most {MAX_VALUES:,} values; compress into several files")
     check_names(kind, entries)
 
 
 def check_names(kind: Kind, entries: tuple[Entry, ...]) -> None:
-    """InputError at a name that would be cut off, leave its folder, steer a terminal, or be too long for its place.
+    """InputError for a name that leaves its folder, has control characters or is too long.
 
-    The place of an array is an entry of a .zip file; pictures, where there are several, are files of one folder.
+    An array is an entry of a .zip file; several pictures are files in one folder.
     """
     several = len(entries) > 1
     for name in (entry.name for entry in entries):
         categories = {unicodedata.category(character) for character in name}
         if categories & {"Cc", "Cs"}:
-            raise InputError(f"{name!r:.200} holds characters that no name may hold")
+            raise InputError(f"{name!r:.200} contains characters that are not allowed in a name")
         size = len(name.encode())
         if size > (MAX_ARRAY_NAME if kind == "npz" else MAX_FILE_NAME):
             raise InputError(f"{name!r:.80}... is too long for a name: {size} bytes")
         if kind == "png" and several:
             plain = name == PurePosixPath(name).name == PureWindowsPath(name).name
             if not plain or PurePosixPath(name).suffix.lower() != ".png":
-                raise InputError(f"{name!r} is no name for a picture")
+                raise InputError(f"{name!r} is not a valid name for a picture")
 
 
 def pack(header: Header, words: Words) -> bytes:
@@ -102,7 +105,7 @@ def pack(header: Header, words: Words) -> bytes:
 
 
 def described(kind: Kind, labels: str | None, entries: tuple[Entry, ...]) -> bytes:
-    """What comes out, without its values; the content checksum covers it too."""
+    """The description of the content without its values; the content checksum covers it too."""
     label = UNLABELLED if labels is None else TYPES.index(labels) if labels else NOT_KEPT
     out = bytes([KINDS.index(kind), label]) + _number(len(entries))
     for entry in entries:
@@ -112,12 +115,12 @@ def described(kind: Kind, labels: str | None, entries: tuple[Entry, ...]) -> byt
 
 
 def unpack(data: bytes) -> tuple[Header, Words]:
-    """Header and words; InputError where the bytes are no whole, undamaged container."""
+    """Header and words; InputError if the bytes are not a complete, undamaged container."""
     if data[:4] != MAGIC:
-        raise InputError("it is no file of gen-jax compress")
+        raise InputError("it was not written by gen-jax compress")
     if not data[4:5] or data[4] not in VERSIONS:
         raise InputError(
-            f"it is of another version of the format than {' or '.join(map(str, VERSIONS))}, or cut off"
+            f"its format version is not {' or '.join(map(str, VERSIONS))}, or it is truncated"
         )
     if len(data) < 9 or zlib.crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
         raise InputError("it is damaged: its checksum does not agree")
@@ -132,7 +135,7 @@ def unpack(data: bytes) -> tuple[Header, Words]:
 
 
 class _Reader:
-    """Takes bytes off the front; InputError where there are too few."""
+    """Reads bytes from the front; InputError if there are too few."""
 
     def __init__(self, data: bytes):
         self._data, self._at = data, 0
@@ -182,7 +185,7 @@ def _parse(reader: _Reader) -> tuple[Header, Words]:
         or labels in PACKED
         or (kind != "png" and any(entry.dtype in PACKED for entry in entries))
     ):
-        raise InputError("it has no lanes, holds nothing, one name twice or a type out of place")
+        raise InputError("it has no lanes, no arrays, a name twice or a wrong type")
     header = Header(
         model, content, environment, lanes, levels, kind, labels, tuple(entries), version
     )

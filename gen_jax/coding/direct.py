@@ -1,4 +1,4 @@
-"""Exact autoregressive models as transcoders: -log2 p(x_i | x_<i) bits a value, first in first out."""
+"""Exact autoregressive models as transcoders: -log2 p(x_i | x_<i) bits per value, first in, first out."""
 
 import math
 
@@ -11,7 +11,7 @@ from gen_jax.coding.walk import Walk
 
 
 def put_labels(encoder: Encoder, labels: np.ndarray | None, classes: int) -> float:
-    """Code the labels, where there are any, under equal probabilities; their bits."""
+    """Code the labels, if any, under equal probabilities; returns their bits."""
     if labels is None:
         return 0.0
     encoder.put(labels.astype(np.int32), uniform(len(labels), classes))
@@ -19,7 +19,7 @@ def put_labels(encoder: Encoder, labels: np.ndarray | None, classes: int) -> flo
 
 
 def take_labels(decoder: Decoder, count: int, classes: int) -> np.ndarray | None:
-    """The labels of a model with classes."""
+    """Decode the labels, if the model has classes."""
     if not classes:
         return None
     firsts = range(0, count, 4096)
@@ -28,7 +28,7 @@ def take_labels(decoder: Decoder, count: int, classes: int) -> np.ndarray | None
 
 
 def closed(encoder: Encoder, bits: float) -> Coded:
-    """The words of what was put; FloatingPointError where they are more than the bits of the parallel pass allow."""
+    """The words of the coded symbols; FloatingPointError if they are longer than the parallel pass allows."""
     words = encoder.words()
     check_length(32.0 * len(words), bits)
     return Coded(words, bits)
@@ -38,12 +38,12 @@ class Direct(Walk):
     """The transcoder of `codec == "direct"`: compiled once for a model and a number of lanes."""
 
     def share(self, left: int) -> int:
-        """As many tiles as there are lanes."""
-        del left  # it does not matter how many there are
+        """A tile for each lane."""
+        del left  # blocks do not depend on it
         return self.lanes
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
-        """Labels, then the values of the blocks; labels cost log2 of the number of classes."""
+        """Code the labels, log2 of the number of classes each, then the values of the blocks."""
         encoder = Encoder()
         bits = put_labels(encoder, labels, self.model.num_classes)
         for block in blocks.read(labels):
@@ -51,7 +51,7 @@ class Direct(Walk):
         return closed(encoder, bits)
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
-        """The same walk, reading."""
+        """Decode with the same walk as `encode`."""
         decoder = Decoder(words)
         labels = take_labels(decoder, num_labels, self.model.num_classes)
         for block in blocks.fill(labels):
@@ -60,15 +60,15 @@ class Direct(Walk):
         return labels
 
     def put(self, encoder: Encoder, block: Block) -> float:
-        """Code the values of a block; the bits that the model gives them."""
+        """Code the values of a block; returns their bits under the model."""
 
-        def choose(rows: Weights, given: Symbols) -> Symbols:
-            encoder.put(given, rows)
-            return given
+        def choose(rows: Weights, symbols: Symbols) -> Symbols:
+            encoder.put(symbols, rows)
+            return symbols
 
         self.walk(*block, choose)
         return float(self.bits(*block).sum())
 
     def take(self, decoder: Decoder, block: Block) -> None:
-        """Fill the values of a block."""
+        """Decode the values of a block."""
         self.walk(*block, lambda rows, _: decoder.take(rows))

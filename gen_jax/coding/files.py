@@ -1,8 +1,9 @@
-"""What `compress` reads and `decompress` writes: one .npz file of arrays, or PNG files.
+"""Files that `compress` reads and `decompress` writes: one .npz file of arrays, or PNG files.
 
-From PNG the samples come back, and their bits; what else lies in the file (interlacing, gamma, text) does not. A model
-with a palette takes the nearest of its colours, and those come back: the file is lossless of tokens. Several pictures
-come back under their names in a new folder. The array `labels` of an .npz file holds the classes of examples.
+The samples of a PNG file and their bit depth are restored, but not interlacing, gamma or text. A model with a palette
+codes the nearest colour of its palette for each pixel, so that the file restores those colours, not the original ones.
+Several pictures are restored under their names in a new folder. The array `labels` of an .npz file holds the classes of
+the examples.
 """
 
 import os
@@ -34,14 +35,14 @@ def read(
     max_bytes: int | None = None,
     palette: Colours | None = None,
 ) -> Content:
-    """The content of the files; InputError, with the file's name, on the first that does not fit the model."""
+    """The content of the files; InputError naming the first file that does not fit the model."""
     endings = {path.suffix.lower() for path in paths}
     if endings == {".npz"} and len(paths) == 1:
         content = _read_npz(paths[0], model_event, max_bytes)
     elif endings == {".png"}:
         content = _read_pngs(paths, model_event, max_bytes, palette)
     else:
-        raise InputError("one .npz file or any number of .png files can be compressed into a file")
+        raise InputError("compress takes one .npz file or any number of .png files")
     if label is None:
         return content
     if content.labels is not None:
@@ -53,19 +54,19 @@ def read(
 
 
 def check_out(kind: Kind, count: int, out: Path) -> None:
-    """InputError where so many arrays cannot be written under this name."""
+    """InputError if `count` arrays cannot be written under this name."""
     if kind == "npz" or count == 1:
         ending = f".{kind}"
         if out.suffix.lower() != ending:
-            raise InputError(f"the file holds {ending[1:]}: -o needs a name that ends in {ending}")
+            raise InputError(f"the content is {ending[1:]}: -o needs a name that ends in {ending}")
         if out.is_dir():
             raise InputError(f"-o: {out} is a folder")
     elif os.path.lexists(out) or out.suffix.lower() in (".png", ".npz"):
-        raise InputError("the file holds several pictures: -o needs a new folder")
+        raise InputError("the file contains several pictures: -o needs a new folder")
 
 
 def write(content: Content, out: Path, levels: int, palette: Colours | None = None) -> None:
-    """Write what was read, beside and renamed; InputError where a name would leave the folder."""
+    """Write the content under a temporary name, then rename it; InputError for a name that leaves the folder."""
     check_out(content.kind, len(content.arrays), out)
     container.check_names(content.kind, content.entries)
     if content.kind == "npz":
@@ -87,7 +88,7 @@ def write(content: Content, out: Path, levels: int, palette: Colours | None = No
                     file.write(data)
             except FileExistsError as error:
                 raise InputError(
-                    f"this folder cannot hold {name!r} beside a name that differs in case only"
+                    f"this folder cannot hold {name!r} and a name that differs in case only"
                 ) from error
 
 
@@ -95,7 +96,7 @@ def _read_npz(path: Path, event: Event, max_bytes: int | None) -> Content:
     arrays = read_npz(path, max_bytes)
     labels = arrays.pop(LABELS, None)
     if not arrays:
-        raise InputError(f"{path} holds no array of events")
+        raise InputError(f"{path} has no array of events")
     for name, x in arrays.items():
         try:
             values_of(x, event)
@@ -110,11 +111,10 @@ def _read_npz(path: Path, event: Event, max_bytes: int | None) -> Content:
 
 def _write_npz(content: Content, target: IO[bytes]) -> None:
     arrays = dict(content.arrays)
-    if content.labels is not None and content.kept:
-        arrays[LABELS] = content.labels.astype(content.kept)
-    with zipfile.ZipFile(
-        target, "w", zipfile.ZIP_DEFLATED
-    ) as archive:  # takes any name of an array
+    if content.labels is not None and content.labels_dtype:
+        arrays[LABELS] = content.labels.astype(content.labels_dtype)
+    # Unlike np.savez, zipfile accepts any name of an array.
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, x in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, x, allow_pickle=False)
@@ -127,7 +127,7 @@ def _read_pngs(
     if len(event.shape) != 3 or not few:
         raise InputError("only models of images of at most 256 levels can compress PNG")
     if event.shape[2] not in (1, 3):
-        raise InputError(f"PNG files have 1 or 3 channels, the model is of {event.shape[2]}")
+        raise InputError(f"PNG files have 1 or 3 channels, the model has {event.shape[2]}")
     arrays, packed = {}, {}
     for path in paths:
         x, depth = read_levels(path, event, max_bytes, palette)
@@ -142,11 +142,11 @@ def _read_pngs(
 
 
 def _picture(x: np.ndarray, levels: int, packed: str | None, palette: Colours | None) -> bytes:
-    """A PNG of as many bits a sample as there were; InputError where a forged file describes none."""
+    """A PNG with the original bits per sample; InputError if a forged file does not describe a picture."""
     depth = 1 if x.dtype == bool else PACKED.get(packed or "", 8)
     if x.ndim != 4 or len(x) != 1 or x.shape[3] not in ((1, 3) if depth == 8 else (1,)):
-        raise InputError(f"it is damaged: {x.shape} is no picture of {depth} bits a sample")
+        raise InputError(f"it is damaged: {x.shape} is not a picture of {depth} bits per sample")
     samples, rest = np.divmod(to_bytes(x[0], levels, palette), 255 // (2**depth - 1))
     if rest.any():
-        raise InputError(f"it is damaged: a picture of {depth} bits holds other greys")
+        raise InputError(f"it is damaged: a picture of {depth} bits has greys it cannot have")
     return png(samples, depth)

@@ -1,11 +1,11 @@
-"""The one rule from probabilities to integer frequencies, and the entropy coder that codes by them.
+"""The rule from probabilities to integer frequencies, and the entropy coder that uses them.
 
 With N = 2^24 and n levels: S_k = p_0 + ... + p_k in float64, c_k = floor((N - n) S_k / S_{n-1}), c_{-1} = 0 and
-f_k = 1 + c_k - c_{k-1}. So the f_k sum to N, each is at least 1, and as f_k > p_k (N - n) a symbol costs at most
--log2(1 - n / N) bits more than the model says: 2.2e-5 bits at 256 levels.
+f_k = 1 + c_k - c_{k-1}. So the f_k sum to N and each is at least 1. Since f_k > p_k (N - n), a symbol costs at most
+-log2(1 - n / N) bits more than under the model: 2.2e-5 bits at 256 levels.
 
-The range coder of `constriction` is handed f_k - 1 as weights. They sum to N - n, so it scales by exactly 1, adds the
-1 that it guarantees to each symbol and codes by f_k: the rule is this file's, not the library's.
+The range coder of `constriction` gets f_k - 1 as weights. They sum to N - n, so it scales them by exactly 1, adds the 1
+that it guarantees to each symbol and codes with f_k: this file decides the frequencies, not the library.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from gen_jax.errors import InputError
 PRECISION = 24
 TOTAL = 2**PRECISION
 MAX_LEVELS = 2**16
-LONGEST_TAIL = 2  # words that the end of a range coder's stream may still hold back
+LONGEST_TAIL = 2  # words at the end of a range coder's stream that it may not have written yet
 
 Weights = Float[np.ndarray, "count levels"]
 Symbols = Int32[np.ndarray, " count"]
@@ -27,7 +27,7 @@ _FAMILY = stream.model.Categorical(perfect=False)
 
 
 def weights(pmf: Float[np.ndarray, "count levels"]) -> Weights:
-    """f_k - 1 of each row, exact in float32; FloatingPointError where a row is no distribution."""
+    """f_k - 1 for each row, exact in float32; FloatingPointError if a row is not a distribution."""
     levels = pmf.shape[-1]
     cumulative = np.cumsum(pmf, axis=-1, dtype=np.float64)
     whole = cumulative[:, -1:].copy()
@@ -36,10 +36,10 @@ def weights(pmf: Float[np.ndarray, "count levels"]) -> Weights:
     cumulative /= whole
     cumulative *= TOTAL - levels
     np.floor(cumulative, out=cumulative)
-    found = np.empty(pmf.shape, np.float32)
-    found[:, 0] = cumulative[:, 0]
-    np.subtract(cumulative[:, 1:], cumulative[:, :-1], out=found[:, 1:], casting="same_kind")
-    return found
+    out = np.empty(pmf.shape, np.float32)
+    out[:, 0] = cumulative[:, 0]
+    np.subtract(cumulative[:, 1:], cumulative[:, :-1], out=out[:, 1:], casting="same_kind")
+    return out
 
 
 def uniform(count: int, levels: int) -> Weights:
@@ -48,7 +48,7 @@ def uniform(count: int, levels: int) -> Weights:
 
 
 class Encoder:
-    """Symbols in, words out, first in first out."""
+    """From symbols to words, first in, first out."""
 
     def __init__(self):
         self._coder = stream.queue.RangeEncoder()
@@ -59,7 +59,7 @@ class Encoder:
 
     @property
     def num_words(self) -> int:
-        """Words so far, with the end that closes them."""
+        """Number of words so far, including the end of the stream."""
         return self._coder.num_words()
 
     def words(self) -> Words:
@@ -68,7 +68,7 @@ class Encoder:
 
 
 class Decoder:
-    """Words in, symbols out. It encodes again what it decodes, so that words that are nobody's encoding are seen."""
+    """From words to symbols. It encodes the decoded symbols again, to detect words that encode nothing."""
 
     def __init__(self, words: Words):
         self._words = words
@@ -76,7 +76,7 @@ class Decoder:
         self._again = Encoder()
 
     def take(self, rows: Weights) -> Symbols:
-        """The next symbol for each row; InputError where the words end before it or were never an encoding."""
+        """The next symbol for each row; InputError if the words end too early or are not an encoding."""
         try:
             symbols = self._coder.decode(_FAMILY, rows)
         except AssertionError as error:
@@ -87,6 +87,6 @@ class Decoder:
         return symbols
 
     def finish(self) -> None:
-        """InputError where the words are not exactly those of the symbols taken: the coder's end state."""
+        """InputError if the words are not exactly the encoding of the decoded symbols."""
         if not np.array_equal(self._again.words(), self._words):
             raise InputError("the coded events do not end where they should")

@@ -1,8 +1,8 @@
-"""Latents as symbols: bins of reals under Gaussians, or an integer; float64 on the host, the same in both directions.
+"""Latents as symbols: reals in bins under Gaussians, or an integer; float64 on the host, the same in both directions.
 
-What a model's `latents` says: an event of reals has the prior N(0, I), and `encode` gives mean and log of the standard
-deviation of q(z | x); an event of one integer has a uniform prior, and `encode` gives log q(z | x) of every level.
-Arrays have a row for each example.
+The event `latents` of a model decides. Reals have the prior N(0, I), and `encode` gives the mean and the log standard
+deviation of q(z | x). One integer has a uniform prior, and `encode` gives log q(z | x) for every level. Arrays have one
+row per example.
 """
 
 import math
@@ -15,21 +15,21 @@ from gen_jax.coding.frequencies import Symbols, Weights, uniform, weights
 from gen_jax.coding.stack import Stack
 from gen_jax.typing import Event
 
-WIDTH, FINE = 0.25, 64  # of a coarse bin, and how many fine ones it has
-REACH = 16.0  # coarse bins cover |z| <= 16, the outer ones all beyond
+WIDTH, FINE = 0.25, 64  # width of a coarse bin, and its number of fine bins
+REACH = 16.0  # coarse bins cover |z| <= 16; the outer two extend to infinity
 COARSE = int(2 * REACH / WIDTH)
-THINNEST = 2.0**-20  # a narrower posterior is a point too
-NEVER = 1e-300  # mass of a bin whose own has no float64
+THINNEST = 2.0**-20  # smallest standard deviation: a narrower posterior lies in one bin too
+NEVER = 1e-300  # mass of a bin that is too unlikely for float64
 
 Column = Float64[np.ndarray, " units"]
 
 
 class Gaussian:
-    """Reals in bins of equal width, in two digits: a mass is a difference of distribution functions.
+    """Reals in bins of equal width, coded in two digits: a mass is a difference of distribution functions.
 
-    A symbol has at least the mass 2^-24: with all 8,192 bins in one digit a draw would hit a random bin with
-    probability 2^-11, which costs bits; with 128 coarse bins that happens once in 10^5 draws, and among fine ones it
-    does not matter.
+    A symbol has at least the mass 2^-24. With all 8,192 bins in one digit a draw would hit a random bin with
+    probability 2^-11, which costs bits; with 128 coarse bins that happens once in 10^5 draws, and a random fine bin
+    inside the right coarse bin costs little.
     """
 
     dtype = np.float32
@@ -38,19 +38,19 @@ class Gaussian:
         self.shape = (units,)
 
     def pop_prior(self, stack: Stack, count: int) -> Symbols:
-        """z of N(0, I), for so many examples."""
-        each = np.zeros(count * self.shape[0])
-        return _pop(stack, each, each + 1)
+        """z from N(0, I), for `count` examples."""
+        mean = np.zeros(count * self.shape[0])
+        return _pop(stack, mean, mean + 1)
 
     def push_prior(self, stack: Stack, symbols: Symbols) -> None:
-        """The inverse."""
-        each = np.zeros(len(symbols))
-        _push(stack, symbols, each, each + 1)
+        """The inverse of `pop_prior`."""
+        mean = np.zeros(len(symbols))
+        _push(stack, symbols, mean, mean + 1)
 
     def pop_posterior(
         self, stack: Stack, mean: Float[np.ndarray, "n Z"], log_scale: Float[np.ndarray, "n Z"]
     ) -> Symbols:
-        """z of N(mean, scale^2); FloatingPointError where there is none."""
+        """z from N(mean, scale^2); FloatingPointError if its parameters are not finite."""
         return _pop(stack, *_columns(mean, log_scale))
 
     def push_posterior(
@@ -60,7 +60,7 @@ class Gaussian:
         mean: Float[np.ndarray, "n Z"],
         log_scale: Float[np.ndarray, "n Z"],
     ) -> None:
-        """The inverse."""
+        """The inverse of `pop_posterior`."""
         _push(stack, symbols, *_columns(mean, log_scale))
 
     def values(self, symbols: Symbols) -> Float[np.ndarray, "n Z"]:
@@ -74,7 +74,7 @@ class Gaussian:
         mean: Float[np.ndarray, "n Z"],
         log_scale: Float[np.ndarray, "n Z"],
     ) -> Float[np.ndarray, "n Z"]:
-        """z from q(z | x), without bins."""
+        """A draw of z from q(z | x), without bins."""
         z = mean + np.exp(log_scale) * rng.normal(size=mean.shape)
         return z.astype(self.dtype)
 
@@ -84,14 +84,14 @@ class Gaussian:
         mean: Float[np.ndarray, "n Z"],
         log_scale: Float[np.ndarray, "n Z"],
     ) -> Float64[np.ndarray, " n"]:
-        """log p(z) - log q(z | x), nats, of densities."""
+        """log p(z) - log q(z | x), nats, a ratio of densities."""
         z, mean, log_scale = (part.astype(np.float64) for part in (z, mean, log_scale))
         noise = (z - mean) * np.exp(-log_scale)
         return np.sum(log_scale + 0.5 * (noise**2 - z**2), axis=-1)
 
 
 class Index:
-    """One integer below `levels`."""
+    """One integer below `levels`, coded as one symbol."""
 
     dtype = np.int32
 
@@ -99,31 +99,31 @@ class Index:
         self.shape, self._levels = (), levels
 
     def pop_prior(self, stack: Stack, count: int) -> Symbols:
-        """z of equal probabilities, for so many examples."""
+        """z with equal probabilities, for `count` examples."""
         return stack.pop(uniform(count, self._levels))
 
     def push_prior(self, stack: Stack, symbols: Symbols) -> None:
-        """The inverse."""
+        """The inverse of `pop_prior`."""
         stack.push(symbols, uniform(len(symbols), self._levels))
 
     def pop_posterior(self, stack: Stack, log_q: Float[np.ndarray, "n levels"]) -> Symbols:
-        """z of q(z | x); FloatingPointError where there is none."""
+        """z from q(z | x); FloatingPointError if that is not a distribution."""
         return stack.pop(weights(np.exp(log_q, dtype=np.float64)))
 
     def push_posterior(
         self, stack: Stack, symbols: Symbols, log_q: Float[np.ndarray, "n levels"]
     ) -> None:
-        """The inverse."""
+        """The inverse of `pop_posterior`."""
         stack.push(symbols, weights(np.exp(log_q, dtype=np.float64)))
 
     def values(self, symbols: Symbols) -> Symbols:
-        """As they are."""
+        """z itself: a symbol is its value."""
         return symbols
 
     def draw(
         self, rng: np.random.Generator, log_q: Float[np.ndarray, "n levels"]
     ) -> Integer[np.ndarray, " n"]:
-        """z from q(z | x), by the largest sum with Gumbel noise."""
+        """A draw of z from q(z | x), by the Gumbel-max trick."""
         noise = rng.gumbel(size=log_q.shape)
         return np.argmax(log_q + noise, axis=-1).astype(self.dtype)
 
@@ -131,12 +131,12 @@ class Index:
         self, z: Integer[np.ndarray, " n"], log_q: Float[np.ndarray, "n levels"]
     ) -> Float64[np.ndarray, " n"]:
         """log p(z) - log q(z | x), nats."""
-        own = np.take_along_axis(log_q, z[:, None], axis=-1)[:, 0]
-        return -math.log(self._levels) - own.astype(np.float64)
+        log_q_z = np.take_along_axis(log_q, z[:, None], axis=-1)[:, 0]
+        return -math.log(self._levels) - log_q_z.astype(np.float64)
 
 
 def latents_of(event: Event) -> Gaussian | Index:
-    """Reals in bins, or an integer."""
+    """How the latents of a model are coded: reals in bins, or one integer."""
     return Gaussian(event.size) if event.levels is None else Index(event.levels)
 
 
@@ -172,7 +172,7 @@ def _fine(high: Symbols, mean: Column, scale: Column) -> Weights:
 
 
 def _masses(edges: Float64[np.ndarray, "units edges"], mean: Column, scale: Column) -> Weights:
-    """Of the bins between the edges; above the mean by the upper tail, which is the smaller one."""
+    """The masses of the bins between the edges; above the mean from the upper tail, which is smaller and so exact."""
     standard = (edges - mean[:, None]) / scale[:, None]
     standard[standard[:, 0] > 0] *= -1
     return weights(np.abs(np.diff(ndtr(standard))) + NEVER)

@@ -1,7 +1,7 @@
-"""Images of any size as tiles of the model's event; what lies outside an image is marked and not coded.
+"""Images of any size, split into tiles of the model's event; padding outside an image is marked and not coded.
 
-An array (N, H, W, C) of images is cut into tiles of the event's height and width in raster order, image by image; an
-array of events that are no images must have the event's shape. All tiles of all arrays form one sequence.
+An array (N, H, W, C) of images is split into tiles of the event's height and width in raster order, image by image.
+Other events must have the model's shape. All tiles of all arrays form one sequence.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 class Tile(NamedTuple):
-    """Where a tile lies: which array, which example of it, which pixel is its first; `example` counts over all."""
+    """The place of a tile: array, row in the array, first pixel; `example` counts rows over all arrays."""
 
     array: int
     row: int
@@ -27,9 +27,9 @@ class Tile(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The tiles of one batch, flattened: their values, which of them lie inside an image, what conditions each.
+    """The tiles of one batch, flattened: their values, which values lie inside an image, the condition of each tile.
 
-    That is its class or, for a later stage of a model, the values of the stage before.
+    The condition is the class or, for a later stage of a model, the values of the previous stage.
     """
 
     values: Int32[np.ndarray, "lanes D"]
@@ -38,7 +38,7 @@ class Block(NamedTuple):
 
 
 def as_events(shape: Shape, event: Event) -> Shape:
-    """The shape with all axes of the event: grey images may come without their last; InputError where it cannot fit."""
+    """The shape with all axes of the event: grey images may lack the last axis; InputError if it cannot fit."""
     if len(event.shape) == 3:
         if len(shape) == 3 and event.shape[2] == 1:
             shape = (*shape, 1)
@@ -50,7 +50,7 @@ def as_events(shape: Shape, event: Event) -> Shape:
 
 
 def tiles(shapes: Sequence[Shape], event: Event) -> Iterator[Tile]:
-    """All tiles in the order in which they are coded; `shapes` are those of `as_events`."""
+    """All tiles in coding order; `shapes` are those of `as_events`."""
     before = 0
     for array, shape in enumerate(shapes):
         image = len(event.shape) == 3
@@ -78,7 +78,7 @@ def empty(
     lanes: int,
     labels: np.ndarray | None,
 ) -> Block:
-    """A block of zeros with its marks and classes; lanes without a tile hold nothing to code."""
+    """A block of zeros with `coded` and classes; in lanes without a tile nothing is coded."""
     coded = np.zeros((lanes, *event.shape), bool)
     for lane, tile in enumerate(group):
         _, inside = _regions(tile, shapes[tile.array], event)
@@ -107,11 +107,11 @@ def paste(block: Block, group: Sequence[Tile], arrays: Sequence[np.ndarray], eve
 
 
 def values_of(x: np.ndarray, event: Event) -> np.ndarray:
-    """The array with all axes of the event; InputError where shape, type or values do not fit the model."""
+    """The array with all axes of the event; InputError if shape, type or values do not fit the model."""
     if x.dtype.kind not in "iub":
         raise InputError(f"examples are {x.dtype}, the model is of integers")
     if x.ndim == 0 or not x.size:
-        raise InputError("there are no examples in it")
+        raise InputError("it contains no examples")
     x = x.reshape(as_events(x.shape, event))
     refusal = Event(x.shape[1:], event.levels).refusal(x.astype(np.uint8) if x.dtype == bool else x)
     if refusal:
@@ -120,7 +120,7 @@ def values_of(x: np.ndarray, event: Event) -> np.ndarray:
 
 
 def _regions(tile: Tile, shape: Shape, event: Event) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The tile's part of its image and that part in the tile's own coordinates."""
+    """The part of the image that the tile covers, in coordinates of the image and of the tile."""
     if len(event.shape) != 3:
         return (), ()
     high = min(event.shape[0], shape[1] - tile.top)

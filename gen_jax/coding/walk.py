@@ -1,10 +1,9 @@
-"""The walk through the sites of a stepping model, many lanes side by side: the same for who writes and who reads.
+"""The walk through the sites of a stepping model, with many lanes in parallel; encoder and decoder share it.
 
-Encoder and decoder make the same walk with the same compiled programs on the same shapes, so both see bit-identical
-probabilities; the only difference is whether a symbol is given or asked for. So the encoder, though it knows all
-values, steps as well: a parallel pass or a scan is another program, whose floats may differ in the last bit. Values
-outside an image take the most probable level and are not coded. Everything runs on one device, at highest matmul
-precision.
+Both walk with the same compiled programs on the same shapes, so they see bit-identical probabilities; the encoder
+provides each symbol, the decoder reads it. The encoder steps although it knows all values, because a parallel pass or a
+scan is another program, whose floats may differ in the last bit. Values outside an image take the most probable level
+and are not coded. Everything runs on one device, at highest matmul precision.
 """
 
 import math
@@ -25,7 +24,7 @@ Choose = Callable[[Weights, Symbols], Symbols]
 
 
 class Programs(NamedTuple):
-    """What runs on the device: once a block, once a site, once for each later channel of a site, once a block."""
+    """What runs on the device: `empty` and `bits` once per block, `visit` per site, `later` per later channel."""
 
     empty: Callable
     visit: Callable
@@ -34,10 +33,10 @@ class Programs(NamedTuple):
 
 
 class Walk:
-    """The programs of a model and a number of lanes.
+    """The programs for a model and a number of lanes.
 
     The model is anything with `apply`, `event`, `head`, `sites`, and the methods `init_cache`, `step`, `write` and
-    `log_prob_sites`. A row of `sites` is what one step gives parameters for: V values, or G times V independent ones.
+    `log_prob_sites`. A row of `sites` lists the values of one step: V values, or G independent groups of V values.
     """
 
     def __init__(self, model: Any, variables: Variables, lanes: int):
@@ -57,17 +56,17 @@ class Walk:
         cond: np.ndarray | None,
         choose: Choose,
     ) -> None:
-        """Visit the sites up to the last one coded; the values become what was chosen or filled in."""
+        """Visit the sites up to the last coded one; `values` becomes the chosen and the filled-in values."""
         sites = self.model.sites
         needed = np.flatnonzero(coded[:, sites].any(axis=(0, *range(2, sites.ndim + 1))))
-        found = np.zeros((self.lanes, *sites.shape[1:]), np.int32)
+        site_values = np.zeros((self.lanes, *sites.shape[1:]), np.int32)
         cache = self.programs.empty(self.variables, cond)
         for site in range(int(needed[-1]) + 1):
-            cache, params, pmf = self.programs.visit(self.variables, cache, site, found)
-            found = np.zeros_like(found)
+            cache, params, pmf = self.programs.visit(self.variables, cache, site, site_values)
+            site_values = np.zeros_like(site_values)
             for channel in range(sites.shape[-1]):
                 if channel:
-                    pmf = self.programs.later(params, found, channel=channel)
+                    pmf = self.programs.later(params, site_values, channel=channel)
                 where = sites[site, ..., channel]
                 probabilities, marks = np.asarray(pmf), coded[:, where]
                 chosen = np.empty(marks.shape, np.int32)
@@ -75,7 +74,7 @@ class Walk:
                     chosen[:] = probabilities.argmax(axis=-1)
                 if marks.any():
                     chosen[marks] = choose(weights(probabilities[marks]), values[:, where][marks])
-                values[:, where] = found[..., channel] = chosen
+                values[:, where] = site_values[..., channel] = chosen
 
     def bits(
         self,
@@ -83,14 +82,14 @@ class Walk:
         coded: Bool[np.ndarray, "lanes D"],
         cond: np.ndarray | None,
     ) -> np.ndarray:
-        """Bits of each lane by the parallel pass, of the sites of which anything is coded."""
+        """Bits of each lane by the parallel pass, summed over the sites with coded values."""
         return np.asarray(self.programs.bits(self.variables, values, coded, cond), np.float64)
 
     def _init_cache(self, variables, cond):
         return self._apply(variables, self.lanes, cond, method="init_cache")
 
     def _visited(self, variables, cache, site, before):
-        """Write what the site before took, then step: one call a site, as each costs the host its arguments."""
+        """Write the values of the previous site, then step: one call per site, since each call costs the host time."""
         write = partial(self._apply, variables, method="write")
         cache = lax.cond(
             site > 0,

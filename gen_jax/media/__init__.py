@@ -1,4 +1,4 @@
-"""Media: what examples look like as files and in a report. A new one is a file here and its class in `MEDIA`."""
+"""Media: how examples look as files and in a report. A new medium is a file here and its class in `MEDIA`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,6 @@ MEDIA: tuple[type[Medium], ...] = (Text, Sound, Images, Points, Arrays)  # the f
 
 
 def medium_of(event: Event, presentation: Mapping[str, Any]) -> Medium:
-    """The medium of examples, by their event and the data set's presentation."""
+    """The medium of examples, according to their event and the data set's presentation."""
     medium = next(medium for medium in MEDIA if medium.fits(event, presentation))
     return medium(event, presentation)

@@ -1,4 +1,4 @@
-"""Arrays: examples of which no more is known than their numbers."""
+"""Arrays: examples that are shown as numbers."""
 
 import io
 from collections.abc import Mapping
@@ -16,18 +16,17 @@ ENDING = ".npz"
 
 
 class Arrays(Medium):
-    """Binary vectors, tokens without an alphabet, anything."""
+    """Binary vectors, tokens without an alphabet, and any other example."""
 
     num_in_report: ClassVar[int] = 16
 
     @classmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
-        """Every event fits."""
         del event, presentation
         return True
 
     def figure(self, x: Num[np.ndarray, "N *event"]) -> Markup:
-        """One line an example, cut where it is long."""
+        """One line per example, shortened if it is long."""
         with np.printoptions(threshold=64, precision=3, linewidth=10**6):
             lines = "\n".join(str(row.reshape(-1)) for row in x)
         return html.block(lines)

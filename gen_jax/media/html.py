@@ -1,4 +1,4 @@
-"""Pieces of HTML with their data inside, so that a page opens offline."""
+"""Pieces of HTML with embedded data, so that a page opens offline."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 def embedded(kind: str, content: bytes) -> str:
-    """Bytes as a URL, `kind` such as image/png."""
+    """Bytes as a data URL; `kind` is a media type such as image/png."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -18,28 +18,28 @@ def paragraph(text: str) -> Markup:
 
 
 def block(text: str, css: str = "") -> Markup:
-    """A text whose lines stay as they are, escaped."""
+    """Escaped text that keeps its line breaks."""
     return Markup('<pre style="{}">{}</pre>').format(css, text)
 
 
 def picture(png: bytes, css: str = "") -> Markup:
-    """A PNG; pixels stay sharp unless the class `smooth` is asked for."""
+    """A PNG; its pixels stay sharp unless `css` is the class `smooth`."""
     url = embedded("image/png", png)
     return Markup('<p><img class="{}" alt="" src="{}"></p>').format(css, url)
 
 
 def literal(text: str) -> str:
-    """A text as matplotlib shows it and does not take it for a formula."""
+    """Text that matplotlib does not take for a formula."""
     return text.replace("$", r"\$")
 
 
 def plot(figure: Figure) -> Markup:
-    """A figure of matplotlib."""
+    """A matplotlib figure as a picture in a page."""
     return picture(png(figure, dpi=130), "smooth")
 
 
 def png(figure: Figure, dpi: int) -> bytes:
-    """A figure as PNG."""
+    """A matplotlib figure as PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

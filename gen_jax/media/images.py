@@ -16,13 +16,13 @@ COLUMNS = 16
 
 
 class Images(Medium):
-    """Pixels of levels (H, W, C), or tokens (H, W, 1) of the `palette` of the presentation."""
+    """Images of levels (H, W, C), or of tokens (H, W, 1) in the colours of the `palette` in the presentation."""
 
     endings: ClassVar[tuple[str, ...]] = (".png",)
 
     @classmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
-        """Where the event has height, width and channels, and levels."""
+        """Whether the event has height, width, channels and levels."""
         del presentation
         return len(event.shape) == 3 and event.levels is not None
 
@@ -33,18 +33,18 @@ class Images(Medium):
 
     @property
     def levels(self) -> int:
-        """Number of grey levels of the event."""
-        assert self.event.levels is not None  # it fits
+        """The number of levels of the event."""
+        assert self.event.levels is not None  # by `fits`
         return self.event.levels
 
     def encoded(self, x: Integer[np.ndarray, "N H W C"]) -> bytes:
-        """A sheet about as wide as high."""
+        """A sheet of images as PNG, about as wide as it is high."""
         return self.sheet(x, max(1, round(len(x) ** 0.5)))
 
     def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> Markup:
-        """A sheet of images as PNG."""
+        """A sheet of images as a picture in a page."""
         return html.picture(self.sheet(x, columns))
 
     def sheet(self, x: Integer[np.ndarray, "N H W C"], columns: int) -> bytes:
-        """Rows of `columns` images as PNG."""
+        """A sheet of images in rows of `columns`, as PNG."""
         return pictures.sheet(x, self.levels, columns, self.palette)

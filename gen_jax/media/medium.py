@@ -1,4 +1,4 @@
-"""What a medium says: the files that samples go into, how many are drawn, and how they look in a report."""
+"""The interface of a medium: files for samples, how many are drawn, and how they look in a report."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,38 +17,39 @@ Section = tuple[str, Markup]  # title and HTML
 
 @dataclass(frozen=True)
 class Medium(ABC):
-    """How examples of an event are shown, whatever drew them; `presentation` is what the data set says about that.
+    """How examples of an event are shown, data or samples; `presentation` comes from the data set.
 
-    A subclass defines `fits`, `figure` and what it has beside. Any examples go into .npz files too (`arrays.encoded`).
+    A subclass defines `fits`, `figure` and whatever else it supports. Any examples can also be written as .npz
+    (`arrays.encoded`).
     """
 
     event: Event
     presentation: Mapping[str, Any]
 
-    endings: ClassVar[tuple[str, ...]] = ()  # of the files that `encoded` makes
-    num: ClassVar[int] = 64  # draws of `sample`, unless told otherwise
-    num_in_report: ClassVar[int] = 64  # at each temperature
+    endings: ClassVar[tuple[str, ...]] = ()  # file name endings for `encoded`
+    num: ClassVar[int] = 64  # default number of samples of `gen-jax sample`
+    num_in_report: ClassVar[int] = 64  # samples at each temperature
     temperatures: ClassVar[tuple[float, ...]] = (1.0,)  # in the report
-    length: ClassVar[int | None] = None  # values of a drawn sequence; None: as in the data set
-    printed: ClassVar[bool] = False  # `sample` needs no file: it prints `text`
+    length: ClassVar[int | None] = None  # length of a sampled sequence; None: as in the data set
+    printed: ClassVar[bool] = False  # whether `sample` without a file prints `text`
 
     @classmethod
     @abstractmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
-        """Whether examples of the event, presented so, are of this medium."""
+        """Whether examples of the event with this presentation belong to this medium."""
 
     def encoded(self, x: Num[ndarray, "N *event"]) -> bytes:
         """All examples as the content of one file, for media that have endings."""
-        raise TypeError(f"{type(self).__name__} has no files of its own")
+        raise TypeError(f"{type(self).__name__} has no file format")
 
     @abstractmethod
     def figure(self, x: Num[ndarray, "N *event"]) -> Markup:
-        """The examples as HTML that needs no other file; texts in it are escaped (`media/html.py`)."""
+        """The examples as HTML that needs no other file; text in it is escaped (`media/html.py`)."""
 
     def text(self, x: Num[ndarray, "N *event"]) -> str:
-        """All examples in one text, for media that are printed."""
+        """All examples as one text, for media that are printed."""
         raise TypeError(f"{type(self).__name__} has no text")
 
     def prompt(self, text: str) -> list[int]:
-        """The values that stand for a prompt; InputError where there are none."""
-        raise InputError("--prompt is for models of text, this is none")
+        """The values of a prompt; InputError if the medium takes none."""
+        raise InputError("--prompt is only for models of text")

@@ -1,4 +1,4 @@
-"""Arrays of levels to and from PNG: grids of samples, grids of completions, single images."""
+"""Arrays of levels to and from PNG: grids of images, single images."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ MIN_GRID_SIDE = 512
 
 
 def to_grey(x: np.ndarray, levels: int) -> np.ndarray:
-    """Levels 0..levels-1 spread over 0..255, rounded; one to one for up to 256 levels."""
+    """Levels 0..levels-1 spread over 0..255 and rounded; invertible for up to 256 levels."""
     return np.round(np.asarray(x, np.float64) * (255 / (levels - 1))).astype(np.uint8)
 
 
@@ -27,7 +27,7 @@ def to_bytes(x: np.ndarray, levels: int, palette: Colours | None = None) -> np.n
 
 
 def grid(images: np.ndarray, columns: int, gap: int = 1, background: int = 128) -> np.ndarray:
-    """Images (N, H, W, C) of bytes in rows of `columns`, as (rows, columns, 3)."""
+    """Images (N, H, W, C) of bytes in rows of `columns`, as one image (height, width, 3)."""
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     sheet = np.full(
@@ -40,18 +40,18 @@ def grid(images: np.ndarray, columns: int, gap: int = 1, background: int = 128) 
 
 
 def enlarge(sheet: np.ndarray) -> Image.Image:
-    """Nearest-neighbour enlargement of small sheets by a whole factor."""
+    """Enlarge small sheets by a whole factor, without interpolation."""
     factor = max(1, MIN_GRID_SIDE // max(sheet.shape[:2]))
     return Image.fromarray(sheet.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
 def sheet(x: np.ndarray, levels: int, columns: int, palette: Colours | None = None) -> bytes:
-    """Images of levels in rows of `columns` as PNG."""
+    """Images of levels in rows of `columns`, as PNG bytes."""
     return png(enlarge(grid(to_bytes(x, levels, palette), columns)))
 
 
 def png(picture: Image.Image) -> bytes:
-    """A picture as PNG."""
+    """A picture as PNG bytes."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
@@ -63,9 +63,9 @@ def read_images(
     max_bytes: int | None = None,
     palette: Colours | None = None,
 ) -> Integer[np.ndarray, "N H W C"]:
-    """Images of the event from PNG files, one each, or .npz files of one array; InputError where one does not fit.
+    """Images of the event from PNG files and .npz files with one array; InputError if one does not fit.
 
-    With a palette a PNG is of any colours, of which the nearest of the palette are taken; an array is of tokens.
+    With a palette a PNG may have any colours, which become the nearest ones of the palette; an array holds tokens.
     """
     if len(event.shape) != 3 or event.levels is None or event.shape[2] not in (1, 3):
         raise InputError("only models of images, grey or colour, can read PNG or .npz images")
@@ -89,7 +89,7 @@ def _read_npz(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
     arrays = read_npz(path, max_bytes)
     if len(arrays) != 1:
         raise InputError(
-            f"{path} should hold one array of images, it holds {', '.join(arrays) or 'none'}"
+            f"{path} should contain one array of images, it contains {', '.join(arrays) or 'none'}"
         )
     [x] = arrays.values()
     x = x.astype(np.uint8) if x.dtype == bool else x
@@ -99,7 +99,7 @@ def _read_npz(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
     if refusal:
         raise InputError(f"{path}: {refusal}")
     if not len(x):
-        raise InputError(f"{path} holds no images")
+        raise InputError(f"{path} contains no images")
     return x
 
 
@@ -109,17 +109,17 @@ def _read_png(
     x, _ = read_levels(path, event, max_bytes, palette)
     if x.shape[:2] != event.shape[:2]:
         (high, wide), (height, width) = x.shape[:2], event.shape[:2]
-        raise InputError(f"{path} is {high}x{wide}, the model is of {height}x{width}")
+        raise InputError(f"{path} is {high}x{wide}, the model is for {height}x{width}")
     return x
 
 
 def read_levels(
     path: Path, event: Event, max_bytes: int | None = None, palette: Colours | None = None
 ) -> tuple[Integer[np.ndarray, "H W C"], int]:
-    """The levels of a PNG of any size, of which `to_grey` makes its greys, and its bits a sample.
+    """The levels of a PNG of any size (inverse of `to_grey`), and its bits per sample.
 
-    With a palette, the nearest of its colours. InputError where it is of another number of channels than the event or
-    the palette, or holds greys that no level gives.
+    With a palette, the nearest of its colours. InputError if the number of channels is not that of the event or the
+    palette, or if a grey value is not one of the levels.
     """
     if palette is not None:
         picture = read_png(path, max_bytes)
@@ -133,7 +133,7 @@ def read_levels(
     picture = read_png(path, max_bytes)
     if picture.samples.shape[2] != event.shape[2]:
         raise InputError(
-            f"{path} is a PNG of kind {picture.kind}, the model is of {event.shape[2]} channel(s)"
+            f"{path} is a PNG of kind {picture.kind}, the model has {event.shape[2]} channel(s)"
         )
     grey, level_of = picture.grey, np.zeros(256, np.uint8)
     greys = to_grey(np.arange(event.levels), event.levels)
@@ -141,6 +141,6 @@ def read_levels(
     x = level_of[grey]
     if not np.array_equal(greys[x], grey):
         raise InputError(
-            f"{path} has values that are none of the model's {event.levels} grey levels"
+            f"{path} has values that are not among the model's {event.levels} grey levels"
         )
     return x, picture.depth

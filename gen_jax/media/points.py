@@ -1,4 +1,4 @@
-"""Points of the plane: scatter plots."""
+"""Points in the plane: scatter plots."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ SHOWN = 2000  # points
 
 
 class Points(Medium):
-    """Real pairs (2,)."""
+    """Points in the plane: real vectors of shape (2,)."""
 
     endings: ClassVar[tuple[str, ...]] = (".png",)
     num: ClassVar[int] = SHOWN
@@ -25,16 +25,16 @@ class Points(Medium):
 
     @classmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
-        """Where the event is two reals."""
+        """Whether the event is two real numbers."""
         del presentation
         return event.shape == (2,) and event.levels is None
 
     def encoded(self, x: Float[np.ndarray, "N 2"]) -> bytes:
-        """A scatter plot of the points."""
+        """A scatter plot as PNG."""
         return html.png(_scatter(x), dpi=150)
 
     def figure(self, x: Float[np.ndarray, "N 2"]) -> Markup:
-        """A scatter plot of the points."""
+        """A scatter plot as a picture in a page."""
         return html.plot(_scatter(x))
 
 
@@ -45,6 +45,6 @@ def _scatter(x: Float[np.ndarray, "N 2"]) -> Figure:
 
 
 def dots(axes: Axes, x: Float[np.ndarray, "N 2"], source: Float[np.ndarray, "N 2"]) -> None:
-    """Points, coloured by the first coordinate of what they come from."""
+    """Plot points, coloured by the first coordinate of the points in `source`."""
     axes.scatter(*x.T, s=2, c=source[:, 0], cmap="viridis", linewidths=0)
     axes.set_aspect("equal", adjustable="datalim")

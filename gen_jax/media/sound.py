@@ -18,7 +18,7 @@ PAUSE = 0.1  # seconds
 
 
 class Sound(Medium):
-    """Sounds one after the other with a pause between, 16 bits, one channel."""
+    """Sounds one after the other with pauses in between, 16 bits, one channel."""
 
     endings: ClassVar[tuple[str, ...]] = (".wav",)
     num: ClassVar[int] = 8
@@ -26,36 +26,38 @@ class Sound(Medium):
 
     @classmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
-        """Sequences of levels that have a rate."""
+        """Whether examples are sequences of levels with a sampling rate."""
         return "rate" in presentation and len(event.shape) == 1 and event.levels is not None
 
     @property
     def rate(self) -> int:
-        """Sampling rate in samples a second."""
+        """The sampling rate in samples per second."""
         return self.presentation["rate"]
 
     def encoded(self, x: Integer[np.ndarray, "N L"]) -> bytes:
-        """A WAV file of all."""
+        """A WAV file of all sounds."""
         return wav(self._amplitudes(x), self.rate)
 
     def figure(self, x: Integer[np.ndarray, "N L"]) -> Markup:
-        """To hear them, and their wave and spectrogram over the same time."""
-        heard = self._amplitudes(x)
-        player = html.embedded("audio/wav", wav(heard, self.rate))
+        """An audio player, the wave and the spectrogram."""
+        amplitudes = self._amplitudes(x)
+        url = html.embedded("audio/wav", wav(amplitudes, self.rate))
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         wave, spectrum = figure.subplots(2, 1, sharex=True)
-        wave.plot(np.arange(len(heard)) / self.rate, heard, lw=0.3)
+        wave.plot(np.arange(len(amplitudes)) / self.rate, amplitudes, lw=0.3)
         wave.set(ylabel="amplitude", ylim=(-1, 1))
-        # the floor keeps the logarithm of silence finite
-        quiet = heard + 1e-5 * np.random.default_rng(0).standard_normal(len(heard))
-        spectrum.specgram(quiet, NFFT=256, Fs=self.rate, noverlap=192, vmin=-120)
+        # A little noise keeps the logarithm of silence finite.
+        noise = np.random.default_rng(0).standard_normal(len(amplitudes))
+        spectrum.specgram(
+            amplitudes + 1e-5 * noise, NFFT=256, Fs=self.rate, noverlap=192, vmin=-120
+        )
         spectrum.set(xlabel="seconds", ylabel="Hz")
-        heard = Markup('<p><audio controls src="{}"></audio></p>').format(player)
-        return heard + html.plot(figure)
+        player = Markup('<p><audio controls src="{}"></audio></p>').format(url)
+        return player + html.plot(figure)
 
     def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
-        """Amplitudes of all sounds, one after the other."""
-        assert self.event.levels is not None  # it fits
+        """Amplitudes of all sounds, one after the other, with pauses."""
+        assert self.event.levels is not None  # by `fits`
         pause = np.zeros(round(PAUSE * self.rate))
         parts = [part for row in mu_law.decode(x, self.event.levels) for part in (row, pause)]
         return np.concatenate(parts[:-1])

@@ -16,7 +16,7 @@ BETWEEN = b"\n\n" + b"-" * 20 + b"\n\n"
 
 
 class Text(Medium):
-    """One text at a time, printed or in a file; bytes that are no UTF-8 are shown as the replacement character."""
+    """One text at a time, printed or in a file; invalid UTF-8 is shown as the replacement character."""
 
     endings: ClassVar[tuple[str, ...]] = (".txt",)
     num: ClassVar[int] = 1
@@ -27,29 +27,29 @@ class Text(Medium):
 
     @classmethod
     def fits(cls, event: Event, presentation: Mapping[str, Any]) -> bool:
-        """Where there is an alphabet."""
+        """Whether the presentation has an alphabet."""
         del event
         return "alphabet" in presentation
 
     def encoded(self, x: Integer[np.ndarray, "N L"]) -> bytes:
-        """Their bytes, with a line between texts."""
+        """The bytes of all texts, with a separating line between them."""
         rows = np.array(self.presentation["alphabet"], np.uint8)[x]
         return BETWEEN.join(row.tobytes() for row in rows)
 
     def figure(self, x: Integer[np.ndarray, "N L"]) -> Markup:
-        """The same in a block."""
+        """All texts in a block of the page."""
         return html.block(self.text(x), "white-space: pre-wrap")
 
     def text(self, x: Integer[np.ndarray, "N L"]) -> str:
-        """Symbols as text, UTF-8 decoded."""
+        """All texts, decoded as UTF-8."""
         return self.encoded(x).decode(errors="replace")
 
     def prompt(self, text: str) -> list[int]:
-        """Symbols of the prompt's bytes; InputError on a byte that the alphabet lacks."""
+        """Symbols of the prompt's bytes; InputError if a byte is not in the alphabet."""
         symbols = {byte: k for k, byte in enumerate(self.presentation["alphabet"])}
-        typed = text.encode(errors="surrogateescape")  # the bytes of the command line as they are
-        strange = bytes(byte for byte in typed if byte not in symbols)
-        if strange:
-            shown = strange.decode(errors="replace")
-            raise InputError(f"--prompt holds {shown!r}, which the text of the model does not")
+        typed = text.encode(errors="surrogateescape")  # the original bytes of the command line
+        unknown = bytes(byte for byte in typed if byte not in symbols)
+        if unknown:
+            shown = unknown.decode(errors="replace")
+            raise InputError(f"--prompt contains {shown!r}, which is not in the model's alphabet")
         return [symbols[byte] for byte in typed]

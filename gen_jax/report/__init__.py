@@ -1,1 +1,1 @@
-"""The report of runs: one HTML page."""
+"""The report of one or several runs: an HTML page."""

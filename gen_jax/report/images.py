@@ -1,4 +1,4 @@
-"""What a report shows of a model of images: completions, bits of each pixel, receptive field, size as a file."""
+"""The report's sections for a model of images: completions, bits per pixel, receptive field, size as a file."""
 
 from collections.abc import Iterator
 
@@ -22,33 +22,33 @@ from gen_jax.runs.run import Run
 COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED = 12, 12, 64, 4
 
 
-def sections(medium: Images, run: Run, given: Split) -> Iterator[Section]:
-    """Completions, bits of each pixel, receptive field of an autoregressive model; the file size where it codes."""
+def sections(medium: Images, run: Run, split: Split) -> Iterator[Section]:
+    """Completions, bits per pixel and receptive field of an autoregressive model; file size if it has a codec."""
     model = run.experiment.model
     by_pixels = isinstance(run.experiment.model, Autoregressive)
     if by_pixels:
-        yield "Completions", _completions(medium, run, given)
-        yield "Bits of each pixel", _heat_maps(medium, run, given)
+        yield "Completions", _completions(medium, run, split)
+        yield "Bits per pixel", _heat_maps(medium, run, split)
     if model.codec != "none":
-        yield "As a file", _file(run, given)
+        yield "As a file", _file(run, split)
     if by_pixels:
-        yield "Receptive field", _receptive_field(run, given)
+        yield "Receptive field", _receptive_field(run, split)
 
 
-def _completions(medium: Images, run: Run, given: Split) -> Markup:
-    chosen = spread(len(given), COMPLETIONS)
-    keep, shown = draw.kept_region("top:0.5", medium.event.shape), given.x[chosen]
-    labels = given.labels[chosen] if run.conditional and given.labels is not None else None
+def _completions(medium: Images, run: Run, split: Split) -> Markup:
+    chosen = spread(len(split), COMPLETIONS)
+    keep, shown = draw.kept_region("top:0.5", medium.event.shape), split.x[chosen]
+    labels = split.labels[chosen] if run.conditional and split.labels is not None else None
     drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
     rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
-    said = "first row the image, second the kept upper half, below it two completions"
-    return html.paragraph(f"Images of {given.split}: {said}.") + medium.figure(rows, len(shown))
+    caption = f"{split.split.capitalize()} images, their upper halves, and two completions of each."
+    return html.paragraph(caption) + medium.figure(rows, len(shown))
 
 
-def _heat_maps(medium: Images, run: Run, given: Split) -> Markup:
-    model, chosen = run.experiment.model, spread(len(given), HEAT_MAPS)
-    x = given.x[chosen]
-    batch = sharding.put_rows(take(given, chosen, run.conditional), run.mesh)
+def _heat_maps(medium: Images, run: Run, split: Split) -> Markup:
+    model, chosen = run.experiment.model, spread(len(split), HEAT_MAPS)
+    x = split.x[chosen]
+    batch = sharding.put_rows(take(split, chosen, run.conditional), run.mesh)
     sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
     nats = -sites(run.variables, batch["x"], batch["cond"])[: len(x)]
     bits = np.asarray(nats) / np.log(2)
@@ -66,22 +66,24 @@ def _heat_maps(medium: Images, run: Run, given: Split) -> Markup:
         axis.set_axis_off()
     figure.colorbar(heat, ax=axes[1], label="bits", aspect=8)
     mean = float(np.mean(bits_per_dim(nats.sum(axis=-1), medium.event)))
-    said = f"-log2 p(x_i | x_<i) on {given.split} images; these {len(x)} cost {mean:.3f} bits/dim."
-    return html.paragraph(said) + html.plot(figure)
+    caption = (
+        f"-log2 p(x_i | x_<i) on {len(x)} {split.split} images; their mean is {mean:.3f} bits/dim."
+    )
+    return html.paragraph(caption) + html.plot(figure)
 
 
-def _file(run: Run, given: Split) -> Markup:
-    found = file_size.measure(run, given, COMPRESSED)
-    weights = f"weights of {found['weights_bytes']:,} bytes not included"
+def _file(run: Run, split: Split) -> Markup:
+    file = file_size.measure(run, split, COMPRESSED)
     return html.paragraph(
-        f"On {given.split} images, compressed and given back bit for bit: {file_size.sentence(found, given.unit)};"
-        f" {weights}. PNG and the others have them tiled into one image."
+        f"{split.split.capitalize()} images, compressed and restored bit for bit:"
+        f" {file_size.sentence(file, split.unit)}. The weights, {file['weights_bytes']:,} bytes, are not included. The"
+        " other formats store all images as one picture."
     )
 
 
-def _receptive_field(run: Run, given: Split) -> Markup:
+def _receptive_field(run: Run, split: Split) -> Markup:
     height, width, _ = run.experiment.model.event.shape
-    batch = take(given, spread(len(given), AVERAGED), run.conditional)
+    batch = take(split, spread(len(split), AVERAGED), run.conditional)
     places = ((height // 4, width // 2), (height // 2, width // 2), (3 * height // 4, width // 4))
     fields = [
         receptive_field.field(
@@ -89,8 +91,8 @@ def _receptive_field(run: Run, given: Split) -> Markup:
         )
         for place in places
     ]
-    said = (
-        "What p(x_i | x_<i) of the red pixel depends on, by gradient or by changed pixels; grey: not at all;"
-        " outlined: what the model declares."
+    caption = (
+        "How strongly p(x_i | x_<i) of the red pixel depends on each other pixel; grey pixels have no influence; the"
+        " outline shows the pixels that the model declares."
     )
-    return html.paragraph(said) + html.plot(receptive_field.picture(fields))
+    return html.paragraph(caption) + html.plot(receptive_field.picture(fields))

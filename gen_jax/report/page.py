@@ -1,4 +1,4 @@
-"""One HTML file that opens offline: number, curves, samples, what else their medium shows, reconstructions, config."""
+"""One HTML file that opens offline: number, training curves, samples, sections of the medium, config."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ SECTIONS: dict[type[Medium], Callable[[Any, Run, Split], Iterator[Section]]] = {
     Sound: sound.sections,
 }
 
-# Every text is escaped; only `Markup` is not, which the media make of texts that are.
+# All text is escaped, except `Markup`, which the media build from escaped text.
 PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -49,48 +49,46 @@ PAGES = Environment(
 
 
 def html(workdirs: list[Path], data_dir: Path | None = None, trust: bool = False) -> str:
-    """The page for one or several work directories; InputError where one holds nothing to show."""
+    """The page for one or several work directories; InputError if one has nothing to show."""
     runs = [_run(load_run(path, trust), data_dir, trust) for path in workdirs]
     return PAGES.get_template("report.html").render(runs=runs)
 
 
 def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
-    """What the template shows of one work directory."""
-    medium, given = (
-        medium_of(run.experiment.model.event, run.presentation),
-        judged_split(run.experiment, data_dir),
-    )
+    """The values of the template for one work directory."""
+    medium = medium_of(run.experiment.model.event, run.presentation)
+    split = judged_split(run.experiment, data_dir)
     sections = [
         ("Training", _curves(run)),
         ("Samples", _samples(run, medium)),
-        *_of_medium(medium, run, given),
+        *_of_medium(medium, run, split),
     ]
     if run.workdir.probe.exists():
         sections.append(("Linear probe", _probe(run)))
     if isinstance(run.experiment.model, Reconstructing):
-        sections.append(("Reconstructions", _reconstructions(run, medium, given)))
+        sections.append(("Reconstructions", _reconstructions(run, medium, split)))
     if isinstance(run.experiment.model, Curved):
-        sections += _model_curves(run, given)
-    instead = f"Examples are of {given.split}, because {given.dataset} has no test split here."
+        sections += _model_curves(run, split)
+    instead = f"Examples are from {split.split}, because {split.dataset} has no test split here."
     return {
         "title": f"{run.experiment.system} on {run.experiment.data.name}",
         **{"protocol": None, "facts": None, "certificate": None, "laws": None},
         **_number(run, trust),
-        "instead": instead if given.split != "test" else None,
+        "instead": instead if split.split != "test" else None,
         "sections": sections,
         "rows": _rows(run),
         "config": json.dumps(run.workdir.read()["experiment"], indent=1),
     }
 
 
-def _of_medium(medium: Medium, run: Run, given: Split) -> Iterator[Section]:
-    """The sections of the medium: what the model does with examples of the split."""
+def _of_medium(medium: Medium, run: Run, split: Split) -> Iterator[Section]:
+    """The sections of the medium, with examples of the split."""
     sections = SECTIONS.get(type(medium))
-    return iter(()) if sections is None else sections(medium, run, given)
+    return iter(()) if sections is None else sections(medium, run, split)
 
 
 def _number(run: Run, trust: bool) -> dict[str, Any]:
-    """The number, how it was made, what is to be said of it, and whose certificate there is."""
+    """The number, its protocol, remarks on it, and the certificate."""
     if not run.workdir.result.exists():
         return {"number": _unevaluated(run), "sentences": _finding(run.finding())}
     result = stored.record(run.workdir.result)
@@ -100,8 +98,8 @@ def _number(run: Run, trust: bool) -> dict[str, Any]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{run.workdir.result} is damaged: a field is missing or of another kind ({error!r:.80});"
-            f" `gen-jax evaluate {run.workdir.path}` writes it anew"
+            f"{run.workdir.result} is damaged: a field is missing or has a wrong type ({error!r:.80});"
+            f" `gen-jax evaluate {run.workdir.path}` writes it again"
         ) from error
 
 
@@ -116,7 +114,7 @@ def _measured(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any]:
 
 
 def _unevaluated(run: Run) -> Markup:
-    """Which command would write the number, and that there is none where none would."""
+    """The command that would write the number, or a sentence if the model has none."""
     command = f"gen-jax evaluate {run.workdir.path}"
     if run.experiment.model.kind != "none":
         return Markup("Not evaluated yet: <code>{}</code> writes the number.").format(command)
@@ -132,22 +130,22 @@ def _finding(sentence: str | None) -> list[str]:
 
 
 def _distances(result: dict[str, Any]) -> list[str]:
-    """A sentence beside a bits/dim; without one the distances are the number already."""
+    """The distances as a sentence if the number is bits/dim; otherwise they are the number already."""
     if result["bits_per_dim"] is None or not result.get("distances"):
         return []
     return [distances(result)]
 
 
 def _certificate(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any]:
-    """Whether the weights are certified, and the number too; the table of laws where the certificate is theirs."""
-    found = certificate.standing(run.workdir, run.variables)
-    words = found.sentence
-    if found.state == "certified" and not (
+    """Whether weights and number are certified; the table of laws if the certificate is for these weights."""
+    standing = certificate.standing(run.workdir, run.variables)
+    words = standing.sentence
+    if standing.state == "certified" and not (
         result["certified"]
         and result["protocol"] == protocol(read(result["config"], trust), run.step)
     ):
-        words = f"{certificate.CERTIFIED}, the number was written before: evaluate them again"
-    table = certificate.table(found.record) if found.record else None
+        words = f"{certificate.CERTIFIED}, but the number is older: evaluate again"
+    table = certificate.table(standing.record) if standing.record else None
     return {"certificate": words[0].upper() + words[1:], "laws": table}
 
 
@@ -185,13 +183,13 @@ def _curves(run: Run) -> Markup:
 
 
 def _losses(rows: list[dict[str, Any]]) -> list[str]:
-    """The terms of the loss where it has several with that name, else itself."""
+    """The names of the loss terms if they are logged, otherwise `loss`."""
     names = {name for row in rows for name in row if name.endswith("loss")}
     return sorted(names - {"loss"}) or ["loss"]
 
 
 def _fit_to_the_end(axes: Any, values: list[float]) -> None:
-    """Cut off the first steep steps, so that the end of the curve can be read."""
+    """Cut off the steep first steps, so that the end of the curve is readable."""
     if values:
         low, high = min(values), float(np.quantile(values, 0.95))
         axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
@@ -205,16 +203,16 @@ def _samples(run: Run, medium: Medium) -> Markup:
             x = draw.sample(run, num, temperature=temperature, length=length)
         except InputError as error:
             return paragraph(f"None: {error}.")
-        said = f"{num} draw{'s' * (num > 1)}, seed 0, temperature {temperature:g}"
-        shown += paragraph(f"{said}.") + medium.figure(x)
+        caption = f"{num} sample{'s' * (num > 1)}, seed 0, temperature {temperature:g}."
+        shown += paragraph(caption) + medium.figure(x)
     return shown
 
 
-def _reconstructions(run: Run, medium: Medium, given: Split) -> Markup:
-    x = given.x[spread(len(given), RECONSTRUCTIONS)]
-    again = draw.reconstruct(run, x)
-    said = f"Examples of {given.split} above, their reconstructions below."
-    return paragraph(said) + medium.figure(x) + medium.figure(again)
+def _reconstructions(run: Run, medium: Medium, split: Split) -> Markup:
+    x = split.x[spread(len(split), RECONSTRUCTIONS)]
+    reconstructed = draw.reconstruct(run, x)
+    caption = f"Examples of {split.split} above, their reconstructions below."
+    return paragraph(caption) + medium.figure(x) + medium.figure(reconstructed)
 
 
 def _probe(run: Run) -> Markup:
@@ -245,35 +243,35 @@ def _probe(run: Run) -> Markup:
 
 
 def _rows(run: Run) -> dict[str, Any]:
-    """Where the run comes from."""
+    """The origin of the run: command, checkpoint, source and versions."""
     config = run.workdir.read()
-    named = " ".join(f"{name} {version}" for name, version in provenance.versions().items())
+    versions = " ".join(f"{name} {version}" for name, version in provenance.versions().items())
     result = stored.record(run.workdir.result) if run.workdir.result.exists() else {}
     return {
         "command": config.get("command", "none: made from Python"),
         "checkpoint": f"step {run.step} of {run.experiment.steps}",
         "source": _source(result or provenance.revision())
         if result or config.get("machine", {}).get("source") == provenance.digest()
-        else "not that of this page: other packages or another gen_jax began the run",
-        "versions": named,
+        else "unknown: the run was started with other packages or another gen_jax",
+        "versions": versions,
     }
 
 
 def _source(revision: dict[str, Any]) -> str:
-    """The revision that a result notes, or that runs now."""
+    """The revision recorded in a result, or the present one."""
     if revision["git"] is None:
-        return "no git checkout"
+        return "not a git checkout"
     return f"{revision['git']}{' with changes' if revision['dirty'] else ''}"
 
 
-def _model_curves(run: Run, given: Split) -> list[tuple[str, Markup]]:
-    """Each curve of the model under its title, on a logarithmic axis, and its sum."""
-    x, sections = given.x[spread(len(given), CURVED)], []
+def _model_curves(run: Run, split: Split) -> list[tuple[str, Markup]]:
+    """Each curve of the model on a logarithmic axis, with its title and its sum."""
+    x, sections = split.x[spread(len(split), CURVED)], []
     for title, values in draw.curves(run, x).items():
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.subplots()
         axes.plot(values, lw=1, marker="o", ms=2)
         axes.set(xlabel="t", ylabel=title.rpartition(", ")[2], yscale="log")
-        said = f"Mean over {len(x)} {given.split} examples; the {len(values)} terms add up to {values.sum():.4f}."
-        sections.append((title, paragraph(said) + plot(figure)))
+        caption = f"Mean over {len(x)} {split.split} examples; the {len(values)} terms add up to {values.sum():.4f}."
+        sections.append((title, paragraph(caption) + plot(figure)))
     return sections

@@ -1,4 +1,4 @@
-"""What a report shows of a flow over points: its two directions on data, noise and grids."""
+"""The report's section for a flow over points: both directions on data, noise and grids."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,25 +17,27 @@ from gen_jax.media.medium import Section
 from gen_jax.media.points import SHOWN, Points, dots
 from gen_jax.runs.run import Run
 
-LINES, AROUND = 25, 2.5  # lines of a grid each way, standard deviations that it spans
+LINES, AROUND = (
+    25,
+    2.5,
+)  # grid lines in each direction; the grid spans +- that many standard deviations
 
 
-def sections(medium: Points, run: Run, given: Split) -> Iterator[Section]:
-    """The two directions of a flow, on data, noise and grids; nothing for other models."""
+def sections(medium: Points, run: Run, split: Split) -> Iterator[Section]:
+    """Both directions of a flow, on data, noise and grids; nothing for other models."""
     del medium
     if not isinstance(run.experiment.model, Bijective):
         return
-    x = given.x[spread(len(given), SHOWN)].astype(np.float32)
-    said = (
-        f"Above f: points of {given.split}, what f makes of them, a grid around them under f. Below the inverse of"
-        " f: standard normal noise, the samples that it becomes, a grid around it under the inverse. Colours"
-        " follow the points."
+    x = split.x[spread(len(split), SHOWN)].astype(np.float32)
+    caption = (
+        f"Above: {split.split} points x, their latents z = f(x), and a grid around the points after f. Below: standard"
+        " normal noise z, the samples x = f⁻¹(z), and a grid around the noise after f⁻¹. Colours follow the points."
     )
-    yield "Data to noise and back", html.paragraph(said) + html.plot(both_ways(run, x))
+    yield "Data to noise and back", html.paragraph(caption) + html.plot(both_ways(run, x))
 
 
 def both_ways(run: Run, x: Float[np.ndarray, "N 2"]) -> Figure:
-    """Points, their latents and the image of a grid; noise, samples and the image of a grid under the inverse."""
+    """Points, their latents and a grid after f; noise, samples and a grid after the inverse."""
     model, variables = run.experiment.model, run.variables
     forward = jax.jit(lambda x: model.apply(variables, x, method="forward")[0])
     inverse = jax.jit(lambda z: model.apply(variables, z, method="inverse"))
@@ -54,13 +56,13 @@ def both_ways(run: Run, x: Float[np.ndarray, "N 2"]) -> Figure:
 
 
 def _lines(axes: Axes, through: Any, points: Float[np.ndarray, "N 2"]) -> None:
-    """The image of a grid around points, lines of either direction in their own colours."""
+    """The image of a grid around points, with a colour for each direction of its lines."""
     middle, half = points.mean(axis=0), AROUND * points.std(axis=0)
     ticks = [np.linspace(m - h, m + h, LINES) for m, h in zip(middle, half, strict=True)]
     fine = [np.linspace(m - h, m + h, 400) for m, h in zip(middle, half, strict=True)]
     for direction, colour in ((0, "tab:blue"), (1, "tab:orange")):
-        one, other = np.meshgrid(ticks[direction], fine[1 - direction], indexing="ij")
-        grid = np.stack([one, other] if direction == 0 else [other, one], axis=-1)
+        across, along = np.meshgrid(ticks[direction], fine[1 - direction], indexing="ij")
+        grid = np.stack([across, along] if direction == 0 else [along, across], axis=-1)
         image = np.asarray(through(grid.reshape(-1, 2).astype(np.float32))).reshape(grid.shape)
         for line in image:
             axes.plot(*line.T, color=colour, lw=0.5)

@@ -1,1 +1,1 @@
-"""A recorded result made again and compared with what was recorded."""
+"""Reproduction: a recorded result is computed again and compared with the record."""

@@ -1,11 +1,11 @@
-"""A recorded result against one that was found: one row a field, and the rows as text.
+"""A recorded result compared with one computed again: one row per field, and the rows as text.
 
-All fields are equal, but for the measured ones where the same bits cannot be asked for. There rounding differs, and
-training amplifies it to about what another seed does. On gated_pixel_cnn_digits one thread, or two to eight simulated
-devices, instead of two threads moved bits/dim by 0.1 to 0.3 % and stderr by up to 4 %. Over the 16 variants of
-experiments/results/ablations_*.json the deviation between seeds is 0.3 % of bits/dim in the middle, 0.7 % at most but
-for one (1.5 %). So nats and bits_per_dim may differ by 1 %, more than two deviations of the difference of two runs, and
-stderr by 10 %. Nats of reals, whose zero depends on the unit of the data, may differ by 0.02.
+All fields must be equal, except measured ones when the same bits cannot be expected. Then rounding differs, and
+training amplifies it to about the spread between seeds. On gated_pixel_cnn_digits one thread, or two to eight simulated
+devices, instead of two threads changed bits/dim by 0.1 to 0.3 % and stderr by up to 4 %. Over the 16 variants of
+experiments/results/ablations_*.json the deviation between seeds is 0.3 % of bits/dim in the median and at most 0.7 %,
+except for one (1.5 %). So nats and bits_per_dim may differ by 1 %, more than two deviations of the difference of two
+runs, and stderr by 10 %. Nats of continuous data, whose zero depends on the unit, may differ by 0.02.
 """
 
 import json
@@ -19,14 +19,14 @@ from gen_jax.runs import results
 from gen_jax.terminal import aligned
 
 TOLERANCE = {"nats": 0.01, "bits_per_dim": 0.01, "stderr": 0.1}
-LEAST = 2.0  # nats of reals that the share is taken of
-ROUNDING = 1e-12  # of bits_per_dim against nats / (D log 2), relative
-WIDTH = 40  # characters of a value in the text
+LEAST = 2.0  # smallest nats of continuous data to which a relative tolerance applies
+ROUNDING = 1e-12  # relative difference between bits_per_dim and nats / (D log 2)
+WIDTH = 40  # largest number of characters of a value in the text
 OF_STEP = re.compile(r"(?<=of step )\d+")
 
 
 class Row(NamedTuple):
-    """One comparison; `allowed` is the largest absolute difference, 0 for equal, None where any value will do."""
+    """One comparison; `allowed` is the largest absolute difference, 0 for equality, None if any value is allowed."""
 
     field: str
     recorded: Any
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 def stated(
     recorded: dict[str, Any], experiment: Experiment, found: dict[str, Any]
 ) -> Iterator[Row]:
-    """What needs no training: fields that config and data give, and what the result says of itself."""
+    """Comparisons that need no training: fields that follow from config and data, and the result's consistency."""
     for name, value in found.items():
         yield _row(name, recorded[name], value)
     nats, event = recorded["nats"], experiment.model.event
@@ -50,19 +50,19 @@ def stated(
 
 
 def measured(recorded: dict[str, Any], found: dict[str, Any], same_bits: bool) -> Iterator[Row]:
-    """What training and evaluation give."""
+    """Comparisons of what training and evaluation measure."""
     for name, share in TOLERANCE.items():
         least = LEAST if name == "nats" and found["bits_per_dim"] is None else 0.0
         allowed = 0.0 if same_bits else share
         if name == "stderr" and recorded.get("stderr_method") != found.get("stderr_method"):
             allowed = None  # another quantity
         yield _row(name, recorded[name], found[name], allowed, least)
-    was, now = (int(OF_STEP.findall(one["protocol"])[0]) for one in (recorded, found))
+    was, now = (int(OF_STEP.findall(result["protocol"])[0]) for result in (recorded, found))
     yield _row("best step", was, now, 0.0 if same_bits else None)
 
 
 def text(rows: list[Row]) -> str:
-    """A table, and below it each difference in full."""
+    """A table, followed by each difference in full."""
     lines = [("field", "recorded", "found", "allowed", "")]
     for row in rows:
         allowed = {None: "any", 0.0: "equal"}.get(row.allowed, f"± {row.allowed or 0:.2g}")
@@ -79,7 +79,7 @@ def text(rows: list[Row]) -> str:
 def _row(
     field: str, recorded: Any, found: Any, share: float | None = 0.0, least: float = 0.0
 ) -> Row:
-    """Compare; `share` is the allowed difference relative to what is found, or to `least` where that is more."""
+    """Compare; `share` is the allowed difference relative to the found value, or to `least` if that is larger."""
     if share is None:
         return Row(field, recorded, found, None, True)
     if share and isinstance(recorded, float) and isinstance(found, float):
@@ -90,5 +90,5 @@ def _row(
 
 
 def _cell(value: Any) -> str:
-    said = json.dumps(value)
-    return said if len(said) <= WIDTH else said[: WIDTH - 3] + "..."
+    text = json.dumps(value)
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."

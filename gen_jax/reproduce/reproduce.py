@@ -1,11 +1,11 @@
-"""A recorded result made again: train its config, evaluate its split, compare every field that this gives.
+"""Reproduce a recorded result: train its config, evaluate its split, compare every resulting field.
 
-The same bits are asked for (nats, bits_per_dim and stderr equal as floats, from the checkpoint of the same step) where
-everything that decides them is as recorded: `gen_jax/` by git, the versions of the packages, the kind and number of
-devices, the processor and its threads. Otherwise they have to lie within a tolerance (`comparison.TOLERANCE`), and the
-reasons are said. All other fields are equal always.
+The bits must be the same (nats, bits_per_dim and stderr equal as floats, from the checkpoint of the same step) if
+everything that determines them is as recorded: `gen_jax/` by git, the package versions, kind and number of devices, the
+processor and its threads. Otherwise they must agree within a tolerance (`comparison.TOLERANCE`), and the reasons are
+printed. All other fields must always be equal.
 
-A result that contradicts itself, its config or the data is different before any training, which could not mend it.
+A result that contradicts itself, its config or the data is reported as different before any training.
 """
 
 import json
@@ -26,24 +26,22 @@ from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import first_stage
 from gen_jax.train.loop import conditions, train
 
-ORIGIN = "reproduces"  # in the config.json of a folder begun here
+ORIGIN = "reproduces"  # field of config.json in folders that this module started
 
 
 def reproduce(
     path: Path, folder: Path | None, data_dir: Path | None, command: str, trust: bool = False
 ) -> dict[str, Any]:
-    """Compare what needs no training, then train and compare the rest; InputError where that cannot begin.
+    """Compare what needs no training, then train and compare the rest; InputError if that is not possible.
 
-    `folder` goes on where it was killed. By default there is one for each config, source, set of packages and machine.
+    A killed run continues in its `folder`. By default each config, source, set of packages and machine has its own.
     """
     recorded = load(path)
     experiment = _experiment(path, recorded, trust)
     if experiment.model.kind == "none":
-        raise InputError(f"{path} is of {experiment.system}, which has no likelihood to find again")
-    why, now = (
-        reasons(recorded),
-        conditions(recorded["parallel"], first_stage.load(experiment, trust)),
-    )
+        raise InputError(f"{path} is of {experiment.system}, which has no likelihood to reproduce")
+    why = reasons(recorded)
+    now = conditions(recorded["parallel"], first_stage.load(experiment, trust))
     split = judged_split(experiment, data_dir, recorded["split"])
     try:
         stated = results.stated(experiment, split, variable_shapes(experiment))
@@ -54,11 +52,11 @@ def reproduce(
     if all(row.passed for row in rows):
         origin = {"command": command, ORIGIN: str(path)}
         workdir = WorkDir(folder or _folder(path, recorded, now), origin)
-        _check_begun_here(workdir, now)
+        _check_started_here(workdir, now)
         train(experiment, workdir, data_dir, recorded["parallel"], trust)
         run = load_run(workdir.path, trust)
-        found = results.record(run, split, run.likelihoods()(run.variables, split))
-        rows += comparison.measured(recorded, found, same_bits=not why)
+        result = results.record(run, split, run.likelihoods()(run.variables, split))
+        rows += comparison.measured(recorded, result, same_bits=not why)
     return {
         "result": str(path),
         "reproduced": all(row.passed for row in rows),
@@ -73,13 +71,13 @@ def reproduce(
 
 def text(record: dict[str, Any]) -> str:
     """The table, the rule with its reasons, and the verdict."""
-    rule = "the same bits, as source, packages, machine and threads are those recorded"
+    rule = "the same bits, since source, packages, machine and threads are as recorded"
     if record["because"]:
         shares = [f"{name} within {share:.0%}" for name, share in record["tolerance"].items()]
         rule = f"{', '.join(shares)}; not the same bits, because {'; '.join(record['because'])}"
     verdict = "reproduced" if record["reproduced"] else "DIFFERENT"
     verdict += " to the last bit" if record["same_bits"] else ""
-    trained = "not trained, which could not mend it"
+    trained = "not trained, since training could not change that"
     if record["workdir"]:
         trained = f"trained in {record['workdir']}"
     table = comparison.text([comparison.Row(**row) for row in record["rows"]])
@@ -87,12 +85,12 @@ def text(record: dict[str, Any]) -> str:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A result file, with the fields that older ones lack; InputError where it is none."""
+    """A result file, completed by fields that older ones lack; InputError if it is not a result file."""
 
     def finite(number: str) -> float:
         value = float(number)
         if not math.isfinite(value):
-            raise ValueError(f"{number} is no finite number")
+            raise ValueError(f"{number} is not finite")
         return value
 
     if not path.is_file():
@@ -100,11 +98,11 @@ def load(path: Path) -> dict[str, Any]:
     try:
         recorded = json.loads(path.read_bytes(), parse_float=finite, parse_constant=finite)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {first_line(error)}") from error
+        raise InputError(f"{path} is not JSON: {first_line(error)}") from error
     recorded = {**results.BEFORE_RECORDED, **(recorded if isinstance(recorded, dict) else {})}
-    lacking = [name for name in results.FIELDS if name not in recorded]
-    if lacking:
-        raise InputError(f"{path} is no result file: it has no {', '.join(lacking[:3])}")
+    missing = [name for name in results.FIELDS if name not in recorded]
+    if missing:
+        raise InputError(f"{path} is not a result file: it has no {', '.join(missing[:3])}")
     return recorded
 
 
@@ -120,18 +118,18 @@ def _experiment(path: Path, recorded: dict[str, Any], trust: bool) -> Experiment
 
 
 def reasons(recorded: dict[str, Any]) -> list[str]:
-    """Why the same bits cannot be asked for; none where they can."""
+    """Why the same bits cannot be expected; empty if they can."""
     why = []
     changed = provenance.changed_since(recorded["git"])
     if changed:
         why.append(changed)
     elif recorded["dirty"] is not False:
         why.append("the recorded source had changes")
-    brought = {file.partition("/")[0].removesuffix(".py") for file in recorded["sources"]}
+    included = {file.partition("/")[0].removesuffix(".py") for file in recorded["sources"]}
     why += [
-        f"{name} is no part of gen_jax"
+        f"{name} is not part of gen_jax"
         for name in classes.foreign(recorded["config"])
-        if name.partition(":")[0].partition(".")[0] not in brought
+        if name.partition(":")[0].partition(".")[0] not in included
     ]
     here, there = provenance.versions(), recorded["versions"]
     there = there if isinstance(there, dict) else {}
@@ -141,26 +139,26 @@ def reasons(recorded: dict[str, Any]) -> list[str]:
 
 
 def _folder(path: Path, recorded: dict[str, Any], now: dict[str, Any]) -> Path:
-    """What decides the bits names the folder: what was killed goes on, what has changed starts anew."""
+    """A folder named by what determines the bits: a killed run continues, a changed one starts in a new folder."""
     name = path.resolve().parent.name if path.name == "result.json" else path.stem
-    decides = {"experiment": recorded["config"], "machine": now}
+    tree = {"experiment": recorded["config"], "machine": now}
     if recorded["sources"]:
-        decides["sources"] = recorded["sources"]
-    digest = fingerprint.of_tree(decides)
+        tree["sources"] = recorded["sources"]
+    digest = fingerprint.of_tree(tree)
     return Path("runs") / f"reproduce_{name}" / digest[:12]
 
 
-def _check_begun_here(workdir: WorkDir, now: dict[str, Any]) -> None:
-    """The recorded run itself is no reproduction, nor is what another source or machine began."""
+def _check_started_here(workdir: WorkDir, now: dict[str, Any]) -> None:
+    """InputError for a folder that was not started as a reproduction, or with another source or machine."""
     if not workdir.config.exists():
         return
     there = workdir.read()
     if ORIGIN not in there:
         raise InputError(
-            f"{workdir.path} was not begun by `gen-jax reproduce`; use a new --workdir"
+            f"{workdir.path} was not started by `gen-jax reproduce`; use a new --workdir"
         )
-    begun = {name: value for name, value in there.get("machine", {}).items() if name != "data"}
-    if begun != now:  # the train loop compares the data
+    started = {name: value for name, value in there.get("machine", {}).items() if name != "data"}
+    if started != now:  # the train loop compares the data
         raise InputError(
-            f"{workdir.path} was begun with other source, packages or machine; use a new --workdir"
+            f"{workdir.path} was started with other source, packages or machine; use a new --workdir"
         )
