@@ -87,7 +87,7 @@ def test_damaged_cifar10_is_refused(tmp_path):
     data, batches = tmp_path / "data", tmp_path / cifar10.FOLDER
     batch = batches / "data_batch_3.bin"
     batch.write_bytes(cifar_batch("train")[:3000])
-    assert f"{batch} has 3000 bytes, no multiple of" in refusal_of("cifar10", data, batches)
+    assert f"{batch} has 3000 bytes, not a multiple of" in refusal_of("cifar10", data, batches)
     batch.write_bytes(cifar_batch("train")[: 10 * 3073])
     assert f"{batches}: train is not the published" in refusal_of("cifar10", data, batches)
     batch.unlink()

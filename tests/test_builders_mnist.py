@@ -132,7 +132,7 @@ flipped = rewritten(lambda b: b[:-1] + bytes([b[-1] ^ 1]))
     [
         (IMAGES, Path.unlink, "no such file"),
         (IMAGES, lambda path: path.write_bytes(path.read_bytes()[:-200]), "damaged gzip file"),
-        (IMAGES, rewritten(lambda b: b[:-1]), "is cut short: shape (60, 28, 28) needs 47040 bytes"),
+        (IMAGES, rewritten(lambda b: b[:-1]), "is truncated: shape (60, 28, 28) needs 47040 bytes"),
         (IMAGES, flipped, "is not the published original"),
         (LABELS, flipped, "is not the published original"),
         (
@@ -153,7 +153,7 @@ def test_a_damaged_idx_file_is_refused_by_name(tmp_path, file, damage, words):
 def test_sources_that_are_none(tmp_path):
     data, path = tmp_path / "data", tmp_path / "x.npz"
     path.write_bytes(b"no zip archive at all")
-    assert f"{path} is no readable .npz file" in refusal_of("mnist", data, path)
+    assert f"{path} is not a readable .npz file" in refusal_of("mnist", data, path)
     assert "no such file: /no/where" in refusal_of("mnist", data, "/no/where")
     (tmp_path / "file.gz").write_bytes(b"")
     assert "give the folder" in refusal_of("mnist", data, tmp_path / "file.gz")

@@ -241,7 +241,7 @@ def test_no_checkpoint_says_what_lies_there(tmp_path):
 
 def test_nothing_there(tmp_path):
     assert Checkpoints(tmp_path / "none").restore_newest(like(), print) is None
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="no readable checkpoint"):
         Checkpoints(tmp_path / "none", read_only=True).restore_best(like(), print)
 
 

@@ -178,7 +178,7 @@ def test_bad_images(grey, tmp_path):
         ({"x": noise(0, 8, 8)}, "there are no examples in it"),
         ({"x": noise(2, 8, 8), "labels": np.arange(2)}, "the model has no classes"),
         ({"labels": np.arange(2)}, "has no array of events"),
-        ({"x": np.array([{}])}, "array 'x' holds Python objects, which are never unpickled"),
+        ({"x": np.array([{}])}, "array 'x' contains Python objects, which are never unpickled"),
         ({"x": noise(2, 8, 8).astype("timedelta64[s]")}, "x: examples are timedelta64[s]"),
     ):
         np.savez(source, **arrays)
@@ -198,7 +198,7 @@ def test_bad_images(grey, tmp_path):
     fine.save(tmp_path / "clear.png", transparency=0)
     assert "is a PNG of kind transparent" in sentence(tmp_path / "clear.png")
     fine.save(tmp_path / "jpeg.png", format="JPEG", quality=100)
-    assert "is no PNG" in sentence(tmp_path / "jpeg.png")
+    assert "is not a PNG file" in sentence(tmp_path / "jpeg.png")
     fine.save(tmp_path / "fine.png")
     assert "two pictures have the name" in sentence(tmp_path / "fine.png", tmp_path / "fine.png")
     assert "takes no labels" in refuse(

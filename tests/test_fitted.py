@@ -139,7 +139,7 @@ def test_the_commands_read_what_is_saved(fitted, digits, tmp_path, data_dir):
         status, _, err = call(*command, "--data-dir", data_dir)
         assert status == 2
         assert err == (
-            "gen-jax: the model was trained on arrays in memory, which no folder holds: name a prepared data set with"
+            "gen-jax: the model was trained on arrays in memory, which are not stored: name a prepared data set with"
             " --data\n"
         )
 

@@ -103,7 +103,7 @@ def test_a_missing_split_is_cut_out_of_train(tmp_path, root):
     x, valid = np.arange(10, dtype=np.uint8)[:, None], np.full((3, 1), 7, np.uint8)
     np.savez(tmp_path / "a.npz", train=x, valid=valid)
     done = import_files("mine", [tmp_path / "a.npz"], data_dir=root)
-    assert done.notes[0] == "no test split: the files hold none"
+    assert done.notes[0] == "the files have no test split"
     assert done.record()["splits"] == {"train": 10, "validation": 3}
     import_files("cut", [tmp_path / "a.npz"], Options(split="train=0.8,test=0.2"), root)
     for split, rows in (("train", x[:8]), ("test", x[8:]), ("validation", valid)):
@@ -138,7 +138,7 @@ def test_png_flat_folder(tmp_path, root):
     x = colour(20)
     for i, pixels in enumerate(x):
         save_png(tmp_path / "in" / f"{i:02}.{'PNG' if i % 2 else 'png'}", pixels)
-    (tmp_path / "in" / ".hidden").write_text("passed over")
+    (tmp_path / "in" / ".hidden").write_text("ignored")
     import_files("mine", [tmp_path / "in"], data_dir=root)
     for split, rows in (("train", x[:18]), ("validation", x[18:19]), ("test", x[19:])):
         assert_same(load("mine", root, split).x, rows)
@@ -189,7 +189,7 @@ def test_tiles_rebuild_their_image(tmp_path, root):
     assert_same(load("mine", root).x, np.stack([tall[:4], tall[4:8]]))
     assert_same(load("mine", root, "test").x, np.stack([wide[:4, :4], wide[:4, 4:]]))
     assert done.notes[2] == (
-        "2 images are cut into 4 tiles of 4x4; 12 of 76 pixels (15.8%) at the borders are left out"
+        "2 images are cut into 4 tiles of 4x4; 12 of 76 pixels (15.8%) at the borders are dropped"
     )
     x = grey(2, 4, 6)
     np.savez(tmp_path / "a.npz", test=x, test_labels=[1, 0])
@@ -252,7 +252,7 @@ def test_text(tmp_path, root):
     assert text_of("mine", done.folder, "train") == content[:255]
     assert text_of("mine", done.folder, "validation") == content[259:269]
     assert text_of("mine", done.folder, "test") == content[273:288]
-    assert done.notes[0] == "train: bytes 0 to 259 of the text, of which the last 4 fill no window"
+    assert done.notes[0] == "train: bytes 0 to 259 of the text; the last 4 do not fill a window"
     for split, (start, stop) in {"train": (255, 259), "validation": (269, 273)}.items():
         whole = load("mine", root, split)
         assert bytes(whole.presentation["alphabet"][k] for k in whole.rest) == content[start:stop]
@@ -276,7 +276,7 @@ def test_the_command_prints_what_is_there(tmp_path, root):
         "num_classes": 0,
         "class_names": [],
         "notes": [
-            "no validation split: the files hold none",
+            "the files have no validation split",
             "2 levels by default; all values are 0 or 1",
         ],
     }
@@ -285,7 +285,7 @@ def test_the_command_prints_what_is_there(tmp_path, root):
     with contextlib.redirect_stdout(out):
         assert main(line) == 0
         assert main(["data", "list", "--data-dir", str(root)]) == 0
-    assert "the same content is there already; nothing is written\n" in out.getvalue()
+    assert "the same data set is there already; nothing is written\n" in out.getvalue()
     assert re.search(r"mine +prepared +Imported from a\.npz\.\n", out.getvalue())
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     assert [path.name for path in root.iterdir()] == ["mine"]

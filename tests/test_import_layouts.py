@@ -65,22 +65,24 @@ def test_folders_of_splits_in_any_case(tmp_path):
     assert {split: len(x) for split, x in content.x.items()} == {"train": 20, "test": 5}
     assert content.x["test"].min() == 90
     assert (content.class_names, content.labels) == ([], {})
-    assert notes[0] == "no validation split: the files hold none"
+    assert notes[0] == "the files have no validation split"
     pictures(tmp_path / "val", 4)
     assert len(read(tmp_path)[0].x["validation"]) == 4
     pictures(tmp_path / "VALID", 4)
-    assert refusal(tmp_path) == f"{tmp_path} holds a split twice: VALID, val"
+    assert refusal(tmp_path) == f"{tmp_path} has a split twice: VALID, val"
 
 
 def test_folders_that_nearly_say_a_split_are_asked_about(tmp_path):
     pictures(tmp_path / "cars")
     pictures(tmp_path / "train_station", seed=1)
     sentence = refusal(tmp_path)
-    assert sentence.startswith(f"{tmp_path}/train_station nearly says the split train; name it tra")
+    assert sentence.startswith(
+        f"{tmp_path}/train_station looks like the split train; rename it to tra"
+    )
     content, _ = read(tmp_path, classes=True)
     assert content.class_names == ["cars", "train_station"]
     (tmp_path / "train_station").rename(tmp_path / "train")
-    assert "lies beside split folder" in refusal(tmp_path)
+    assert "is next to the split folder" in refusal(tmp_path)
     assert read(tmp_path, classes=True)[0].class_names == ["cars", "train"]
 
 
@@ -96,8 +98,8 @@ def test_what_is_no_data_is_passed_over_and_named(tmp_path):
     content, notes = read(tmp_path)
     assert content.class_names == ["a", "c"]
     told = {"__MACOSX (a folder)", ".DS_Store", "Thumbs.db", "desktop.ini", "b (empty)"}
-    [sentence] = [note for note in notes if note.startswith("passed over: ")]
-    assert set(sentence.removeprefix("passed over: ").split(", ")) == told
+    [sentence] = [note for note in notes if note.startswith("ignored: ")]
+    assert set(sentence.removeprefix("ignored: ").split(", ")) == told
 
 
 def test_the_first_class_may_be_empty(tmp_path):
@@ -114,12 +116,12 @@ def test_what_would_never_end_is_refused(tmp_path):
     """A pipe among the files, a device by a link: at once, in words."""
     pictures(tmp_path / "in", 3)
     os.mkfifo(tmp_path / "in" / "x.png")
-    assert refusal(tmp_path / "in") == f"{tmp_path}/in/x.png is a pipe, no regular file"
+    assert refusal(tmp_path / "in") == f"{tmp_path}/in/x.png is a pipe, not a regular file"
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name in ("zero", "zero.npz", "zero.wav", "zero.txt", "zero.gz"):
         if name != "zero":
             (tmp_path / name).symlink_to("/dev/zero")
-        assert refusal(tmp_path / name) == f"{tmp_path}/{name} is a device, no regular file"
+        assert refusal(tmp_path / name) == f"{tmp_path}/{name} is a device, not a regular file"
 
 
 def test_names_that_are_no_text(tmp_path):
@@ -128,7 +130,7 @@ def test_names_that_are_no_text(tmp_path):
         folder = tmp_path / place[0] / place
         save_png(folder, np.zeros((2, 2), np.uint8))
         sentence = refusal(folder.parents[1] if "o" in place else folder.parent)
-        assert sentence.encode().endswith(b"has a name that is no UTF-8; rename it")
+        assert sentence.encode().endswith(b"has a name that is not UTF-8; rename it")
         assert "\\xf1" in sentence
 
 
@@ -143,18 +145,18 @@ def test_idx_names_say_a_split_in_a_whole_word(tmp_path):
     assert {split: len(part) for split, part in content.x.items()} == {
         "train": 36, "validation": 2, "test": 2,
     }  # fmt: skip
-    assert notes[0] == "latest-images-idx3-ubyte says no split by its name: all of it is one set"
+    assert notes[0] == "latest-images-idx3-ubyte does not name a split: everything is one set"
     content, notes = read(file("Val-images-idx3-ubyte"))
     assert {split: len(part) for split, part in content.x.items()} == {"validation": 40}
-    assert notes[0] == "no train and no test split: the files hold none"
-    assert "testing2-images.idx nearly says the split test; rename it" in refusal(
+    assert notes[0] == "the files have no train and no test split"
+    assert "testing2-images.idx looks like the split test; rename it" in refusal(
         file("testing2-images.idx")
     )
     assert "train-test.idx names several splits: test, train" in refusal(file("train-test.idx"))
     both = refusal(file("train-images.idx"), file("more.idx"))
     assert (
         both
-        == f"{tmp_path}/more.idx says no split by its name, {tmp_path}/train-images.idx says train"
+        == f"{tmp_path}/more.idx does not name a split, but {tmp_path}/train-images.idx names train"
     )
 
 
@@ -182,9 +184,9 @@ def test_keys_of_other_libraries(tmp_path, keys):
 def test_keys_that_are_unclear(tmp_path):
     x = grey(9)
     np.savez(tmp_path / "a.npz", train=x, x_train=x)
-    assert refusal(tmp_path / "a.npz").endswith("holds a split twice: train, x_train")
+    assert refusal(tmp_path / "a.npz").endswith("has a split twice: train, x_train")
     np.savez(tmp_path / "a.npz", train=x, x_tset=x)
-    assert "array 'x_tset' is no split and no labels of one (did you mean x_test" in refusal(
+    assert "array 'x_tset' is neither a split nor labels of one (did you mean x_test" in refusal(
         tmp_path / "a.npz"
     )
     np.savez(tmp_path / "a.npz", train=x, train_labels=np.zeros((9, 2), int))
@@ -196,14 +198,15 @@ def test_channels_first_are_asked_about(tmp_path):
     np.savez(tmp_path / "a.npz", test=x)
     sentence = refusal(tmp_path / "a.npz")
     assert (
-        "has shape (9, 3, 8, 7): its last axis, 7, is no plausible number of channels" in sentence
+        "has shape (9, 3, 8, 7): its last axis, 7, is not a plausible number of channels"
+        in sentence
     )
-    assert "--channels-first takes it as x.transpose(0, 2, 3, 1)" in sentence
+    assert "--channels-first reads it as x.transpose(0, 2, 3, 1)" in sentence
     first, last = (read(tmp_path / "a.npz", channels=which)[0] for which in ("first", "last"))
     assert_same(first.x["test"], x.transpose(0, 2, 3, 1))
     assert_same(last.x["test"], x)
     (tmp_path / "test.idx").write_bytes(idx(x))
-    assert "--channels-first takes it" in refusal(tmp_path / "test.idx")
+    assert "--channels-first reads it" in refusal(tmp_path / "test.idx")
     assert_same(read(tmp_path / "test.idx", channels="first")[0].x["test"], first.x["test"])
 
 
@@ -220,7 +223,7 @@ def test_the_last_axis_is_taken_where_it_can_only_be_channels(tmp_path, shape, c
     if clear:
         assert read(tmp_path / "a.npz")[0].shape == shape
     else:
-        assert "--channels-last as it is" in refusal(tmp_path / "a.npz")
+        assert "--channels-last unchanged" in refusal(tmp_path / "a.npz")
     assert read(tmp_path / "a.npz", channels="last")[0].shape == shape
 
 
@@ -254,7 +257,7 @@ def test_classes_with_too_few_examples_are_named(tmp_path):
     assert "too few examples: class 0 'few' (3) has none in validation" in notes
     pictures(tmp_path / "other" / "one", 1)
     pictures(tmp_path / "other" / "two", 3)
-    assert "(each class is cut by itself: 0 'one' has 1, 1 'two' has 3)" in refusal(
+    assert "(each class is divided separately: 0 'one' has 1, 1 'two' has 3)" in refusal(
         tmp_path / "other"
     )
     lines = Outcome("x", tmp_path, content, notes).sentences()

@@ -106,20 +106,20 @@ def test_files_of_both_kinds_keep_their_order(tmp_path):
 def test_a_missing_file_is_refused(tmp_path, name):
     assert message(tmp_path / name) == f"no such file: {tmp_path / name}"
     (tmp_path / name).mkdir()
-    assert message(tmp_path / name) == f"{tmp_path / name} is a folder, no regular file"
+    assert message(tmp_path / name) == f"{tmp_path / name} is a folder, not a regular file"
 
 
 @pytest.mark.parametrize("kept", [0, 4, 20, 40, 60, -30])
 def test_a_truncated_png_is_refused(tmp_path, kept):
     path = write_png(tmp_path / "x.png", pictures.to_grey(ramp(DIGIT), 17))
     path.write_bytes(path.read_bytes()[:kept])
-    words = "is a broken PNG: it is cut short" if kept not in (0, 4) else "is no PNG"
+    words = "is a broken PNG: it is truncated" if kept not in (0, 4) else "is not a PNG file"
     assert words in message(path)
 
 
 @pytest.mark.parametrize(
     ("start", "words"),
-    [(b"", "is no PNG"), (b"\x89PNG\r\n\x1a\n", "is a broken PNG: its header is damaged")],
+    [(b"", "is not a PNG file"), (b"\x89PNG\r\n\x1a\n", "is a broken PNG: its header is damaged")],
 )
 def test_random_bytes_are_refused(tmp_path, start, words):
     path = tmp_path / "x.png"
@@ -202,7 +202,7 @@ ONE = np.zeros((1, 8, 8), np.uint8)
         ({"a": ONE.astype(int) - 1}, "values run from -1 to -1, the model's levels from 0 to 16"),
         ({"a": ONE.astype(float)}, "examples are float64, the model is of integers 0..16"),
         ({"a": ONE.astype("timedelta64[s]")}, "examples are timedelta64[s], the model is of inte"),
-        ({"a": ONE.astype(object)}, "array 'a' holds Python objects, which are never unpickled"),
+        ({"a": ONE.astype(object)}, "array 'a' contains Python objects, which are never unpickled"),
         ({"a": ONE[:0]}, "contains no images"),
     ],
 )
@@ -211,11 +211,11 @@ def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, words):
     assert words in message(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize("content", [b"", b"no zip archive", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("content", [b"", b"not a zip archive", b"PK\x03\x04 cut off"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
     path = tmp_path / "x.npz"
     path.write_bytes(content)
-    assert "is no readable .npz file" in message(path)
+    assert "is not a readable .npz file" in message(path)
 
 
 @pytest.mark.parametrize("event", [binary(4), Event((8, 8, 1)), Event((3, 3), 2)])

@@ -114,7 +114,7 @@ def wrong_checksum() -> bytes:
         (wide_colour(), "is a PNG of kind 16-bit colour; only 1-bit grey, 2-bit grey"),
         (wrong_checksum(), "is a broken PNG: broken PNG file (bad header checksum in b'IDAT')"),
         (png(random(8), 8)[:33] + chunk(b"IEND", b""), "is a broken PNG: its parts make no pic"),
-        (png(random(8), 8)[:40], "is a broken PNG: it is cut short"),
+        (png(random(8), 8)[:40], "is a broken PNG: it is truncated"),
     ],
     ids=["16 bits", "checksum", "no pixels", "cut"],
 )
@@ -162,7 +162,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
             lambda path=path: files.read([path], image(8, 8)),
             lambda path=path: pictures.read_images([path], image(8, 8)),
         ):
-            with pytest.raises(InputError, match=rf"{name}\.png is {what}, no regular file"):
+            with pytest.raises(InputError, match=rf"{name}\.png is {what}, not a regular file"):
                 read()
 
 
@@ -247,7 +247,7 @@ def test_the_png_suite(tmp_path, tmp_path_factory):
         kind = KINDS.get((content[24], content[25]))
         said = _refusals(path)
         if said:
-            named = ("is a broken PNG: ", "is no PNG", "is a PNG of kind ")
+            named = ("is a broken PNG: ", "is not a PNG file", "is a PNG of kind ")
             assert any(f"{path} {words}" in said for words in named), said
             assert kind is None or path.name.startswith(("x", "tbbn0g04", "tbrn2c08")), said
             continue

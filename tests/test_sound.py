@@ -149,7 +149,7 @@ def test_several_files_stay_whole_and_have_classes(tmp_path):
         expected = [sounds[name, i] for name in ("bell", "drum") for i in numbers]
         np.testing.assert_array_equal(read.x, np.concatenate(expected))
         np.testing.assert_array_equal(read.labels, np.repeat([0, 1], 2 * len(numbers)))
-    assert done.notes[-1] == "windows of 20 samples; 40 of 360 at the ends of sounds are left out"
+    assert done.notes[-1] == "windows of 20 samples; 40 of 360 at the ends of sounds are dropped"
 
 
 def test_sounds_shorter_than_a_window(tmp_path):
@@ -158,7 +158,7 @@ def test_sounds_shorter_than_a_window(tmp_path):
     for name, x in sounds.items():
         save(tmp_path / "in" / name / "0.wav", x.tobytes())
     whole = {"length": 20, "split": "train=1"}
-    with pytest.raises(InputError, match="--short pad or --short skip takes or leaves such sounds"):
+    with pytest.raises(InputError, match="--short pad pads such sounds, --short skip skips them"):
         importer.read([tmp_path / "in"], Options(**whole))
     codes = {name: mu_law.encode(x / 32768) for name, x in sounds.items()}
     assert mu_law.encode(np.zeros(1)) == SILENCE
@@ -170,7 +170,7 @@ def test_sounds_shorter_than_a_window(tmp_path):
     content, notes = importer.read([tmp_path / "in"], Options(**whole, short="skip"))
     np.testing.assert_array_equal(content.x["train"], [rows[0], rows[1], rows[3]])
     np.testing.assert_array_equal(content.labels["train"], [0, 0, 2])
-    assert "shorter than a window and passed over: 0.wav" in notes
+    assert "shorter than a window and skipped: 0.wav" in notes
     nine = save(tmp_path / "nine.wav", noise(9).tobytes())
     for short in (None, "pad", "skip"):
         with pytest.raises(InputError, match=r"has 0 samples for validation, .*give other shares"):
@@ -207,16 +207,19 @@ def bad(tmp_path_factory):
     ("line", "sentence"),
     [
         ("{bad}/stereo.wav", "{bad}/stereo.wav has 2 channels; --mono takes their mean"),
-        ("{bad}/wide.wav", "{bad}/wide.wav has floats of 24 bits a sample; only 8, 16, 24 and"),
-        ("{bad}/empty.wav", "{bad}/empty.wav holds no sound: 0 samples at 8000 Hz"),
-        ("{bad}/cut.wav", "{bad}/cut.wav is cut short: part 'data' has 3993 of 4000 bytes"),
-        ("{bad}/head.wav", "{bad}/head.wav is cut short: part 'fmt ' has 0 of 16 bytes"),
-        ("{bad}/text.wav", "{bad}/text.wav is no WAV file"),
-        ("{bad}/float.wav", "{bad}/float.wav has floats up to 1.5, amplitudes lie in [-1, 1]"),
-        ("{bad}/alaw.wav", "{bad}/alaw.wav is WAV of A-law; only uncompressed sound is read"),
-        ("{bad}/rf64.wav", "{bad}/rf64.wav is RF64, which is not read"),
-        ("{bad}/odd.wav", "{bad}/odd.wav is damaged: 1 channels of 16 bits make no 3 bytes"),
-        ("{bad}/guid.wav", "{bad}/guid.wav is WAV of an unknown format"),
+        ("{bad}/wide.wav", "{bad}/wide.wav has floats of 24 bits; only integers of 8, 16, 24 and"),
+        ("{bad}/empty.wav", "{bad}/empty.wav contains no sound: 0 samples at 8000 Hz"),
+        ("{bad}/cut.wav", "{bad}/cut.wav is truncated: chunk 'data' has 3993 of 4000 bytes"),
+        ("{bad}/head.wav", "{bad}/head.wav is truncated: chunk 'fmt ' has 0 of 16 bytes"),
+        ("{bad}/text.wav", "{bad}/text.wav is not a WAV file"),
+        ("{bad}/float.wav", "{bad}/float.wav has floats up to 1.5, amplitudes must lie in [-1, 1]"),
+        (
+            "{bad}/alaw.wav",
+            "{bad}/alaw.wav is a WAV file with A-law; only uncompressed sound can be read",
+        ),
+        ("{bad}/rf64.wav", "{bad}/rf64.wav is RF64, which cannot be read"),
+        ("{bad}/odd.wav", "{bad}/odd.wav is damaged: 1 channels of 16 bits are not 3 bytes"),
+        ("{bad}/guid.wav", "{bad}/guid.wav is a WAV file of an unknown format"),
         ("{bad}/good.wav {bad}/fast.wav", "fast.wav is at 16000 Hz, {bad}/good.wav at 8000"),
         ("{bad}/good.wav", "good.wav has 100 samples for validation, fewer than a window of 1024"),
         ("{bad}/good.wav --tiles 8", "--tiles is for images, {bad}/good.wav is WAV"),

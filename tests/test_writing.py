@@ -82,7 +82,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(root, good, command):
     name = "mine" if command == "import" else "digits"
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"gen-jax: cannot write data set '{name}' in {root}/below: ")
-    assert done.stderr.endswith("File too large; nothing of it is kept\n")
+    assert done.stderr.endswith("File too large; nothing was written\n")
     assert len(done.stderr.splitlines()) == 1
     assert not root.exists()
 
@@ -143,7 +143,7 @@ def test_a_set_of_another_program_is_left_alone(root, good, data_dir):
     shutil.copytree(data_dir / "digits", root / "x")
     (root / "x" / "1.0.0" / "metadata.json").unlink()
     before = tree(root)
-    with pytest.raises(InputError, match="data set 'x' is there already with other content"):
+    with pytest.raises(InputError, match="data set 'x' is already exists with other content"):
         import_files("x", [good], data_dir=root)
     assert tree(root) == before
 

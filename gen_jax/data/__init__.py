@@ -1,1 +1,1 @@
-"""Data sets: prepared once by TFDS builders, read without TensorFlow, batched as a pure function of (seed, step)."""
+"""Data sets: prepared once by TFDS builders, read without TensorFlow; batches are a function of (seed, step)."""

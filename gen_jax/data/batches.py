@@ -15,10 +15,10 @@ from gen_jax.typing import Batch
 
 @dataclass(frozen=True)
 class Batches:
-    """Shuffled batches of a split for ever, every epoch a permutation; InputError if a batch exceeds the split.
+    """Endless shuffled batches of a split, every epoch a permutation; InputError if a batch exceeds the split.
 
-    `contiguous`: row b of consecutive batches reads on through the split's examples in their order; all rows restart
-    together at the end of an epoch. Examples left over by the division are skipped at its start or end, by seed.
+    `contiguous`: row b of consecutive batches reads the split's examples in order; all rows restart together at the end
+    of an epoch. Examples left over by the division are skipped at its start or end, by seed.
     """
 
     split: Split
@@ -39,7 +39,7 @@ class Batches:
         return examples.repeat().batch(self.batch_size)
 
     def indices(self, step: int) -> np.ndarray:
-        """Which examples are in the batch of a step."""
+        """The indices of the examples in the batch of a step."""
         if not self.contiguous:
             return np.asarray(self._order[step])
         epoch, place = divmod(step, self._length)
@@ -49,13 +49,13 @@ class Batches:
 
     @property
     def _length(self) -> int:
-        """Examples of a row in an epoch of contiguous streams."""
+        """The number of examples per row in an epoch of contiguous streams."""
         return len(self.split) // self.batch_size
 
     def batch(self, step: int) -> Batch:
-        """The global batch of a step: `x`, where there are greys a new draw, and, for a conditional model, `cond`.
+        """The global batch of a step: `x` (a new draw if the split has greys) and `cond` for a conditional model.
 
-        Contiguous ones say with `begins` for each row whether a stream begins.
+        Contiguous batches also have `begins`: whether a stream begins in each row.
         """
         indices = self.indices(step)
         batch = take(self.split, indices, self.conditional)
@@ -66,14 +66,14 @@ class Batches:
         return batch
 
     def first(self, examples: int | None = None) -> Batch:
-        """What a model is initialised on: the batch of step 0, or the first batches that hold so many examples."""
+        """The examples that initialise a model: the batch of step 0, or the first batches with so many examples."""
         count = 1 if examples is None else -(-min(examples, len(self.split)) // self.batch_size)
         rows = [self.batch(step) for step in range(count)]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
 
 
 def spread(total: int, count: int) -> np.ndarray:
-    """At most `count` indices spread evenly over a split: some sets are sorted by class."""
+    """At most `count` indices spread evenly over a split, since some data sets are sorted by class."""
     return np.linspace(0, total - 1, min(count, total)).astype(int)
 
 

@@ -1,13 +1,13 @@
-"""Dynamic binarisation, apart from what needs jax: the builders import it when data sets are listed."""
+"""Dynamic binarisation, in a module without jax, since the builders import it when data sets are listed."""
 
 import numpy as np
 from jaxtyping import UInt8
 
-FIXED_DRAW = (0, 0)  # seed of the train split where it is evaluated; validation and test are stored
+FIXED_DRAW = (0, 0)  # seed for evaluating the train split; validation and test are stored
 
 
 def binarised(greys: UInt8[np.ndarray, "..."], seed: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
-    """Dynamic binarisation: each pixel from Bernoulli(grey / 255), exactly, as a pure function of the seed.
+    """Each pixel drawn from Bernoulli(grey / 255), exactly, as a pure function of the seed.
 
     0 stays 0 and 255 becomes 1.
     """

@@ -1,4 +1,4 @@
-"""The one reader of `.npz` files: names, types and shapes come first, then the arrays; nothing is ever unpickled."""
+"""The only reader of `.npz` files: first names, types and shapes, then the arrays; nothing is ever unpickled."""
 
 import math
 import zipfile
@@ -21,14 +21,14 @@ READ_HEADER = {
 
 @dataclass(frozen=True)
 class Header:
-    """What an array will be."""
+    """Shape and type of an array that has not been read yet."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the array takes in memory."""
+        """The size of the array in memory, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -42,12 +42,12 @@ def read_npz(
 ) -> dict[str, np.ndarray]:
     """Every array of the file by name, in the file's order.
 
-    `check` sees the headers before any array is read and raises InputError where they do not fit; it replaces the limit
-    of bytes. InputError where the file is damaged, is too large, or holds objects or anything but arrays.
+    `check` gets the headers before any array is read and raises InputError if they do not fit; it replaces the limit of
+    bytes. InputError if the file is damaged, is too large, or contains objects or anything but arrays.
     """
     with open_regular(path) as file:
         if not zipfile.is_zipfile(file):
-            raise _unreadable(path, "it is no zip archive or is cut short")
+            raise _unreadable(path, "it is truncated or not a zip archive")
         try:
             with zipfile.ZipFile(file) as archive:
                 return _arrays(path, archive, size_of(file), max_bytes, check)
@@ -67,42 +67,42 @@ def _arrays(
     places = archive.namelist()
     names = [place.removesuffix(ENDING) for place in places]
     if len(set(names)) < len(names):
-        raise InputError(f"{path} holds two arrays of one name")
+        raise InputError(f"{path} contains two arrays with the same name")
     headers = {}
     for name, place in zip(names, places, strict=True):
         if not place.endswith(ENDING):
-            raise InputError(f"{path}: {name!r} is no array")
+            raise InputError(f"{path}: {name!r} is not an array")
         with archive.open(place) as member:
             headers[name] = _header(path, name, member)
     if check is None:
         check_size(path, sum(header.nbytes for header in headers.values()), size, max_bytes)
     else:
         check(headers)
-    found = {}
+    arrays = {}
     for name, place in zip(names, places, strict=True):
         try:
             with archive.open(place) as member:
-                found[name] = np.lib.format.read_array(member, allow_pickle=False)
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
                 if member.read(1):
                     raise ValueError("bytes follow its values")
         except MemoryError:
             raise
         except Exception as error:
             raise _damaged(path, name, error) from error
-    return found
+    return arrays
 
 
 def _header(path: Path, name: str, member: Any) -> Header:
     try:
         version = np.lib.format.read_magic(member)
         if version not in READ_HEADER:
-            raise ValueError(f"its format is of version {version}")
+            raise ValueError(f"unknown format version {version}")
         shape, _, dtype = READ_HEADER[version](member)
     except Exception as error:
         raise _damaged(path, name, error) from error
     if dtype.hasobject:
         raise InputError(
-            f"{path}: array {name!r} holds Python objects, which are never unpickled; store integers"
+            f"{path}: array {name!r} contains Python objects, which are never unpickled; store integers"
         )
     return Header(shape, dtype)
 
@@ -112,4 +112,4 @@ def _damaged(path: Path, name: str, error: Exception) -> InputError:
 
 
 def _unreadable(path: Path, why: str) -> InputError:
-    return InputError(f"{path} is no readable .npz file: {why}")
+    return InputError(f"{path} is not a readable .npz file: {why}")

@@ -1,4 +1,4 @@
-"""Sets that TFDS's own builders prepared: images and labels, without an index, levels or, mostly, validation."""
+"""Data sets prepared by TFDS's own builders: images and labels, without index, levels and usually validation."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 
 from gen_jax.errors import InputError
 
-LEVELS = {"binarized_mnist": 2}  # other images: 256
+LEVELS = {"binarized_mnist": 2}  # other images have 256
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether one of our builders wrote the folder; a damaged one of ours still counts as ours."""
+    """Whether one of our builders wrote the folder, even if it is damaged now."""
     marks = {"features.json": b'"index"', "metadata.json": b'"levels"'}
     return any(
         (folder / file).is_file() and mark in (folder / file).read_bytes()
@@ -20,7 +20,7 @@ def is_ours(folder: Path) -> bool:
 
 
 def metadata(builder: Any, name: str, folder: Path) -> dict[str, int]:
-    """`levels` and `num_classes` by the features; InputError where there are no images of bytes."""
+    """`levels` and `num_classes` according to the features; InputError if there are no uint8 images."""
     features = dict(builder.info.features.items())
     if getattr(features.get("image"), "np_dtype", None) != np.uint8:
         raise InputError(
@@ -29,8 +29,8 @@ def metadata(builder: Any, name: str, folder: Path) -> dict[str, int]:
     if not builder.info.available_file_formats() & _random_access():
         ours = f", or run `gen-jax data prepare {name}`" if name in _builders() else ""
         raise InputError(
-            f"the data set at {folder} is in {builder.info.file_format.value} files, which need TensorFlow to be read;"
-            f" remove the folder and prepare it by tfds.builder({name!r}, file_format='array_record')"
+            f"the data set at {folder} has {builder.info.file_format.value} files, which only TensorFlow can read;"
+            f" remove the folder and prepare it with tfds.builder({name!r}, file_format='array_record')"
             f".download_and_prepare(){ours}"
         )
     return {
@@ -40,17 +40,17 @@ def metadata(builder: Any, name: str, folder: Path) -> dict[str, int]:
 
 
 def parts(sizes: dict[str, int], name: str) -> dict[str, tuple[str, range]]:
-    """Which stored split and rows a split is: where there is no validation, it is the last part of train.
+    """For each split the stored split and its rows; if validation is missing, it is the last part of train.
 
-    As many as our builder of that name holds out, else a tenth.
+    It has as many examples as our builder of that name holds out, otherwise a tenth.
     """
-    found = {split: (split, range(size)) for split, size in sizes.items()}
+    rows = {split: (split, range(size)) for split, size in sizes.items()}
     if "train" in sizes and "validation" not in sizes:
         total = sizes["train"]
         count = getattr(_builders().get(name), "VALIDATION", total)
         cut = total - (count if count < total else total // 10)
-        found |= {"train": ("train", range(cut)), "validation": ("train", range(cut, total))}
-    return found
+        rows |= {"train": ("train", range(cut)), "validation": ("train", range(cut, total))}
+    return rows
 
 
 def _random_access() -> set[Any]:

@@ -1,4 +1,4 @@
-"""The door for files from elsewhere: only regular ones are opened, and none unpacks to more than a limit."""
+"""Opening files from elsewhere: only regular files are opened, and none unpacks to more than a limit."""
 
 import os
 import stat
@@ -7,14 +7,14 @@ from typing import BinaryIO
 
 from gen_jax.errors import InputError
 
-MAX_BYTES = 2**26  # that any file may unpack to
-MAX_RATIO = 32  # times its own size that a larger one may; deflate packs zeros by 1,032
+MAX_BYTES = 2**26  # to which any file may unpack
+MAX_RATIO = 32  # a large file may unpack to this times its size; deflate packs zeros by 1,032
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """The file, open to read its bytes; InputError at once where there is none, or a folder, a pipe or a device."""
+    """The file, opened for reading bytes; InputError if it does not exist or is a folder, a pipe or a device."""
     try:
-        # Without O_NONBLOCK, to open a pipe would wait for its writer.
+        # Without O_NONBLOCK, opening a pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise InputError(f"no such file: {path}") from error
@@ -22,12 +22,12 @@ def open_regular(path: Path) -> BinaryIO:
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    what = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
-    raise InputError(f"{path} is {what}, no regular file")
+    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    raise InputError(f"{path} is {kind}, not a regular file")
 
 
 def read_regular(path: Path, max_bytes: int | None = None) -> bytes:
-    """All bytes of the file; InputError also where there are more than a stated limit."""
+    """All bytes of the file; InputError as in `open_regular`, or if it exceeds the limit."""
     with open_regular(path) as file:
         size = size_of(file)
         check_size(path, size, size, max_bytes)
@@ -35,14 +35,14 @@ def read_regular(path: Path, max_bytes: int | None = None) -> bytes:
 
 
 def size_of(file: BinaryIO) -> int:
-    """Bytes that the file takes on disk."""
+    """The size of the file on disk, in bytes."""
     return os.fstat(file.fileno()).st_size
 
 
 def check_size(path: Path, needed: int, size: int, max_bytes: int | None = None) -> None:
-    """InputError where a file of `size` bytes would unpack to more than `max_bytes`.
+    """InputError if a file of `size` bytes would unpack to `needed` bytes, more than `max_bytes`.
 
-    None: the larger of `MAX_BYTES` and `MAX_RATIO` times its size.
+    By default the limit is the larger of `MAX_BYTES` and `MAX_RATIO` times its size.
     """
     limit = max(MAX_BYTES, MAX_RATIO * size) if max_bytes is None else max_bytes
     if needed > limit:

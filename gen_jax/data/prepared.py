@@ -1,4 +1,4 @@
-"""Prepared data sets: where they lie, what they hold, and one split of them in memory."""
+"""Prepared data sets: their folders, and reading a split into memory."""
 
 import hashlib
 import json
@@ -20,26 +20,25 @@ CHUNK = 4096  # examples read at once
 
 
 class SplitError(InputError):
-    """The set has other splits than the one asked for."""
+    """The data set has no such split."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which data set an experiment is about; the examples are integers or reals, as stored."""
+    """The data set of an experiment; its examples are integers or reals, as stored."""
 
     name: str
 
 
-ARRAYS = Data(
-    "arrays in memory"
-)  # what `gen_jax.fit` trained on: no name that a prepared set can have
+# The data of `gen_jax.fit`; a prepared data set cannot have this name.
+ARRAYS = Data("arrays in memory")
 
 
 @dataclass(frozen=True)
 class Split:
-    """All examples of one split, in the order of the original files, with labels where the set has classes.
+    """All examples of a split, in the order of the original files, with labels if the data set has classes.
 
-    Where there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and every training batch draws again.
+    If there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and every training batch draws again.
     `presentation` says how examples are shown (`gen_jax/media/`), such as the bytes of a text's symbols. Examples of a
     text are consecutive windows; `rest`: trailing symbols that do not fill a window.
     """
@@ -61,17 +60,17 @@ class Split:
 
     @property
     def unit(self) -> str:
-        """Unit of a number on this data set, such as bits/dim."""
+        """The unit of a number on this data set, such as bits/dim."""
         return unit_of(self.event, self.presentation)
 
     @property
     def in_order(self) -> bool:
-        """Examples are the windows of a text, one after the other, and so depend on each other."""
+        """Whether examples are consecutive windows of a text, which depend on each other."""
         return "alphabet" in self.presentation
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the examples and their classes in order: another set of the same name has another."""
+        """SHA-256 of the examples and their classes in order; it tells data sets of the same name apart."""
         digest = hashlib.sha256(repr((self.rest, self.class_names)).encode())
         for array in (self.x if self.greys is None else self.greys, self.labels):
             if array is not None:
@@ -81,26 +80,26 @@ class Split:
 
 
 def unit_of(event: Event, presentation: Mapping[str, Any]) -> str:
-    """bits/dim, or per what a data set calls its dimensions, such as a character; of reals nats."""
+    """bits/dim, or bits per the data set's unit, such as a character; nats for continuous data."""
     return "nats" if event.levels is None else f"bits/{presentation.get('unit', 'dim')}"
 
 
 def default_data_dir() -> Path:
-    """`$TFDS_DATA_DIR`, else `~/tensorflow_datasets`: where every TFDS user keeps data."""
+    """`$TFDS_DATA_DIR`, or TFDS's default `~/tensorflow_datasets`."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def prepare(name: str, data_dir: Path | None = None, source: str | None = None) -> Path:
-    """Write a data set as ArrayRecord files, unless it is there; returns its folder. InputError on an unknown name.
+    """Write a data set as ArrayRecord files, unless it is there; returns its folder. InputError for an unknown name.
 
-    One that is there without a test split is written again, and replaced where that gives one.
+    A data set without a test split is written again, and replaced if that adds one.
     """
     from gen_jax.data.builders import BUILDERS
     from gen_jax.data.writing import splits_of, write
 
     if name not in BUILDERS:
         raise InputError(
-            f"unknown data set {name!r}{near(name, BUILDERS)}; there are {', '.join(sorted(BUILDERS))}"
+            f"unknown data set {name!r}{near(name, BUILDERS)}; known ones: {', '.join(sorted(BUILDERS))}"
         )
     builder_class = BUILDERS[name]
     if source is not None and not builder_class.TAKES_SOURCE:
@@ -114,9 +113,10 @@ def prepare(name: str, data_dir: Path | None = None, source: str | None = None) 
 
 
 def load(name: str, split: str, data_dir: Path | None = None) -> Split:
-    """Read one split into memory; InputError where the set is not prepared, damaged, or has no such split.
+    """Read a split into memory; InputError if the data set is not prepared, is damaged, or has no such split.
 
-    A set of TFDS's own builders goes too: images of 256 levels, the last part of train as validation if it has none.
+    It also reads image data sets of TFDS's own builders; if one has no validation, the last part of train takes its
+    place.
     """
     import tensorflow_datasets as tfds
 
@@ -164,7 +164,7 @@ def _split(
     columns: dict[str, np.ndarray],
     metadata: Mapping[str, Any],
 ) -> Split:
-    """The columns, as the metadata say what they are."""
+    """A split of the columns, interpreted by the metadata."""
     x, greys = columns["image"], None
     if split in metadata.get("greys", ()):
         greys, x = x, binarised(x, FIXED_DRAW)
@@ -178,7 +178,7 @@ def _split(
 
 
 def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
-    """The features that we know of the examples at `rows`, read in chunks: the set is in memory once."""
+    """Image, index and label of the examples at `rows`, read in chunks, so that memory holds them once."""
     columns = {}
     for start in range(0, len(rows), CHUNK):
         examples = source.__getitems__(rows[start : start + CHUNK])
@@ -203,10 +203,10 @@ def _damaged(folder: Path, error: Exception) -> InputError:
 
 
 def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
-    """The folder of the newest prepared version, ours first; InputError with the command to run where there is none."""
+    """The folder of the newest prepared version, ours first; InputError, with the command to run, if there is none."""
     if name == ARRAYS.name:
         raise InputError(
-            "the model was trained on arrays in memory, which no folder holds: name a prepared data set with --data"
+            "the model was trained on arrays in memory, which are not stored: name a prepared data set with --data"
         )
     root = data_dir or default_data_dir()
     folders = [path.parent for path in (root / name).glob("*.*.*/dataset_info.json")]
@@ -217,8 +217,8 @@ def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
         if name not in BUILDERS:
             similar = near(name, [*prepared_names(data_dir), *BUILDERS])
             raise InputError(
-                f"data set {name!r} is not in {root}{similar}; `gen-jax data list` names those there are,"
-                " `gen-jax data import` makes one of your own files"
+                f"data set {name!r} is not in {root}{similar}; `gen-jax data list` lists data sets,"
+                " `gen-jax data import` imports your own files"
             )
         similar = near(name, prepared_names(data_dir))
         raise InputError(
@@ -229,13 +229,13 @@ def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
 
 
 def prepared_names(data_dir: Path | None = None) -> list[str]:
-    """Names of the sets that are prepared in the folder; what a killed process left in a hidden one is no set."""
+    """Names of the prepared data sets in the folder; hidden folders, left by a killed process, do not count."""
     root = data_dir or default_data_dir()
     folders = [path.parent for path in root.glob("[!.]*/*.*.*/dataset_info.json")]
     return sorted({folder.parent.name for folder in folders if _version(folder)})
 
 
 def _version(folder: Path) -> list[int]:
-    """The numbers of a version folder; none for one that TFDS left `incomplete`."""
+    """The numbers of a version folder; empty for one that TFDS left `incomplete`."""
     parts = folder.name.split(".")
     return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []

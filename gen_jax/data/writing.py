@@ -1,4 +1,4 @@
-"""The one way into the data folder: a set is written beside, checked, renamed. All of it is there or nothing."""
+"""Writing data sets: each is written in a hidden folder, checked and renamed, so that it is complete or absent."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from gen_jax import disk
 from gen_jax.errors import InputError, first_line
 
-# The dot hides it; what lies in it is one level too deep to count as prepared.
+# A hidden folder; its content is one level too deep to count as prepared.
 BESIDE = ".preparing-"
 DOWNLOADS = "downloads"
 
@@ -22,10 +22,10 @@ def write(
     check: Callable[[Path], object] | None = None,
     replace: bool = False,
 ) -> Path:
-    """The folder of the set that the builder `make(data_dir=..., file_format=...)` prepares and `check` finds good.
+    """The folder of the data set that the builder `make(data_dir=..., file_format=...)` prepares and `check` accepts.
 
-    What lies there already is replaced only if asked, and not by a set that lacks a test split as it does. Complete
-    downloads stay in `root/downloads/NAME`. InputError where the disk refuses or another process writes that name.
+    An existing data set is replaced only if `replace`, and only by one with a test split. Complete downloads stay in
+    `root/downloads/NAME`. InputError if writing fails or another process writes that name.
     """
     import tensorflow_datasets as tfds
 
@@ -42,14 +42,14 @@ def write(
                 _publish(finished, place, replace)
             return place
     except (OSError, RuntimeError) as error:
-        what = getattr(error, "strerror", None) or first_line(error).partition(";")[0]
+        why = getattr(error, "strerror", None) or first_line(error).partition(";")[0]
         raise InputError(
-            f"cannot write data set {name!r} in {root}: {what}; nothing of it is kept"
+            f"cannot write data set {name!r} in {root}: {why}; nothing was written"
         ) from error
 
 
 def splits_of(folder: Path) -> list[str]:
-    """Names of the splits that a prepared folder holds; none where nothing readable is there."""
+    """Names of the splits in a prepared folder; empty if it cannot be read."""
     try:
         info = json.loads((folder / "dataset_info.json").read_text())
         return [split["name"] for split in info["splits"]]
@@ -58,7 +58,7 @@ def splits_of(folder: Path) -> list[str]:
 
 
 def _publish(finished: Path, place: Path, replace: bool) -> None:
-    """One rename; it fails where a data set that is not to be replaced has come to the place meanwhile."""
+    """Rename the folder; fails if a data set that must not be replaced has appeared meanwhile."""
     place.parent.mkdir(exist_ok=True)
     if replace and place.exists():
         place.rename(finished.with_name("replaced"))
@@ -67,11 +67,11 @@ def _publish(finished: Path, place: Path, replace: bool) -> None:
 
 @contextlib.contextmanager
 def _workplace(root: Path, name: str) -> Iterator[Path]:
-    """A folder beside, held by one process; what a killed one left in it goes away.
+    """A temporary folder, locked by this process; remains of a killed process are removed first.
 
-    At the end all of it goes, and so does what is half downloaded and every new folder that is empty.
+    At the end it is removed, together with incomplete downloads and new folders that are empty.
     """
-    made = [path for path in (root / name, root, *root.parents) if not path.exists()]
+    new = [path for path in (root / name, root, *root.parents) if not path.exists()]
     beside, downloads = root / f"{BESIDE}{name}", root / DOWNLOADS / name
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -86,10 +86,10 @@ def _workplace(root: Path, name: str) -> Iterator[Path]:
                     shutil.rmtree(path, ignore_errors=True)
                 _remove_empty([*downloads.rglob("*"), downloads, downloads.parent])
     finally:
-        _remove_empty(made)
+        _remove_empty(new)
 
 
 def _remove_empty(paths: list[Path]) -> None:
     for path in sorted(paths, key=lambda path: len(path.parts), reverse=True):
-        with contextlib.suppress(OSError):  # a file, or a folder that holds one
+        with contextlib.suppress(OSError):  # a file, or a folder that contains one
             path.rmdir()

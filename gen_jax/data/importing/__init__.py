@@ -1,1 +1,1 @@
-"""`gen-jax data import`: a user's own files to a prepared data set; all is checked before anything is written."""
+"""`gen-jax data import`: from a user's files to a prepared data set; everything is checked before writing."""

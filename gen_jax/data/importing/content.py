@@ -1,4 +1,4 @@
-"""What the readers hand over, examples of each split as the files hold them, and the checks that make them examples."""
+"""What readers return, the examples of each split as in the files, and checks that these are valid examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from jaxtyping import Int32, Integer, Shaped
 from gen_jax.errors import InputError
 
 MAX_CLASSES = 2**16
-MAX_CHANNELS = 4  # that are taken for channels without a word
+MAX_CHANNELS = 4  # largest last axis that counts as channels without an option
 Channels = Literal["first", "last"] | None
 
 
 @dataclass(frozen=True)
 class Part:
-    """Examples of one split in their order; `origins` names the file (and array) of each.
+    """Examples of one split in order; `origins` names the file (and array) of each.
 
-    `x` is an array (N, D), (N, H, W, C) or (N, L), or a list of images (H, W, C) or sounds (n,) of several sizes.
+    `x` is an array (N, D), (N, H, W, C) or (N, L), or a list of images (H, W, C) or sounds (n,) of different sizes.
     """
 
     x: np.ndarray | list[np.ndarray]
@@ -36,10 +36,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Splits by name, and what only the format knows: levels and why, class names, how examples are shown.
+class Reading:
+    """What a reader returns: splits by name, levels with the reason, class names, how examples are shown.
 
-    `cut`: one file was cut into contiguous splits already; of a text `rest` is what fills no window at their ends.
+    `cut`: a single file was already cut into contiguous splits. `rest`: symbols after the last window of a text.
     """
 
     parts: dict[str, Part]
@@ -54,7 +54,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Content:
-    """All that is written: integers below `levels` and int32 labels by split, in the order train, validation, test."""
+    """What is written: integers below `levels` and int32 labels by split, in the order train, validation, test."""
 
     x: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
@@ -66,22 +66,22 @@ class Content:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one example."""
+        """The shape of an example."""
         return next(iter(self.x.values())).shape[1:]
 
 
 def examples(
     array: Shaped[np.ndarray, "..."], origin: str, channels: Channels = None
 ) -> Integer[np.ndarray, "N ..."]:
-    """Integers (N, D) or (N, H, W, C), a grey image getting its channel; InputError for anything else.
+    """Integers (N, D) or (N, H, W, C), with a channel axis added to grey images; InputError for anything else.
 
-    `channels` says which axis of four they are, the last where that is plausible and nothing is said.
+    `channels` says which of four axes has the channels; by default the last one, if that is plausible.
     """
     if array.dtype == bool:
         array = array.astype(np.uint8)
     if array.dtype.kind not in "iu":  # timedelta64 is an np.integer
         floating = np.issubdtype(array.dtype, np.floating)
-        nan = " and holds NaN" if floating and np.isnan(array).any() else ""
+        nan = " and contains NaN" if floating and np.isnan(array).any() else ""
         raise InputError(
             f"{origin} is {array.dtype}{nan}; only integers are imported, as levels 0, 1, 2, ..."
         )
@@ -90,7 +90,7 @@ def examples(
             f"{origin} has shape {array.shape}; it should be (N, D), (N, H, W) or (N, H, W, C)"
         )
     if not array.size:
-        raise InputError(f"{origin} has shape {array.shape}: it holds no examples")
+        raise InputError(f"{origin} has shape {array.shape}: it contains no examples")
     if array.ndim == 4:
         return _channels_last(array, origin, channels)
     if channels:
@@ -106,18 +106,18 @@ def _channels_last(
     second, _, last = array.shape[1:]
     if channels == "first":
         return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
-    # Of 2 or 4 last values beside a second axis of 1 or 3, either may be the channels.
+    # If the last axis is 2 or 4 and the second is 1 or 3, either may be the channels.
     unclear = last not in (1, 3) and second in (1, 3)
     if channels is None and (last > MAX_CHANNELS or unclear):
         why = (
             "both its second and its last axis may be the channels"
             if last <= MAX_CHANNELS
-            else f"its last axis, {last}, is no plausible number of channels"
+            else f"its last axis, {last}, is not a plausible number of channels"
             + (f", its second, {second}, is" if second <= MAX_CHANNELS else "")
         )
         raise InputError(
-            f"{origin} has shape {array.shape}: {why}; --channels-first takes it as x.transpose(0, 2, 3, 1),"
-            " --channels-last as it is"
+            f"{origin} has shape {array.shape}: {why}; --channels-first reads it as x.transpose(0, 2, 3, 1),"
+            " --channels-last unchanged"
         )
     return array
 
@@ -125,13 +125,13 @@ def _channels_last(
 def class_labels(
     array: Shaped[np.ndarray, "..."], origin: str, count: int
 ) -> Int32[np.ndarray, " N"]:
-    """One class an example; InputError where they are no integers, of another length or out of range."""
+    """The class of each example; InputError if they are not integers, out of range or of another length."""
     if array.dtype.kind not in "iub":
         raise InputError(f"{origin} is {array.dtype}; labels are integers 0, 1, 2, ...")
     if array.shape[1:] == (1,):
         array = array[:, 0]
     if array.shape != (count,):
-        raise InputError(f"{origin} has shape {array.shape}, there are {count} examples to label")
+        raise InputError(f"{origin} has shape {array.shape}, but there are {count} examples")
     if array.min() < 0 or array.max() >= MAX_CLASSES:
         raise InputError(
             f"{origin}: labels run from {array.min()} to {array.max()}, they should lie in 0..{MAX_CLASSES - 1}"

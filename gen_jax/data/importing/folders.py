@@ -1,4 +1,4 @@
-"""Folders of files with one example each: splits and classes by sub-folder; PNG files."""
+"""Folders of files with one example each: sub-folders are splits and classes; PNG files."""
 
 import logging
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from gen_jax.data.importing.content import Found, Part
+from gen_jax.data.importing.content import Part, Reading
 from gen_jax.data.importing.kinds import inside
 from gen_jax.data.importing.rules import listed
 from gen_jax.data.importing.splits import nearly, split_of
@@ -21,51 +21,53 @@ Files = list[tuple[Path, str | None]]  # each with the name of its class
 
 @dataclass(frozen=True)
 class Listing:
-    """Files by split, the names of the classes, and a sentence on what was passed over."""
+    """Files by split, class names, and a sentence about ignored files."""
 
     splits: dict[str, Files]
     names: list[str]
     notes: list[str]
 
     def labels(self, files: Files) -> Int32[np.ndarray, " N"] | None:
-        """The classes of the files, None where there are none."""
+        """The classes of the files, or None if there are no classes."""
         number = {name: k for k, name in enumerate(self.names)}
         labels = np.array([number[name] for _, name in files if name is not None], np.int32)
         return labels if self.names else None
 
 
-def labelled_files(paths: list[Path], what: str, classes: bool = False) -> Listing:
-    """Files by split and class; InputError where only some are in class folders. `classes`: no folder is a split."""
+def labelled_files(paths: list[Path], kind: str, classes: bool = False) -> Listing:
+    """Files by split and class; InputError if only some are in class folders. `classes`: no folder is a split."""
     splits: dict[str, Files] = {"train": [(path, None) for path in paths]}
     passed: list[Path] = []
     if any(path.is_dir() for path in paths):
         if len(paths) > 1:
-            raise InputError(f"one folder of {what} files makes a data set, not {len(paths)} paths")
+            raise InputError(f"a data set is one folder of {kind} files, not {len(paths)} paths")
         splits = _splits(paths[0], classes, passed)
     everything = [item for files in splits.values() for item in files]
     names = sorted({name for _, name in everything if name is not None})
     for path, name in everything:
         if names and name is None:
-            raise InputError(f"{path} is in no class folder, others are; use classes in all splits")
+            raise InputError(
+                f"{path} is not in a class folder, but others are; use classes in all splits"
+            )
     return Listing(splits, names, passed_over(passed))
 
 
 def passed_over(passed: list[Path]) -> list[str]:
-    """One sentence on what is no data; nothing where there is none."""
+    """A sentence about ignored files, or nothing if there are none."""
 
-    def told(path: Path) -> str:
+    def described(path: Path) -> str:
         if not path.is_dir():
             return path.name
         return f"{path.name} ({'a folder' if any(path.iterdir()) else 'empty'})"
 
-    names = [*dict.fromkeys(map(told, passed))]
-    return [f"passed over: {listed(names)}"] * bool(names)
+    names = [*dict.fromkeys(map(described, passed))]
+    return [f"ignored: {listed(names)}"] * bool(names)
 
 
 def from_png(
     paths: list[Path], any_size: bool, max_bytes: int | None = None, classes: bool = False
-) -> Found:
-    """Images by split, of one size unless `any_size`; InputError that names the file where one does not fit."""
+) -> Reading:
+    """Images by split, of one size unless `any_size`; InputError naming a file that does not fit."""
     listing = labelled_files(paths, "PNG", classes)
     first: tuple[Path, Png] | None = None
     parts = {}
@@ -76,12 +78,12 @@ def from_png(
             first = first or (path, picture)
             if picture.kind != first[1].kind:
                 raise InputError(
-                    f"{path} is {picture.kind}, {first[0]} is {first[1].kind}; a data set is of one kind"
+                    f"{path} is {picture.kind}, {first[0]} is {first[1].kind}; a data set has one kind"
                 )
             if picture.samples.shape != first[1].samples.shape and not any_size:
                 raise InputError(
                     f"{path} is {_size(picture)}, {first[0]} is {_size(first[1])};"
-                    " images of several sizes need --tiles SIDE"
+                    " images of different sizes need --tiles SIDE"
                 )
             images.append(picture.samples)
             if len(images) % TELL_EVERY == 0:
@@ -92,7 +94,7 @@ def from_png(
     depth, kind = first[1].depth, first[1].kind
     levels = (2**depth, f"the files are {kind}") if 1 < depth < 8 else None
     names = listing.names
-    return Found(parts, levels, len(names), names, notes=listing.notes)
+    return Reading(parts, levels, len(names), names, notes=listing.notes)
 
 
 def _size(picture: Png) -> str:
@@ -101,50 +103,52 @@ def _size(picture: Png) -> str:
 
 
 def _splits(folder: Path, classes: bool, passed: list[Path]) -> dict[str, Files]:
-    """Files by split: sub-folders named as splits, else everything is train, to be split later."""
+    """Files by split: sub-folders named like splits, otherwise everything is train, to be split later."""
     folders, files = _listing(folder, passed)
     named = {sub: split for sub in folders if (split := split_of(sub.name)) and not classes}
     if not named:
         for sub in folders:
             if not classes and (near := nearly(sub.name)):
                 raise InputError(
-                    f"{sub} nearly says the split {near}; name it {near} if it is one,"
-                    " or say --classes if all folders here are classes"
+                    f"{sub} looks like the split {near}; rename it to {near} if it is one,"
+                    " or give --classes if all folders here are classes"
                 )
         return {"train": _classes(folder, passed)}
     if len(named) < len(folders) or files:
         other = next(path for path in [*files, *folders] if path not in named)
         raise InputError(
-            f"{other} lies beside split folder {next(iter(named))}; use only split folders"
+            f"{other} is next to the split folder {next(iter(named))}; use only split folders"
         )
     for split in named.values():
         twice = [sub.name for sub in named if named[sub] == split]
         if len(twice) > 1:
-            raise InputError(f"{folder} holds a split twice: {', '.join(twice)}")
+            raise InputError(f"{folder} has a split twice: {', '.join(twice)}")
     return {split: _classes(sub, passed) for sub, split in named.items()}
 
 
 def _classes(folder: Path, passed: list[Path]) -> Files:
-    """The files of one split in order of name, each with its class where there are class folders."""
+    """The files of one split in order of name, each with its class if there are class folders."""
     folders, files = _listing(folder, passed)
     if folders and files:
-        raise InputError(f"{folder} holds files beside folders: {files[0].name}, {folders[0].name}")
-    found: Files = [(path, None) for path in files]
+        raise InputError(
+            f"{folder} contains both files and folders: {files[0].name}, {folders[0].name}"
+        )
+    labelled: Files = [(path, None) for path in files]
     for sub in folders:
         if sub.suffix.lower() in (".png", ".wav"):
-            raise InputError(f"{sub} is a folder, no file")
+            raise InputError(f"{sub} is a folder, not a file")
         deeper, members = _listing(sub, passed)
         if deeper:
             raise InputError(f"{deeper[0]} is a folder inside a class folder")
         if not members:
             passed.append(sub)
-        found += [(path, sub.name) for path in members]
-    if not found:
+        labelled += [(path, sub.name) for path in members]
+    if not labelled:
         raise InputError(f"{folder} is empty")
-    return found
+    return labelled
 
 
 def _listing(folder: Path, passed: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Folders and files, by name."""
-    held = inside(folder, passed)
-    return [p for p in held if p.is_dir()], [p for p in held if not p.is_dir()]
+    """The folders and the files in a folder, by name."""
+    paths = inside(folder, passed)
+    return [p for p in paths if p.is_dir()], [p for p in paths if not p.is_dir()]

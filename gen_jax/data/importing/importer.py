@@ -10,7 +10,7 @@ import numpy as np
 from gen_jax.data import prepared
 from gen_jax.data.builders.common import storage
 from gen_jax.data.importing import readers, rules, sounds, writer
-from gen_jax.data.importing.content import Channels, Content, Found, Part
+from gen_jax.data.importing.content import Channels, Content, Part, Reading
 from gen_jax.data.importing.folders import from_png, passed_over
 from gen_jax.data.importing.kinds import FOLDERS, WORDS, kind_and_files
 from gen_jax.data.importing.splits import ORDER
@@ -19,7 +19,7 @@ from gen_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says; None: the rule of the format."""
+    """Options of the command line; None stands for the default of the format."""
 
     levels: int | None = None
     tiles: int | None = None
@@ -34,7 +34,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What lies in the data folder now, and what was decided on the way."""
+    """The imported data set, and notes on what was decided."""
 
     name: str
     folder: Path
@@ -42,7 +42,7 @@ class Outcome:
     notes: list[str]
 
     def record(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """The output of `--json`."""
         return {
             "name": self.name,
             "folder": str(self.folder),
@@ -56,7 +56,7 @@ class Outcome:
         }
 
     def sentences(self) -> list[str]:
-        """What was decided and understood, one a line, the folder last."""
+        """What was decided and read, one sentence per line, the folder last."""
         counts = ", ".join(f"{len(x)} {name}" for name, x in self.content.x.items())
         return [
             *self.notes,
@@ -88,7 +88,7 @@ class Outcome:
 def import_files(
     name: str, paths: list[Path], options: Options = Options(), data_dir: Path | None = None
 ) -> Outcome:
-    """Write a user's files as a prepared data set; InputError, and nothing written, where anything does not fit."""
+    """Write a user's files as a prepared data set; InputError, with nothing written, if anything does not fit."""
     _check_name(name)
     root = data_dir or prepared.default_data_dir()
     try:
@@ -98,7 +98,7 @@ def import_files(
         where = error.filename or ", ".join(map(str, paths))
         raise InputError(f"cannot read {where}: {error.strerror or error}") from error
     if folder:
-        notes.append("the same content is there already; nothing is written")
+        notes.append("the same data set is there already; nothing is written")
     else:
         source = paths[0].resolve().name + (f" and {len(paths) - 1} more" if paths[1:] else "")
         folder = writer.write(name, content, source, root)
@@ -106,14 +106,14 @@ def import_files(
 
 
 def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
-    """All that would be written, and what was decided on the way, one sentence each."""
+    """The content to write, and a sentence for each decision."""
     kind, files, passed = kind_and_files(paths)
     if options.length is not None and kind not in ("text", "wav"):
         raise InputError(f"--length is for text and sound, {paths[0]} is {WORDS[kind]}")
     if options.tiles is not None and kind in ("text", "wav"):
         raise InputError(f"--tiles is for images, {paths[0]} is {WORDS[kind]}")
     if kind == "wav" and options.levels is not None:
-        raise InputError(f"--levels is for integers, {paths[0]} is sound, coded by the mu-law")
+        raise InputError(f"--levels is for integers, {paths[0]} is sound, coded with the mu-law")
     if kind != "wav" and options.mono:
         raise InputError(f"--mono is for sound, {paths[0]} is {WORDS[kind]}")
     if kind != "wav" and options.short:
@@ -124,24 +124,24 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         )
     if kind not in FOLDERS and options.classes:
         raise InputError(f"--classes is for folders of files, {paths[0]} is {WORDS[kind]}")
-    found = _found(kind, files, options)
-    parts, notes = found.parts, [*passed_over(passed), *found.notes]
-    if not found.cut:
-        parts, said = rules.divide(parts, options.split, found.class_names)
-        notes += said
+    reading = _read(kind, files, options)
+    parts, notes = reading.parts, [*passed_over(passed), *reading.notes]
+    if not reading.cut:
+        parts, more = rules.divide(parts, options.split, reading.class_names)
+        notes += more
     parts = {name: parts[name] for name in ORDER if name in parts}
-    levels, said = rules.choose_levels(parts, options.levels, found.levels)
-    notes.append(said)
+    levels, note = rules.choose_levels(parts, options.levels, reading.levels)
+    notes.append(note)
     if options.tiles is not None:
-        parts, said = rules.tile(parts, options.tiles)
-        notes += said
+        parts, more = rules.tile(parts, options.tiles)
+        notes += more
     if kind == "wav":
-        parts, said = sounds.cut_windows(
+        parts, more = sounds.cut_windows(
             parts, options.length or sounds.DEFAULT_LENGTH, options.short
         )
-        notes += said
+        notes += more
     _check_alike(parts)
-    notes += rules.missing_classes(parts, found.class_names)
+    notes += rules.missing_classes(parts, reading.class_names)
     dtype = storage(levels)
     labels = {name: part.labels for name, part in parts.items() if part.labels is not None}
     seen = max((int(values.max()) + 1 for values in labels.values()), default=0)
@@ -149,15 +149,15 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         {name: np.asarray(part.x).astype(dtype) for name, part in parts.items()},
         labels,
         levels,
-        found.num_classes or seen,
-        found.class_names,
-        found.presentation,
-        found.rest,
+        reading.num_classes or seen,
+        reading.class_names,
+        reading.presentation,
+        reading.rest,
     )
     return content, notes
 
 
-def _found(kind: str, files: list[Path], options: Options) -> Found:
+def _read(kind: str, files: list[Path], options: Options) -> Reading:
     limit = options.max_bytes
     if kind == "png":
         return from_png(files, options.tiles is not None, limit, options.classes)
@@ -169,8 +169,8 @@ def _found(kind: str, files: list[Path], options: Options) -> Found:
         return readers.from_text(files, options.length or readers.DEFAULT_LENGTH, shares, limit)
     if kind == "cifar":
         return readers.from_cifar(files, limit)
-    read = {"npz": readers.from_npz, "idx": readers.from_idx}
-    return read[kind](files, limit, options.channels)
+    reader = {"npz": readers.from_npz, "idx": readers.from_idx}[kind]
+    return reader(files, limit, options.channels)
 
 
 def _check_name(name: str) -> None:
@@ -178,7 +178,7 @@ def _check_name(name: str) -> None:
 
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise InputError(
-            f"{name!r} is no name of a data set: a lower-case letter, then lower-case letters, digits and _"
+            f"{name!r} cannot name a data set: use a lower-case letter, then lower-case letters, digits and _"
         )
     if name in BUILDERS:
         raise InputError(
@@ -187,7 +187,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_alike(parts: dict[str, Part]) -> None:
-    """InputError where splits differ in shape, or only some of them have labels."""
+    """InputError if splits differ in shape, or only some of them have labels."""
     (_, first), *others = parts.items()
     for _, part in others:
         shape, other = np.shape(first.x[0]), np.shape(part.x[0])
@@ -197,4 +197,4 @@ def _check_alike(parts: dict[str, Part]) -> None:
             )
         if (part.labels is None) != (first.labels is None):
             without = part if part.labels is None else first
-            raise InputError(f"{without.origins[0]} has no labels, the other splits have")
+            raise InputError(f"{without.origins[0]} has no labels, but other splits have")

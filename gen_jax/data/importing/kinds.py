@@ -1,4 +1,4 @@
-"""What kind of files the given paths are, by name and, for idx, by first bytes."""
+"""The kind of the given files, by name and, for idx, by first bytes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +16,14 @@ WORDS = {
     "idx": "idx",
 }
 FOLDERS = ("png", "wav")  # kinds whose folders hold splits and classes
-# By file managers of other systems, in small letters.
-PUT_THERE = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon", "__macosx", "$recycle.bin")
+# Files that file managers of other systems leave, in lower case.
+SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon", "__macosx", "$recycle.bin")
 
 
 def kind_and_files(paths: list[Path]) -> tuple[str, list[Path], list[Path]]:
-    """One of `WORDS`, the files to read, and those passed over; InputError where kinds differ.
+    """One of `WORDS`, the files to read, and ignored files; InputError if kinds differ.
 
-    A folder of PNG or WAV files stays one.
+    A folder of PNG or WAV files is not expanded.
     """
     for path in paths:
         check_name(path)
@@ -53,68 +53,68 @@ def _kind(path: Path) -> str:
         return "idx"
     if kind is None:
         raise InputError(
-            f"{path} is of no known kind; there are .npz, .png, .wav, .txt, CIFAR .bin and idx (or idx.gz) files"
+            f"{path} has an unknown format; known are .npz, .png, .wav, .txt, CIFAR .bin and idx (or idx.gz) files"
         )
     return kind
 
 
 def _kind_of_folder(folder: Path) -> str:
-    held = inside(folder)
+    paths = inside(folder)
     first = next(_files(folder), None)
     if first is None:
         raise InputError(f"{folder} is empty")
     if first.suffix.lower() == ".wav":
         return "wav"
-    if any(path.is_dir() or path.suffix.lower() == ".png" for path in held):
+    if any(path.is_dir() or path.suffix.lower() == ".png" for path in paths):
         return "png"
-    if any(path.suffix == ".bin" for path in held):
+    if any(path.suffix == ".bin" for path in paths):
         return "cifar"
-    if any(starts_like_idx(path) for path in held):
+    if any(starts_like_idx(path) for path in paths):
         return "idx"
     raise InputError(
-        f"{folder} holds no PNG, WAV, CIFAR binary or idx files, but {held[0].name}; give an .npz or .txt file itself"
+        f"{folder} has no PNG, WAV, CIFAR binary or idx files, but {paths[0].name}; name an .npz or .txt file itself"
     )
 
 
 def _files(folder: Path, depth: int = 3) -> Iterator[Path]:
-    """By name, the files of a folder before those of its folders, splits and classes deep."""
-    held = inside(folder)
-    yield from (path for path in held if not path.is_dir())
-    for path in held if depth > 1 else ():
+    """The files of a folder by name, then those of its folders (splits, then classes)."""
+    paths = inside(folder)
+    yield from (path for path in paths if not path.is_dir())
+    for path in paths if depth > 1 else ():
         if path.is_dir():
             yield from _files(path, depth - 1)
 
 
 def _expanded(path: Path, kind: str, passed: list[Path]) -> list[Path]:
-    """The data files of a CIFAR or idx folder; the notes that CIFAR comes with are passed over."""
+    """The data files of a CIFAR or idx folder; the text files of CIFAR are ignored."""
     if kind in FOLDERS or not path.is_dir():
         return [path]
-    held = inside(path, passed)
+    files = inside(path, passed)
     if kind == "cifar":
-        passed += [file for file in held if file.suffix != ".bin"]
-        return [file for file in held if file.suffix == ".bin"]
-    for file in held:
+        passed += [file for file in files if file.suffix != ".bin"]
+        return [file for file in files if file.suffix == ".bin"]
+    for file in files:
         if not starts_like_idx(file):
-            raise InputError(f"{file} is no idx file, others in the folder are")
-    return held
+            raise InputError(f"{file} is not an idx file, but others in the folder are")
+    return files
 
 
 def inside(folder: Path, passed: list[Path] | None = None) -> list[Path]:
-    """What a folder holds, by name; what it hides and what file managers put there joins `passed`."""
-    held, other = [], []
+    """The content of a folder, by name; hidden files and files of file managers are added to `passed` instead."""
+    paths, ignored = [], []
     for path in sorted(folder.iterdir()):
         check_name(path)
-        put = path.name.startswith(".") or path.name.lower().strip() in PUT_THERE
-        (other if put else held).append(path)
+        ignore = path.name.startswith(".") or path.name.lower().strip() in SYSTEM_FILES
+        (ignored if ignore else paths).append(path)
     if passed is not None:
-        passed += other
-    return held
+        passed += ignored
+    return paths
 
 
 def check_name(path: Path) -> None:
-    """InputError where a name is no text, and so could be neither shown nor stored."""
+    """InputError if a name is not valid text, so that it can neither be shown nor stored."""
     try:
         path.name.encode()
     except UnicodeEncodeError as error:
         shown = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
-        raise InputError(f"{shown} has a name that is no UTF-8; rename it") from error
+        raise InputError(f"{shown} has a name that is not UTF-8; rename it") from error

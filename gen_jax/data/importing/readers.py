@@ -1,4 +1,4 @@
-"""Files that hold arrays, records or text to splits with labels: `.npz`, idx, CIFAR binary, `.txt`."""
+"""Readers of arrays, records and text, which return splits with labels: `.npz`, idx, CIFAR binary, `.txt`."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gen_jax.data.formats import cifar_records, read_idx
-from gen_jax.data.importing.content import Channels, Found, Part, class_labels, examples
+from gen_jax.data.importing.content import Channels, Part, Reading, class_labels, examples
 from gen_jax.data.importing.rules import bounds
 from gen_jax.data.importing.splits import key_of, known_keys, split_in
 from gen_jax.data.npz import read_npz
@@ -25,8 +25,8 @@ CIFAR_NAMES = {
 DEFAULT_LENGTH = 128
 
 
-def from_npz(paths: list[Path], max_bytes: int | None = None, channels: Channels = None) -> Found:
-    """Arrays `train`, `valid`, `test`, each with optional `*_labels`, or named as Keras and MedMNIST do."""
+def from_npz(paths: list[Path], max_bytes: int | None = None, channels: Channels = None) -> Reading:
+    """Arrays `train`, `valid`, `test`, each with optional `*_labels`, or the names of Keras and MedMNIST."""
     path = _only(paths, ".npz file")
     arrays = read_npz(path, max_bytes)
     images, labels = _by_split(path, list(arrays))
@@ -36,110 +36,110 @@ def from_npz(paths: list[Path], max_bytes: int | None = None, channels: Channels
         x, key = examples(arrays[name], origin, channels), labels.get(split)
         label = class_labels(arrays[key], f"{path}: array {key!r}", len(x)) if key else None
         parts[split] = Part(x, [origin] * len(x), label)
-    return Found(parts)
+    return Reading(parts)
 
 
 def _by_split(path: Path, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Names of the arrays of examples and of labels; InputError where one is neither, or none has examples."""
+    """Names of the arrays of examples and of labels; InputError if one is neither, or none has examples."""
     keys = {name: key_of(name) for name in names}
     if not any(key and not key[1] for key in keys.values()):
         raise InputError(
-            f"{path} should hold arrays train, valid (or validation), test, at least one of them;"
-            f" it holds {', '.join(names) or 'none'}"
+            f"{path} should contain at least one of the arrays train, valid (or validation) and test;"
+            f" it contains {', '.join(names) or 'none'}"
         )
     images, labels = {}, {}
     for name, key in keys.items():
         if key is None:
             raise InputError(
-                f"{path}: array {name!r} is no split and no labels of one{near(name, known_keys())}"
+                f"{path}: array {name!r} is neither a split nor labels of one{near(name, known_keys())}"
             )
         split, labelled = key
         there = labels if labelled else images
         if split in there:
-            raise InputError(f"{path} holds a split twice: {there[split]}, {name}")
+            raise InputError(f"{path} has a split twice: {there[split]}, {name}")
         there[split] = name
     for split, name in labels.items():
         if split not in images:
-            raise InputError(f"{path}: array {name!r} labels a split that is not there")
+            raise InputError(f"{path}: array {name!r} has labels for a missing split")
     return images, labels
 
 
-def from_idx(paths: list[Path], max_bytes: int | None = None, channels: Channels = None) -> Found:
-    """Images and labels by split, the split told by a word of the file's name, the rest by its magic number.
+def from_idx(paths: list[Path], max_bytes: int | None = None, channels: Channels = None) -> Reading:
+    """Images and labels by split: a word of the file's name tells the split, the magic number the rest.
 
-    Where no name says a split all are one set, train; InputError where only some do.
+    If no name tells a split, everything is train; InputError if only some names do.
     """
     images: dict[str, tuple[Path, np.ndarray]] = {}
     labels: dict[str, tuple[Path, np.ndarray]] = {}
-    says = {path: split_in(path.name) for path in paths}
-    silent = [path for path, split in says.items() if split is None]
-    if silent and len(silent) < len(paths):
-        other = next(path for path in paths if says[path])
-        raise InputError(f"{silent[0]} says no split by its name, {other} says {says[other]}")
+    split_of = {path: split_in(path.name) for path in paths}
+    unnamed = [path for path, split in split_of.items() if split is None]
+    if unnamed and len(unnamed) < len(paths):
+        other = next(path for path in paths if split_of[path])
+        raise InputError(f"{unnamed[0]} does not name a split, but {other} names {split_of[other]}")
     for path in paths:
-        array, split = read_idx(path, max_bytes), says[path] or "train"
-        what, there = ("labels", labels) if array.ndim == 1 else ("images", images)
-        for word in {"images", "labels"} - {what}:
+        array, split = read_idx(path, max_bytes), split_of[path] or "train"
+        kind, there = ("labels", labels) if array.ndim == 1 else ("images", images)
+        for word in {"images", "labels"} - {kind}:
             if word in path.name:
                 raise InputError(f"{path} is named {word}, its magic number says {array.ndim} axes")
         if split in there:
-            raise InputError(f"{there[split][0]} and {path} are both {what} of split {split}")
+            raise InputError(f"{there[split][0]} and {path} are both {kind} of split {split}")
         there[split] = (path, array)
     for split in labels:
         if split not in images:
-            raise InputError(
-                f"{labels[split][0]} labels split {split}, of which there are no images"
-            )
+            raise InputError(f"{labels[split][0]} labels split {split}, which has no images")
     parts = {}
     for split, (path, array) in images.items():
         x = examples(array, str(path), channels)
         there = labels.get(split)
         label = class_labels(there[1], str(there[0]), len(x)) if there else None
         parts[split] = Part(x, [str(path)] * len(x), label)
-    notes = [f"{path.name} says no split by its name: all of it is one set" for path in silent[:1]]
-    return Found(parts, notes=notes)
+    notes = [f"{path.name} does not name a split: everything is one set" for path in unnamed[:1]]
+    return Reading(parts, notes=notes)
 
 
-def from_cifar(paths: list[Path], max_bytes: int | None = None) -> Found:
-    """Batches in the order of their number; CIFAR-100 by its 100 fine labels."""
+def from_cifar(paths: list[Path], max_bytes: int | None = None) -> Reading:
+    """Batches in the order of their numbers; CIFAR-100 with its 100 fine labels."""
     batches = sorted(_batch(path) for path in paths)
     classes = batches[0][3]
-    for one, other in itertools.pairwise(batches):
-        if other[3] != classes:
-            raise InputError(f"{one[2]} is of CIFAR-{classes}, {other[2]} of CIFAR-{other[3]}")
-        if one[:2] == other[:2]:
-            raise InputError(f"{one[2]} and {other[2]} are the same batch")
+    for batch, following in itertools.pairwise(batches):
+        if following[3] != classes:
+            raise InputError(
+                f"{batch[2]} is of CIFAR-{classes}, {following[2]} of CIFAR-{following[3]}"
+            )
+        if batch[:2] == following[:2]:
+            raise InputError(f"{batch[2]} and {following[2]} are the same batch")
     parts = {}
     for split in ("train", "test"):
-        mine = [path for where, _, path, _ in batches if where == split]
-        if mine:
-            read = [cifar_records(read_regular(path, max_bytes), classes, path) for path in mine]
+        files = [path for where, _, path, _ in batches if where == split]
+        if files:
+            read = [cifar_records(read_regular(path, max_bytes), classes, path) for path in files]
             images, labels = zip(*read, strict=True)
-            origins = [str(path) for path, x in zip(mine, images, strict=True) for _ in x]
+            origins = [str(path) for path, x in zip(files, images, strict=True) for _ in x]
             parts[split] = Part(np.concatenate(images), origins, np.concatenate(labels))
-    notes = ["labels are the 100 fine ones, the 20 coarse ones are left out"] * (classes == 100)
-    return Found(parts, num_classes=classes, notes=notes)
+    notes = ["labels are the 100 fine ones; the 20 coarse ones are not used"] * (classes == 100)
+    return Reading(parts, num_classes=classes, notes=notes)
 
 
 def _batch(path: Path) -> tuple[str, int, Path, int]:
-    """(split, number, path, classes) by the name of the file."""
+    """(split, number, path, classes) according to the file's name."""
     for pattern, (classes, split) in CIFAR_NAMES.items():
         if match := re.fullmatch(pattern, path.name):
             return split, int(match[1]) if match.groups() else 0, path, classes
     raise InputError(
-        f"{path} has no name of a CIFAR file: data_batch_1.bin, ..., test_batch.bin, train.bin, test.bin"
+        f"{path} is not named like a CIFAR file: data_batch_1.bin, ..., test_batch.bin, train.bin, test.bin"
     )
 
 
 def from_text(
     paths: list[Path], length: int, shares: dict[str, Fraction], max_bytes: int | None = None
-) -> Found:
+) -> Reading:
     """Windows (N, L) of each contiguous split, and the symbols after them; symbol k is the k-th smallest byte."""
     path = _only(paths, "text file")
     content = np.frombuffer(read_regular(path, max_bytes), np.uint8)
     alphabet, symbols = np.unique(content, return_inverse=True)
     if len(alphabet) < 2:
-        raise InputError(f"{path} holds {len(alphabet)} distinct bytes, a text needs at least 2")
+        raise InputError(f"{path} has {len(alphabet)} distinct bytes, a text needs at least 2")
     parts, notes, rest = {}, [], {}
     for split, (start, stop) in bounds(len(symbols), shares).items():
         rows = windows(symbols[start:stop].astype(np.uint8), length)
@@ -150,20 +150,20 @@ def from_text(
         parts[split] = Part(rows, [str(path)] * len(rows))
         rest[split] = symbols[start + rows.size : stop].tolist()
         notes.append(
-            f"{split}: bytes {start} to {stop} of the text, of which the last {len(rest[split])} fill no window"
+            f"{split}: bytes {start} to {stop} of the text; the last {len(rest[split])} do not fill a window"
         )
     presentation = {"alphabet": alphabet.tolist(), "unit": "character"}
     levels = (len(alphabet), "one for each distinct byte of the text")
-    return Found(parts, levels, presentation=presentation, rest=rest, notes=notes, cut=True)
+    return Reading(parts, levels, presentation=presentation, rest=rest, notes=notes, cut=True)
 
 
 def windows(symbols: UInt8[np.ndarray, " N"], length: int) -> UInt8[np.ndarray, "n L"]:
-    """Windows that do not overlap, in order, without the ragged rest."""
+    """Consecutive windows that do not overlap, without the rest at the end."""
     count = len(symbols) // length
     return symbols[: count * length].reshape(count, length)
 
 
-def _only(paths: list[Path], what: str) -> Path:
+def _only(paths: list[Path], kind: str) -> Path:
     if len(paths) > 1:
-        raise InputError(f"one {what} makes a data set, not {len(paths)}: {paths[0]}, {paths[1]}")
+        raise InputError(f"a data set is one {kind}, not {len(paths)}: {paths[0]}, {paths[1]}")
     return paths[0]

@@ -1,4 +1,4 @@
-"""The rules between files and content: what becomes train, validation and test; how many levels; tiles."""
+"""Rules of the import: which examples are train, validation and test, how many levels there are, tiles."""
 
 import re
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ from gen_jax.errors import InputError, near
 
 DEFAULT_SHARES = "train=0.9,validation=0.05,test=0.05"
 MAX_LEVELS = 2**16
-SHOWN = 10  # of a list
+SHOWN = 10  # longest list that is shown in full
 SHARE = re.compile(r"1|0?\.\d{1,9}|\d{1,9}/[1-9]\d{0,8}")
 
 
 def parse_shares(rule: str) -> dict[str, Fraction]:
-    """`train=0.8,validation=0.1,test=0.1` as exact shares that add up to one, in that order of splits."""
+    """`train=0.8,validation=0.1,test=0.1` as exact shares that add up to one, in that order."""
     shares = {}
     for item in rule.split(","):
         name, _, share = (word.strip() for word in item.partition("="))
         split = split_of(name)
         if split is None:
             raise InputError(
-                f"--split: {name!r} is none of train, validation, test{near(name, ORDER)}"
+                f"--split: {name!r} is not train, validation or test{near(name, ORDER)}"
             )
         if not SHARE.fullmatch(share) or not 0 < Fraction(share) <= 1:
             raise InputError(
-                f"--split: the share of {name} should be such as 0.8 or 4/5, not {share!r}"
+                f"--split: the share of {name} should be a number like 0.8 or 4/5, not {share!r}"
             )
         if split in shares:
             raise InputError(f"--split names {split} twice")
@@ -42,7 +42,7 @@ def parse_shares(rule: str) -> dict[str, Fraction]:
 
 
 def bounds(count: int, shares: dict[str, Fraction]) -> dict[str, tuple[int, int]]:
-    """Contiguous ranges of 0..count, each bound rounded down."""
+    """Contiguous ranges of 0..count by shares, each bound rounded down."""
     ends = [int(count * sum(list(shares.values())[: i + 1])) for i in range(len(shares))]
     return dict(zip(shares, zip([0, *ends], ends, strict=False), strict=True))
 
@@ -50,25 +50,25 @@ def bounds(count: int, shares: dict[str, Fraction]) -> dict[str, tuple[int, int]
 def divide(
     parts: dict[str, Part], rule: str | None, class_names: Sequence[str] = ()
 ) -> tuple[dict[str, Part], list[str]]:
-    """Cut train by the rule, by `DEFAULT_SHARES` where train is all there is; else leave the splits as they are.
+    """Cut train by the rule, or by `DEFAULT_SHARES` if there is only train; otherwise keep the splits.
 
-    Examples stay in order. Where they have labels each class is cut by itself, so that a set sorted by class
-    has all classes in every split.
+    Examples stay in order. If they have labels, each class is cut separately, so that a data set sorted by class has
+    all classes in every split.
     """
     if rule is None and set(parts) != {"train"}:
         missing = [name for name in ORDER if name not in parts]
-        return parts, [f"no {' and no '.join(missing)} split: the files hold none"] * bool(missing)
+        return parts, [f"the files have no {' and no '.join(missing)} split"] * bool(missing)
     shares = parse_shares(DEFAULT_SHARES if rule is None else rule)
     if "train" not in parts:
         raise InputError(
-            f"--split cuts the training examples, the files hold only {', '.join(parts)}"
+            f"--split divides the training examples, but the files have only {', '.join(parts)}"
         )
     twice = [name for name in shares if name != "train" and name in parts]
     if twice:
-        raise InputError(f"--split names {twice[0]}, which the files hold already")
+        raise InputError(f"--split names {twice[0]}, which the files already have")
     cut = _cut(parts["train"], shares, class_names)
     counts = ", ".join(f"{name} {len(part)}" for name, part in cut.items())
-    how = "each class by itself, in order" if parts["train"].labels is not None else "in order"
+    how = "each class separately, in order" if parts["train"].labels is not None else "in order"
     why = "by --split" if rule else f"by default ({DEFAULT_SHARES})"
     rest = {name: part for name, part in parts.items() if name != "train"}
     return cut | rest, [f"{len(parts['train'])} examples are split {why}, {how}: {counts}"]
@@ -88,7 +88,7 @@ def _cut(part: Part, shares: dict[str, Fraction], class_names: Sequence[str]) ->
                 f"{named(int(label), class_names)} has {count}"
                 for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
             ]
-            each = f" (each class is cut by itself: {listed(counts)})"
+            each = f" (each class is divided separately: {listed(counts)})"
             raise InputError(
                 f"{part.origins[0]}: {len(part)} examples are too few, split {name} would be empty"
                 + each * (part.labels is not None)
@@ -98,40 +98,40 @@ def _cut(part: Part, shares: dict[str, Fraction], class_names: Sequence[str]) ->
 
 
 def missing_classes(parts: dict[str, Part], class_names: Sequence[str]) -> list[str]:
-    """A sentence that names the classes of which some split has none; nothing where every split has all."""
+    """A sentence naming the classes that some split lacks, or nothing if every split has all classes."""
     counts = {
         name: np.bincount(part.labels) for name, part in parts.items() if part.labels is not None
     }
     most = max((len(count) for count in counts.values()), default=0)
     counts = {name: np.pad(count, (0, most - len(count))) for name, count in counts.items()}
-    told = []
+    phrases = []
     for label in range(most):
         total = sum(int(count[label]) for count in counts.values())
         without = [name for name, count in counts.items() if not count[label]]
         if total and without:
-            told.append(
+            phrases.append(
                 f"class {named(label, class_names)} ({total}) has none in {' and '.join(without)}"
             )
-    return [f"too few examples: {listed(told, '; ')}"] * bool(told)
+    return [f"too few examples: {listed(phrases, '; ')}"] * bool(phrases)
 
 
 def named(label: int, class_names: Sequence[str]) -> str:
-    """A class by its number, and its name where it has one."""
+    """A class as text: its number, and its name if it has one."""
     return f"{label} {class_names[label]!r}" if label < len(class_names) else str(label)
 
 
 def listed(items: Sequence[str], between: str = ", ") -> str:
-    """The first of them, and how many more there are."""
+    """The first items, and how many more there are."""
     more = f"{between}and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return between.join(items[:SHOWN]) + more
 
 
 def choose_levels(
-    parts: dict[str, Part], asked: int | None, own: tuple[int, str] | None
+    parts: dict[str, Part], asked: int | None, of_format: tuple[int, str] | None
 ) -> tuple[int, str]:
-    """As asked, else what the format says, else 2 where all values are 0 or 1, else 256; and why, in words.
+    """The number of levels and the reason: as asked, as the format says, 2 if all values are 0 or 1, or 256.
 
-    InputError that names file and array where a value is negative or too high.
+    InputError naming file and array if a value is negative or too high.
     """
     if asked is not None and not 2 <= asked <= MAX_LEVELS:
         raise InputError(f"--levels should be 2 to {MAX_LEVELS}, not {asked}")
@@ -139,19 +139,21 @@ def choose_levels(
     low = min(low for low, _ in extremes.values())
     high = max(high for _, high in extremes.values())
     values = f"values run from {low} to {high}"
-    levels = asked or (own[0] if own else 2 if high <= 1 else 256)
+    levels = asked or (of_format[0] if of_format else 2 if high <= 1 else 256)
     for name, part in parts.items():
         if extremes[name][0] < 0:
-            raise InputError(f"{_origin(part, low=0)}: {values}, levels count from 0")
+            raise InputError(f"{_origin(part, low=0)}: {values}, but levels count from 0")
         if extremes[name][1] >= levels:
             most = (
-                f"--levels {asked} allows 0 to {asked - 1}" if asked else "above 255 give --levels"
+                f"--levels {asked} allows 0 to {asked - 1}"
+                if asked
+                else "for more than 255 give --levels"
             )
             raise InputError(f"{_origin(part, high=levels - 1)}: {values}, {most}")
     if asked:
         return levels, f"{levels} levels as asked; {values}"
-    if own:
-        return levels, f"{levels} levels, {own[1]}"
+    if of_format:
+        return levels, f"{levels} levels, {of_format[1]}"
     return levels, f"{levels} levels by default; {'all values are 0 or 1' if high <= 1 else values}"
 
 
@@ -163,7 +165,7 @@ def _extremes(part: Part) -> tuple[int, int]:
 
 
 def _origin(part: Part, low: int | None = None, high: int | None = None) -> str:
-    """Where the first example with a value below `low` or above `high` comes from."""
+    """The origin of the first example with a value below `low` or above `high`."""
     for x, origin in zip(part.x, part.origins, strict=True):
         if (low is not None and x.min() < low) or (high is not None and x.max() > high):
             return origin
@@ -171,7 +173,7 @@ def _origin(part: Part, low: int | None = None, high: int | None = None) -> str:
 
 
 def tiles_of(image: Integer[np.ndarray, "H W C"], side: int) -> Integer[np.ndarray, "n S S C"]:
-    """Tiles (S, S, C) from the upper left corner, row by row; what is left at the borders is dropped."""
+    """Tiles (S, S, C) from the upper left corner, row by row; incomplete tiles at the borders are dropped."""
     height, width, channels = image.shape
     rows, columns = height // side, width // side
     inside = image[: rows * side, : columns * side]
@@ -180,13 +182,13 @@ def tiles_of(image: Integer[np.ndarray, "H W C"], side: int) -> Integer[np.ndarr
 
 
 def tile(parts: dict[str, Part], side: int) -> tuple[dict[str, Part], list[str]]:
-    """All images as tiles, the tiles of one image side by side in its split; InputError where one is too small."""
+    """All images as tiles, with the tiles of an image in the same split; InputError if an image is too small."""
     tiled, before, after, images = {}, 0, 0, 0
     for name, part in parts.items():
         cuts = []
         for image, origin in zip(part.x, part.origins, strict=True):
             if image.ndim != 3:
-                raise InputError(f"{origin} holds no images; --tiles is for images")
+                raise InputError(f"{origin} has no images; --tiles is for images")
             if min(image.shape[:2]) < side:
                 raise InputError(
                     f"{origin} is {image.shape[0]}x{image.shape[1]}, too small for --tiles {side}"
@@ -203,5 +205,5 @@ def tile(parts: dict[str, Part], side: int) -> tuple[dict[str, Part], list[str]]
     share = (before - after) / before
     return tiled, [
         f"{images} images are cut into {after // side**2} tiles of {side}x{side};"
-        f" {before - after} of {before} pixels ({share:.1%}) at the borders are left out"
+        f" {before - after} of {before} pixels ({share:.1%}) at the borders are dropped"
     ]

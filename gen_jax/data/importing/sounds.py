@@ -1,4 +1,4 @@
-"""WAV files to windows of mu-law codes."""
+"""Reader of WAV files, which returns windows of mu-law codes."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from gen_jax.data.importing.content import Found, Part
+from gen_jax.data.importing.content import Part, Reading
 from gen_jax.data.importing.folders import labelled_files
 from gen_jax.data.importing.readers import windows
 from gen_jax.data.importing.rules import bounds, listed
@@ -27,8 +27,8 @@ def from_wav(
     mono: bool,
     max_bytes: int | None = None,
     classes: bool = False,
-) -> Found:
-    """Whole sounds by split, of one rate; a single file is cut into contiguous parts, like a text."""
+) -> Reading:
+    """Whole sounds by split, all at one rate; a single file is cut into contiguous parts, like a text."""
     listing = labelled_files(paths, "WAV", classes)
     first, parts = None, {}
     for split, files in listing.splits.items():
@@ -47,11 +47,11 @@ def from_wav(
     cut = list(parts) == ["train"] and len(parts["train"]) == 1
     notes = [*listing.notes, f"sound at {rate} Hz"]
     if cut:
-        parts, said = _contiguous(parts["train"], shares)
-        notes += said
+        parts, more = _contiguous(parts["train"], shares)
+        notes += more
     levels = (LEVELS, "the codes of the mu-law")
     presentation = {"rate": rate, "unit": "sample"}
-    return Found(parts, levels, len(names), names, presentation, notes, cut)
+    return Reading(parts, levels, len(names), names, presentation, notes, cut)
 
 
 def _read(path: Path, mono: bool, max_bytes: int | None) -> tuple[UInt8[np.ndarray, " n"], int]:
@@ -75,9 +75,9 @@ def _contiguous(part: Part, shares: dict[str, Fraction]) -> tuple[dict[str, Part
 def cut_windows(
     parts: dict[str, Part], length: int, short: Short = None
 ) -> tuple[dict[str, Part], list[str]]:
-    """All sounds as windows that do not overlap; what `short` says of a sound that fills none, else InputError.
+    """All sounds as windows that do not overlap.
 
-    `pad`: silence follows it. `skip`: it is passed over.
+    `short` says what happens to a sound shorter than a window: `pad` it with silence, `skip` it, or InputError.
     """
     done, total, left, few = {}, 0, 0, []
     for split, part in parts.items():
@@ -86,7 +86,7 @@ def cut_windows(
             if len(x) < length:
                 few.append(origin)
                 if not short or not len(x):
-                    way = "--short pad or --short skip takes or leaves such sounds"
+                    way = "--short pad pads such sounds, --short skip skips them"
                     raise InputError(
                         f"{origin} has {len(x)} samples for {split}, fewer than a window of {length};"
                         f" {way if len(x) else 'give other shares with --split'}"
@@ -95,15 +95,15 @@ def cut_windows(
                 x = np.pad(x, (0, length - len(x)), constant_values=SILENCE)
             rows.append(windows(x, length))
             total, left = total + len(x), left + len(x) - rows[-1].size
-        counts = [len(one) for one in rows]
+        counts = [len(row) for row in rows]
         if not sum(counts):
             raise InputError(f"no sound of {split} fills a window of {length} samples")
         labels = None if part.labels is None else part.labels.repeat(counts)
         origins = np.repeat(part.origins, counts).tolist()
         done[split] = Part(np.concatenate(rows), origins, labels)
-    notes = [f"windows of {length} samples; {left} of {total} at the ends of sounds are left out"]
+    notes = [f"windows of {length} samples; {left} of {total} at the ends of sounds are dropped"]
     if few:
-        what = "padded with silence" if short == "pad" else "passed over"
+        action = "padded with silence" if short == "pad" else "skipped"
         names = listed([Path(origin).name for origin in few])
-        notes.append(f"shorter than a window and {what}: {names}")
+        notes.append(f"shorter than a window and {action}: {names}")
     return done, notes

@@ -1,4 +1,4 @@
-"""Which split a name says: a whole word of it, in any case. What nearly says one is refused, never guessed."""
+"""Which split a name tells: one of its words, in upper or lower case. A name that is nearly one is refused."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ ALIASES = {
     "testing": "test",
 }
 IDX_ALIASES = {**ALIASES, "t10k": "test"}
-# A word that stands beside a split's, or is written together with it.
+# Words that often follow a split's name without a space.
 BESIDE = (
     "s|sets?|data|dataset|imgs?|images?|pics?|photos?|pictures?|labels?|splits?|parts?|files?|fold"
 )
@@ -30,12 +30,12 @@ IMAGES, LABELS = ("x", "images", "image", "data"), ("y", "labels", "label", "tar
 
 
 def split_of(name: str) -> str | None:
-    """The split whose name this is."""
+    """The split with this name or alias, or None."""
     return ALIASES.get(name.lower())
 
 
 def nearly(name: str) -> str | None:
-    """The split that a name nearly says: in one of its words, run together, by swapped letters, or by another word."""
+    """The split that a name nearly tells: in one of its words, run together, with swapped letters, or by a synonym."""
     for word in _words(name):
         written = NEAR.fullmatch(word)
         if word in ALIASES:
@@ -51,16 +51,16 @@ def nearly(name: str) -> str | None:
 
 
 def split_in(name: str) -> str | None:
-    """The split that a file's name says in one of its words, None for none; InputError where it nearly says one."""
-    found = {IDX_ALIASES[word] for word in _words(name) if word in IDX_ALIASES}
-    if len(found) > 1:
-        raise InputError(f"{name} names several splits: {', '.join(sorted(found))}")
-    near = None if found else nearly(name)
+    """The split that a word of a file's name tells, or None; InputError if it nearly tells one."""
+    splits = {IDX_ALIASES[word] for word in _words(name) if word in IDX_ALIASES}
+    if len(splits) > 1:
+        raise InputError(f"{name} names several splits: {', '.join(sorted(splits))}")
+    near = None if splits else nearly(name)
     if near:
         raise InputError(
-            f"{name} nearly says the split {near}; rename it so that {near} is a word of its own, or none is"
+            f"{name} looks like the split {near}; rename it so that {near} is a separate word, or no part of it"
         )
-    return found.pop() if found else None
+    return splits.pop() if splits else None
 
 
 def key_of(name: str) -> tuple[str, bool] | None:
@@ -68,27 +68,27 @@ def key_of(name: str) -> tuple[str, bool] | None:
     match name.lower().split("_"):
         case [word] if word in ALIASES:
             return ALIASES[word], False
-        case [one, other]:
-            for word, role in ((one, other), (other, one)):
+        case [left, right]:
+            for word, role in ((left, right), (right, left)):
                 if word in ALIASES and role in (*IMAGES, *LABELS):
                     return ALIASES[word], role in LABELS
     return None
 
 
 def known_keys() -> Iterable[str]:
-    """What arrays may be called, for those who nearly did."""
+    """Possible names of arrays, for suggestions."""
     for word in ("train", "valid", "validation", "test"):
         yield from (word, f"{word}_labels", f"{word}_images", f"x_{word}", f"y_{word}")
 
 
 def _words(name: str) -> list[str]:
-    """Lower-case letters and digits; a capital after a small letter begins a word too."""
+    """The words of a name in lower case: letters and digits; a capital after a small letter begins a word."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return re.findall(r"[a-z0-9]+", parted.lower())
 
 
 def _swapped(word: str) -> set[str]:
-    """The word with two neighbours exchanged."""
+    """All words that differ by a swap of two neighbouring letters."""
     return {
         word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1)
     } - {word}  # fmt: skip

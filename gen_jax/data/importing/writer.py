@@ -1,4 +1,4 @@
-"""Imported sets in the data folder: their builder and checksum; nothing is overwritten."""
+"""Imported data sets in the data folder: builder and checksum; nothing is overwritten."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ from gen_jax.errors import InputError
 
 
 class Imported(Builder, skip_registration=True):
-    """A data set of the user's own files, from arrays in memory."""
+    """The builder of an imported data set, from arrays in memory."""
 
     def __init__(self, *, name: str, content: Content, **kwargs):
         self.name = name  # pyright: ignore[reportAttributeAccessIssue]  as TFDS's own AdhocBuilder does
@@ -37,7 +37,7 @@ class Imported(Builder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
-        del dl_manager  # the files are the user's own
+        del dl_manager  # the files are the user's
         return {
             split: self._generate_examples(numbered(x, self.content.labels.get(split)))
             for split, x in self.content.x.items()
@@ -51,7 +51,10 @@ def checksum(content: Content) -> str:
         "levels": content.levels,
         "num_classes": content.num_classes,
         "class_names": content.class_names,
-        **{"alphabet": [], **content.presentation},  # as it was before there were presentations
+        **{
+            "alphabet": [],
+            **content.presentation,
+        },  # the order from before there were presentations
         **({"rest": content.rest} if content.rest else {}),
         "splits": sorted((name, len(x)) for name, x in content.x.items()),
     }
@@ -65,48 +68,48 @@ def checksum(content: Content) -> str:
 
 
 def there_already(name: str, content: Content, root: Path) -> Path | None:
-    """The folder of a data set with this very content; InputError where the name is taken by another."""
+    """The folder of a data set with the same content; InputError if another data set has the name."""
     place = root / name
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return None
     if name not in prepared.prepared_names(root):
         raise InputError(
-            f"{place} is there already and was not imported; choose another name or remove it"
+            f"{place} already exists and was not imported; choose another name or remove it"
         )
     folder = prepared.prepared_folder(name, root)
-    told = _metadata(folder).get("checksum") == checksum(content)
-    if told and checksum(_read_back(name, list(content.x), root)) == checksum(content):
+    recorded = _metadata(folder).get("checksum") == checksum(content)
+    if recorded and checksum(_read_back(name, list(content.x), root)) == checksum(content):
         return folder
     raise InputError(
-        f"data set {name!r} is there already with other content; choose another name, or remove it: rm -r {place}"
+        f"data set {name!r} already exists with other content; choose another name, or remove it: rm -r {place}"
     )
 
 
 def write(name: str, content: Content, source: str, root: Path) -> Path:
-    """The folder of the new data set, read back and found the same; InputError where the disk refuses."""
+    """The folder of the new data set, after a check that it reads back the same; InputError if writing fails."""
     make = partial(Imported, name=name, content=content, source=source)
     return writing.write(name, make, root, check=lambda beside: _check(name, content, beside))
 
 
 def imported(data_dir: Path | None = None) -> dict[str, str]:
-    """Names of the imported sets in the folder, each with what it came from; one that is damaged is left out."""
-    found = {}
+    """The imported data sets in the folder and their origin, by name; damaged ones are skipped."""
+    origins = {}
     for name in prepared.prepared_names(data_dir):
         with contextlib.suppress(InputError, KeyError):
             metadata = _metadata(prepared.prepared_folder(name, data_dir))
             if "checksum" in metadata:
-                found[name] = f"Imported from {metadata['source']}."
-    return found
+                origins[name] = f"Imported from {metadata['source']}."
+    return origins
 
 
 def _check(name: str, content: Content, beside: Path) -> None:
-    """Read what was written: some disks tell of trouble only then."""
+    """Read back what was written: some disks report errors only then."""
     try:
         good = checksum(_read_back(name, list(content.x), beside)) == checksum(content)
     except InputError as error:
-        raise OSError(0, "what was written cannot be read back") from error
+        raise OSError(0, "the written data cannot be read back") from error
     if not good:
-        raise OSError(0, "what was written reads back different")
+        raise OSError(0, "the written data reads back different")
 
 
 def _read_back(name: str, splits: list[str], root: Path) -> Content:
@@ -127,6 +130,6 @@ def _metadata(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "metadata.json").read_text()))
     except FileNotFoundError:
-        return {}  # made by someone else
+        return {}  # another program made it
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{folder} is damaged; remove it or choose another name") from error
