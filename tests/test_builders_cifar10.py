@@ -65,7 +65,7 @@ def test_cifar10_without_test_images_is_completed_later(tmp_path, monkeypatch, c
     data, path = tmp_path / "data", npz(tmp_path / "cifar10.npz", **TRAINING)
     folder = prepare("cifar10", data, path)
     [line] = [record.getMessage() for record in caplog.records if record.name.startswith("gen_jax")]
-    assert f"{path} has no test images: cifar10 gets train and validation, no test" in line
+    assert f"{path} has no test images, so cifar10 has train and validation only" in line
     with pytest.raises(InputError, match=r"unknown split 'test'.*; cifar10 has train, validation"):
         prepared.load("cifar10", "test", data)
     before = tree(folder)

@@ -61,7 +61,10 @@ def test_a_download_that_is_another_file_is_refused(served, folder, tmp_path):
     content = idx(MNIST["train"])
     (folder / IMAGES).write_bytes(gzip.compress(content[:-1] + bytes([content[-1] ^ 1])))
     message = refusal_of("mnist", tmp_path / "data", None)
-    assert f"cannot download {served}{IMAGES} (what came is not the published file)" in message
+    assert (
+        f"cannot download {served}{IMAGES} (the downloaded file is not the published one)"
+        in message
+    )
     assert "--source PATH" in message
 
 

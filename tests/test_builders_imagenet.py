@@ -69,12 +69,12 @@ def test_damaged_downsampled_imagenet_is_refused(downsampled, tmp_path, monkeypa
     name, data, path = "downsampled_imagenet_32", tmp_path / "data", downsampled / "valid_8x8.tar"
     content = path.read_bytes()
     path.write_bytes(content[:-512])
-    assert f"{path} holds {len(content) - 512} bytes" in refusal_of(name, data, downsampled)
+    assert f"{path} has {len(content) - 512} bytes" in refusal_of(name, data, downsampled)
     path.write_bytes(content[:600] + b"?" + content[601:])
     assert f"{path} is not the published file" in refusal_of(name, data, downsampled)
     path.write_bytes(content)
     monkeypatch.setattr(BUILDERS[name], "COUNTS", {"train": 260, "valid": 6})
-    assert f"{path} holds 5 images, not 6" in refusal_of(name, data, downsampled)
+    assert f"{path} has 5 images, not 6" in refusal_of(name, data, downsampled)
     monkeypatch.setattr(BUILDERS[name], "COUNTS", {"train": 260, "valid": 5})
     path.unlink()
     assert f"no such file: {path} or valid_8x8" in refusal_of(name, data, downsampled)
@@ -84,8 +84,8 @@ def test_damaged_downsampled_imagenet_is_refused(downsampled, tmp_path, monkeypa
     (downsampled / "valid_8x8" / "3.png").write_bytes(b"\x89PNG but no more")
     assert "3.png cannot be read" in refusal_of(name, data, downsampled)  # after train was written
     (downsampled / "valid_8x8" / "3.png").write_bytes(png(SMALL["valid"][3][:4]))
-    assert "3.png is of shape (4, 8, 3)" in refusal_of(name, data, downsampled)
-    assert "is no folder" in refusal_of(name, data, downsampled / "train_8x8.tar")
+    assert "3.png has shape (4, 8, 3)" in refusal_of(name, data, downsampled)
+    assert "is not a folder" in refusal_of(name, data, downsampled / "train_8x8.tar")
 
 
 CLASSES = {key: RNG.integers(1, 1001, len(images)) for key, images in SMALL.items()}
@@ -152,9 +152,9 @@ def test_damaged_imagenet_resized_is_refused(resized, tmp_path, monkeypatch):
     source = resized_source(tmp_path / "zips", True, False, monkeypatch)
     path = source / "Imagenet8_val_npz.zip"
     path.write_bytes(path.read_bytes() + b"?")
-    assert f"{path} holds" in refusal_of(name, data, source)
+    assert f"{path} has" in refusal_of(name, data, source)
     path.unlink()
-    assert "holds neither Imagenet8_val_npz.zip nor" in refusal_of(name, data, source)
+    assert "has neither Imagenet8_val_npz.zip nor" in refusal_of(name, data, source)
     source = resized_source(tmp_path / "npz", False, False, monkeypatch)
     batch = source / "train_data_batch_2.npz"
     content = batch.read_bytes()

@@ -138,7 +138,7 @@ flipped = rewritten(lambda b: b[:-1] + bytes([b[-1] ^ 1]))
         (
             LABELS,
             rewritten(lambda b: idx(MNIST["test_labels"])),
-            "shape (60,), it holds uint8 (20,)",
+            "shape (60,), but is uint8 (20,)",
         ),
     ],
 )
@@ -156,7 +156,7 @@ def test_sources_that_are_none(tmp_path):
     assert f"{path} is not a readable .npz file" in refusal_of("mnist", data, path)
     assert "no such file: /no/where" in refusal_of("mnist", data, "/no/where")
     (tmp_path / "file.gz").write_bytes(b"")
-    assert "give the folder" in refusal_of("mnist", data, tmp_path / "file.gz")
+    assert "name the folder" in refusal_of("mnist", data, tmp_path / "file.gz")
     npz(path, **{name: MNIST[name] for name in ("train", "test")})
     words = f"{path} has no array 'train_labels'; its arrays: test, train"
     assert words in refusal_of("mnist", data, path)
@@ -192,9 +192,9 @@ def test_binarized_mnist_reads_both_forms(tmp_path, monkeypatch, kind):
 @pytest.mark.parametrize(
     ("train", "words"),
     [
-        (np.zeros((3, 784), np.uint8), "array 'train' should hold integers of shape (4,"),
+        (np.zeros((3, 784), np.uint8), "array 'train' should be integers of shape (4,"),
         (2 * BINARY["train"], "array 'train' is not the published original"),
-        (BINARY["train"] / 2, "array 'train' should hold integers"),
+        (BINARY["train"] / 2, "array 'train' should be integers"),
     ],
 )
 def test_binarized_mnist_refuses_other_arrays(tmp_path, monkeypatch, train, words):

@@ -61,6 +61,6 @@ def test_damaged_omniglot_is_refused(tmp_path, monkeypatch):
     one.write_bytes(content[:20])
     assert f"{source / 'images_background'} cannot be read" in refusal_of("omniglot", data, source)
     one.unlink()
-    assert "holds 59 drawings, not 60" in refusal_of("omniglot", data, source)
+    assert "has 59 drawings, not 60" in refusal_of("omniglot", data, source)
     one.write_bytes(png(np.zeros((105, 105), bool)))
     assert "images_background is not the published" in refusal_of("omniglot", data, source)

@@ -277,8 +277,8 @@ def test_what_cannot_be_certified_says_so():
     ("line", "words"),
     [
         ("certify {model} --split tset", "'tset' (did you mean test?)"),
-        ("certify {model} --examples 0", "'0' is no positive whole number"),
-        ("certify {model} --seed -1", "--seed: '-1' is no whole number"),
+        ("certify {model} --examples 0", "'0' is not a positive whole number"),
+        ("certify {model} --seed -1", "--seed: '-1' is not a whole number"),
         ("certify {new}/nowhere", "is not a work directory: it does not exist"),
     ],
 )

@@ -190,7 +190,7 @@ def test_keys_that_are_unclear(tmp_path):
         tmp_path / "a.npz"
     )
     np.savez(tmp_path / "a.npz", train=x, train_labels=np.zeros((9, 2), int))
-    assert "'train_labels' has shape (9, 2), there are 9" in refusal(tmp_path / "a.npz")
+    assert "'train_labels' has shape (9, 2), but there are 9" in refusal(tmp_path / "a.npz")
 
 
 def test_channels_first_are_asked_about(tmp_path):

@@ -89,8 +89,8 @@ REFUSED = [
     # .npz
     ("x {bad}/cut.npz", "{bad}/cut.npz is not a readable .npz file: it is truncated or not a zip"),
     ("x {bad}/noarray.npz", "{bad}/noarray.npz: 'train' is not an array"),
-    ("x {bad}/other.npz", "{bad}/other.npz should hold arrays train, valid (or validation), test"),
-    ("x {bad}/other.npz", "it holds images"),
+    ("x {bad}/other.npz", "{bad}/other.npz should contain at least one of the arrays train"),
+    ("x {bad}/other.npz", "it contains images"),
     (
         "x {bad}/typo.npz",
         "{bad}/typo.npz: array 'tset' is neither a split nor labels of one (did you",

@@ -96,8 +96,8 @@ def run(data_dir, tmp_path_factory):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{run} --site 4 --out {new}/x.png", "'4' is no ROW,COLUMN"),
-        ("{run} --site=-1,2 --out {new}/x.png", "'-1,2' is no ROW,COLUMN"),
+        ("{run} --site 4 --out {new}/x.png", "'4' is not ROW,COLUMN"),
+        ("{run} --site=-1,2 --out {new}/x.png", "'-1,2' is not ROW,COLUMN"),
         ("{run} --site 8,0 --out {new}/x.png", "8,0 lies outside the 8x8 images"),
         ("{run} --site 1,1 --out {new}/x.npz", "ends in .png, not"),
         ("--site 1,1 --out {new}/x.png", "required: workdir"),

@@ -97,9 +97,7 @@ def test_a_certificate_is_made_again(tmp_path, data_dir):
     assert "there is nothing to check" in err
     succeed("certify", path, *data, "--examples", 2, "--seed", 3)
     whole = file.read_bytes()
-    assert "the certificate in the folder says the same" in succeed(
-        "certify", path, "--check", *data
-    )
+    assert "the certificate in the folder agrees" in succeed("certify", path, "--check", *data)
     assert file.read_bytes() == whole
     record = json.loads(whole)
     first, *rest = record["rows"]

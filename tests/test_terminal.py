@@ -95,7 +95,7 @@ def test_a_number_is_said_before_it_is_saved(folder, data_dir, read_only):
         assert words in out
         assert status == 2
         assert err == (
-            f"gen-jax: the result stands above, but could not be saved as {folder / name}:"
+            f"gen-jax: the result is printed above, but could not be saved as {folder / name}:"
             " Read-only file system\n"
         )
         status, out, _ = call(command, folder, "--data-dir", data_dir, "--json")

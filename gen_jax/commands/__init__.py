@@ -1,1 +1,1 @@
-"""The commands of gen-jax, a file a group: arguments and what a command does. Heavy imports wait until it runs."""
+"""The commands of gen-jax, one file per group: arguments and actions. Heavy imports happen when a command runs."""

@@ -1,4 +1,4 @@
-"""What commands share: how one is declared, types of arguments, and how results are said."""
+"""Shared by all commands: their declaration, argument types, and output of results."""
 
 import argparse
 import json
@@ -16,14 +16,13 @@ INPUT_STATUS = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
+    """A parser that reports an error in one sentence, with status 2."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Also to a terminal that cannot show every character."""
+        """Print the message, even to a terminal that cannot show every character."""
         terminal.write(message, file or sys.stderr)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
         self.exit(INPUT_STATUS, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
@@ -32,18 +31,18 @@ Run = Callable[[argparse.Namespace], int | None]
 
 
 def command(
-    of: Subparsers, name: str, summary: str, example: str, run: Run
+    parent: Subparsers, name: str, summary: str, example: str, run: Run
 ) -> argparse.ArgumentParser:
-    """Declare a command; `run` does it and returns its exit status, None for 0."""
-    parser = _declare(of, name, summary, example)
+    """Declare a command; `run` executes it and returns its exit status, None for 0."""
+    parser = _declare(parent, name, summary, example)
     parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
-def group(of: Subparsers, name: str, summary: str, example: str) -> Subparsers:
-    """Declare a command that only has commands of its own."""
-    parser = _declare(of, name, summary, example)
+def group(parent: Subparsers, name: str, summary: str, example: str) -> Subparsers:
+    """Declare a command that only has subcommands."""
+    parser = _declare(parent, name, summary, example)
     return parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
 
@@ -52,7 +51,7 @@ def data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir",
         type=Path,
-        help="folder of prepared data sets ($TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+        help="folder of prepared data sets (default: $TFDS_DATA_DIR or ~/tensorflow_datasets)",
     )
 
 
@@ -62,7 +61,7 @@ def max_bytes(parser: argparse.ArgumentParser) -> None:
         "--max-bytes",
         type=positive,
         metavar="N",
-        help="refuse a file that unpacks to more (64 MiB, of a larger file 32 times its size)",
+        help="refuse a file that unpacks to more bytes (default: 64 MiB, or 32 times the size of a large file)",
     )
 
 
@@ -71,17 +70,17 @@ def trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="import the classes that the folder names from outside gen_jax, which runs their code",
+        help="import classes from outside gen_jax that the folder names, which runs their code",
     )
 
 
 def force(parser: argparse.ArgumentParser) -> None:
-    """--force, of commands whose output is one's own data and no picture that can be drawn again."""
+    """Add --force, for commands that write data which cannot be computed again."""
     parser.add_argument("--force", action="store_true", help="overwrite the file of -o")
 
 
 def check_new(path: Path, forced: bool) -> None:
-    """InputError where something has the name, which only --force overwrites."""
+    """InputError if the path exists, unless --force is given."""
     if os.path.lexists(path) and not forced:
         raise InputError(f"-o: {path} exists; --force overwrites it")
 
@@ -89,7 +88,7 @@ def check_new(path: Path, forced: bool) -> None:
 def check_out(
     path: Path, endings: tuple[str, ...] = (".png", ".npz"), option: str = "--out"
 ) -> None:
-    """InputError where no such file can be written, before anything long runs."""
+    """InputError if the file cannot be written, before a long computation starts."""
     if path.suffix not in endings:
         raise InputError(f"{option} needs a name that ends in {' or '.join(endings)}, not {path}")
     if not path.absolute().parent.is_dir():
@@ -101,66 +100,66 @@ def check_out(
 
 
 def say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:
-    """The result: an object under --json, else a sentence."""
+    """Print the result: a JSON object with --json, otherwise a sentence."""
     terminal.write((json.dumps(record, indent=1) if args.json else sentence) + "\n")
 
 
 def say_and_save(
     args: argparse.Namespace, record: dict[str, Any], sentence: str, path: Path, content: str
 ) -> None:
-    """A result and its file: said first, so that nothing computed is lost where the folder cannot be written."""
+    """Print a result, then save it, so that nothing is lost if the folder cannot be written."""
     say(args, record, sentence)
     sys.stdout.flush()
     try:
         write_atomically(path, content)
     except OSError as error:
         raise InputError(
-            f"the result stands above, but could not be saved as {path}: {error.strerror}"
+            f"the result is printed above, but could not be saved as {path}: {error.strerror}"
         ) from error
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """A whole number, at least 1."""
     try:
         value = int(text)
     except ValueError:
         value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return value
 
 
 def natural(text: str) -> int:
-    """A whole number of at least 0, below 2^32."""
+    """A whole number from 0 to 2^32 - 1."""
     if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^32 - 1")
     return int(text)
 
 
 def place(text: str) -> tuple[int, int]:
-    """The row and column of a text such as 4,4."""
+    """Row and column of a text such as 4,4."""
     parts = text.split(",")
     if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is no ROW,COLUMN such as 4,4")
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROW,COLUMN such as 4,4")
     return int(parts[0]), int(parts[1])
 
 
 def temperature(text: str) -> float:
-    """A positive number that float32 computes with."""
+    """A positive number that float32 can compute with."""
     from gen_jax import inputs  # imports jax, which no other argument needs
 
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     try:
         return inputs.temperature(value).values
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _declare(of: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    return of.add_parser(
+def _declare(parent: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    return parent.add_parser(
         name,
         help=summary,
         description=summary,

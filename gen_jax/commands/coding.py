@@ -1,4 +1,4 @@
-"""Cash a model in: compressed files and exported weights."""
+"""Commands that write a model's bytes: compressed files and exported weights."""
 
 import argparse
 from pathlib import Path
@@ -18,11 +18,11 @@ from gen_jax.errors import InputError
 
 
 def add(commands: Subparsers) -> None:
-    """Commands that write a model's bytes."""
+    """Add `compress`, `decompress` and `export`."""
     compress = command(
         commands,
         "compress",
-        "Compress events without loss: a file of the model's own number of bits.",
+        "Compress examples without loss, to the model's number of bits.",
         "gen-jax compress runs/gated_pixel_cnn_digits digits.npz -o digits.gjx",
         run=_compress,
     )
@@ -30,9 +30,11 @@ def add(commands: Subparsers) -> None:
     compress.add_argument(
         "images", type=Path, nargs="+", help="one .npz file of arrays, or PNG files"
     )
-    compress.add_argument("-o", "--out", type=Path, required=True, help="a name in .gjx")
     compress.add_argument(
-        "--label", type=int, help="class of all events, where the model has classes"
+        "-o", "--out", type=Path, required=True, help="the compressed file, NAME.gjx"
+    )
+    compress.add_argument(
+        "--label", type=int, help="class of all examples, if the model has classes"
     )
     max_bytes(compress)
     force(compress)
@@ -41,7 +43,7 @@ def add(commands: Subparsers) -> None:
     decompress = command(
         commands,
         "decompress",
-        "Give back what was compressed, bit for bit.",
+        "Restore a compressed file, bit for bit.",
         "gen-jax decompress runs/gated_pixel_cnn_digits digits.gjx -o digits.npz",
         run=_decompress,
     )
@@ -52,7 +54,7 @@ def add(commands: Subparsers) -> None:
         "--out",
         type=Path,
         required=True,
-        help="the .npz or .png file, or a new folder for several pictures",
+        help="an .npz or .png file, or a new folder for several pictures",
     )
     force(decompress)
     trust(decompress)
@@ -60,7 +62,7 @@ def add(commands: Subparsers) -> None:
     export = command(
         commands,
         "export",
-        "The evaluated weights alone, as a small folder that samples and evaluates.",
+        "Export the evaluated weights as a small folder that can sample and evaluate.",
         "gen-jax export runs/gated_pixel_cnn_digits --out digits_model",
         run=_export,
     )
@@ -86,8 +88,8 @@ def _compress(args: argparse.Namespace) -> None:
     content = files.read(args.images, codec.event, args.label, args.max_bytes, palette)
     data, size = codec.compress(content)
     write_atomically(args.out, data)
-    found = {"out": str(args.out), "step": run.step, **size.record()}
-    say(args, found, f"{size} in {args.out}{quantised(args.images, palette)}")
+    record = {"out": str(args.out), "step": run.step, **size.record()}
+    say(args, record, f"{args.out}: {size}{quantised(args.images, palette)}")
 
 
 def _decompress(args: argparse.Namespace) -> None:

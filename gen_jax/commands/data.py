@@ -1,4 +1,4 @@
-"""Data sets: list, prepare, import, quantise, export."""
+"""Commands for data sets: list, prepare, import, quantise, export."""
 
 import argparse
 import contextlib
@@ -19,12 +19,17 @@ from gen_jax.disk import write_atomically
 
 
 def add(commands: Subparsers) -> None:
-    """`data` and its actions."""
-    actions = group(commands, "data", "Prepare data sets.", "gen-jax data prepare digits")
+    """Add `data` and its actions."""
+    actions = group(
+        commands,
+        "data",
+        "List, prepare, import and export data sets.",
+        "gen-jax data prepare digits",
+    )
     listing = command(
         actions,
         "list",
-        "Data sets and whether they are prepared.",
+        "List data sets and whether they are prepared.",
         "gen-jax data list",
         run=_list,
     )
@@ -32,13 +37,13 @@ def add(commands: Subparsers) -> None:
     prepare = command(
         actions,
         "prepare",
-        "Write a data set as ArrayRecord files.",
+        "Prepare a built-in data set: read the originals, write ArrayRecord files.",
         "gen-jax data prepare binarized_mnist --source binarized_mnist.npz",
         run=_prepare,
     )
     prepare.add_argument("name")
     prepare.add_argument(
-        "--source", help="file or folder with the original data; without it, they are downloaded"
+        "--source", help="file or folder with the original data (default: download them)"
     )
     data_dir(prepare)
 
@@ -52,23 +57,23 @@ def add(commands: Subparsers) -> None:
     importing.add_argument("name", help="lower-case letters, digits and _")
     importing.add_argument("paths", type=Path, nargs="+", metavar="path")
     importing.add_argument(
-        "--levels", type=positive, help="values are 0..LEVELS-1 (2 where all are 0 or 1, else 256)"
+        "--levels",
+        type=positive,
+        help="values are 0..LEVELS-1 (default: 2 if all values are 0 or 1, otherwise 256)",
     )
     importing.add_argument(
-        "--tiles", type=positive, metavar="SIDE", help="cut images into SIDE x SIDE"
+        "--tiles", type=positive, metavar="SIDE", help="cut images into tiles of SIDE x SIDE"
     )
     importing.add_argument(
         "--length",
         type=positive,
-        help="symbols of a text window (128), samples of a sound's (1024)",
+        help="length of a window: symbols of a text (default: 128) or samples of a sound (1024)",
     )
-    importing.add_argument(
-        "--mono", action="store_true", help="take the mean of a sound's channels"
-    )
+    importing.add_argument("--mono", action="store_true", help="average the channels of a sound")
     importing.add_argument(
         "--short",
         choices=("pad", "skip"),
-        help="what to do with a sound shorter than a window: silence after it, or without it",
+        help="pad a sound shorter than a window with silence, or skip it",
     )
     channels = importing.add_mutually_exclusive_group()
     for which, shape in (("first", "(N, C, H, W)"), ("last", "(N, H, W, C)")):
@@ -77,17 +82,17 @@ def add(commands: Subparsers) -> None:
             action="store_const",
             dest="channels",
             const=which,
-            help=f"arrays of images are {shape}",
+            help=f"arrays of images have shape {shape}",
         )
     importing.add_argument(
         "--classes",
         action="store_true",
-        help="the folders are classes, also where a name looks like a split",
+        help="folders are classes, even if a name looks like a split",
     )
     importing.add_argument(
         "--split",
         metavar="SHARES",
-        help="how to cut train (train=0.9,validation=0.05,test=0.05 where it is all there is)",
+        help="shares into which train is split (default if there is only train: train=0.9,validation=0.05,test=0.05)",
     )
     max_bytes(importing)
     data_dir(importing)
@@ -107,7 +112,7 @@ def add(commands: Subparsers) -> None:
     export = command(
         actions,
         "export",
-        "Write examples of a prepared set: .npz, or as their medium is, such as .png or .wav.",
+        "Export examples of a prepared data set as .npz, or in the format of their medium, such as .png or .wav.",
         "gen-jax data export digits --split test --limit 12 --out digits.npz",
         run=_export,
     )
@@ -137,8 +142,8 @@ def _list(args: argparse.Namespace) -> None:
         f"  {row['name']:<23} {'prepared' if row['prepared'] else 'not prepared':<13} {row['is']}"
         for row in rows
     ]
-    found = {"data_dir": str(folder), "datasets": rows}
-    say(args, found, "\n".join([f"in {folder}:", *lines]))
+    record = {"data_dir": str(folder), "datasets": rows}
+    say(args, record, "\n".join([f"in {folder}:", *lines]))
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -146,7 +151,7 @@ def _prepare(args: argparse.Namespace) -> None:
     from gen_jax.runs.logging import log_to_stderr
 
     log_to_stderr()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own talk
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints messages
         folder = prepared.prepare(args.name, args.data_dir, args.source)
     say(args, {"name": args.name, "out": str(folder)}, f"{args.name} is in {folder}")
 

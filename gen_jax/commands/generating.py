@@ -1,4 +1,4 @@
-"""Draw from a trained model."""
+"""Commands that draw from a trained model: sample, complete."""
 
 import argparse
 from pathlib import Path
@@ -23,34 +23,36 @@ def add(commands: Subparsers) -> None:
     sample = command(
         commands,
         "sample",
-        "Draw new examples.",
+        "Draw samples from a trained model.",
         "gen-jax sample runs/gated_pixel_cnn_digits --num 64 --out grid.png",
         run=_sample,
     )
     sample.add_argument("workdir", type=Path)
-    sample.add_argument("--num", type=positive, help="how many (64, of sounds 8, of texts 1)")
-    sample.add_argument("--prompt", help="what a text begins with")
     sample.add_argument(
-        "--length", type=positive, metavar="L", help="values of a sequence after the prompt"
+        "--num", type=positive, help="number of samples (default: 64; 8 sounds, 1 text)"
+    )
+    sample.add_argument("--prompt", help="the beginning of a text")
+    sample.add_argument(
+        "--length", type=positive, metavar="L", help="length of a sequence after the prompt"
     )
     sample.add_argument(
         "--out",
         type=Path,
-        help=".npz for the numbers, .png for a grid of images, .wav for sound, .txt for text, which needs no file",
+        help=".npz for arrays, .png for a grid of images, .wav for sound, .txt for text (default for text: print it)",
     )
     sample.add_argument(
         "--sampler",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="replace a field of the model's sampler, such as steps=50 or eta=0.0 of a diffusion",
+        help="set a field of the model's sampler, such as steps=50 or eta=0.0 for a diffusion",
     )
     _drawing(sample)
 
     complete = command(
         commands,
         "complete",
-        "Keep a part of given images and draw the rest.",
+        "Keep part of each image and draw the rest from a trained model.",
         "gen-jax complete runs/gated_pixel_cnn_digits digit.png --keep top:0.5 --out grid.png",
         run=_complete,
     )
@@ -59,19 +61,22 @@ def add(commands: Subparsers) -> None:
         "images", type=Path, nargs="+", help="PNG files or .npz files with one array"
     )
     complete.add_argument(
-        "--keep", required=True, metavar="SIDE:FRACTION", help="what stays, such as top:0.5"
+        "--keep", required=True, metavar="SIDE:FRACTION", help="the part to keep, such as top:0.5"
     )
     complete.add_argument(
-        "--out", type=Path, required=True, help=".png for a grid, .npz for the integers"
+        "--out", type=Path, required=True, help=".png for a grid, .npz for arrays"
     )
     max_bytes(complete)
     _drawing(complete)
 
 
 def _drawing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--label", type=int, help="class; only for class-conditional models")
+    parser.add_argument("--label", type=int, help="class, for class-conditional models")
     parser.add_argument(
-        "--temperature", type=temperature, default=1.0, help="below 1: closer to the mode"
+        "--temperature",
+        type=temperature,
+        default=1.0,
+        help="sharpens the distribution below 1, flattens it above (default: 1)",
     )
     parser.add_argument("--seed", type=natural, default=0)
     trust(parser)

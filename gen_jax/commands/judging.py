@@ -1,4 +1,4 @@
-"""Judge a trained model: its number, its laws, its receptive field, a page about it."""
+"""Commands that judge a trained model: its number, its laws, its receptive field, a report."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ from gen_jax.errors import InputError
 
 
 def add(commands: Subparsers) -> None:
-    """Commands that judge a run."""
+    """Add `evaluate`, `certify`, `receptive-field` and `report`."""
     evaluate = command(
         commands,
         "evaluate",
@@ -31,24 +31,27 @@ def add(commands: Subparsers) -> None:
     )
     evaluate.add_argument("workdir", type=Path)
     evaluate.add_argument(
-        "--split", help="test, or validation where the data set has no test split"
+        "--split", help="split to evaluate (default: test, or validation without a test split)"
     )
-    evaluate.add_argument("--data", metavar="NAME", help="another data set than the config's")
+    evaluate.add_argument("--data", metavar="NAME", help="data set, instead of the config's")
     evaluate.add_argument(
         "--draws",
         type=positive,
         metavar="K",
-        help="draws for each example of a bound or estimate, instead of the config's",
+        help="draws per example for a bound or estimate, instead of the config's",
     )
     evaluate.add_argument("--limit", type=positive, help="only the first N examples")
     evaluate.add_argument(
-        "--compress", type=positive, metavar="N", help="also note what the first N take as a file"
+        "--compress",
+        type=positive,
+        metavar="N",
+        help="also compress the first N examples to a file",
     )
     evaluate.add_argument(
         "--distances",
         type=Path,
         metavar="CLASSIFIER",
-        help="also compare samples with the examples, on features of the classifier trained in this folder",
+        help="also compare samples with the data, on features of the classifier trained in this folder",
     )
     trust(evaluate)
     data_dir(evaluate)
@@ -70,19 +73,21 @@ def add(commands: Subparsers) -> None:
     certify = command(
         commands,
         "certify",
-        "Check on the trained weights the laws of the model's kind: autoregressive, bound, bijection, codec.",
+        "Check the laws of probability on the trained weights and write a certificate.",
         "gen-jax certify runs/gated_pixel_cnn_digits",
         run=_certify,
     )
     certify.add_argument("workdir", type=Path)
     certify.add_argument("--split", default="validation")
-    certify.add_argument("--data", metavar="NAME", help="another data set than the config's")
-    certify.add_argument("--examples", type=positive, default=12, help="real events to try (12)")
+    certify.add_argument("--data", metavar="NAME", help="data set, instead of the config's")
+    certify.add_argument(
+        "--examples", type=positive, default=12, help="number of examples to check (default: 12)"
+    )
     certify.add_argument("--seed", type=natural, default=0)
     certify.add_argument(
         "--check",
         action="store_true",
-        help="make the folder's certificate again and compare; write nothing; status 1 where it says otherwise",
+        help="compute the certificate again and compare, writing nothing; status 1 if it differs",
     )
     trust(certify)
     data_dir(certify)
@@ -90,15 +95,19 @@ def add(commands: Subparsers) -> None:
     receptive = command(
         commands,
         "receptive-field",
-        "Draw the pixels that a pixel's distribution really depends on, for several models side by side.",
+        "Draw the pixels on which a pixel's distribution really depends, for one or several models.",
         "gen-jax receptive-field runs/pixel_cnn_digits runs/gated_pixel_cnn_digits --site 5,2 --out field.png",
         run=_receptive_field,
     )
     receptive.add_argument("workdirs", type=Path, nargs="+", metavar="workdir")
-    receptive.add_argument("--site", type=place, required=True, metavar="ROW,COLUMN")
+    receptive.add_argument(
+        "--site", type=place, required=True, metavar="ROW,COLUMN", help="the pixel"
+    )
     receptive.add_argument("--out", type=Path, required=True, help=".png")
     receptive.add_argument("--split", default="validation")
-    receptive.add_argument("--examples", type=positive, default=8, help="images to average (8)")
+    receptive.add_argument(
+        "--examples", type=positive, default=8, help="images to average (default: 8)"
+    )
     receptive.add_argument(
         "--noise", action="store_true", help="random images instead of the data set's"
     )
@@ -109,7 +118,7 @@ def add(commands: Subparsers) -> None:
     report = command(
         commands,
         "report",
-        "One HTML file that opens offline: curves, samples, completions, bits of each pixel, config.",
+        "Write a report of one or several runs: an HTML file with curves, samples, completions and config.",
         "gen-jax report runs/gated_pixel_cnn_digits --out report.html",
         run=_report,
     )
@@ -141,9 +150,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     file = file_size.measure(run, split, args.compress) if args.compress else None
     standing = certificate.standing(run.workdir, run.variables)
     record = results.record(run, split, result, file, distance, standing.certified)
-    what = f"{record['system']} on {split.dataset} {split.split}: {result or 'no bits/dim'}"
+    number = f"{record['system']} on {split.dataset} {split.split}: {result or 'no bits/dim'}"
     count, seconds = record["num_examples"], record["seconds"]
-    lines = [f"{what}, {count} examples, trained in {seconds:.0f} s, {standing.sentence}"]
+    lines = [f"{number}, {count} examples, trained in {seconds:.0f} s, {standing.sentence}"]
     lines += [result.finding] if result and result.finding else []
     lines += [summary.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
@@ -183,30 +192,30 @@ def _certify(args: argparse.Namespace) -> int:
     run = load_run(args.workdir, args.trust)
     there, asked = None, (args.split, args.examples, args.seed)
     if args.check:
-        found = certificate.standing(run.workdir, run.variables)
-        if not found.record:
-            raise InputError(f"there is nothing to check in {args.workdir}: {found.sentence}")
-        there = found.record
+        standing = certificate.standing(run.workdir, run.variables)
+        if not standing.record:
+            raise InputError(f"there is nothing to check in {args.workdir}: {standing.sentence}")
+        there = standing.record
         asked = certificate.settings(there)
     name, examples, seed = asked
     split = load_split(run.experiment, name, args.data_dir, Data(args.data) if args.data else None)
     record = certify(run, split, examples, seed)
     if there:
         return _say_check(args, record, certificate.differences(there, record))
-    where = "the laws hold" if record["passed"] else "NOT certified: a law fails"
-    what = f"{record['system']} of step {run.step}, {where}, {record['seconds']:.0f} s"
+    verdict = "the laws hold" if record["passed"] else "NOT certified: a law fails"
+    sentence = f"{record['system']} of step {run.step}, {verdict}, {record['seconds']:.0f} s"
     saved = (run.workdir.certificate, results.dumps(record))
-    say_and_save(args, record, f"{certificate.table(record)}\n{what}", *saved)
+    say_and_save(args, record, f"{certificate.table(record)}\n{sentence}", *saved)
     return 0 if record["passed"] else 1
 
 
 def _say_check(args: argparse.Namespace, record: dict[str, Any], differences: list[str]) -> int:
-    """What was found here, and whether the folder's certificate says the same; nothing is written."""
+    """Print the new rows and whether the folder's certificate agrees; nothing is written."""
     from gen_jax.laws import certificate
 
-    verdict = "the certificate in the folder says the same"
+    verdict = "the certificate in the folder agrees"
     if differences:
-        verdict = f"the certificate in the folder says OTHERWISE: {'; '.join(differences)}"
+        verdict = f"the certificate in the folder DIFFERS: {'; '.join(differences)}"
     lines = [certificate.table(record), f"{verdict}; checked in {record['seconds']:.0f} s"]
     say(args, {**record, "differences": differences}, "\n".join(lines))
     return 1 if differences or not record["passed"] else 0
@@ -230,7 +239,7 @@ def _receptive_field(args: argparse.Namespace) -> None:
         model = (run.experiment.model, run.variables)
         fields.append(receptive_field.field(*model, args.site, x, labels, name, args.seed))
     write_atomically(args.out, html.png(receptive_field.picture(fields), dpi=150))
-    rows = [{"model": one.name, **one.counts()} for one in fields]
+    rows = [{"model": field.name, **field.counts()} for field in fields]
     lines = [
         f"{row['model']}: depends on {row['depends_on']} of {row['earlier']} earlier pixels, declares"
         f" {row['declared']}, {row['undeclared']} undeclared"

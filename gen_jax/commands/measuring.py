@@ -1,4 +1,4 @@
-"""Costs, and what there is."""
+"""Commands that measure costs (`bench`) and list systems and configs (`list`)."""
 
 import argparse
 from typing import Any
@@ -7,25 +7,32 @@ from gen_jax.commands.arguments import Run, Subparsers, command, group, positive
 
 
 def add(commands: Subparsers) -> None:
-    """`bench` and its subjects, and `list`."""
+    """Add `bench` with its subjects, and `list`."""
     subjects = group(
-        commands, "bench", "Measure cost as ratios within one run.", "gen-jax bench sampling --json"
+        commands,
+        "bench",
+        "Measure costs as ratios within one run.",
+        "gen-jax bench sampling --json",
     )
-    sampling = _subject(subjects, "sampling", "Cost of a sample in forward passes.", _sampling, 64)
+    sampling = _subject(
+        subjects, "sampling", "Measure the cost of a sample in forward passes.", _sampling, 64
+    )
     sampling.add_argument(
         "--no-naive",
         action="store_true",
-        help="leave out the loop of full passes (minutes on a CPU)",
+        help="skip the naive loop of full passes, which takes minutes on a CPU",
     )
-    _subject(subjects, "codec", "Cost of the lossless codec beside sampling.", _codec, 32)
-    _subject(subjects, "training", "Cost of a train step in forward passes.", _training, 16)
-    _subject(subjects, "scaling", "Time and memory against side, depth and batch.", _scaling)
-    _subject(subjects, "attention", "Memory and time of attention against length.", _attention)
+    _subject(subjects, "codec", "Measure the cost of the codec against sampling.", _codec, 32)
+    _subject(
+        subjects, "training", "Measure the cost of a train step in forward passes.", _training, 16
+    )
+    _subject(subjects, "scaling", "Measure time and memory by side, depth and batch.", _scaling)
+    _subject(subjects, "attention", "Measure memory and time of attention by length.", _attention)
 
     command(
         commands,
         "list",
-        "Systems, configs, published and measured numbers.",
+        "List systems and configs with published and measured numbers.",
         "gen-jax list",
         run=_list,
     )
@@ -36,7 +43,9 @@ def _subject(
 ) -> argparse.ArgumentParser:
     subject = command(subjects, name, summary, f"gen-jax bench {name} --json", run=run)
     if batch is not None:
-        subject.add_argument("--batch", type=positive, default=batch, help=f"images ({batch})")
+        subject.add_argument(
+            "--batch", type=positive, default=batch, help=f"number of images (default: {batch})"
+        )
     return subject
 
 
@@ -75,22 +84,22 @@ def _measure(args: argparse.Namespace, subject: Any, *settings: int, **options: 
     from gen_jax.bench import record
 
     runtime.set_up()
-    found = subject.measure(*settings, **options)
-    say(args, found, record.page(found, record.table(subject.COLUMNS, found["rows"])))
+    measured = subject.measure(*settings, **options)
+    say(args, measured, record.page(measured, record.table(subject.COLUMNS, measured["rows"])))
 
 
 def _list(args: argparse.Namespace) -> None:
     from gen_jax.evaluate import catalogue
 
-    found = {"systems": catalogue.systems(), "configs": catalogue.configs()}
+    record = {"systems": catalogue.systems(), "configs": catalogue.configs()}
     lines = ["systems"]
-    lines += [f"  {row['system']:<18} {row['is']}" for row in found["systems"]]
+    lines += [f"  {row['system']:<18} {row['is']}" for row in record["systems"]]
     lines += ["configs"]
-    for row in found["configs"]:
+    for row in record["configs"]:
         lines += [
             f"  {row['config']}",
             f"      {row['is']}",
             f"      published: {row['published'] or 'none'}",
             f"      measured:  {row['measured'] or 'not yet'}",
         ]
-    say(args, found, "\n".join(lines))
+    say(args, record, "\n".join(lines))

@@ -1,4 +1,4 @@
-"""Train, and train again what is recorded."""
+"""Commands that train: train a config, reproduce a recorded result."""
 
 import argparse
 from pathlib import Path
@@ -11,30 +11,30 @@ def add(commands: Subparsers) -> None:
     train = command(
         commands,
         "train",
-        "Train a config, or continue the work directory that holds it.",
+        "Train a config, or continue its work directory.",
         "gen-jax train experiments/configs/gated_pixel_cnn_digits.py --set model.depth=4 --workdir runs/deep4",
         run=_train,
     )
     train.add_argument(
         "config",
         type=Path,
-        help="Python file that defines experiment(), or FILE.py:NAME of one that defines experiments()",
+        help="Python file that defines experiment(), or FILE.py:NAME if it defines experiments()",
     )
     train.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="replace a field of the config",
+        help="set a field of the config, such as model.depth=4",
     )
     train.add_argument(
-        "--workdir", type=Path, help="where to keep the run (runs/ and the name of the config)"
+        "--workdir", type=Path, help="folder of the run (default: runs/ and the config's name)"
     )
     train.add_argument(
         "--parallel",
         choices=("jit", "pmap"),
         default="jit",
-        help="over devices: one program split by the compiler, or the same step mapped",
+        help="over several devices: one program split by the compiler (jit), or the step mapped (pmap)",
     )
     trust(train)
     data_dir(train)
@@ -42,13 +42,13 @@ def add(commands: Subparsers) -> None:
     reproduce = command(
         commands,
         "reproduce",
-        "Train and evaluate a recorded result again; status 1 where a field is different.",
+        "Train and evaluate a recorded result again and compare; status 1 if a field differs.",
         "gen-jax reproduce experiments/results/gated_pixel_cnn_digits.json",
         run=_reproduce,
     )
-    reproduce.add_argument("result", type=Path, help="a result.json")
+    reproduce.add_argument("result", type=Path, help="a result file")
     reproduce.add_argument(
-        "--workdir", type=Path, help="where to keep the run (a folder of its own in runs/)"
+        "--workdir", type=Path, help="folder of the run (default: a new one in runs/)"
     )
     trust(reproduce)
     data_dir(reproduce)
@@ -71,7 +71,7 @@ def _train(args: argparse.Namespace) -> None:
     foreign = classes.foreign(to_tree(experiment))
     if foreign:
         LOG.info(
-            "%s: no class of gen_jax, so commands that read %s need --trust",
+            "%s: not a class of gen_jax, so commands that read %s need --trust",
             ", ".join(foreign), workdir.path,
         )  # fmt: skip
     rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]

@@ -1,6 +1,6 @@
 """TFDS builders that write ArrayRecord and need no TensorFlow.
 
-Integers as they are, with their number of levels; points of the plane as float32.
+They store integers unchanged, with their number of levels, and points in the plane as float32.
 """
 
 from gen_jax.data.builders.binarized_mnist import BinarizedMnist

@@ -1,4 +1,4 @@
-"""MNIST binarised once and for all, from the original text files or one .npz."""
+"""MNIST binarised once, with a fixed draw, from the original text files or one .npz."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -11,10 +11,10 @@ from gen_jax.errors import InputError
 
 
 class BinarizedMnist(Builder, skip_registration=True):
-    """MNIST binarised once and for all (Salakhutdinov and Murray 2008; Larochelle): 50,000 / 10,000 / 10,000 images.
+    """MNIST with a fixed binarisation (Salakhutdinov and Murray 2008; Larochelle): 50,000 / 10,000 / 10,000 images.
 
     `source` is a folder with the original text files `binarized_mnist_{train,valid,test}.amat`, or
-    `binarized_mnist.npz` with arrays `train`, `valid`, `test` of 0 and 1, or a folder that holds it.
+    `binarized_mnist.npz` with arrays `train`, `valid`, `test` of 0 and 1, or a folder that contains it.
     """
 
     name = "binarized_mnist"
@@ -35,7 +35,7 @@ class BinarizedMnist(Builder, skip_registration=True):
     def _info(self):
         return info(
             self,
-            "MNIST, each pixel drawn once from Bernoulli(grey / 255); dynamic or thresholded MNIST is another set.",
+            "MNIST, each pixel drawn once from Bernoulli(grey / 255); not dynamic or thresholded MNIST.",
             (28, 28, 1),
             levels=2,
             citation="Salakhutdinov and Murray 2008; Larochelle and Murray 2011",
@@ -49,12 +49,14 @@ class BinarizedMnist(Builder, skip_registration=True):
         }
 
     def _arrays(self, dl_manager) -> dict[str, np.ndarray]:
-        """The three originals, checked."""
+        """The three original arrays, after a check."""
         npz = npz_of(self.source, self.name)
         if npz:
             return checked_npz(npz, self.ORIGINALS)
         if self.source and not Path(self.source).is_dir():
-            raise InputError(f"{self.source} is no .npz; give the folder of the .amat files")
+            raise InputError(
+                f"{self.source} is not an .npz file; name the folder of the .amat files"
+            )
         checked = {}
         for key, original in self.ORIGINALS.items():
             file = f"binarized_mnist_{key}.amat"
@@ -63,6 +65,8 @@ class BinarizedMnist(Builder, skip_registration=True):
                 if self.source
                 else download(dl_manager, self.URL + file)
             )
-            with reading(path):  # a value that is no number ends the reading and shows in the size
+            with reading(
+                path
+            ):  # np.fromfile stops at a value that is not a number: the size is wrong
                 checked[key] = original.check(np.fromfile(path, np.uint8, sep=" "), str(path))
         return checked

@@ -27,7 +27,7 @@ TRAIN_FILES, TEST_FILE = tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "tes
 
 
 class Cifar10(Builder, skip_registration=True):
-    """CIFAR-10: 32x32 colour of 256 levels, 10 classes; 45,000 / last 5,000 of the 50,000 / 10,000 images.
+    """CIFAR-10: 32x32 colour, 256 levels, 10 classes; 45,000 / last 5,000 of the 50,000 / 10,000 images.
 
     A source without the test images gives train and validation only.
     """
@@ -64,31 +64,31 @@ class Cifar10(Builder, skip_registration=True):
             generators["test"] = self._generate_examples(numbered(images, labels))
         else:
             LOG.warning(
-                "%s has no test images: cifar10 gets train and validation, no test; to add it, prepare again from a"
-                " source that has them",
+                "%s has no test images, so cifar10 has train and validation only; to add test, prepare again from a"
+                " source with test images",
                 where,
             )
         return generators
 
     def _check_test(self, images: np.ndarray, labels: np.ndarray, where: Path) -> np.ndarray:
-        """The test images, once they and the labels are those of test_batch.bin."""
+        """The test images; InputError if they and the labels are not those of test_batch.bin."""
         count = self.TEST_SHAPE[0]
         if images.shape != self.TEST_SHAPE or images.dtype != np.uint8 or labels.shape != (count,):
             raise InputError(
-                f"{where}: test should be uint8 {self.TEST_SHAPE} with {count} labels, it is {images.dtype}"
+                f"{where}: test should be uint8 {self.TEST_SHAPE} with {count} labels, but is {images.dtype}"
                 f" {images.shape} with labels {labels.shape}"
             )
         planes = images.transpose(0, 3, 1, 2).reshape(count, -1)
         content = np.concatenate([labels[:, None].astype(np.uint8), planes], axis=1).tobytes()
-        found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        if found != self.TEST_BLOB:
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        if blob != self.TEST_BLOB:
             raise InputError(
-                f"{where}: test is not the published {TEST_FILE}: its git SHA-1 is {found}, not {self.TEST_BLOB}"
+                f"{where}: test is not the published {TEST_FILE}: its git SHA-1 is {blob}, not {self.TEST_BLOB}"
             )
         return images
 
     def _arrays(self, dl_manager) -> tuple[dict[str, np.ndarray], Path]:
-        """What the source holds, in original order, and the file or folder that it came from."""
+        """The arrays of the source, in original order, and the file or folder that they came from."""
         npz = npz_of(self.source, self.name)
         if npz:
             return read_original_npz(npz), npz
@@ -113,12 +113,12 @@ class Cifar10(Builder, skip_registration=True):
 
 
 def _files(path: Path) -> dict[str, bytes]:
-    """Content of the .bin files by name, from a folder or an archive."""
+    """The content of the .bin files by name, from a folder or an archive."""
     wanted = (*TRAIN_FILES, TEST_FILE)
     with reading(path):
         if path.is_dir():
             return {name: (path / name).read_bytes() for name in wanted if (path / name).is_file()}
         with tarfile.open(path) as archive:
             members = {Path(member.name).name: member for member in archive if member.isfile()}
-            found = {name: archive.extractfile(members[name]) for name in wanted if name in members}
-            return {name: file.read() for name, file in found.items() if file}
+            files = {name: archive.extractfile(members[name]) for name in wanted if name in members}
+            return {name: file.read() for name, file in files.items() if file}

@@ -1,4 +1,4 @@
-"""What every builder shares: the features, the metadata, `--source` and a word about progress."""
+"""Shared by all builders: features, metadata, `--source` and progress messages."""
 
 import itertools
 import logging
@@ -12,12 +12,12 @@ from etils import epath
 Example = tuple[int, Any, Any]
 LOG = logging.getLogger(__name__)
 TELL_EVERY = 10_000  # examples
-# Of the two ImageNets' training images, whatever their order: a fair sample of all classes.
+# Of both ImageNets' training images: a fair sample of all classes, whatever their order.
 HELD_OUT_EVERY = 128
 
 
 def storage(levels: int | None) -> type[np.unsignedinteger] | type[np.float32]:
-    """The smallest unsigned type for 0..levels-1, float32 for reals."""
+    """The smallest unsigned type for 0..levels-1, or float32 for continuous data."""
     if levels is None:
         return np.float32
     return np.uint8 if levels <= 256 else np.uint16
@@ -34,7 +34,7 @@ def info(
 ) -> tfds.core.DatasetInfo:
     """Features `image` (of `shape`), `index` and, with classes, `label`; metadata `levels`, `num_classes` and more.
 
-    Sets of reals have no levels: None.
+    For continuous data `levels` is None.
     """
     features = {
         "image": tfds.features.Tensor(shape=shape, dtype=storage(levels)),
@@ -53,9 +53,9 @@ def info(
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A set of integers or reals. `source` is the user's file or folder with the originals; None: download them.
+    """A builder of integers or reals. `source` is the user's file or folder of originals; None: download them.
 
-    Never registered with TFDS by name: its own `mnist` and others would collide.
+    It is never registered with TFDS, which has its own `mnist` and others.
     """
 
     pkg_dir_path = epath.Path(__file__).parent
@@ -79,7 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield int(index), example if label is None else {**example, "label": int(label)}
 
     def _hold_out(self, images: np.ndarray, labels: np.ndarray | None, count: int) -> dict:
-        """Generators of `train` and `validation`, which is the last `count`; the index is that of the original."""
+        """Generators of `train` and `validation`, the last `count` examples; indices are those of the original."""
         examples, cut = list(numbered(images, labels)), len(images) - count
         return {
             "train": self._generate_examples(examples[:cut]),
@@ -93,5 +93,5 @@ def held_out(index: int) -> bool:
 
 
 def numbered(images: Iterable, labels: Iterable | None = None) -> Iterator[Example]:
-    """(position, image, label) from zero; the label is None where there are none."""
+    """(position, image, label), counted from zero; the label is None if there are no labels."""
     return zip(itertools.count(), images, itertools.repeat(None) if labels is None else labels)

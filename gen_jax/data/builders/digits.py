@@ -1,4 +1,4 @@
-"""Scikit-learn's digits, which come with a dependency: the set that needs no download."""
+"""Scikit-learn's digits, which come with a dependency and need no download."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from gen_jax.data.builders.common import Builder, info, numbered
 
 
 class Digits(Builder, skip_registration=True):
-    """Scikit-learn's digits: 1,797 real 8x8 images of 17 grey levels, split by index i mod 5."""
+    """Scikit-learn's digits: 1,797 real 8x8 images with 17 grey levels, split by index mod 5."""
 
     name = "digits"
     TAKES_SOURCE = False

@@ -16,8 +16,8 @@ from gen_jax.errors import InputError
 class DownsampledImagenet32(Builder, skip_registration=True):
     """ImageNet 32x32 as released with PixelRNN: 256 levels, no labels; 1,271,141 / 10,008 / 49,999 images.
 
-    Test is the released validation set, on which the literature reports; there is no other. Validation is every 128th
-    released training image in the order of the file names. Not the set of `imagenet_resized_32`.
+    Test is the released validation set, on which the literature reports; no other test set was released. Validation is
+    every 128th released training image in order of file names. Different from `imagenet_resized_32`.
     """
 
     name = "downsampled_imagenet_32"
@@ -39,22 +39,22 @@ class DownsampledImagenet32(Builder, skip_registration=True):
         }
 
     def _path(self, key: str, dl_manager) -> Path:
-        """The archive, checked, or the folder of its files."""
+        """The archive, after a check, or the folder of its files."""
         file = f"{key}_{self.SIDE}x{self.SIDE}"
         url = f"{self.URL}{file}.tar"
         if not self.source:
             return download(dl_manager, url)
         if not Path(self.source).is_dir():
-            raise InputError(f"{self.source} is no folder; give the one that holds {file}.tar")
+            raise InputError(f"{self.source} is not a folder; name the folder of {file}.tar")
         path = find(Path(self.source), f"{file}.tar", file)
         return path if path.is_dir() else checked_archive(path, self._published(url))
 
     def _examples(self, paths: dict[str, Path], key: str, part: bool | None) -> Iterator[Example]:
-        """(position by file name, image, None), one at a time; `part` says whether the held-out ones."""
+        """(position by file name, image, None), one at a time: held-out images if `part`, others if not, None: all."""
         with reading(paths[key]):
             files = _folder(paths[key]) if paths[key].is_dir() else _members(paths[key])
         if len(files) != self.COUNTS[key]:
-            raise InputError(f"{paths[key]} holds {len(files)} images, not {self.COUNTS[key]}")
+            raise InputError(f"{paths[key]} has {len(files)} images, not {self.COUNTS[key]}")
         order = np.argsort(np.array([name for name, *_ in files]))
         position = np.empty(len(files), np.int64)
         position[order] = np.arange(len(files))
@@ -67,14 +67,14 @@ class DownsampledImagenet32(Builder, skip_registration=True):
             file.seek(offset)
             pixels = decoded(file.read(size), "RGB")
         if pixels.shape != (self.SIDE, self.SIDE, 3):
-            raise InputError(f"{where} is of shape {pixels.shape}, not {self.SIDE}x{self.SIDE}")
+            raise InputError(f"{where} has shape {pixels.shape}, not {self.SIDE}x{self.SIDE}")
         return pixels
 
 
 class DownsampledImagenet64(DownsampledImagenet32, skip_registration=True):
     """ImageNet 64x64 as released with PixelRNN: 256 levels, no labels; 1,271,141 / 10,008 / 49,999 images.
 
-    The splits are those of `downsampled_imagenet_32`. Not the set of `imagenet_resized_64`.
+    The splits are those of `downsampled_imagenet_32`. Different from `imagenet_resized_64`.
     """
 
     name = "downsampled_imagenet_64"
@@ -85,17 +85,17 @@ File = tuple[str, Path, int, int]
 
 
 def _folder(path: Path) -> list[File]:
-    """(name, path, 0, all) of the PNG files of a folder."""
+    """(name, path, 0, -1 for all bytes) of the PNG files in a folder."""
     return [(file.name, file, 0, -1) for file in path.rglob("[!.]*.png")]
 
 
 def _members(path: Path) -> list[File]:
-    """(name, archive, offset, size) of the PNG files of an uncompressed tar, in its order."""
-    found = []
+    """(name, archive, offset, size) of the PNG files in an uncompressed tar, in its order."""
+    files = []
     with tarfile.open(path, "r:") as archive:
         for member in archive:
             name = Path(member.name).name
             if member.isfile() and name.endswith(".png") and not name.startswith("."):
-                found.append((name, path, member.offset_data, member.size))
+                files.append((name, path, member.offset_data, member.size))
             archive.members = []  # pyright: ignore[reportAttributeAccessIssue]  a million would fill the memory
-    return found
+    return files

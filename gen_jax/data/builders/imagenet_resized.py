@@ -20,8 +20,8 @@ HARMLESS = {"numpy": ("_reconstruct", "ndarray", "dtype"), "_codecs": ("encode",
 class ImagenetResized32(Builder, skip_registration=True):
     """ImageNet 32x32 of Chrabaszcz et al.: 256 levels, 1,000 classes; 1,271,159 / 10,008 / 50,000 images.
 
-    Test is the released validation set, on which the literature reports; there is no other. Validation is every 128th
-    released training image in the order of the batches. Not the set of `downsampled_imagenet_32`.
+    Test is the released validation set, on which the literature reports; no other test set was released. Validation is
+    every 128th released training image in order of the batches. Different from `downsampled_imagenet_32`.
     """
 
     name = "imagenet_resized_32"
@@ -44,7 +44,7 @@ class ImagenetResized32(Builder, skip_registration=True):
         }
 
     def _batches(self, dl_manager) -> dict[str, list["Batch"]]:
-        """The files of batches in their order, as (path, member of the zip or None)."""
+        """The batches in order, as (path, member of the zip or None)."""
         if not self.source:
             paths = [download(dl_manager, self.URL + file) for file in self.FILES]
         elif Path(self.source).is_dir():
@@ -53,21 +53,24 @@ class ImagenetResized32(Builder, skip_registration=True):
             zips += folder.glob(f"Imagenet{self.SIDE}_val*.zip")
             paths = zips or [path for path in folder.rglob("*") if BATCH.fullmatch(path.name)]
             for path in zips:
-                if path.name in self.FILES:  # of the pickles no checksum is published
+                if path.name in self.FILES:  # no checksum is published for the pickles
                     checked_archive(path, self._published(self.URL + path.name))
         else:
-            raise InputError(f"{self.source} is no folder; give the one of {self.FILES[0]}")
-        found = [batch for path in paths for batch in _members(path)]
+            raise InputError(f"{self.source} is not a folder; name the folder of {self.FILES[0]}")
+        members = [batch for path in paths for batch in _members(path)]
         batches = {"train": [], "val": []}
-        for batch in sorted(found, key=_number):
+        for batch in sorted(members, key=_number):
             batches["train" if _number(batch) else "val"].append(batch)
         for key, file in (("train", self.FILES[0]), ("val", self.FILES[-1])):
             if not batches[key]:
-                raise InputError(f"{self.source} holds neither {file} nor batches of {key}")
+                raise InputError(f"{self.source} has neither {file} nor batches of {key}")
         return batches
 
     def _examples(self, batches: list["Batch"], key: str, part: bool | None) -> Iterator[Example]:
-        """(position, image, label), one at a time; `part` says whether the held-out ones. Refuses a wrong number."""
+        """(position, image, label), one at a time: held-out images if `part`, others if not, None: all.
+
+        InputError if the number of images is wrong.
+        """
         index = 0
         for path, member in batches:
             with reading(path):
@@ -91,7 +94,7 @@ class ImagenetResized32(Builder, skip_registration=True):
 class ImagenetResized64(ImagenetResized32, skip_registration=True):
     """ImageNet 64x64 of Chrabaszcz et al.: 256 levels, 1,000 classes; 1,271,159 / 10,008 / 50,000 images.
 
-    The splits are those of `imagenet_resized_32`. Not the set of `downsampled_imagenet_64`.
+    The splits are those of `imagenet_resized_32`. Different from `downsampled_imagenet_64`.
     """
 
     name = "imagenet_resized_64"
@@ -107,13 +110,13 @@ Batch = tuple[Path, str | None]
 
 
 def _number(batch: Batch) -> int:
-    """Which training batch a file is; 0 for the validation batch."""
+    """The number of a training batch; 0 for the validation batch."""
     match = BATCH.search(batch[1] or batch[0].name)
     return int(match[1] or 0) if match else 0
 
 
 def _members(path: Path) -> list[Batch]:
-    """The batches of a zip; of another file itself."""
+    """The batches in a zip; a file that is a batch is its only one."""
     if BATCH.fullmatch(path.name):
         return [(path, None)]
     with reading(path), zipfile.ZipFile(path) as archive:
@@ -121,7 +124,7 @@ def _members(path: Path) -> list[Batch]:
 
 
 def _rows(path: Path, member: str | None) -> Iterator[tuple[np.ndarray, int]]:
-    """(values channel by channel, label from 1) of one batch; an .npz is never in memory whole."""
+    """(values channel by channel, label from 1) of one batch; an .npz is never read as a whole."""
     if member is None:
         with path.open("rb") as file:
             yield from _npz_rows(file) if path.suffix == ".npz" else _pickled_rows(file)
@@ -149,9 +152,9 @@ def _pickled_rows(file: Any) -> Iterator[tuple[np.ndarray, int]]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads containers and NumPy arrays and nothing that could run."""
+    """Reads containers and NumPy arrays, but nothing that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name not in HARMLESS.get(module.partition(".")[0], ()):
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is no array")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not an array")
         return super().find_class(module, name)

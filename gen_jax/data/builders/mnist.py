@@ -20,7 +20,7 @@ FILES = {
 
 
 class Mnist(Builder, skip_registration=True):
-    """MNIST: 28x28 of 256 levels, 10 classes; 50,000 / last 10,000 of the 60,000 / 10,000 images."""
+    """MNIST: 28x28, 256 levels, 10 classes; 50,000 / last 10,000 of the 60,000 / 10,000 images."""
 
     name = "mnist"
     NPZ = "mnist"
@@ -57,13 +57,13 @@ class Mnist(Builder, skip_registration=True):
         return generators
 
     def _arrays(self, dl_manager) -> dict[str, np.ndarray]:
-        """The four originals, checked."""
+        """The four original arrays, after a check."""
         npz = npz_of(self.source, self.NPZ)
         if npz:
             return checked_npz(npz, self.ORIGINALS)
         if self.source and not Path(self.source).is_dir():
             raise InputError(
-                f"{self.source} is no .npz; give the folder that holds {FILES['train']} and its three companions"
+                f"{self.source} is not an .npz file; name the folder of {FILES['train']} and the three other files"
             )
         checked = {}
         for name, original in self.ORIGINALS.items():
@@ -77,7 +77,7 @@ class Mnist(Builder, skip_registration=True):
 
 
 class FashionMnist(Mnist, skip_registration=True):
-    """Fashion-MNIST: 28x28 of 256 levels, 10 classes; 50,000 / last 10,000 of the 60,000 / 10,000 images."""
+    """Fashion-MNIST: 28x28, 256 levels, 10 classes; 50,000 / last 10,000 of the 60,000 / 10,000 images."""
 
     name = "fashion_mnist"
     NPZ = "fashion_mnist"
@@ -100,7 +100,7 @@ class FashionMnist(Mnist, skip_registration=True):
 
 
 class ThresholdedMnist(Mnist, skip_registration=True):
-    """MNIST thresholded at one half: 1 where grey > 127; 10 classes, the splits of `mnist`."""
+    """MNIST thresholded at one half: 1 if grey > 127; 10 classes, splits of `mnist`."""
 
     name = "thresholded_mnist"
     LEVELS = 2
@@ -114,7 +114,7 @@ class ThresholdedMnist(Mnist, skip_registration=True):
 
 
 class DynamicMnist(Mnist, skip_registration=True):
-    """MNIST drawn from Bernoulli(grey / 255): train anew in every batch, validation and test once; splits of `mnist`.
+    """MNIST drawn from Bernoulli(grey / 255), train again in every batch, validation and test once; splits of `mnist`.
 
     `train` stores the greys (metadata `greys`). The stored draw of validation has seed (0, 1), that of test (0, 2).
     """

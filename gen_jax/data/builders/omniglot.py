@@ -1,4 +1,4 @@
-"""Omniglot at its own size, from the two zip files, their folders, or one .npz."""
+"""Omniglot at its original size, from the two zip files, their folders, or one .npz."""
 
 import zipfile
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ DRAWERS, HELD_OUT_DRAWERS = 20, 2
 
 
 class Omniglot(Builder, skip_registration=True):
-    """Omniglot: 105x105 binary, 1 is ink, no labels; 17,352 / 1,928 / 13,180 images.
+    """Omniglot: 105x105, binary (1 is ink), no labels; 17,352 / 1,928 / 13,180 images.
 
-    Train and validation are `images_background`, test is `images_evaluation`: other alphabets. Validation is what
-    drawers 19 and 20 drew of each character. The order is alphabet, character, drawer.
+    Train and validation are `images_background`, test is `images_evaluation`, which has other alphabets. Validation has
+    the drawings of each character by drawers 19 and 20. The order is alphabet, character, drawer.
     """
 
     name = "omniglot"
@@ -57,7 +57,7 @@ class Omniglot(Builder, skip_registration=True):
         }
 
     def _images(self, key: str, dl_manager) -> np.ndarray:
-        """One of the two originals, checked."""
+        """One of the two original arrays, after a check."""
         original, file = self.ORIGINALS[key], f"images_{key}"
         npz = npz_of(self.source, self.name)
         if npz:
@@ -69,16 +69,16 @@ class Omniglot(Builder, skip_registration=True):
         elif Path(self.source).is_dir():
             path = find(Path(self.source), f"{file}.zip", file, f"{self.name}.npz")
         else:
-            raise InputError(f"{self.source} is no .npz; give the folder of {file}.zip")
+            raise InputError(f"{self.source} is not an .npz file; name the folder of {file}.zip")
         with reading(path):
             drawn = sorted(_drawings(path), key=lambda named: named[0])
         if len(drawn) != original.shape[0]:
-            raise InputError(f"{path} holds {len(drawn)} drawings, not {original.shape[0]}")
+            raise InputError(f"{path} has {len(drawn)} drawings, not {original.shape[0]}")
         return original.check(np.stack([image for _, image in drawn]), str(path))
 
 
 def _unpacked(arrays: dict[str, np.ndarray], key: str, path: Path) -> np.ndarray:
-    """The array as it is, or from `KEY_packed`, whose rows are np.packbits of the flattened drawings."""
+    """The array `KEY`, or that of `KEY_packed`, whose rows are np.packbits of the flattened drawings."""
     if f"{key}_packed" in arrays and key not in arrays:
         packed = arrays[f"{key}_packed"]
         if packed.dtype == np.uint8 and packed.ndim == 2:
@@ -87,17 +87,17 @@ def _unpacked(arrays: dict[str, np.ndarray], key: str, path: Path) -> np.ndarray
 
 
 def _drawings(path: Path) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    """((alphabet, character, drawer), drawing) for every ALPHABET/CHARACTER/IMAGE_DRAWER.png of a folder or zip."""
+    """((alphabet, character, drawer), drawing) for every ALPHABET/CHARACTER/IMAGE_DRAWER.png in a folder or zip."""
 
-    def one(name: Path, content: bytes):
+    def drawing(name: Path, content: bytes):
         key = (name.parts[-3], name.parts[-2], name.stem.partition("_")[2])
         return key, (decoded(content, "L") < 128).astype(np.uint8)
 
     if path.is_dir():
         for file in path.rglob("[!.]*.png"):
-            yield one(file, file.read_bytes())
+            yield drawing(file, file.read_bytes())
         return
     with zipfile.ZipFile(path) as archive:
         for member in map(Path, archive.namelist()):
             if member.suffix == ".png" and "__MACOSX" not in member.parts:
-                yield one(member, archive.read(member.as_posix()))
+                yield drawing(member, archive.read(member.as_posix()))

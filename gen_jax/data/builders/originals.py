@@ -1,4 +1,4 @@
-"""Original files: found in the user's folder or downloaded, read, and checked by the SHA-256 of what they hold."""
+"""Original files: found in the user's folder or downloaded, read, and checked by the SHA-256 of their content."""
 
 import hashlib
 import logging
@@ -18,7 +18,7 @@ from gen_jax.errors import InputError, first_line
 
 LOG = logging.getLogger(__name__)
 MAX_NPZ_BYTES = 2**30
-RETRIES = 2  # TFDS's ten would let an unreachable host wait for minutes
+RETRIES = 2  # with TFDS's ten an unreachable host costs minutes
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,24 @@ class Original:
     sha256: str
 
     def check(self, array: np.ndarray, where: str) -> np.ndarray:
-        """The array as uint8 of the published shape; InputError where its content is another."""
+        """The array as uint8 of the published shape; InputError if its content is not the published one."""
         if array.dtype.kind not in "uib" or array.size != math.prod(self.shape):
             raise InputError(
-                f"{where} should hold integers of shape {self.shape}, it holds {array.dtype} {array.shape}"
+                f"{where} should be integers of shape {self.shape}, but is {array.dtype} {array.shape}"
             )
         array = array.astype(np.uint8).reshape(self.shape)
-        found = hashlib.sha256(array.tobytes()).hexdigest()
-        if found != self.sha256:
+        sha256 = hashlib.sha256(array.tobytes()).hexdigest()
+        if sha256 != self.sha256:
             raise InputError(
-                f"{where} is not the published original: its SHA-256 is {found}, not {self.sha256}"
+                f"{where} is not the published original: its SHA-256 is {sha256}, not {self.sha256}"
             )
         return array
 
 
 def download(dl_manager: Any, url: str) -> Path:
-    """The file at `url` in TFDS's download folder, checked by checksums.tsv; InputError where it cannot be had."""
+    """The file at `url` in TFDS's download folder, checked by checksums.tsv; InputError if the download fails."""
     downloader.MAX_RETRIES = RETRIES
-    # Its retries: the sentence below says enough.
+    # Do not log retries: the sentence below is enough.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     LOG.info("fetching %s", url)
     try:
@@ -56,28 +56,28 @@ def download(dl_manager: Any, url: str) -> Path:
             raise  # the disk
         reason = "the connection failed" if isinstance(error, OSError) else first_line(error)
         if isinstance(error, NonMatchingChecksumError):
-            reason = "what came is not the published file"
+            reason = "the downloaded file is not the published one"
         raise InputError(
-            f"cannot download {url} ({reason}); if you have the file, say where by --source PATH"
+            f"cannot download {url} ({reason}); if you have the file, name it with --source PATH"
         ) from error
 
 
 def checked_archive(path: Path, published: Any) -> Path:
-    """The path, once size and SHA-256 of the file are those of its line in checksums.tsv."""
+    """The path; InputError if size or SHA-256 of the file are not those in checksums.tsv."""
     size = path.stat().st_size
     if size != published.size:
-        raise InputError(f"{path} holds {size} bytes, the published file {published.size}")
+        raise InputError(f"{path} has {size} bytes, the published file {published.size}")
     with reading(path), path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != published.checksum:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != published.checksum:
         raise InputError(
-            f"{path} is not the published file: its SHA-256 is {found}, not {published.checksum}"
+            f"{path} is not the published file: its SHA-256 is {sha256}, not {published.checksum}"
         )
     return path
 
 
 def find(folder: Path, *names: str) -> Path:
-    """The first of `names` that the folder holds; InputError with the names where there is none."""
+    """The first of `names` that exists in the folder; InputError with the names if none does."""
     for name in names:
         if (folder / name).exists():
             return folder / name
@@ -85,7 +85,7 @@ def find(folder: Path, *names: str) -> Path:
 
 
 def npz_of(source: str | None, name: str) -> Path | None:
-    """The .npz that `source` is, or that it holds under the name of the set; None where it is neither."""
+    """The .npz file that `source` is, or that it contains under the data set's name; None otherwise."""
     if source is None:
         return None
     path = Path(source)
@@ -98,17 +98,19 @@ def npz_of(source: str | None, name: str) -> Path | None:
 
 
 def read_original_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of an .npz; InputError where they take more memory than any published set that comes as one."""
+    """Every array of an .npz; InputError if they take more memory than any published data set in this format."""
 
     def fits(headers: Headers) -> None:
         if sum(header.nbytes for header in headers.values()) > MAX_NPZ_BYTES:
-            raise InputError(f"{path} unpacks to more than {MAX_NPZ_BYTES:,} bytes: no original")
+            raise InputError(
+                f"{path} unpacks to more than {MAX_NPZ_BYTES:,} bytes: it is not the original"
+            )
 
     return read_npz(path, check=fits)
 
 
 def array_of(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
-    """One array of an .npz; InputError with the names that are there."""
+    """An array of an .npz; InputError with the present names if it is missing."""
     if name not in arrays:
         known = ", ".join(sorted(arrays)) or "none"
         raise InputError(f"{path} has no array {name!r}; its arrays: {known}")
@@ -116,7 +118,7 @@ def array_of(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndar
 
 
 def checked_npz(path: Path, originals: Mapping[str, Original]) -> dict[str, np.ndarray]:
-    """The arrays of an .npz under the names of `originals`, each one checked."""
+    """The arrays of an .npz with the names of `originals`, each checked."""
     arrays = read_original_npz(path)
     return {
         name: original.check(array_of(arrays, name, path), f"{path}: array {name!r}")
@@ -126,7 +128,7 @@ def checked_npz(path: Path, originals: Mapping[str, Original]) -> dict[str, np.n
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """InputError that names the file for whatever goes wrong inside."""
+    """Turn whatever goes wrong inside into an InputError that names the file."""
     try:
         yield
     except InputError:

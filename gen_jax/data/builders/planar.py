@@ -1,4 +1,4 @@
-"""Sets of points in the plane, drawn from known distributions with a fixed seed; nothing to download."""
+"""Points in the plane, drawn from known distributions with a fixed seed; nothing to download."""
 
 import math
 from typing import ClassVar
@@ -10,7 +10,7 @@ from gen_jax.data.builders.common import Builder, info, numbered
 
 
 class Planar(Builder, skip_registration=True):
-    """Reals, not integers: float32 points (2,), 10,000 / 5,000 / 10,000 of them; a subclass says how one is drawn."""
+    """Continuous data: float32 points (2,), 10,000 / 5,000 / 10,000 of them; a subclass defines `draw`."""
 
     TAKES_SOURCE = False
     SIZES: ClassVar = {"train": 10_000, "validation": 5_000, "test": 10_000}
@@ -18,8 +18,8 @@ class Planar(Builder, skip_registration=True):
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """n points (n, 2) in float64."""
-        raise TypeError("a set of points says how one is drawn")
+        """n points (n, 2), float64."""
+        raise TypeError("a set of points must define draw")
 
     def _info(self):
         says = (self.__doc__ or "").splitlines()[0]
@@ -33,13 +33,13 @@ class Planar(Builder, skip_registration=True):
 
     @classmethod
     def points(cls, split: str) -> Float[np.ndarray, "n 2"]:
-        """All points of a split, float32; the seed is the split's place."""
+        """All points of a split, float32; the seed is the split's position."""
         place = list(cls.SIZES).index(split)
         return cls.draw(np.random.default_rng(place), cls.SIZES[split]).astype(np.float32)
 
 
 class Moons(Planar, skip_registration=True):
-    """Two interleaved half circles of radius 1 around (0, 0) and (1, 0.5), Gaussian noise of deviation 0.1."""
+    """Two interleaved half circles of radius 1 around (0, 0) and (1, 0.5), with Gaussian noise of deviation 0.1."""
 
     name = "moons"
     NOISE = 0.1
@@ -54,25 +54,25 @@ class Moons(Planar, skip_registration=True):
 
 
 class Circles(Planar, skip_registration=True):
-    """Two circles around the origin, of radius 1 and 0.5, Gaussian noise of deviation 0.08."""
+    """Two circles around the origin with radius 1 and 0.5, with Gaussian noise of deviation 0.08."""
 
     name = "circles"
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """One circle or the other."""
+        """A random circle and angle, then noise."""
         angle, radius = rng.uniform(0, 2 * math.pi, n), 1 - 0.5 * rng.integers(0, 2, n)
         return radius[:, None] * _direction(angle) + 0.08 * rng.normal(size=(n, 2))
 
 
 class TwoSpirals(Planar, skip_registration=True):
-    """Two spirals of one and a half turns, one the other turned by half a turn, Gaussian noise of deviation 0.1."""
+    """Two spirals of one and a half turns, half a turn apart, with Gaussian noise of deviation 0.1."""
 
     name = "two_spirals"
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """Radius = angle / pi, uniform along the spiral but for its inner end."""
+        """Radius = angle / pi, uniform along the spiral except near its inner end."""
         angle = 3 * math.pi * np.sqrt(rng.uniform(0, 1, n))
         side = 1 - 2 * rng.integers(0, 2, n)
         spiral = (side * angle / math.pi)[:, None] * _direction(angle)
@@ -87,7 +87,7 @@ class Pinwheel(Planar, skip_registration=True):
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """An arm's point, turned by its arm and by 0.25 exp(its distance)."""
+        """A point of an arm, rotated by the arm's angle plus 0.25 exp(distance along the arm)."""
         along, across = 1 + 0.3 * rng.normal(size=n), 0.05 * rng.normal(size=n)
         angle = rng.integers(0, 5, n) * (2 * math.pi / 5) + 0.25 * np.exp(along)
         cos, sin = np.cos(angle), np.sin(angle)
@@ -95,13 +95,13 @@ class Pinwheel(Planar, skip_registration=True):
 
 
 class Checkerboard(Planar, skip_registration=True):
-    """Uniform on eight of the sixteen unit squares of [-2, 2]^2, those of one colour of a checkerboard."""
+    """Uniform on eight of the sixteen unit squares of [-2, 2]^2, the black ones of a checkerboard."""
 
     name = "checkerboard"
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """A square, then a point in it."""
+        """A random square, then a uniform point in it."""
         row, column = rng.integers(0, 4, n), 2 * rng.integers(0, 2, n)
         return np.stack([column + row % 2, row], axis=1) + rng.uniform(0, 1, (n, 2)) - 2
 
@@ -113,7 +113,7 @@ class EightGaussians(Planar, skip_registration=True):
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
-        """n points of one of the sets."""
+        """A random mean, then a Gaussian around it."""
         mean = 2 * _direction(rng.integers(0, 8, n) * (math.pi / 4))
         return mean + 0.2 * rng.normal(size=(n, 2))
 

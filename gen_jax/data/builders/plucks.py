@@ -1,4 +1,4 @@
-"""Plucked strings computed here: the sound that needs no download."""
+"""Synthetic plucked strings: a sound data set that needs no download."""
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,7 @@ class Plucks(Builder, skip_registration=True):
     def _info(self):
         return info(
             self,
-            "Synthetic plucked strings by the Karplus-Strong algorithm, class k of period PERIODS[k].",
+            "Synthetic plucked strings by the Karplus-Strong algorithm; class k has period PERIODS[k].",
             (LENGTH,),
             levels=256,
             num_classes=len(PERIODS),
@@ -41,7 +41,7 @@ class Plucks(Builder, skip_registration=True):
 
 
 def plucks(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """One sound a label, of seeded loudness and decay: 16 bits, then mu-law codes."""
+    """A sound for each label, with random loudness and decay, rounded to 16 bits and coded by the mu-law."""
     codes = np.empty((len(labels), LENGTH), np.uint8)
     for label, period in enumerate(PERIODS):
         mine = np.flatnonzero(labels == label)
