@@ -1,7 +1,7 @@
 """gen_jax: likelihood-based generative models in JAX and Flax.
 
-Every model is a value with three verbs (`loss`, `log_prob`, `sample`), and every number it prints says whether it is
-exact, a bound or an estimate. The public names are imported when they are first used, so that `--help` stays fast.
+Every model is a value with three methods (`loss`, `log_prob`, `sample`), and every printed number says whether it is
+exact, a bound or an estimate. Public names are imported on first use, so that `--help` stays fast.
 """
 
 import importlib

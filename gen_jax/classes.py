@@ -1,7 +1,7 @@
-"""Names of classes in records: `gen_jax:NAME` of a class in `registry.py`, else `module:qualname`.
+"""Names of classes in records: `gen_jax:NAME` for a class in `registry.py`, otherwise `module:qualname`.
 
-A config from elsewhere is data, and importing a module runs it. So a class that is no part of gen_jax is imported only
-where it is trusted, and then only where the module's source, read but not run, defines such a class.
+A config from elsewhere is data, but importing a module runs code. So a class from outside gen_jax is imported only if
+it is trusted, and only if the module's source, read but not run, defines such a class.
 """
 
 import dataclasses
@@ -16,54 +16,54 @@ from gen_jax.former import BY_PATH
 from gen_jax.registry import MODULES
 from gen_jax.sources import NONE, Files
 
-Trust = bool | Collection[str]  # all classes, or those of these names; classes of gen_jax always
-OWN = "gen_jax"
+Trust = bool | Collection[str]  # all classes, or those with these names; classes of gen_jax always
+PACKAGE = "gen_jax"
 
 
 def name_of(cls: type, public: bool = True) -> str:
-    """The name of a class in records; InputError at a class of gen_jax that has no public name but is to have one."""
+    """The name of a class in records; InputError for a class of gen_jax without public name, if `public`."""
     module, qualname = cls.__module__, cls.__qualname__
     if MODULES.get(qualname) == module or not (public or is_foreign(module)):
-        return f"{OWN}:{qualname}"
+        return f"{PACKAGE}:{qualname}"
     if is_foreign(module):
         return f"{module}:{qualname}"
     raise InputError(f"a config cannot hold {module}:{qualname}: it is not in gen_jax/registry.py")
 
 
 def current(name: str) -> str:
-    """The name that records have now, of a name in any record."""
-    return f"{OWN}:{BY_PATH[name].name}" if name in BY_PATH else name
+    """The current name of a class, given its name in any record, old or new."""
+    return f"{PACKAGE}:{BY_PATH[name].name}" if name in BY_PATH else name
 
 
 def find(name: str, trust: Trust = False, files: Files = NONE) -> type:
-    """The dataclass of that name; InputError where it is not trusted, cannot be imported or is no dataclass.
+    """The dataclass with this name; InputError if it is not trusted, cannot be imported or is not a dataclass.
 
-    A class that is not of gen_jax is made from its source in `files`, else imported from where it is installed. Where
-    names alone are trusted no source is run: the class has to be in this process already, of the same source.
+    A class from outside gen_jax is made from its source in `files`, or imported if it is installed. If only names are
+    trusted, no source is run: the class must already be in this process, from the same source.
     """
     name = current(name)
     module, _, qualname = name.partition(":")
     if not is_foreign(name):
-        if module != OWN or qualname not in MODULES:
+        if module != PACKAGE or qualname not in MODULES:
             raise InputError(
-                f"{name:.200} is no class of gen_jax that a config can hold{near(qualname, MODULES)}"
+                f"{name:.200} is not a class of gen_jax that a config can name{near(qualname, MODULES)}"
             )
         return getattr(importlib.import_module(MODULES[qualname]), qualname)
     if not (trust if isinstance(trust, bool) else name in trust):
         raise InputError(
-            f"{name:.200} is no class of gen_jax, and importing it would run its code; --trust allows it, where you"
-            " trust what you were given"
+            f"{name:.200} is not a class of gen_jax, and importing it would run its code; --trust allows that, if you"
+            " trust its author"
         )
     cls: Any = sources.find(name, files, run=trust is True)
     if cls is None:
         cls = _imported(name)
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
-        raise InputError(f"{name} is no dataclass")
+        raise InputError(f"{name} is not a dataclass")
     return cls
 
 
 def _imported(name: str) -> Any:
-    """The class of an installed module, which is run for it."""
+    """A class of an installed module, which is imported."""
     module, _, qualname = name.partition(":")
     if not _defined(module, qualname):
         raise _not_importable(name)
@@ -77,13 +77,13 @@ def _imported(name: str) -> Any:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether the class, or module, belongs to another package than gen_jax."""
+    """Whether the class or module belongs to another package than gen_jax."""
     module = name.partition(":")[0]
-    return module != OWN and not module.startswith(f"{OWN}.")
+    return module != PACKAGE and not module.startswith(f"{PACKAGE}.")
 
 
 def names(tree: Any) -> Iterator[str]:
-    """All classes that a stored config names."""
+    """The names of all classes in a stored config."""
     if isinstance(tree, dict):
         if isinstance(tree.get("type"), str):
             yield tree["type"]
@@ -94,7 +94,7 @@ def names(tree: Any) -> Iterator[str]:
 
 
 def foreign(tree: Any) -> list[str]:
-    """Those that are not of gen_jax."""
+    """The names of classes from outside gen_jax in a stored config."""
     return sorted({name for name in names(tree) if is_foreign(name)})
 
 
@@ -103,7 +103,7 @@ def _not_importable(name: str) -> InputError:
 
 
 def _defined(module: str, qualname: str) -> bool:
-    """Whether the module's source has such a class; also where it runs already, or is no source that can be read."""
+    """Whether the module's source has such a class; True also if the module is loaded or has no readable source."""
     if module in sys.modules:
         return True
     try:
@@ -114,15 +114,15 @@ def _defined(module: str, qualname: str) -> bool:
 
 
 def _spec(module: str) -> Any:
-    """Where a module lies, without importing the packages that it is in; None where nothing is found."""
-    found, path, parts = None, None, module.split(".")
+    """The spec of a module, found without importing its packages; None if there is no such module."""
+    spec, path, parts = None, None, module.split(".")
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])
         specs = (finder.find_spec(name, path) for finder in sys.meta_path)
-        found = next((spec for spec in specs if spec is not None), None)
-        if found is None:
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is None:
             return None
-        path = found.submodule_search_locations
+        path = spec.submodule_search_locations
         if path is None and count < len(parts):
             return None
-    return found
+    return spec

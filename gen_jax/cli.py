@@ -1,4 +1,4 @@
-"""gen-jax: parse the command line, run the command, turn what the user can mend into one sentence."""
+"""gen-jax: parse the command line, run the command, report errors that the user can fix in one sentence."""
 
 import argparse
 import errno
@@ -14,11 +14,11 @@ from gen_jax.errors import InputError, SaveError, first_line
 
 FAILURE_STATUS = 1
 OUT_OF_MEMORY = "out of memory: a smaller batch, model or number of examples takes less"
-JAX_SETTING = ("for JAX flag jax_", "for environment 'JAX_")  # what its import says of a wrong one
+JAX_SETTING = ("for JAX flag jax_", "for environment 'JAX_")  # JAX's messages about a wrong setting
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """The parser of the whole command line."""
     top = Parser(prog="gen-jax", description="Train and use likelihood-based generative models.")
     commands = top.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; status 2 and one sentence where the user can mend it."""
+    """Run a command; status 2 and one sentence for an error that the user can fix."""
     args = parser().parse_args(argv)
     args.typed = shlex.join(["gen-jax", *(sys.argv[1:] if argv is None else argv)])
     try:
@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         if not any(words in str(error) for words in JAX_SETTING):
             raise
-        return _fail(f"JAX does not take a setting of the shell: {error}", INPUT_STATUS)
-    except BrokenPipeError:  # the reader has seen enough, as in `gen-jax list | head`
+        return _fail(f"JAX rejects an environment variable: {error}", INPUT_STATUS)
+    except BrokenPipeError:  # the reader has left, as in `gen-jax list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE_STATUS
     except OSError as error:
@@ -63,21 +63,21 @@ def main(argv: list[str] | None = None) -> int:
         ):
             raise
         return _fail(
-            f"cannot use {error.filename or 'a file'}: {error.strerror}; what was saved is kept",
+            f"cannot use {error.filename or 'a file'}: {error.strerror}; saved files are kept",
             INPUT_STATUS,
         )
     except MemoryError as error:
         return _fail(f"{OUT_OF_MEMORY} ({first_line(error)})", FAILURE_STATUS)
-    except RuntimeError as error:  # how jax says it of a device
+    except RuntimeError as error:  # JAX reports a device's memory so
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _fail(f"{OUT_OF_MEMORY} ({first_line(error)})", FAILURE_STATUS)
     except FloatingPointError as error:
         return _fail(str(error), FAILURE_STATUS)
     except KeyboardInterrupt:
-        goes_on = args.command in ("train", "reproduce")
-        more = "; the same command continues from the last checkpoint" if goes_on else ""
-        return _fail(f"interrupted{more}", 130)
+        resumes = args.command in ("train", "reproduce")
+        hint = "; the same command continues from the last checkpoint" if resumes else ""
+        return _fail(f"interrupted{hint}", 130)
 
 
 def _fail(sentence: str, status: int) -> int:
@@ -86,7 +86,7 @@ def _fail(sentence: str, status: int) -> int:
 
 
 def _leave(sentence: str) -> NoReturn:
-    """Report a failed save once: silence Orbax's threads, which still print it, and exit without joining them."""
+    """Report a failed save once: silence Orbax's threads, which also print it, and exit without joining them."""
     sys.stderr.flush()
     stderr = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -1,7 +1,7 @@
-"""How the project touches the disk: what it writes is beside first and then renamed, and no link is ever followed.
+"""Access to the disk: files are written under a temporary name and then renamed, and no link is ever followed.
 
 A reader sees the old content or the new one, and a full disk keeps the old. The temporary name is random and must be
-new (O_EXCL), so nothing that lies there already is opened, reused or followed; a link under the final name is replaced.
+new (O_EXCL), so no existing file is opened, reused or followed; a link under the final name is replaced.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from typing import IO
 
 from gen_jax.errors import InputError
 
-TEMPORARY = ".gen_jax-"  # what a killed process may leave begins so
+TEMPORARY = ".gen_jax-"  # prefix of files that a killed process may leave
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8; OSError, with the file's own name, where the disk refuses."""
+    """Write a file, text as UTF-8; OSError naming the file if writing fails."""
     with new_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which has its name once the block has ended; of one that failed nothing is left."""
+    """A file to write, which gets its name when the block ends; if the block fails, nothing is left."""
     there = beside(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with _removed(there, path):
@@ -40,21 +40,21 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder; FileExistsError where something has its name."""
+    """A folder to fill, which gets its name when the block ends; FileExistsError if the name is taken."""
     there = beside(path)
     with _removed(there, path):
         there.mkdir()
         yield there
-        if os.path.lexists(path):  # renaming would take the place of an empty folder
+        if os.path.lexists(path):  # renaming would replace an empty folder
             raise FileExistsError(f"{path} exists")
         there.rename(path)
 
 
 @contextlib.contextmanager
 def locked(path: Path, otherwise: str) -> Iterator[None]:
-    """Hold a lock file for one process; InputError, in the words `otherwise`, where another has it.
+    """Hold a lock file for one process; InputError with the text `otherwise` if another process has it.
 
-    A killed process lets go. The file is never emptied, and InputError where a link or a folder has its name.
+    A killed process releases it. The file is never emptied; InputError if it is a link or a folder.
     """
     try:
         descriptor = os.open(path, no_follow(os.O_RDWR | os.O_CREAT), 0o666)
@@ -69,23 +69,23 @@ def locked(path: Path, otherwise: str) -> Iterator[None]:
 
 
 def appended(path: Path) -> IO[str]:
-    """A text file to add to; OSError where a link has its name."""
+    """A text file opened for appending; OSError if it is a link."""
     return open(path, "a", opener=_open_plain)
 
 
 def read_plain(path: Path) -> bytes:
-    """The content of a file; OSError where a link has its name."""
+    """The content of a file; OSError if it is a link."""
     with open(path, "rb", opener=_open_plain) as file:
         return file.read()
 
 
 def no_follow(flags: int) -> int:
-    """The flags of an `open` that follows no link and hands nothing to child processes."""
+    """Flags for an `open` that follows no links and is not inherited by child processes."""
     return flags | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def check_plain(paths: Iterable[Path]) -> None:
-    """InputError at a link, a pipe or a device among the paths and in those that are folders; none need exist."""
+    """InputError at a link, a pipe or a device among the paths or inside folders; missing paths are ignored."""
     for path in paths:
         try:
             mode = path.lstat().st_mode
@@ -93,11 +93,11 @@ def check_plain(paths: Iterable[Path]) -> None:
         except (FileNotFoundError, NotADirectoryError):  # a running training removes checkpoints
             continue
         except OSError as error:
-            raise InputError(f"cannot look at {path}: {error.strerror}") from error
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
         check_plain(inside)
         if stat.S_ISLNK(mode):
             raise InputError(
-                f"{path} is a link, and nothing is read or written through one; `cp -rL` makes a copy without links"
+                f"{path} is a link, which gen-jax does not follow; `cp -rL` makes a copy without links"
             )
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise InputError(f"{path} is neither a file nor a folder")
@@ -108,13 +108,13 @@ def _open_plain(name: str, flags: int) -> int:
 
 
 def beside(path: Path) -> Path:
-    """A temporary name in the same folder, which nobody can guess."""
+    """A temporary, unguessable name in the same folder."""
     return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
 
 
 @contextlib.contextmanager
 def _removed(there: Path, path: Path) -> Iterator[None]:
-    """Remove the temporary one where the block fails, and say the final name in an OSError."""
+    """If the block fails, remove the temporary file or folder, and put the final name into an OSError."""
     try:
         yield
     except BaseException as error:

@@ -1,19 +1,19 @@
-"""The one exception that a user's input may cause."""
+"""Exceptions for errors that a user can fix."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user can mend: the command line prints the sentence and exits with status 2."""
+    """An error that the user can fix: the command line prints its sentence and exits with status 2."""
 
 
 class SaveError(InputError):
-    """A checkpoint could not be written; those saved before are untouched."""
+    """A checkpoint could not be written; earlier ones are untouched."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """The first line of an exception's message, or its type."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

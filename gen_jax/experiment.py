@@ -1,8 +1,8 @@
-"""An experiment is a frozen dataclass that holds its model; a config file is Python that returns one.
+"""An experiment is a frozen dataclass with a model in it; a config file is Python that returns an experiment.
 
-`--set a.b=value` replaces a field with a type check. The same tree is written to a work directory as JSON, each
-dataclass by its name (`classes.py`) with all its fields, and rebuilt from there without the file. What certificates and
-compressed files are bound to is its identity: the fields that differ from their defaults.
+`--set a.b=value` replaces a field with a type check. A work directory stores the experiment as a JSON tree, each
+dataclass by name (`classes.py`) with all its fields, and rebuilds it without the config file. Certificates and
+compressed files are bound to its identity: the fields that differ from their defaults.
 """
 
 import ast
@@ -28,18 +28,19 @@ from gen_jax.former import BY_NAME, Former
 from gen_jax.optimizer import Adam, Setting, following
 from gen_jax.sources import NONE, Files
 
-# Above these a model is a slip of the hand, or a stored config is damaged.
+# A larger number is a typing error or a damaged config.
 LAYERS = ("depth", "blocks", "resnets", "cycles", "layers", "resolutions")
 DEEPEST, LARGEST = 1000, 2**24
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Validation and checkpoint `every` N steps; the batch size is part of the protocol where there is noise.
+    """When and how to evaluate. If log_prob is random, the batch size is part of the protocol.
 
-    `examples`: validate on the first N during training; the final evaluation takes all of a split.
-    `data`: set of the final evaluation, if not the training set. `draws`: random draws an example of a bound or an
-    estimate, `validation_draws` during training.
+    - `every`: validate and save a checkpoint every N steps.
+    - `examples`: validate on the first N during training; the final evaluation uses the whole split.
+    - `data`: data set of the final evaluation, if not the training set.
+    - `draws`: random draws per example for a bound or an estimate; `validation_draws` during training.
     """
 
     every: int = 500
@@ -50,20 +51,21 @@ class Evaluate:
     validation_draws: int = 1
 
 
-# Fields that say how long a schedule is.
+# Fields with the length of a schedule.
 LENGTHS = ("optimizer.learning_rate.steps", "optimizer.learning_rate.lengths")
-# What the class of an experiment's open fields needs, to be built from a stored config.
+# Methods that a class in an untyped field needs, if a stored config is to build it.
 OPEN = {"model": ("loss", "log_prob", "sample"), "optimizer": ("build", "accumulate")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Everything that decides the numbers of a run. Budgets are steps; `ema` is the decay of the averaged weights.
+    """Everything that determines the numbers of a run. Budgets are in steps.
 
-    A step whose gradient has a norm (`grad_norm` in the log) that is above `skip_above` or not finite is skipped: the
-    weights, their average, the optimiser's state and all else stay, but the step is counted.
-    `first_stage` is the work directory of the trained model that a second stage holds frozen in its field `first`.
-    What a model initialises from data it takes from the first batch, or from the first batches with `init_examples`.
+    - `ema`: decay of the averaged weights.
+    - `skip_above`: a step is skipped if the norm of its gradient (`grad_norm` in the log) is larger or not finite:
+      weights, their average and the optimiser's state stay, but the step is counted.
+    - `first_stage`: work directory of the trained model that a second stage holds frozen in its field `first`.
+    - `init_examples`: number of examples for data-dependent initialisation; by default it uses the first batch.
     """
 
     model: Any
@@ -110,26 +112,28 @@ class Experiment:
 
     @property
     def system(self) -> str:
-        """The system's id, which its model's class says itself; the class's name where it says none."""
+        """The system's id, see `system_of`."""
         return system_of(type(self.model))
 
     def transformation(self) -> Any:
-        """The optimiser as optax has it, for these steps and this batch of the model's loss, where it asks for them."""
+        """The optax transformation of the optimiser; its `build` gets the `Setting` if it takes an argument."""
         build = self.optimizer.build
-        asks = inspect.signature(build).parameters
-        return build(Setting.of(self.model, self.batch_size, self.steps)) if asks else build()
+        takes_setting = inspect.signature(build).parameters
+        return (
+            build(Setting.of(self.model, self.batch_size, self.steps)) if takes_setting else build()
+        )
 
 
 def system_of(cls: type) -> str:
-    """The id in the class's own attribute `system`, else its name: a subclass is another system."""
+    """The id in the attribute `system` that the class itself (not a base class) defines, otherwise its name."""
     return vars(cls).get("system", cls.__name__)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Run a config file and apply `--set` overrides; InputError where the file or an override is no good.
+    """Run a config file and apply `--set` overrides; InputError if the file or an override is invalid.
 
-    `CONFIG.py:NAME` is one of the experiments of a file that defines several by name. As a program does, a config may
-    import what lies in its own folder; its classes go along with the run (`sources`).
+    `CONFIG.py:NAME` names one experiment of a file that defines several. Like a script, a config may import modules
+    from its folder; the source of their classes is stored with the run (`sources`).
     """
     file, name = config_name(path)
     if not file.is_file():
@@ -140,45 +144,47 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
             names = runpy.run_path(str(file), run_name=file.stem)
             if not callable(names.get(function)):
                 several = callable(names.get("experiments"))
-                hint = f"; it defines several, such as {file}:NAME" if several else ""
-                raise InputError(f"{file} defines no {function}(){hint}")
+                hint = (
+                    f"; it defines several experiments, name one as {file}:NAME" if several else ""
+                )
+                raise InputError(f"{file} does not define {function}(){hint}")
             result = names[function]()
         sources.know_config(file.resolve(), names)
     except SyntaxError as error:
-        raise InputError(f"{error.filename or file} is no Python file: {error}") from error
+        raise InputError(f"{error.filename or file} is not valid Python: {error}") from error
     if name:
         if not isinstance(result, dict):
-            raise InputError(f"experiments() of {file} returns no dict of names but {result!r}")
+            raise InputError(f"experiments() of {file} returns {result!r}, not a dict by name")
         if name not in result:
             raise InputError(
                 f"{file} has no experiment {name!r}{near(name, result)}; it has {', '.join(result)}"
             )
         result = result[name]
     if not isinstance(result, Experiment):
-        raise InputError(f"{function}() of {file} returns no Experiment but {result!r}")
+        raise InputError(f"{function}() of {file} returns {result!r}, not an Experiment")
     return overridden(result, overrides)
 
 
 def config_name(path: Path) -> tuple[Path, str]:
-    """File and experiment of `CONFIG.py:NAME`; the name is empty where the file defines one experiment."""
+    """The file and the experiment of `CONFIG.py:NAME`; the name is empty for a file with one experiment."""
     file, colon, name = path.name.partition(".py:")
     return (path.with_name(f"{file}.py"), name) if colon else (path, "")
 
 
 def overridden(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
-    """Apply `--set` overrides. A schedule over all of the steps follows them, unless its own length is set too."""
+    """Apply `--set` overrides. A schedule over all steps is resized with them, unless its length is set too."""
     paths = [override.partition("=")[0] for override in overrides]
-    told = any(path in LENGTHS for path in paths)
-    for override in sorted(overrides, key=lambda one: not one.startswith("steps=")):
+    length_set = any(path in LENGTHS for path in paths)
+    for override in sorted(overrides, key=lambda override: not override.startswith("steps=")):
         before, experiment = experiment.steps, replace(experiment, override)
-        if experiment.steps != before and not told:
+        if experiment.steps != before and not length_set:
             optimizer = following(experiment.optimizer, before, experiment.steps)
             experiment = dataclasses.replace(experiment, optimizer=optimizer)
     return experiment
 
 
 def _whole(node: Any, path: str) -> Iterator[tuple[str, int]]:
-    """Every whole number of a model with its path; seeds, which may be of any size, are none of these."""
+    """Every whole number of a model with its path, except seeds, which may have any size."""
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         for field in dataclasses.fields(node):
             if field.name not in ("parent", "name") and "seed" not in field.name:
@@ -191,7 +197,7 @@ def _whole(node: Any, path: str) -> Iterator[tuple[str, int]]:
 
 
 def replace(experiment: Experiment, override: str) -> Experiment:
-    """Apply one `a.b=value`; InputError on an unknown field or a value of another type."""
+    """Apply one `a.b=value`; InputError for an unknown field or a value of another type."""
     path, equals, text = override.partition("=")
     if not equals:
         raise InputError(f"--set needs FIELD=VALUE, not {override!r}")
@@ -217,7 +223,7 @@ def _replace(node: Any, names: list[str], value: Any, path: str) -> Any:
 
 def _checked(value: Any, hint: Any, path: str) -> Any:
     if hint is Any:
-        raise InputError(f"--set {path}: set one of its fields, not the whole of it")
+        raise InputError(f"--set {path}: set one of its fields instead")
     value = _as_float(value, hint)
     if not _fits(value, hint):
         raise InputError(
@@ -231,57 +237,57 @@ def _named(hint: Any) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """`is_bearable` looks at one random item of a tuple and takes a bool for an int; here neither passes."""
+    """Like `is_bearable`, but it checks every item of a tuple, and a bool is not an int."""
     inner = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(_fits(value, option) for option in inner)
     if isinstance(value, tuple) and inner[1:] == (...,):
         return all(_fits(item, inner[0]) for item in value)
     return is_bearable(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def _as_float(value: Any, hint: Any) -> Any:
-    """A whole number as a float, exactly, where the field is one; anything else as it is."""
+    """A whole number as an exact float if the field is a float; any other value unchanged."""
     whole = type(value) is int and value.bit_length() <= sys.float_info.mant_dig
     return float(value) if whole and not _fits(value, hint) and _fits(0.0, hint) else value
 
 
 def _hints(cls: Any) -> dict[str, Any]:
-    """The fields of a config class and their types."""
+    """The fields of a config class with their types."""
     hints = typing.get_type_hints(cls, localns=sources.namespace(cls))
     names = [field.name for field in dataclasses.fields(cls) if field.init]
-    if "parent" in names:  # a Linen module: what follows is the library's own
+    if "parent" in names:  # a Linen module: these two fields are the library's
         names = [name for name in names if name not in ("parent", "name")]
     return {name: hints[name] for name in names}
 
 
 def to_tree(value: Any) -> Any:
-    """A JSON tree that `from_tree` turns into an equal value: each class by its name, with every field."""
+    """A JSON tree that `from_tree` turns into an equal value: each class by name, with every field."""
     return _tree(value, classes.name_of, _hints)
 
 
 def identity(value: Any) -> Any:
-    """The tree of what makes a value what it is: of each class the fields that differ from their defaults.
+    """The tree of a value with only those fields that differ from their defaults.
 
-    So neither moving a class nor a new field with a default changes it. Part of a model, such as a member of an
-    ensemble, has an identity too, though a config cannot hold its class.
+    So moving a class or adding a field with a default does not change it. Part of a model, such as a member of an
+    ensemble, has an identity too, although a config cannot name its class.
     """
     return _tree(value, functools.partial(classes.name_of, public=False), lambda cls: ())
 
 
 def former(value: Any) -> Any:
-    """The identity that compressed files of version 1 are bound to: the path and the fields that old records had."""
+    """The identity to which compressed files of version 1 are bound: path and fields as in old records."""
 
-    def row(cls: type) -> Former | None:
-        return BY_NAME.get(classes.name_of(cls).removeprefix(f"{classes.OWN}:"))
+    def former_of(cls: type) -> Former | None:
+        return BY_NAME.get(classes.name_of(cls).removeprefix(f"{classes.PACKAGE}:"))
 
     def path(cls: type) -> str:
-        before = row(cls)
-        return before.path if before else classes.name_of(cls)
+        row = former_of(cls)
+        return row.path if row else classes.name_of(cls)
 
     def fields(cls: type) -> Collection[str]:
-        before = row(cls)
-        return before.fields if before else _hints(cls)
+        row = former_of(cls)
+        return row.fields if row else _hints(cls)
 
     return _tree(value, path, fields)
 
@@ -289,7 +295,7 @@ def former(value: Any) -> Any:
 def _tree(
     value: Any, name: Callable[[type], str], always: Callable[[type], Collection[str]]
 ) -> Any:
-    """A tree with classes by `name`; a field is left out where it has its default and is not one of `always`."""
+    """A tree with classes by `name`; a field with its default value is omitted unless it is in `always`."""
 
     def default(field: dataclasses.Field) -> Any:
         if field.default_factory is not dataclasses.MISSING:
@@ -303,8 +309,7 @@ def _tree(
         for field in dataclasses.fields(cls):
             if field.name not in hints:
                 continue
-            held = _as_float(getattr(value, field.name), hints[field.name])
-            tree = _tree(held, name, always)
+            tree = _tree(_as_float(getattr(value, field.name), hints[field.name]), name, always)
             if field.name in wanted or tree != default(field):
                 fields[field.name] = tree
         return {"type": name(cls), "fields": fields}
@@ -313,12 +318,12 @@ def _tree(
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InputError(
-        f"a config may hold numbers, strings, tuples and dataclasses, not {type(value).__name__}"
+        f"a config may contain numbers, strings, tuples and dataclasses, not {type(value).__name__}"
     )
 
 
 def foreign(value: Any) -> set[type]:
-    """The classes in a config that are not of gen_jax."""
+    """The classes in a config that are from outside gen_jax."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         cls = type(value)
         inner = (foreign(getattr(value, name)) for name in _hints(cls))
@@ -327,19 +332,19 @@ def foreign(value: Any) -> set[type]:
 
 
 def read(tree: Any, trust: Trust = False, files: Files = NONE) -> Experiment:
-    """The experiment of a stored tree; InputError where it is damaged or a field is of another kind than declared.
+    """The experiment of a stored tree; InputError if it is damaged or a field has a wrong type.
 
-    Classes are those of gen_jax, or others where they are trusted, of source `files` or installed (`classes.find`). It
-    builds only what the fields of an Experiment may hold.
+    Classes are those of gen_jax and, if trusted, others from source `files` or installed (`classes.find`). Only what
+    the fields of an Experiment may hold is built.
     """
     if not isinstance(tree, dict) or _class(tree, trust, files) is not Experiment:
-        raise InputError("what is stored is no gen_jax:Experiment")
+        raise InputError("the stored config is not a gen_jax:Experiment")
     for name, methods in OPEN.items():
         node = tree["fields"].get(name)
         kind = _class(node, trust, files) if isinstance(node, dict) else type(node)
-        lacking = [method for method in methods if not hasattr(kind, method)]
-        if lacking:
-            raise InputError(f"{name}: {kind.__qualname__} has no {' and no '.join(lacking)}")
+        missing = [method for method in methods if not hasattr(kind, method)]
+        if missing:
+            raise InputError(f"{name}: {kind.__qualname__} has no {' and no '.join(missing)}")
     try:
         return from_tree(tree, Experiment, trust, files)
     except RecursionError as error:
@@ -347,14 +352,14 @@ def read(tree: Any, trust: Trust = False, files: Files = NONE) -> Experiment:
 
 
 def from_tree(tree: Any, hint: Any = Any, trust: Trust = False, files: Files = NONE) -> Any:
-    """The value that `to_tree` wrote; InputError where a class cannot be found or is none that the hint names."""
+    """The value that `to_tree` wrote; InputError if a class cannot be found or does not match the hint."""
     if isinstance(tree, list):
         return tuple(from_tree(item, hint, trust, files) for item in tree)
     if not isinstance(tree, dict):
         return tree
     cls = _class(tree, trust, files)
     if hint is not Any and not issubclass(cls, tuple(_classes(hint))):
-        raise InputError(f"{tree['type']} stands where {_named(hint)} belongs")
+        raise InputError(f"{tree['type']} is in the place of {_named(hint)}")
     hints = _hints(cls)
     unknown = tree["fields"].keys() - hints.keys()
     if unknown:
@@ -377,27 +382,27 @@ def _class(node: dict[str, Any], trust: Trust, files: Files) -> type:
     """The dataclass that a node of a tree names."""
     name = node.get("type")
     if not isinstance(name, str) or not isinstance(node.get("fields"), dict):
-        raise InputError(f"a stored config has no class and fields in {json.dumps(node):.80}")
+        raise InputError(f"the stored config lacks class and fields in {json.dumps(node):.80}")
     return classes.find(name, trust, files)
 
 
 def _classes(hint: Any) -> list[type]:
-    """All classes in a hint."""
+    """All classes in a type hint."""
     if isinstance(hint, type):
         return [hint]
     return [cls for inner in typing.get_args(hint) for cls in _classes(inner)]
 
 
-def differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Lines 'path: a -> b' where two trees differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        inner = (one.get("fields", one), other.get("fields", other))
-        if one.get("type") == other.get("type"):
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """A line 'path: a -> b' for each difference of two trees."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        inner = (a.get("fields", a), b.get("fields", b))
+        if a.get("type") == b.get("type"):
             names = sorted(inner[0].keys() | inner[1].keys())
             nested = (
                 differences(inner[0].get(n), inner[1].get(n), f"{path}.{n}".lstrip("."))
                 for n in names
             )
             return [line for lines in nested for line in lines]
-        return [f"{path}: {one.get('type')} -> {other.get('type')}"]
-    return [] if one == other else [f"{path}: {json.dumps(one)} -> {json.dumps(other)}"]
+        return [f"{path}: {a.get('type')} -> {b.get('type')}"]
+    return [] if a == b else [f"{path}: {json.dumps(a)} -> {json.dumps(b)}"]

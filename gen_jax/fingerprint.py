@@ -1,4 +1,4 @@
-"""SHA-256 of weights and of configs: what certificates and compressed files are bound to."""
+"""SHA-256 of weights and configs, to which certificates and compressed files are bound."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from gen_jax.typing import Variables
 
 
 def of_variables(variables: Variables) -> str:
-    """Over paths, types, shapes and bytes of all leaves."""
+    """SHA-256 of the paths, types, shapes and bytes of all leaves."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(dict(variables)):
         array = np.ascontiguousarray(leaf)
@@ -21,5 +21,5 @@ def of_variables(variables: Variables) -> str:
 
 
 def of_tree(tree: dict[str, Any]) -> str:
-    """Over a tree of JSON, such as a config."""
+    """SHA-256 of a JSON tree, such as a config."""
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Training and reading a model from Python: `fit` takes arrays, `load` a folder, and both give a `Fitted` value.
+"""Training and loading a model from Python: `fit` takes arrays, `load` a folder, and both return a `Fitted` value.
 
-`fit` runs the same compiled steps as `gen-jax train` (`train/program.py`) without a data set, a config or a folder. A
-run of the same experiment on the same examples ends, with the same number of devices, on the same bits; it also
-validates and reports its best checkpoint, where `fit` gives the weights of the last step.
+`fit` runs the same compiled steps as `gen-jax train` (`train/program.py`) without data set, config or folder, and gives
+the same bits for the same experiment, examples and number of devices. It returns the weights of the last step, whereas
+`gen-jax train` validates and keeps the best checkpoint.
 """
 
 import json
@@ -44,10 +44,10 @@ Report = Callable[[int, dict[str, float]], Any]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model. `history` has the means of the training metrics over every ten steps, as metrics.jsonl has them.
+    """A trained model. `history` has the means of the training metrics over every ten steps, as in metrics.jsonl.
 
-    Everything it computes is under the protocol of the commands: averaged weights, highest matmul precision, rows split
-    over all devices, noise by seed. Bad input is an InputError in one sentence.
+    It computes under the protocol of the commands: averaged weights, highest matmul precision, rows split over all
+    devices, noise by seed. InputError, in one sentence, for bad input.
     """
 
     trained: Trained
@@ -66,42 +66,42 @@ class Fitted:
 
     @property
     def step(self) -> int:
-        """Training steps behind the weights."""
+        """The training step of the weights."""
         return self.trained.step
 
     def log_prob(
         self, x: Rows, cond: Rows | None = None, draws: int | None = None
     ) -> Float[np.ndarray, " B"]:
-        """log p(x) in nats, one number an example: exact, or a bound or estimate of `draws` draws (`model.value`).
+        """log p(x) in nats, one number per example: exact, or a bound or estimate with `draws` draws (`model.value`).
 
-        An event of a recurrent model begins with nothing before it; `evaluate` reads on from event to event.
+        A recurrent model starts each event from a zero state here; `evaluate` carries its state from event to event.
         """
-        variables = {name: of for name, of in self.variables.items() if name != "carry"}
+        variables = {name: tree for name, tree in self.variables.items() if name != "carry"}
         return -self._likelihoods(draws)(variables, self._split(x, cond)).per_example
 
     def evaluate(self, x: Rows, cond: Rows | None = None, draws: int | None = None) -> Result:
-        """Mean negative log-likelihood with its standard error, printed as `gen-jax evaluate` prints it."""
+        """Mean negative log-likelihood with its standard error; it prints like `gen-jax evaluate`."""
         return self._likelihoods(draws)(self.variables, self._split(x, cond))
 
     def bits_per_dim(
         self, x: Rows, cond: Rows | None = None, draws: int | None = None
     ) -> float | None:
-        """Mean bits per dimension of `evaluate`; None of real values, which have none."""
+        """Mean bits per dimension of `evaluate`; None for continuous data."""
         return self.evaluate(x, cond, draws).bits_per_dim
 
     def sample(
         self, n: int, seed: int = 0, cond: Rows | None = None, temperature: float = 1.0
     ) -> Shaped[np.ndarray, "n *event"]:
-        """n draws, those of `gen-jax sample --num n`.
+        """n samples, the same as of `gen-jax sample --num n`.
 
-        `cond` is one class for all, or a class or condition for each; without it a model goes through its classes.
+        `cond` is one class for all, or a class or condition for each; by default a model takes all its classes in turn.
         """
         n = inputs.number(n, "samples", least=1)
         if cond is None or np.ndim(cond) == 0:
             label = None if cond is None else operator.index(np.asarray(cond)[()])
             return draw.sample(self.trained, n, seed, label, temperature)
-        given = _condition(self.model, cond, n)
-        return draw.sample(self.trained, n, seed, None, temperature, cond=given)
+        conditions = _condition(self.model, cond, n)
+        return draw.sample(self.trained, n, seed, None, temperature, cond=conditions)
 
     def complete(
         self,
@@ -111,23 +111,23 @@ class Fitted:
         cond: Rows | None = None,
         temperature: float = 1.0,
     ) -> Shaped[np.ndarray, "B *event"]:
-        """Each event with the values outside the mask `keep` drawn again.
+        """Each event with the values outside the mask `keep` sampled.
 
-        InputError where the mask is no prefix of the model's order of generation.
+        InputError if the mask is not a prefix of the model's generation order.
         """
         split = self._split(x, cond)
         mask = np.broadcast_to(np.asarray(keep, bool), self.model.event.shape)
         return draw.complete(self.trained, split.x, mask, seed, split.labels, temperature)
 
     def compress(self, x: Rows, cond: Rows | None = None) -> bytes:
-        """The bytes of a file of the model's own number of bits, which `gen-jax decompress` reads too."""
+        """The bytes of a file of the model's number of bits, which `gen-jax decompress` reads too."""
         split = self._split(x, cond)
-        stored = "" if split.labels is None else split.labels.dtype.str
-        content = Content("npz", {"x": split.x}, split.labels, stored)
+        labels_dtype = "" if split.labels is None else split.labels.dtype.str
+        content = Content("npz", {"x": split.x}, split.labels, labels_dtype)
         return self._codec.compress(content)[0]
 
     def decompress(self, data: bytes) -> dict[str, np.ndarray]:
-        """The arrays of a compressed file by name: `x`, and `labels` where the model has classes."""
+        """The arrays of a compressed file by name: `x`, and `labels` if the model has classes."""
         content = self._codec.decompress(data)
         if content.labels is None or not content.labels_dtype:
             return dict(content.arrays)
@@ -136,8 +136,8 @@ class Fitted:
     def save(self, path: str | Path) -> None:
         """Write a new folder that `load` and the commands read: config.json, metrics.jsonl and weights.npz.
 
-        InputError where it exists, or where the experiment holds what could not be read back, such as a class of a
-        notebook.
+        InputError if the folder exists, or if the experiment could not be read back because it contains, for example,
+        a class defined in a notebook.
         """
         out, trained = Path(path), self.trained
         if isinstance(trained, Run):
@@ -185,20 +185,20 @@ def fit(
     skip_above: float | None = None,
     report: Report | None = None,
 ) -> Fitted:
-    """Train a model on examples x (N, *event), with a class or condition of each in `cond` where it takes one.
+    """Train a model on examples x (N, *event), with their classes or conditions in `cond` if the model takes them.
 
-    `optimizer` is a value such as `Adam(1e-3)`. `ema` is the decay of the averaged weights, which are those given back.
-    The same seed gives the same bits. `report(step, means)` is called every ten steps with the means of the training
+    `optimizer` is a value such as `Adam(1e-3)`. `ema` is the decay of the averaged weights, which the result has. The
+    same seed gives the same bits. `report(step, means)` is called every ten steps with the means of the training
     metrics. `init_examples`, `first_stage` and `skip_above` are those of an Experiment.
 
-    InputError on examples or a condition that are none of the model's and on settings that cannot run;
-    FloatingPointError at the first loss or update that is not finite, and after 100 skipped steps in a row.
+    InputError for examples or conditions that do not fit the model, and for settings that cannot run;
+    FloatingPointError if a loss or update is not finite, or after 100 skipped steps in a row.
     """
-    lacking = [name for name in ("build", "accumulate") if not hasattr(optimizer, name)]
-    if lacking:
+    missing = [name for name in ("build", "accumulate") if not hasattr(optimizer, name)]
+    if missing:
         kind = type(optimizer).__name__
         raise InputError(
-            f"optimizer is a {kind} without {' and '.join(lacking)}: give a value such as Adam(1e-3)"
+            f"optimizer is a {kind} without {' and '.join(missing)}: give a value such as Adam(1e-3)"
         )
     experiment = Experiment(
         model=model,
@@ -237,15 +237,15 @@ def fit(
 def load(path: str | Path, trust: Trust = False) -> Fitted:
     """The model of a work directory, at its best checkpoint, or of an exported folder.
 
-    It is read as data: `trust` allows it to import classes from outside gen_jax. InputError where there is no such
-    folder, it holds no weights yet, or it is damaged.
+    The folder is read as data: `trust` allows importing classes from outside gen_jax. InputError if there is no such
+    folder, or it has no weights yet, or is damaged.
     """
     run = load_run(Path(path), trust)
     return Fitted(run, tuple(run.workdir.metrics_rows()))
 
 
 def _split_of(model: Any, x: Rows, cond: Rows | None, name: str) -> Split:
-    """Checked examples and their classes or conditions in memory, in the types that a prepared data set has."""
+    """Checked examples with their classes or conditions, in the types of a prepared data set."""
     checked = inputs.examples(model.event, x if isinstance(x, jax.Array) else np.asarray(x))
     dtype = np.float32 if model.event.levels is None else np.min_scalar_type(model.event.levels - 1)
     values = np.asarray(jax.device_get(checked.values)).astype(dtype)
@@ -256,7 +256,7 @@ def _split_of(model: Any, x: Rows, cond: Rows | None, name: str) -> Split:
 
 
 def _condition(model: Any, cond: Rows | None, n: int) -> np.ndarray | None:
-    """Checked classes or conditions of n examples."""
+    """The checked classes or conditions of n examples."""
     rows = cond if cond is None or isinstance(cond, jax.Array) else np.asarray(cond)
     name, event = type(model).__name__, condition_of(model)
     checked = inputs.condition(name, model.num_classes, event, rows, n).values

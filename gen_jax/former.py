@@ -1,18 +1,17 @@
-"""How records named classes before these had public names: by module and class, with every field.
+"""Names of classes in old records, before classes had public names: module and class, with every field.
 
-A row: the class, its public name where that is another, and the fields that each record of it held whatever their
-value. Old records are read by the names; the fields make again what old compressed files are bound to
-(`experiment.former`).
+A row has the class, its public name if that is different, and the fields that old records always had. The names serve
+to read old records; the fields reproduce the identity to which old compressed files are bound (`experiment.former`).
 
-The table is complete and closed, since records have public names now. Moving a class needs no row here, only its new
-module in `registry.py`.
+The table is complete: records have public names now, so moving a class needs no row here, only its new module in
+`registry.py`.
 """
 
 from typing import NamedTuple
 
 
 class Former(NamedTuple):
-    """A class as old records have it: its path, its public name, the fields."""
+    """A class in old records: its path, its public name and its fields."""
 
     path: str
     name: str

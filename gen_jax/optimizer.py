@@ -1,7 +1,7 @@
 """Optimisers as values: a config can print them and a work directory can store them.
 
-An epsilon, a clipped norm and a penalty are numbers in the unit of a gradient, so they belong to a loss in a stated
-unit. An optimiser says which one by its `unit`; `Setting` knows the model's.
+An epsilon, a clipping norm and a penalty are in the unit of a gradient, so they belong to a loss in a known unit: the
+optimiser's `unit`. `Setting` converts from the unit of the model's loss.
 """
 
 import importlib
@@ -32,10 +32,10 @@ Argument = bool | int | float | str | None
 
 @dataclass(frozen=True)
 class Setting:
-    """What an optimiser takes from its run: the steps of a schedule without its own, and the unit of the loss.
+    """What an optimiser needs to know of its run: the number of steps, and the unit of the loss.
 
-    `example` and `batch` are what turns the gradient of the loss into that of nats an example, and into that of the
-    nats of a whole batch, summed; None where the loss is not in nats.
+    `example` and `batch` are the factors from the gradient of the loss to that of nats per example, and to that of nats
+    summed over a batch; None if the loss is not in nats.
     """
 
     steps: int | None = None
@@ -44,13 +44,13 @@ class Setting:
 
     @classmethod
     def of(cls, model: Any, batch_size: int, steps: int) -> "Setting":
-        """By the model's `loss_per`, a dimension or an example."""
+        """The setting of a model, whose `loss_per` is a dimension or an example."""
         factors = {"dimension": model.event.size, "example": 1}
         size = factors.get(model.loss_per) if isinstance(model, InNats) else None
         return cls(steps) if size is None else cls(steps, float(size), float(size * batch_size))
 
     def factor(self, unit: Unit) -> float:
-        """From the gradient of the loss to one in the unit; InputError where the loss is not in nats."""
+        """The factor from the gradient of the loss to one in the unit; InputError if the loss is not in nats."""
         factor = {"loss": 1.0, "example": self.example, "batch": self.batch}[unit]
         if factor is None:
             raise InputError(f"optimizer.unit is {unit!r}, but the model's loss is not in nats")
@@ -59,25 +59,25 @@ class Setting:
 
 @dataclass(frozen=True)
 class L2:
-    """`coefficient` times the sum of w^2 in the loss, over the parameters of these names, over all without names.
+    """`coefficient` times the sum of w^2, added to the loss, over the parameters with these names, by default all.
 
-    It goes through the optimiser with the rest of the gradient, unlike `weight_decay`.
+    Unlike `weight_decay`, it goes through the optimiser with the rest of the gradient.
     """
 
     coefficient: float
     names: tuple[str, ...] = ()
 
     def build(self) -> optax.GradientTransformation:
-        """Adds 2 coefficient w to a gradient; InputError, at init, where no parameter has such a name."""
+        """Adds 2 coefficient w to a gradient; InputError, at init, if no parameter has such a name."""
 
         def chosen(params: Any) -> Any:
             def has_name(path: Any, _: Any) -> bool:
                 return not self.names or str(getattr(path[-1], "key", "")) in self.names
 
-            found = jax.tree_util.tree_map_with_path(has_name, params)
-            if not any(jax.tree.leaves(found)):
+            mask = jax.tree_util.tree_map_with_path(has_name, params)
+            if not any(jax.tree.leaves(mask)):
                 raise InputError(f"optimizer.l2: no parameter is named {' or '.join(self.names)}")
-            return found
+            return mask
 
         return optax.add_decayed_weights(2 * self.coefficient, chosen)
 
@@ -255,11 +255,12 @@ class OptimizerGroups:
     accumulate: int = 1
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
-        """The optax transformation; InputError unless every name has its optimiser, and later a parameter its name."""
+        """The optax transformation; InputError unless names, optimisers and (at init) parameters match."""
         if len(self.names) != len(self.optimizers) or len(set(self.names)) != len(self.names):
-            raise InputError("optimizer.names and optimizer.optimizers need one entry a group")
+            raise InputError("optimizer.names and optimizer.optimizers need one entry per group")
+        pairs = zip(self.names, self.optimizers, strict=True)
         groups: dict[Any, optax.GradientTransformation] = {
-            name: one.build(setting) for name, one in zip(self.names, self.optimizers, strict=True)
+            name: optimizer.build(setting) for name, optimizer in pairs
         }
 
         def labels(params: dict[str, Any]) -> dict[str, str]:
@@ -273,13 +274,13 @@ class OptimizerGroups:
 
 
 def planned_steps(optimizer: Any, steps: int) -> list[int]:
-    """How many steps each schedule is for; `steps` where it says none."""
-    rates = [getattr(one, "learning_rate", None) for one in _single(optimizer)]
+    """The length of each schedule in steps, `steps` if it has none."""
+    rates = [getattr(single, "learning_rate", None) for single in _single(optimizer)]
     return [getattr(rate, "steps", None) or steps for rate in rates]
 
 
 def following(optimizer: Any, before: int, steps: int) -> Any:
-    """The optimiser with each schedule that was for all the steps `before` made one for all of these."""
+    """The optimiser with each schedule over all steps resized from `before` steps to `steps`."""
 
     def resized(one: Any) -> Any:
         rate: Any = getattr(one, "learning_rate", None)

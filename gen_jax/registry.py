@@ -1,11 +1,11 @@
-"""The public name of every class that a config can hold, and the module that has it.
+"""The public name of every class that a config can name, and its module.
 
 Records (config.json, result files, compressed files) name a class `gen_jax:NAME`, which is `gen_jax.NAME` in Python, so
-no record depends on where a class lies.
+no record depends on a class's module.
 
-To move a class: change its module here, and nothing else. `former.py` is complete already: it holds the path of each
-class from the time when records had paths. To add a class that a config can hold: add its line here. A class keeps its
-public name for ever, and its fields keep their names and defaults; a new field needs a default.
+To move a class, change its module here and nothing else (`former.py` is complete already). To add a class that configs
+can name, add a line here. A class keeps its public name for ever, and its fields keep their names and defaults; a new
+field needs a default.
 """
 
 MODULES = {

@@ -1,4 +1,4 @@
-"""What a process sets up once, before the first computation."""
+"""The set-up of a process, before its first computation."""
 
 import functools
 import os
@@ -8,32 +8,32 @@ from pathlib import Path
 
 from gen_jax.errors import InputError, first_line
 
-# What a shell may ask of JAX that decides bits or refuses what ours are written in, and what they are written under.
-WRITTEN_UNDER = {
+# JAX settings that change bits or would reject our code, with the values that the code is written for.
+SETTINGS = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_numpy_rank_promotion": "allow",
     "jax_transfer_guard": "allow",
     "jax_threefry_partitionable": True,
 }
-# XLA ends the process at a flag that it does not know: the flags are read in another one first.
+# XLA ends the process at an unknown flag, so another process reads the flags first.
 READ_FLAGS = "from jaxlib import _jax; _jax.CompileOptions().executable_build_options.debug_options"
 
 
 def set_up() -> None:
-    """The conditions of every number whatever the shell says, a device, the compilation cache, logs on standard error.
+    """Fix JAX's settings regardless of the environment; check devices; set up compilation cache and logs.
 
-    The cache is `$JAX_COMPILATION_CACHE_DIR`, else `~/.cache/gen_jax`. InputError where JAX finds no device, XLA
-    does not know a flag, or numbers are to be of 64 bits.
+    The cache is `$JAX_COMPILATION_CACHE_DIR` or `~/.cache/gen_jax`. InputError if JAX finds no device, XLA does not
+    know a flag, or 64-bit numbers are enabled.
     """
     import jax
 
     from gen_jax.runs.logging import log_to_stderr
 
-    for name, value in WRITTEN_UNDER.items():
+    for name, value in SETTINGS.items():
         jax.config.update(name, value)
     if jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(
-            "JAX_ENABLE_X64 is on, and models, samples and files are of 32 bits: unset it"
+            "JAX_ENABLE_X64 is on, but models, samples and files use 32 bits: unset it"
         )
     _check_flags(os.environ.get("XLA_FLAGS", ""))
     _check_devices()
@@ -47,17 +47,17 @@ def set_up() -> None:
 
 @functools.cache
 def _check_flags(flags: str) -> None:
-    """InputError where XLA would end the process over the flags."""
+    """InputError if XLA would end the process because of the flags."""
     if not flags.strip():
         return
     tried = subprocess.run([sys.executable, "-c", READ_FLAGS], capture_output=True, text=True)
-    told = [line for line in tried.stderr.splitlines() if "XLA_FLAGS" in line]
-    if tried.returncode and told:
-        raise InputError(f"XLA refuses XLA_FLAGS: {told[-1].partition('] ')[2] or told[-1]}")
+    lines = [line for line in tried.stderr.splitlines() if "XLA_FLAGS" in line]
+    if tried.returncode and lines:
+        raise InputError(f"XLA refuses XLA_FLAGS: {lines[-1].partition('] ')[2] or lines[-1]}")
 
 
 def _check_devices() -> None:
-    """InputError where JAX finds no device, in its words."""
+    """InputError, with JAX's message, if JAX finds no device."""
     import jax
 
     try:

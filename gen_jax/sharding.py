@@ -1,8 +1,8 @@
-"""One mesh with one axis, `data`: batches are split over it, the state is on every device.
+"""A mesh with one axis, `data`: batches are split over it, the state is on every device.
 
-What a loss updates itself goes over the devices by the name of its collection: `carry` belongs to the rows of the batch
-(truncated back-propagation) and is split with them, `counts` holds sums over all rows seen, `frozen` what no step
-changes, any other means over the rows of a batch.
+The name of a collection that the loss updates decides how it is distributed: `carry` belongs to the rows of the batch
+(truncated back-propagation) and is split with them, `counts` has sums over all rows so far, `frozen` never changes, and
+any other collection has means over the rows of a batch.
 """
 
 import math
@@ -21,7 +21,7 @@ Parallel = Literal["jit", "pmap"]
 
 
 def data_mesh(batch_size: int) -> Mesh:
-    """All devices in one axis; InputError where they do not divide the batch."""
+    """All devices in one axis; InputError if they do not divide the batch."""
     count = jax.device_count()
     if batch_size % count:
         raise InputError(f"batch_size {batch_size} does not split over {count} devices")
@@ -29,18 +29,18 @@ def data_mesh(batch_size: int) -> Mesh:
 
 
 def state_sharding(state: Any, mesh: Mesh) -> Any:
-    """Shardings of a train state: carries over the batch, all else replicated."""
+    """Shardings of a train state: carries are split over the batch, everything else is replicated."""
 
-    def of(path, _):
+    def sharding_of(path, _):
         names = [getattr(entry, "key", getattr(entry, "name", None)) for entry in path]
         carry = names[:2] == ["collections", "carry"]
         return NamedSharding(mesh, P("data") if carry else P())
 
-    return jax.tree_util.tree_map_with_path(of, state)
+    return jax.tree_util.tree_map_with_path(sharding_of, state)
 
 
 def put(batch: Any, mesh: Mesh, spec: P) -> Any:
-    """Place a global host batch: every process hands over the parts of its own devices, whatever their number."""
+    """Place a global host batch on the mesh: every process provides the parts of its devices."""
     sharding = NamedSharding(mesh, spec)
 
     def place(x: np.ndarray):
@@ -50,12 +50,12 @@ def put(batch: Any, mesh: Mesh, spec: P) -> Any:
 
 
 def filled(count: int, mesh: Mesh) -> int:
-    """The next number of rows that splits over the mesh."""
+    """`count` rounded up to a multiple of the mesh's size."""
     return math.ceil(count / mesh.size) * mesh.size
 
 
 def put_rows(batch: Any, mesh: Mesh) -> Any:
-    """Place any number of rows, filled up with copies of the first; what is computed of the filling is cut off."""
+    """Place any number of rows, padded with copies of the first; the caller cuts off the padding."""
 
     def fill(x: np.ndarray):
         rows = np.arange(filled(len(x), mesh))
@@ -65,16 +65,16 @@ def put_rows(batch: Any, mesh: Mesh) -> Any:
 
 
 def merged(before: dict[str, Any], after: dict[str, Any], axis: str) -> dict[str, Any]:
-    """Under a mapped axis, the collections after the whole batch from those after each device's rows.
+    """Under a mapped axis: the collections after the whole batch, given those after each device's rows.
 
-    A carry stays with its device, increments of counts are summed, floats are averaged; integers and flags that are no
-    counts do not depend on the rows.
+    A carry stays on its device, increments of counts are summed, floats are averaged; integers and flags outside
+    `counts` do not depend on the rows.
     """
 
     def average(x):
         return lax.pmean(x, axis) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
-    def of(name: str):
+    def collection(name: str):
         if name in ("carry", "frozen"):
             return after[name]
         if name == "counts":
@@ -82,4 +82,4 @@ def merged(before: dict[str, Any], after: dict[str, Any], axis: str) -> dict[str
             return jax.tree.map(add, before[name], after[name])
         return jax.tree.map(average, after[name])
 
-    return {name: of(name) for name in after}
+    return {name: collection(name) for name in after}

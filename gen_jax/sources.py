@@ -1,8 +1,8 @@
-"""The source text of classes that are no part of gen_jax or an installed package: it goes along with a run.
+"""Source text of classes from outside gen_jax and installed packages, which is stored with a run.
 
-Such a class stands in a file beside the config, or in one that a script imports from its own folder. Reading the run
-back needs neither the file nor a path to it: the module is made again from the text, where the user trusts it. Modules
-are made without leaving their names behind, so that two runs may have different modules of one name.
+Such a class is defined in the config, or in a file that a config or script imports from its folder. Loading the run
+needs neither the file nor a path to it: the module is made from the stored text, if the user trusts it. The names of
+such modules are removed afterwards, so that two runs may have different modules with the same name.
 """
 
 import ast
@@ -21,52 +21,52 @@ from typing import Any
 
 from gen_jax.errors import InputError
 
-Files = Mapping[str, str]  # text by path relative to the folder that they lie in
+Files = Mapping[str, str]  # text by relative path
 NONE: Files = {}
 
-# Each class whose source is known, by its name and the digest of the source; and its files and its module's names.
+# Classes with known source, by name and digest of the source; and their files and the names of their module.
 _CLASSES: dict[tuple[str, str], type] = {}
 _FILES: dict[type, tuple[Files, dict[str, Any]]] = {}
 
 
 def digest(text: str) -> str:
-    """SHA-256 of one file."""
+    """SHA-256 of the text of a file."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def of(classes: Collection[type]) -> dict[str, str]:
     """All files that these classes need, except gen_jax and installed packages.
 
-    InputError at a class that nothing could import again, or where two files have the same name.
+    InputError for a class that could not be imported again, or if two files have the same name.
     """
     every: dict[str, str] = {}
     for cls in classes:
         if cls.__module__ == "__main__":
             raise InputError(
-                f"{cls.__qualname__} is defined in a notebook or script, from where no other command can import it: put"
-                " it into a file of its own and import it"
+                f"{cls.__qualname__} is defined in a notebook or script, from which no other command can import it: put"
+                " it into a separate file and import it"
             )
         if "<locals>" in cls.__qualname__:
             raise InputError(
-                f"{cls.__qualname__} is defined inside a function, from where nothing can import it: put it at the top"
+                f"{cls.__qualname__} is defined inside a function, from which it cannot be imported: put it at the top"
                 " level of a file"
             )
         for name, text in _files(cls).items():
             if every.setdefault(name, text) != text:
-                raise InputError(f"the config needs two files of the name {name}")
+                raise InputError(f"the config needs two different files named {name}")
     return every
 
 
 def namespace(cls: type) -> dict[str, Any] | None:
-    """The names of the module of such a class, which is no longer among `sys.modules`; None at other classes."""
+    """The names of the module of a class with known source, which `sys.modules` no longer has; None for others."""
     return _FILES[cls][1] if cls in _FILES else None
 
 
 def find(name: str, files: Files, run: bool) -> type | None:
-    """The class `module:qualname` of the files; None where they have no such module.
+    """The class `module:qualname` of the files; None if they have no such module.
 
-    A class that this process has already, of the same source, is returned as it is. Otherwise `run` allows that the
-    source is run. InputError where it is not allowed, or where the source has no such class.
+    If this process already has the class from the same source, that one is returned. Otherwise `run` allows running the
+    source. InputError if that is not allowed, or if the source has no such class.
     """
     module, _, qualname = name.partition(":")
     needed = _closure(module.partition(".")[0], _within(files))
@@ -76,17 +76,17 @@ def find(name: str, files: Files, run: bool) -> type | None:
     if key not in _CLASSES:
         path = _Importer(needed).path(module)
         if path is None or not defines(needed[path], qualname):
-            raise InputError(f"{name:.200} is not in the source that is stored with it")
+            raise InputError(f"{name:.200} is not in the source stored with it")
         if not run:
-            raise InputError(f"the source stored with {name} is not that of the {qualname} here")
+            raise InputError(f"the source stored with {name} is not that of the present {qualname}")
         _make(module, needed)
     if key not in _CLASSES:
-        raise InputError(f"{name:.200} is not in the source that is stored with it")
+        raise InputError(f"{name:.200} is not in the source stored with it")
     return _CLASSES[key]
 
 
 def defines(text: str, qualname: str) -> bool:
-    """Whether source has a class of that name, without running it."""
+    """Whether the source text defines a class of that name, without running it."""
     try:
         nodes = [*ast.walk(ast.parse(text))]
     except (SyntaxError, ValueError, RecursionError):
@@ -97,9 +97,10 @@ def defines(text: str, qualname: str) -> bool:
 
 @contextlib.contextmanager
 def neighbours(config: Path) -> Iterator[None]:
-    """Modules in the folder of a config can be imported, after all others.
+    """Allow imports from the folder of a config, after all other places.
 
-    Their names are forgotten again, since the next folder has its own. Their classes stay known with their source.
+    The names of these modules are removed again, since the next folder has others. Their classes stay known with their
+    source.
     """
     folder, path, modules = config.parent, sys.path, set(sys.modules)
     if str(folder) in path:
@@ -117,21 +118,21 @@ def neighbours(config: Path) -> Iterator[None]:
 
 
 def know_config(config: Path, names: dict[str, Any]) -> None:
-    """Classes that the config itself defines have its text for their source."""
+    """Remember the classes that the config itself defines, with its text as their source."""
     _know(names, config.stem, _in(config.parent))
 
 
 def check(files: Any) -> Files:
-    """What a record says are source files; InputError where it is none."""
+    """The source files of a record; InputError if they are not Python files by name."""
     if not isinstance(files, dict) or not all(
         isinstance(text, str) and plain(name) for name, text in files.items()
     ):
-        raise InputError("its sources are no files of Python by name")
+        raise InputError("its sources are not Python files by name")
     return files
 
 
 def plain(name: Any) -> bool:
-    """Whether a file of that relative name stays inside its folder and is one of Python."""
+    """Whether a relative name is that of a Python file inside the folder."""
     if not isinstance(name, str) or not name.endswith(".py") or "\\" in name or ":" in name:
         return False
     path = PurePosixPath(name)
@@ -141,7 +142,7 @@ def plain(name: Any) -> bool:
 
 
 def _files(cls: type) -> Files:
-    """What a class needs; nothing where it belongs to an installed package, or to any package of several files."""
+    """The files that a class needs; none if it belongs to an installed package or to a package with several files."""
     if cls in _FILES:
         return _FILES[cls][0]
     module = sys.modules.get(cls.__module__)
@@ -160,7 +161,7 @@ def _installed(file: Path) -> bool:
 
 
 def _know(namespace: Mapping[str, Any], module: str, lookup: "_Lookup") -> None:
-    """Remember all classes of a module with the files it needs."""
+    """Remember all classes of a module with the files that it needs."""
     classes = [*_classes(namespace, module)]
     if not classes:
         return
@@ -178,7 +179,7 @@ def _classes(namespace: Mapping[str, Any], module: str) -> Iterator[type]:
 
 
 def _make(module: str, files: Files) -> None:
-    """Run a module of the files, and remember its classes; InputError at whatever it raises."""
+    """Run a module of the files and remember its classes; InputError for whatever it raises."""
     importer = _Importer(files)
     tops = {name.partition("/")[0].removesuffix(".py") for name in files}
     hidden = {
@@ -191,22 +192,22 @@ def _make(module: str, files: Files) -> None:
         raise InputError(f"the source of {module} cannot be run: {error!r:.200}") from error
     finally:
         sys.meta_path.remove(importer)
-        made = {
+        modules = {
             name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in tops
         }
         sys.modules.update(hidden)
-    for name, one in made.items():
-        _know(vars(one), name, _within(files))
+    for name, made in modules.items():
+        _know(vars(made), name, _within(files))
 
 
 class _Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Imports modules from text."""
+    """Imports modules from source text."""
 
     def __init__(self, files: Files):
         self._files = files
 
     def path(self, module: str) -> str | None:
-        """The file of a module."""
+        """The file of a module, or None."""
         name = module.replace(".", "/")
         return next((p for p in (f"{name}.py", f"{name}/__init__.py") if p in self._files), None)
 
@@ -225,7 +226,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return (self.path(fullname) or "").endswith("/__init__.py")
 
 
-# The files of a top-level module or package, {} where there is none.
+# A function from the name of a top-level module or package to its files, {} if there is none.
 _Lookup = Any
 
 
@@ -244,7 +245,7 @@ def _in(folder: Path) -> _Lookup:
 
 
 def _text(path: Path) -> str:
-    """As Python reads it."""
+    """The text of a source file, decoded like Python does."""
     return importlib.util.decode_source(path.read_bytes())
 
 
@@ -260,7 +261,7 @@ def _within(files: Files) -> _Lookup:
 
 
 def _closure(top: str, lookup: _Lookup) -> dict[str, str]:
-    """The files of a top-level module and of all that they import from the same folder."""
+    """The files of a top-level module, and of everything that they import from the same folder."""
     every: dict[str, str] = {}
     left, seen = [top], {top}
     while left:
@@ -274,7 +275,7 @@ def _closure(top: str, lookup: _Lookup) -> dict[str, str]:
 
 @functools.lru_cache(256)
 def _imports(text: str) -> frozenset[str]:
-    """Top-level names that source imports, anywhere in it."""
+    """The top-level names that a source text imports, anywhere in it."""
     names = set()
     try:
         nodes = [*ast.walk(ast.parse(text))]
@@ -293,7 +294,7 @@ def _digest(files: Files) -> str:
 
 
 def _top(file: str, module: str) -> Path:
-    """The folder that a module is imported from."""
+    """The folder from which a module is imported."""
     path = Path(file)
     up = module.count(".") + (path.name == "__init__.py")
     return path.parents[up]

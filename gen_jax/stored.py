@@ -1,4 +1,4 @@
-"""JSON that a run wrote, as it may be found: InputError, in one sentence, whatever stands in it."""
+"""Reading JSON that a run wrote and that may be damaged: any damage is an InputError in one sentence."""
 
 import json
 from pathlib import Path
@@ -8,22 +8,22 @@ from gen_jax.errors import InputError, first_line
 
 
 def record(path: Path) -> dict[str, Any]:
-    """The object that a file holds; InputError where it cannot be read, is no JSON or is no object."""
+    """The JSON object in a file; InputError if it cannot be read or is not a JSON object."""
     try:
-        found = json.loads(path.read_bytes().decode())
+        content = json.loads(path.read_bytes().decode())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except RecursionError as error:
         raise InputError(f"{path} is damaged: it is nested too deeply") from error
     except ValueError as error:  # of the JSON, or of its UTF-8
         raise InputError(f"{path} is damaged: {first_line(error)}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged: it holds a {type(found).__name__}, not an object")
-    return found
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it is a {type(content).__name__}, not an object")
+    return content
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """The sound lines of a log: objects of a step, a split and numbers. What else stands in it is left out."""
+    """The valid lines of a log, objects with a step, a split and numbers; other lines are skipped."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""The one way of text to the terminal: what could steer it is spelled out, what it cannot show is replaced.
+"""All output to the terminal: control characters are escaped, characters that it cannot show are replaced.
 
-Names, environments and samples may come from a file of someone else's. Escape sequences in them could move the cursor,
-rewrite lines or set the clipboard, and bidirectional controls could show a name as another.
+Names, environments and samples may come from someone else's file. Escape sequences in them could move the cursor,
+rewrite lines or set the clipboard, and bidirectional controls could disguise a name.
 """
 
 import codecs
@@ -16,9 +16,9 @@ STEERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  #
 
 
 def clean(text: str) -> str:
-    r"""Text without control characters: they are written as \x1b; lines and tabs stay, and so does what can be seen.
+    r"""Text with control characters escaped like \x1b; line breaks, tabs and visible characters stay.
 
-    Bytes of a name that are no UTF-8, which Python holds as lone surrogates, are written as \xff.
+    Bytes of a name that are not UTF-8, which Python represents as lone surrogates, are escaped like \xff.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -26,19 +26,19 @@ def clean(text: str) -> str:
 
 
 def line(text: str) -> str:
-    r"""The same in one line: a message, in which a name may hold line breaks."""
+    r"""Clean text in one line: line breaks, which a name in a message may contain, are escaped too."""
     return clean(text).replace("\n", "\\n")
 
 
 def write(text: str, stream: Any = None) -> None:
-    """Write clean text, to standard output where no stream is given, whatever the stream's encoding is."""
+    """Write clean text to a stream of any encoding, by default standard output."""
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(clean(text).encode(encoding, "gen_jax.plain").decode(encoding))
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """A table as plain text, one line a row; every column but the last as wide as its widest cell."""
+    """A table as plain text, one line per row; every column but the last is as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     widths[-1] = 0
     return "\n".join(
@@ -59,10 +59,10 @@ def _shown(character: str) -> str:
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Something like it for each character that the encoding lacks."""
+    """A similar character for each one that the encoding lacks."""
     assert isinstance(error, UnicodeEncodeError)
-    lacking = error.object[error.start : error.end]
-    return "".join(PLAIN.get(character, "?") for character in lacking), error.end
+    missing = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in missing), error.end
 
 
 codecs.register_error("gen_jax.plain", _plain)

@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "gen_jax"
 
 @pytest.fixture(autouse=True)
 def as_before():
-    names = ("jax_compilation_cache_dir", *runtime.WRITTEN_UNDER)
+    names = ("jax_compilation_cache_dir", *runtime.SETTINGS)
     before = {name: getattr(jax.config, name) for name in names}
     yield
     for name, value in before.items():
@@ -80,11 +80,11 @@ def test_keys_are_made_in_one_place():
 
 def test_a_process_computes_under_conditions_of_its_own():
     asked = ("strict", "raise", "disallow", False)
-    for name, value in zip(runtime.WRITTEN_UNDER, asked, strict=True):
+    for name, value in zip(runtime.SETTINGS, asked, strict=True):
         jax.config.update(name, value)
     runtime.set_up()
-    found = {name: getattr(jax.config, name) for name in runtime.WRITTEN_UNDER}
-    assert found == runtime.WRITTEN_UNDER
+    found = {name: getattr(jax.config, name) for name in runtime.SETTINGS}
+    assert found == runtime.SETTINGS
 
 
 def test_64_bits_are_refused_by_their_name(x64):
@@ -118,6 +118,6 @@ def test_a_setting_that_jax_does_not_take_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(runtime, "set_up", importing)
     assert cli.main(["export", "nowhere", "--out", "x"]) == 2
     assert capsys.readouterr().err == (
-        "gen-jax: JAX does not take a setting of the shell:"
+        "gen-jax: JAX rejects an environment variable:"
         ' Invalid value "x" for JAX flag jax_num_cpu_devices\n'
     )

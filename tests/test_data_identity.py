@@ -70,7 +70,7 @@ def test_a_replaced_set_is_refused_when_training_goes_on_and_when_judged(place):
         status, _, err = call("evaluate", place / "run", "--data-dir", place)
         assert status == 2
         assert "is not the one that" in err
-        assert "the examples of validation are others now; --data tiny judges" in err
+        assert "the examples of validation have changed; --data tiny evaluates" in err
         succeed("evaluate", place / "run", "--data", "tiny", "--data-dir", place)
     finally:
         bring(place)
@@ -81,7 +81,7 @@ def test_classes_of_other_names_are_no_classes_of_the_model(place):
     bring(place, classes=("apes", "bees"), name="zoo")
     status, _, err = call("evaluate", place / "run", "--data", "zoo", "--data-dir", place)
     assert status == 2
-    assert "the model's classes are cats, dogs, those of zoo apes, bees" in err
+    assert "the model's classes are cats, dogs, those of zoo are apes, bees" in err
 
 
 def test_runs_from_before_it_was_recorded_go_on(place):

@@ -64,7 +64,7 @@ def test_a_config_imports_its_neighbours(tmp_path):
         assert "neighbour" not in sys.modules
     assert sys.path == path
     (folder / "neighbour.py").write_text("STEPS = (\n")
-    with pytest.raises(InputError, match=r"neighbour\.py is no Python file"):
+    with pytest.raises(InputError, match=r"neighbour\.py is not valid Python"):
         load_config(folder / "config.py")
 
 
@@ -242,9 +242,9 @@ def test_only_near_names_are_named():
         (None, "config not found"),
         ("steps = 3\n", "defines no experiment()"),
         ("experiment = 3\n", "defines no experiment()"),
-        ("def experiment():\n    return 3\n", "returns no Experiment"),
-        ("def experiment(:\n", "is no Python file"),
-        ("def experiments():\n    return {}\n", "defines several, such as"),
+        ("def experiment():\n    return 3\n", "not an Experiment"),
+        ("def experiment(:\n", "is not valid Python"),
+        ("def experiments():\n    return {}\n", "it defines several experiments"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path, text, words):
@@ -261,12 +261,12 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, text, words):
     ("text", "words"),
     [
         ("", "defines no experiments()"),
-        ("def experiments():\n    return 3\n", "returns no dict of names but 3"),
+        ("def experiments():\n    return 3\n", "returns 3, not a dict by name"),
         (
             "def experiments():\n    return {'tiny': 3}\n",
             "has no experiment 'tinny' (did you mean tiny?)",
         ),
-        ("def experiments():\n    return {'tinny': 3}\n", "returns no Experiment but 3"),
+        ("def experiments():\n    return {'tinny': 3}\n", "returns 3, not an Experiment"),
     ],
 )
 def test_a_name_that_a_file_does_not_have_is_refused(tmp_path, text, words):

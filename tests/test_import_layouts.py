@@ -109,7 +109,7 @@ def test_the_first_class_may_be_empty(tmp_path):
     (tmp_path / "c" / "d.png").mkdir(parents=True)
     assert refusal(tmp_path) == f"{tmp_path}/c/d.png is a folder inside a class folder"
     (tmp_path / "c" / "d.png").rename(tmp_path / "d.png")
-    assert refusal(tmp_path) == f"{tmp_path}/d.png is a folder, no file"
+    assert refusal(tmp_path) == f"{tmp_path}/d.png is a folder, not a file"
 
 
 def test_what_would_never_end_is_refused(tmp_path):

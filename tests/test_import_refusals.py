@@ -97,7 +97,7 @@ REFUSED = [
     ),
     ("x {bad}/twice.npz", "{bad}/twice.npz has a split twice: valid, validation"),
     ("x {bad}/float.npz", "{bad}/float.npz: array 'test' is float32; only integers are imported"),
-    ("x {bad}/nan.npz", "{bad}/nan.npz: array 'train' is float64 and holds NaN; only integers"),
+    ("x {bad}/nan.npz", "{bad}/nan.npz: array 'train' is float64 and contains NaN; only integers"),
     ("x {bad}/words.npz", "{bad}/words.npz: array 'train' is <U1; only integers are imported"),
     ("x {bad}/object.npz", "array 'train' contains Python objects, which are never unpickled"),
     ("x {bad}/scalar.npz", "array 'train' has shape (); it should be (N, D), (N, H, W) or"),
@@ -112,7 +112,7 @@ REFUSED = [
         "values run from 0 to 256, for more than 255 give --levels",
     ),
     ("x {bad}/shapes.npz", "shapes.npz: array 'test' has examples of shape (2,), {bad}/shapes.npz"),
-    ("x {bad}/short.npz", "array 'train_labels' has shape (2,), there are 3 examples to label"),
+    ("x {bad}/short.npz", "array 'train_labels' has shape (2,), but there are 3 examples"),
     ("x {bad}/minus.npz", "array 'train_labels': labels run from -1 to 1"),
     ("x {bad}/half.npz", "array 'train_labels' is float64; labels are integers"),
     ("x {bad}/some.npz", "some.npz: array 'test' has no labels, but other splits have"),
@@ -182,12 +182,12 @@ REFUSED = [
     ),
     ("x {bad}/c100/train.bin", "{bad}/c100/train.bin has label 100, CIFAR-100 has 0 to 99"),
     ("x {bad}/c100/test.bin", "{bad}/c100/test.bin has 0 bytes, not a multiple of the 3074"),
-    ("x {bad}/cx", "{bad}/cx/data.bin has no name of a CIFAR file"),
+    ("x {bad}/cx", "{bad}/cx/data.bin is not named like a CIFAR file"),
     ("x {bad}/c10/data_batch_1.bin {bad}/c100/test.bin", "is of CIFAR-100"),
     ("x {bad}/c10/data_batch_1.bin {bad}/again/data_batch_1.bin", "are the same batch"),
     # text
-    ("x {bad}/empty.txt", "{bad}/empty.txt holds 0 distinct bytes, a text needs at least 2"),
-    ("x {bad}/b.txt", "{bad}/b.txt holds 1 distinct bytes"),
+    ("x {bad}/empty.txt", "{bad}/empty.txt has 0 distinct bytes, a text needs at least 2"),
+    ("x {bad}/b.txt", "{bad}/b.txt has 1 distinct bytes"),
     ("x {bad}/a.txt", "{bad}/a.txt: split train has 16 bytes, fewer than a window of 128"),
     ("x {bad}/a.txt --length 4", "{bad}/a.txt: split validation has 1 bytes, fewer than a window"),
     ("x {bad}/a.txt --length 4 --levels 3 --split train=1", "--levels 3 allows 0 to 2"),
@@ -220,7 +220,7 @@ def test_every_damaged_byte_of_a_png_is_seen(tmp_path):
         damaged.append(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
     for content in damaged:
         (tmp_path / "a.png").write_bytes(content)
-        with pytest.raises(InputError, match=r"a\.png is (no PNG|a broken PNG: [^<]+)$"):
+        with pytest.raises(InputError, match=r"a\.png is (not a PNG file|a broken PNG: [^<]+)$"):
             read_png(tmp_path / "a.png")
 
 

@@ -127,7 +127,7 @@ def test_a_prompt_is_bytes(words, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("--prompt Zebra", "--prompt holds 'Z', which is not in the model's alphabet"),
+        ("--prompt Zebra", "--prompt contains 'Z', which is not in the model's alphabet"),
         ("--out x.png", "--out needs a name that ends in .txt or .npz, not x.png"),
         ("--label 1", "is not class-conditional"),
         ("--length 9", "the weights of markov are for 8 values, not for 9"),

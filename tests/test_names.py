@@ -104,7 +104,7 @@ def test_a_class_of_gen_jax_without_a_public_name_is_held_by_no_config():
 
     with pytest.raises(InputError, match=r"KLWeighted: it is not in gen_jax/registry\.py"):
         to_tree(KLWeighted(image(2, 2)))
-    with pytest.raises(InputError, match=r"Markow is no class of gen_jax .* mean Markov\?"):
+    with pytest.raises(InputError, match=r"Markow is not a class of gen_jax .* mean Markov\?"):
         classes.find("gen_jax:Markow")
 
 

@@ -135,7 +135,7 @@ def test_tfrecord_is_refused_with_the_way_out(official_mnist):
     (folder / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
     with pytest.raises(InputError) as refusal:
         prepared.load("mnist", "train", official_mnist)
-    assert f"the data set at {folder} is in tfrecord files" in str(refusal.value)
+    assert f"the data set at {folder} has tfrecord files" in str(refusal.value)
     assert "tfds.builder('mnist', file_format='array_record')" in str(refusal.value)
     assert "or run `gen-jax data prepare mnist`" in str(refusal.value)
 

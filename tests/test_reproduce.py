@@ -334,19 +334,19 @@ def test_the_source_is_compared_by_git(checkout, tmp_path, monkeypatch):
 BAD = [
     (
         {"config.fields.model.type": "gen_jax.nowhere:Model"},
-        "gen_jax.nowhere:Model is no class of gen_jax",
+        "gen_jax.nowhere:Model is not a class of gen_jax",
     ),
-    ({"config.fields.model.type": ":"}, ": is no class of gen_jax"),
+    ({"config.fields.model.type": ":"}, ": is not a class of gen_jax"),
     ({"config.fields.model.fields.depth": "deep"}, "depth is 'deep', the field is int"),
     ({"config.fields.model.fields.parent": None}, "GatedPixelCNN has no field parent"),
     ({"config.fields.model.fields.kernel": -3}, "its model cannot be built"),
     (
         {"config.fields.optimizer": {"type": "builtins:dict", "fields": {}}},
-        "builtins:dict is no class of gen_jax",
+        "builtins:dict is not a class of gen_jax",
     ),
     ({"config.fields.steps": 0}, "steps must be at least 1"),
     ({"config": {"fields": {}}}, "a stored config has no class and fields"),
-    ({"config": []}, "what is stored is no gen_jax:Experiment"),
+    ({"config": []}, "the stored config is not a gen_jax:Experiment"),
     ({"config.fields.data.fields.name": "cifar10"}, "data set 'cifar10' is not prepared in"),
     ({"split": "tset"}, "'tset' (did you mean test?)"),
     ({"split": 3}, "split is 3"),

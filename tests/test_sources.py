@@ -109,7 +109,7 @@ def test_commands_read_the_run_without_the_folder(run, new_process, data_dir, tm
     new_process()
     status, _, err = call("sample", run, "--num", 2, "--out", tmp_path / "x.npz")
     assert (status, err.count("\n")) == (2, 1)
-    assert "mine:Encoder is no class of gen_jax" in err
+    assert "mine:Encoder is not a class of gen_jax" in err
     assert not sources._CLASSES
     record = json.loads(succeed("evaluate", run, "--data-dir", data_dir, "--trust", "--json"))
     assert record["sources"] == {"mine.py": ENCODER, "parts.py": PARTS}
@@ -172,9 +172,9 @@ def test_source_of_the_config_itself_and_modules_of_one_name(tmp_path, new_proce
     tree, files = to_tree(found["one"]), experiments["one"][1]
     assert read(tree, True, files) == found["one"]
     assert read(tree, {"config:Mine"}, files) == found["one"]
-    with pytest.raises(InputError, match="config:Mine is no class of gen_jax"):
+    with pytest.raises(InputError, match="config:Mine is not a class of gen_jax"):
         read(tree, {"config:Other"}, files)
-    with pytest.raises(InputError, match="not that of the Mine here"):
+    with pytest.raises(InputError, match="not that of the present Mine"):
         read(tree, {"config:Mine"}, {"config.py": MODEL + "\n# other\n"})
 
 
@@ -198,7 +198,7 @@ def test_what_is_defined_in_a_notebook_is_refused_before_training(tmp_path):
     [[], {"mine": "x"}, {"mine.py": 3}, {"/mine.py": ""}, {"a/../b.py": ""}, {"a//b.py": ""}],
 )
 def test_a_record_of_sources_is_files_by_name(files):
-    with pytest.raises(InputError, match="no files"):
+    with pytest.raises(InputError, match="not Python files"):
         sources.check(files)
 
 

@@ -204,7 +204,7 @@ def test_groups_have_their_own_optimisers():
     with pytest.raises(InputError, match="names are a, b, the parameters are a"):
         optimizer.init({"a": params["a"]})
     for names in (("a",), ("a", "a")):
-        with pytest.raises(InputError, match="one entry a group"):
+        with pytest.raises(InputError, match="one entry per group"):
             OptimizerGroups(names, (Adam(), Adam())).build()
 
 

@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_no_half_file(folder, data_dir, digit, tmp_path, full
             status, out, err = call(*argv, tmp_path / "out" / name)
             assert (status, out) == (2, "")
             assert err == (
-                f"gen-jax: cannot use {tmp_path}/out/{name}: File too large; what was saved is kept\n"
+                f"gen-jax: cannot use {tmp_path}/out/{name}: File too large; saved files are kept\n"
             )
             assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
             assert (tmp_path / "out" / name).read_bytes() == old

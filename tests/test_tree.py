@@ -72,10 +72,10 @@ def test_only_plain_values_go_into_a_tree(value):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("gen_jax.nowhere:Adam", "gen_jax.nowhere:Adam is no class of gen_jax"),
-        ("gen_jax.optimizer:Adamm", "gen_jax.optimizer:Adamm is no class of gen_jax"),
-        ("math:sin", "math:sin is no dataclass"),
-        ("builtins:dict", "builtins:dict is no dataclass"),
+        ("gen_jax.nowhere:Adam", "gen_jax.nowhere:Adam is not a class of gen_jax"),
+        ("gen_jax.optimizer:Adamm", "gen_jax.optimizer:Adamm is not a class of gen_jax"),
+        ("math:sin", "math:sin is not a dataclass"),
+        ("builtins:dict", "builtins:dict is not a dataclass"),
     ],
 )
 def test_a_tree_builds_dataclasses_only(name, words):
@@ -101,21 +101,21 @@ FOREIGN = {"type": f"{__name__}:Foreign", "fields": {"name": "digits"}}
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("data", FOREIGN, "Foreign stands where Data belongs"),
+        ("data", FOREIGN, "Foreign is in the place of Data"),
         ("model", FOREIGN, "model: Foreign has no loss and no log_prob and no sample"),
         ("optimizer", FOREIGN, "optimizer: Foreign has no build and no accumulate"),
         ("optimizer", to_tree(WarmupCosine(1e-3, 1, 2)), "WarmupCosine has no accumulate"),
         ("model", "text", "model: str has no loss"),
-        ("model.event", FOREIGN, "Foreign stands where Event belongs"),
-        ("model.depth", FOREIGN, "Foreign stands where int belongs"),
-        ("model.event.shape", [8, FOREIGN], "Foreign stands where tuple"),
-        ("optimizer.learning_rate", FOREIGN, "Foreign stands where float | "),
+        ("model.event", FOREIGN, "Foreign is in the place of Event"),
+        ("model.depth", FOREIGN, "Foreign is in the place of int"),
+        ("model.event.shape", [8, FOREIGN], "Foreign is in the place of tuple"),
+        ("optimizer.learning_rate", FOREIGN, "Foreign is in the place of float | "),
         ("model.event.shape", [8, "8"], "shape is (8, '8'), the field is tuple"),
         ("model.depth", True, "depth is True, the field is int"),
         ("steps", "4", "steps is '4', the field is int"),
         ("name", "x", "Experiment has no field name"),
         ("model.parent", None, "GatedPixelCNN has no field parent"),
-        ("data", {"type": 3}, "has no class and fields in"),
+        ("data", {"type": 3}, "lacks class and fields in"),
     ],
 )
 def test_only_what_an_experiment_may_hold_is_built(field, value, words):
@@ -134,7 +134,7 @@ def test_only_what_an_experiment_may_hold_is_built(field, value, words):
 
 def test_a_tree_of_another_class_is_no_experiment():
     for tree in (FOREIGN, to_tree(Adam()), [], "text", None):
-        with pytest.raises(InputError, match="what is stored is no"):
+        with pytest.raises(InputError, match="the stored config is not"):
             read(tree, trust=True)
     assert Foreign.built == []
 

@@ -59,7 +59,7 @@ def test_nothing_foreign_runs_before_it_is_trusted(ours, foreign, tmp_path, name
     folder = naming(ours, tmp_path / "model", name)
     status, out, err = call("sample", folder, "--num", 2, "--out", tmp_path / "x.npz")
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert f"{folder}/config.json: {name} is no class of gen_jax" in err
+    assert f"{folder}/config.json: {name} is not a class of gen_jax" in err
     assert "--trust" in err
     assert not foreign.exists()
     assert "elsewhere" not in sys.modules
@@ -72,7 +72,7 @@ def test_python_trusts_by_argument(ours, foreign, tmp_path):
     """All classes or those of given names."""
     folder = naming(ours, tmp_path / "model", "elsewhere:Mine")
     for trust in (False, (), {"elsewhere:Other"}):
-        with pytest.raises(InputError, match="elsewhere:Mine is no class of gen_jax"):
+        with pytest.raises(InputError, match="elsewhere:Mine is not a class of gen_jax"):
             load_run(folder, trust)
     assert not foreign.exists()
     assert type(load_run(folder, {"elsewhere:Mine"}).experiment.model).__name__ == "Mine"
@@ -155,7 +155,7 @@ def test_a_result_file_is_data_too(ours, foreign, tmp_path):
         "sources": {},
     }
     (tmp_path / "r.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="elsewhere:Mine is no class of gen_jax"):
+    with pytest.raises(InputError, match="elsewhere:Mine is not a class of gen_jax"):
         reproduce(tmp_path / "r.json", tmp_path / "run", None, "")
     assert not foreign.exists()
 

@@ -104,5 +104,5 @@ def test_weights_are_compared_before_they_are_read(exported, tmp_path, monkeypat
         arrays[name] = zeros.astype("timedelta64[s]")
     np.savez_compressed(tmp_path / "weights.npz", **arrays)
     monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing may call it
-    with pytest.raises(InputError, match="holds the weights of another model than config"):
+    with pytest.raises(InputError, match="the weights of another model than the config"):
         weights.load(tmp_path / "weights.npz", exported[0].variables)

@@ -100,7 +100,7 @@ def test_a_data_folder_that_is_a_file(tmp_path, good):
 def test_what_reads_back_different_is_not_kept(root, good, monkeypatch):
     other, _ = importer.read([npz(good.with_name("other.npz"), test=EYE)], Options())
     monkeypatch.setattr(writer, "_read_back", lambda *args: other)
-    with pytest.raises(InputError, match="what was written reads back different; nothing of it"):
+    with pytest.raises(InputError, match="the written data reads back different; nothing was"):
         import_files("x", [good], data_dir=root)
     assert not root.exists()
 
@@ -143,7 +143,7 @@ def test_a_set_of_another_program_is_left_alone(root, good, data_dir):
     shutil.copytree(data_dir / "digits", root / "x")
     (root / "x" / "1.0.0" / "metadata.json").unlink()
     before = tree(root)
-    with pytest.raises(InputError, match="data set 'x' is already exists with other content"):
+    with pytest.raises(InputError, match="data set 'x' already exists with other content"):
         import_files("x", [good], data_dir=root)
     assert tree(root) == before
 
@@ -173,7 +173,7 @@ def test_the_list_names_every_set_and_says_what_is_prepared(root, good, data_dir
     rows = {row["name"]: row["prepared"] for row in found["datasets"]}
     assert rows == dict.fromkeys(BUILDERS, False) | {"digits": True, "mine": True}
     text = call("data", "list", "--data-dir", root)[1]
-    assert re.search(r"\n  binarized_mnist +not prepared +MNIST binarised", text)
+    assert re.search(r"\n  binarized_mnist +not prepared +MNIST with a fixed", text)
     assert re.search(r"\n  mine +prepared +Imported from good\.npz\.\n", text)
 
 
