@@ -113,7 +113,7 @@ def wrong_checksum() -> bytes:
     [
         (wide_colour(), "is a PNG of kind 16-bit colour; only 1-bit grey, 2-bit grey"),
         (wrong_checksum(), "is a broken PNG: broken PNG file (bad header checksum in b'IDAT')"),
-        (png(random(8), 8)[:33] + chunk(b"IEND", b""), "is a broken PNG: its parts make no pic"),
+        (png(random(8), 8)[:33] + chunk(b"IEND", b""), "is a broken PNG: its chunks do not form"),
         (png(random(8), 8)[:40], "is a broken PNG: it is truncated"),
     ],
     ids=["16 bits", "checksum", "no pixels", "cut"],

@@ -1,1 +1,1 @@
-"""Costs as ratios within one run: sampling, the lossless codec, training, and how each grows with size."""
+"""Costs as ratios within one run: sampling, the lossless codec, training, and how they grow with size."""

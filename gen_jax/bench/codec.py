@@ -1,4 +1,4 @@
-"""What coding costs beside sampling, which is the floor: the same steps, without a return to the host at every site."""
+"""The cost of coding against sampling, the lower limit: the same steps without a return to the host at every site."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,19 +18,20 @@ from gen_jax.density import root_key
 from gen_jax.models.autoregressive.base import ancestral
 
 METHOD = (
-    "Encoding and decoding of a file beside sampling as many images by the same random weights; the images are such"
-    " samples. Every call of a compiled program is waited for and timed by itself. Of the time, `steps` is the share of"
-    " the calls that walk through the sites, `log_prob` that of the parallel pass that checks the size of the file,"
-    " `host` the rest: frequencies, entropy coder, Python; they are those of the turn with the median share of the"
-    " host. `step` is one visit of a site. `frequencies`, `put` and `take` are one call for all lanes, the mean of 200."
+    "Encoding and decoding a file, compared with sampling as many images with the same random weights; the coded images"
+    " are such samples. Every call of a compiled program is waited for and timed separately. `steps` is the share of"
+    " time in calls that walk through the sites, `log_prob` that of the parallel pass that checks the size of the file,"
+    " `host` the rest (frequencies, entropy coder, Python), all from the turn with the median share of the host. `step`"
+    " is one visit of a site. `frequencies`, `put` and `take` are one call for all lanes, the mean of 200 calls."
 )
+# Systems, each with the factor by which its batch is smaller.
 SYSTEMS = {
     "gated_pixel_cnn 28x28 grey, 2 levels": 1,
     "gated_pixel_cnn 28x28 grey": 1,
     "gated_pixel_cnn 32x32 colour": 4,
     "pixel_cnn_pp 28x28 grey": 1,
     "pixel_cnn_pp 32x32 colour": 4,
-}  # by how much the batch is smaller
+}
 CALLS = 200
 COLUMNS: record.Columns = {
     "system": lambda row: row["system"],
@@ -50,7 +51,7 @@ COLUMNS: record.Columns = {
 
 
 def measure(batch: int) -> dict[str, Any]:
-    """One row a model: images a second, ratios to sampling, and where the time goes."""
+    """One row per model: images per second, ratios to sampling, and shares of time."""
     rows = [
         _row(name, systems.MODELS[name], max(1, batch // part)) for name, part in SYSTEMS.items()
     ]
@@ -68,7 +69,7 @@ def _row(name: str, model: Any, batch: int) -> record.Row:
     direct = cast(Direct, codec.transcoder(lanes))
     encode = Watched(direct, lambda: codec.compress(content))
     decode = Watched(direct, lambda: codec.decompress(data))
-    found = turns({"sample": lambda: draw(variables, key), "encode": encode, "decode": decode})
+    seconds = turns({"sample": lambda: draw(variables, key), "encode": encode, "decode": decode})
     return {
         "system": name,
         "batch": batch,
@@ -79,30 +80,30 @@ def _row(name: str, model: Any, batch: int) -> record.Row:
         "bits_per_dim": rounded(size.record()["bits_per_dim"]),
         **{
             field: value
-            for one, times in found.items()
+            for task, times in seconds.items()
             for field, value in (
-                *summary(f"{one}_images_per_second", [batch / t for t in times]).items(),
-                *summary(f"{one}_seconds", times).items(),
+                *summary(f"{task}_images_per_second", [batch / t for t in times]).items(),
+                *summary(f"{task}_seconds", times).items(),
             )
         },
-        **summary("encode_samples", ratios(found["encode"], found["sample"])),
-        **summary("decode_samples", ratios(found["decode"], found["sample"])),
-        "encode_shares": shares(found["encode"], encode.parts[1:]),
-        "decode_shares": shares(found["decode"], decode.parts[1:]),
+        **summary("encode_samples", ratios(seconds["encode"], seconds["sample"])),
+        **summary("decode_samples", ratios(seconds["decode"], seconds["sample"])),
+        "encode_shares": shares(seconds["encode"], encode.parts[1:]),
+        "decode_shares": shares(seconds["decode"], decode.parts[1:]),
         **summary("step_seconds", [part["visit"] / visits for part in decode.parts[1:]]),
         **entropy_coder(direct, x),
     }
 
 
 class Watched:
-    """A run whose programs are waited for and timed: `parts` has the seconds of each program, run by run."""
+    """A run whose programs are waited for and timed; `parts` has the seconds of each program, for each run."""
 
     def __init__(self, direct: Direct, run: Callable[[], Any], clock: Clock = time.perf_counter):
         self.direct, self.run, self.clock = direct, run, clock
         self.parts: list[dict[str, float]] = []
 
     def __call__(self) -> Any:
-        """Encode and decode once."""
+        """Run once, timing each program."""
         plain = self.direct.programs
         self.parts.append(dict.fromkeys(plain._fields, 0.0))
         self.direct.programs = Programs(*map(self._watched, plain._fields, plain))
@@ -122,18 +123,18 @@ class Watched:
 
 
 def shares(times: Sequence[float], parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Where the time goes, in parts that sum to 1: of the turn with the median share of the host."""
-    found = []
+    """Shares of time, which sum to 1, from the turn with the median share of the host."""
+    rows = []
     for whole, part in zip(times, parts, strict=True):
         check = part["bits"] / whole
         steps = sum(part.values()) / whole - check
-        found.append({"steps": steps, "log_prob": check, "host": 1 - steps - check})
-    found.sort(key=lambda one: one["host"])
-    return {name: rounded(share) for name, share in found[len(found) // 2].items()}
+        rows.append({"steps": steps, "log_prob": check, "host": 1 - steps - check})
+    rows.sort(key=lambda row: row["host"])
+    return {name: rounded(share) for name, share in rows[len(rows) // 2].items()}
 
 
 def entropy_coder(direct: Direct, x: np.ndarray) -> dict[str, Any]:
-    """Seconds of one call for all lanes, by the probabilities and values of the first site."""
+    """Seconds of one call for all lanes, with the probabilities and values of the first site."""
     empty, visit, *_ = direct.programs
     first = np.resize(x.reshape(len(x), -1), (direct.lanes, direct.model.event.size))
     symbols = first[:, direct.model.sites[0][0]].astype(np.int32)
@@ -158,9 +159,9 @@ def entropy_coder(direct: Direct, x: np.ndarray) -> dict[str, Any]:
         for _ in range(CALLS):
             weights(pmf)
 
-    found = turns({"frequencies": frequencies, "put": put, "take": take})
+    seconds = turns({"frequencies": frequencies, "put": put, "take": take})
     return {
         field: value
-        for name, times in found.items()
+        for name, times in seconds.items()
         for field, value in summary(f"{name}_seconds", [t / CALLS for t in times]).items()
     }

@@ -1,4 +1,4 @@
-"""What every benchmark writes: what was measured, how, on which machine, by which code; and its table."""
+"""The record of a benchmark: measurements, method, machine and code; and its table."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Columns = Mapping[str, Callable[[Row], str]]
 
 
 def record(subject: str, method: str, rows: list[Row]) -> dict[str, Any]:
-    """The JSON object; `method` is what the subject adds to what is said of all timings."""
+    """The JSON object of a benchmark; `method` describes the subject, before the description of all timings."""
     return {
         "bench": subject,
         "method": f"{method} {timing.METHOD}",
@@ -32,17 +32,17 @@ def table(columns: Columns, rows: list[Row]) -> str:
 
 
 def page(bench: dict[str, Any], rendered: str) -> str:
-    """What is printed: device, method, table."""
+    """The printed page: device, method, table."""
     where = f"{bench['bench']} on {bench['devices']} x {bench['device']}"
     return f"{where} ({bench['cpu']}, {bench['threads']} threads)\n{bench['method']}\n\n{rendered}"
 
 
 def temporary_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """Memory that a compiled program takes beside its arguments and results, where the compiler says so."""
+    """Memory of a compiled program besides its arguments and results, or None if the compiler does not tell."""
     analysis = compiled.memory_analysis()
     return None if analysis is None else int(analysis.temp_size_in_bytes)
 
 
 def megabytes(count: int | None) -> str:
-    """A cell; a dash where the compiler does not say."""
+    """A cell in megabytes; a dash if unknown."""
     return "-" if count is None else f"{count / 1e6:,.1f} MB"

@@ -1,4 +1,4 @@
-"""What a sample costs in parallel forward passes of the same batch, beside the naive loop of one full pass a site."""
+"""The cost of a sample in parallel forward passes of the same batch, and of the naive loop of one pass per site."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from gen_jax.models.autoregressive import base
 
 NAIVE_SITES = 4
 METHOD = (
-    "Forward pass and sample of one batch by the same random weights. The naive loop (one full pass a site) is timed"
-    f" once, over its first {NAIVE_SITES} sites, each of which costs the same; its time for all sites is that times"
-    " their number."
+    "Forward pass and sample of one batch with the same random weights. The naive loop (one full pass per site) is"
+    f" timed once, over its first {NAIVE_SITES} sites; every site costs the same, so its time for all sites is in"
+    " proportion."
 )
 COLUMNS: record.Columns = {
     "system": lambda row: row["system"],
@@ -24,13 +24,13 @@ COLUMNS: record.Columns = {
     "naive loop": lambda row: (
         f"{row['naive_seconds']:.0f} s, {row['naive_factor']:.0f} times the sample"
         if row["naive_seconds"]
-        else "left out"
+        else "not measured"
     ),
 }
 
 
 def measure(batch: int, naive: bool = True) -> dict[str, Any]:
-    """One row a model: forward, sampling and naive sampling, seconds for the whole batch."""
+    """One row per model: forward pass, sampling and naive sampling, seconds for the whole batch."""
     rows = [_row(name, model, batch, naive) for name, model in systems.MODELS.items()]
     return record.record("sampling", METHOD, rows)
 
@@ -39,10 +39,10 @@ def _row(name: str, model: Any, batch: int, naive: bool) -> record.Row:
     key, x, variables = root_key(0), systems.drawn(model, batch), systems.initial(model)
     forward = jax.jit(model.apply)
     draw = jax.jit(lambda v, k: base.ancestral(model, v, k, batch))
-    found = turns(
+    times = turns(
         {"forward": lambda: forward(variables, x), "sample": lambda: draw(variables, key)}
     )
-    sample = summary("sample_seconds", found["sample"])
+    sample = summary("sample_seconds", times["sample"])
     loop = None
     if naive:
         some = jax.jit(lambda v, k: base.naive(model, v, k, batch, upto=NAIVE_SITES))
@@ -52,8 +52,8 @@ def _row(name: str, model: Any, batch: int, naive: bool) -> record.Row:
         "system": name,
         "batch": batch,
         "parameters": systems.size(variables),
-        **summary("forward_passes", ratios(found["sample"], found["forward"])),
-        **summary("forward_seconds", found["forward"]),
+        **summary("forward_passes", ratios(times["sample"], times["forward"])),
+        **summary("forward_seconds", times["forward"]),
         **sample,
         "naive_seconds": loop,
         "naive_factor": None if loop is None else round(loop / sample["sample_seconds"], 1),

@@ -17,11 +17,12 @@ from gen_jax.train.step import jitted
 from gen_jax.typing import image
 
 METHOD = (
-    "Forward pass, train step and sample at small size (grey, 16 levels, 32 features), one of side, depth and batch"
-    " changed at a time; all sizes of an axis take turns. `step` is the time of a sample divided by its sites; its"
-    " memory is that of the whole loop. Memory is what the compiled program takes beside arguments and results. The"
-    " exponent b is that of size^b fitted by least squares on logarithms, `miss` the largest factor by which the fit is"
-    " off: 2 in the side is linear in the pixels, and what a size does not touch pulls an exponent to 0."
+    "Forward pass, train step and sample of small models (grey, 16 levels, 32 features); side, depth and batch change"
+    " one at a time, and all sizes of an axis take turns. `step` is the time of a sample divided by its number of"
+    " sites; its memory is that of the whole loop. Memory is that of the compiled program besides arguments and"
+    " results. The exponent b of size^b is fitted by least squares on logarithms; `miss` is the largest factor between"
+    " fit and measurement. An exponent of 2 in the side is linear in the number of pixels; costs that do not depend on"
+    " a size lower its exponent."
 )
 BASE = {"side": 16, "depth": 2, "batch": 8}
 AXES = {"side": (8, 16, 32, 64), "depth": (1, 2, 4), "batch": (4, 8, 16, 32)}
@@ -33,7 +34,7 @@ SYSTEMS: dict[str, Callable[[int, int], Any]] = {
         image(side, side, levels=16), features=32, resnets=depth
     ),
 }
-Number = int | float | None  # None where it is not known
+Number = int | float | None  # None if unknown
 COLUMNS: record.Columns = {
     "system": lambda row: row["system"],
     "program": lambda row: row["program"],
@@ -52,9 +53,9 @@ def measure() -> dict[str, Any]:
 
 
 def exponent(sizes: Sequence[int], values: Sequence[Number]) -> tuple[float, float] | None:
-    """b of the least-squares line log v = a + b log s, and the largest factor by which it misses a value.
+    """b of the least-squares line log v = a + b log s, and the largest factor between the line and a value.
 
-    None where a value is not known.
+    None if a value is unknown.
     """
     known = [value for value in values if value]
     if len(known) < len(sizes):
@@ -67,16 +68,16 @@ def exponent(sizes: Sequence[int], values: Sequence[Number]) -> tuple[float, flo
 def _rows(system: str, axis: str) -> list[record.Row]:
     programs, memory, sites = {}, {}, {}
     for size in AXES[axis]:
-        at = {**BASE, axis: size}
-        model = SYSTEMS[system](at["side"], at["depth"])
+        sizes = {**BASE, axis: size}
+        model = SYSTEMS[system](sizes["side"], sizes["depth"])
         sites[size] = model.num_sites
-        for program, (run, compiled) in _programs(model, at["batch"]).items():
+        for program, (run, compiled) in _programs(model, sizes["batch"]).items():
             programs[program, size] = run
             memory[program, size] = record.temporary_bytes(compiled)
-    found = turns(programs)
+    measured = turns(programs)
     rows = []
     for program in ("forward", "train step", "step"):
-        times = {size: float(np.median(found[program, size])) for size in AXES[axis]}
+        times = {size: float(np.median(measured[program, size])) for size in AXES[axis]}
         if program == "step":
             times = {size: seconds / sites[size] for size, seconds in times.items()}
         used = [memory[program, size] for size in AXES[axis]]
@@ -95,17 +96,17 @@ def _rows(system: str, axis: str) -> list[record.Row]:
 
 
 def _programs(model: Any, batch: int) -> dict[str, tuple[Callable[[], Any], jax.stages.Compiled]]:
-    """What runs, and the compiled program that it runs."""
-    of = training(model, batch)
-    state, key = of.create(), root_key(0)
+    """For each program what runs, and the compiled program in it."""
+    setup = training(model, batch)
+    state, key = setup.create(), root_key(0)
     variables = {"params": state.params, **state.collections}
     draw = jax.jit(lambda variables: ancestral(model, variables, key, batch))
-    forward = jax.jit(of.loss).lower(state, of.batch).compile()
-    step = jitted(of.step, of.mesh, of.placed).lower(state, of.batches).compile()
+    forward = jax.jit(setup.loss).lower(state, setup.batch).compile()
+    step = jitted(setup.step, setup.mesh, setup.placed).lower(state, setup.batches).compile()
     sample = draw.lower(variables).compile()
     return {
-        "forward": (lambda: forward(state, of.batch), forward),
-        "train step": (repeated(step, of), step),
+        "forward": (lambda: forward(state, setup.batch), forward),
+        "train step": (repeated(step, setup), step),
         "step": (lambda: sample(variables), sample),
     }
 

@@ -1,6 +1,7 @@
-"""The networks that the benchmarks measure: 64 features, 66 where three channels share them, NADE 500, MADE 8,000.
+"""The networks that the benchmarks measure.
 
-Recurrent ones have two layers of 128 cells.
+They have 64 features (66 if three channels share them), NADE 500 hidden units, MADE 8,000, recurrent networks two
+layers of 128 cells; images have 256 levels unless the name says otherwise.
 """
 
 from typing import Any
@@ -43,7 +44,7 @@ MODELS = {
     "rnn 28x28 grey": RNN(GREY),
     "lstm 28x28 grey": LSTM(GREY),
     "gru 28x28 grey": GRU(GREY),
-}  # 256 levels where nothing is said
+}
 
 
 def drawn(model: Any, batch: int) -> Int[Array, "batch *event"]:
@@ -52,10 +53,10 @@ def drawn(model: Any, batch: int) -> Int[Array, "batch *event"]:
 
 
 def initial(model: Any) -> Variables:
-    """Variables as they are before training."""
+    """The initial variables of a model."""
     return jax.jit(functional(model).init)(root_key(0), drawn(model, 2))
 
 
 def size(variables: Variables) -> int:
-    """Number of parameters in the variables."""
+    """The number of parameters in the variables."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables))

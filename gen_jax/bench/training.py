@@ -1,4 +1,4 @@
-"""What a train step costs: in forward passes, by jit and by pmap, in memory and operations as the compiler counts."""
+"""The cost of a train step: in forward passes, with jit and pmap, and in memory and operations."""
 
 import functools
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import jitted, train_step
 
 METHOD = (
-    "One train step (loss with dropout, gradient, Adam, average of the weights) by jit and by pmap on all devices,"
-    " beside the loss alone on the same batch. Operations and temporary memory (beside arguments and results) are what"
-    " the compiler says of the program on one device; it counts the body of a loop once, so that NADE, the recurrent"
-    " cells and, on a CPU, the weight gradients of convolutions do many times more."
+    "One train step (loss with dropout, gradient, Adam, average of the weights) with jit and with pmap on all devices,"
+    " compared with the loss alone on the same batch. Operations and temporary memory (besides arguments and results)"
+    " are the compiler's numbers for the program on one device. It counts the body of a loop once, so NADE, the"
+    " recurrent cells and, on a CPU, the weight gradients of convolutions really do many times more."
 )
 COLUMNS: record.Columns = {
     "system": lambda row: row["system"],
@@ -43,13 +43,13 @@ COLUMNS: record.Columns = {
 
 
 def measure(batch: int) -> dict[str, Any]:
-    """One row a model; InputError where the devices do not divide the batch."""
+    """One row per model; InputError if the devices do not divide the batch."""
     rows = [_row(name, model, batch) for name, model in systems.MODELS.items()]
     return record.record("training", METHOD, rows)
 
 
 class Training(NamedTuple):
-    """Programs of one model: `step`(state, batches) donates a state, `create`() makes one; `loss`(state, batch)."""
+    """The programs of a model: `create`() makes a state, `step`(state, batches) donates it, `loss`(state, batch)."""
 
     create: Callable[[], TrainState]
     step: Callable[..., Any]
@@ -61,12 +61,12 @@ class Training(NamedTuple):
 
 
 def training(model: Any, batch: int) -> Training:
-    """The programs of the train loop for a model on noise, one step a call."""
+    """The programs of the train loop for a model on noise, with one step per call."""
     return training_of(functional(model), np.asarray(systems.drawn(model, batch)))
 
 
 def training_of(pure: Functional, x: Any) -> Training:
-    """The same for a loss on a given batch, an array or a tree of arrays."""
+    """The same for a loss on a batch x, an array or a tree of arrays."""
     key, mesh = root_key(0), sharding.data_mesh(len(jax.tree.leaves(x)[0]))
     optimizer = Adam().build()
     rows = {"x": x, "cond": None}
@@ -91,28 +91,28 @@ def training_of(pure: Functional, x: Any) -> Training:
 
 
 def _row(name: str, model: Any, batch: int) -> record.Row:
-    of = training(model, batch)
-    state = of.create()
-    forward = jax.jit(of.loss).lower(state, of.batch).compile()
-    by_jit = jitted(of.step, of.mesh, of.placed).lower(state, of.batches).compile()
-    by_pmap = pmapped(of.step, of.mesh, of.placed)
-    found = turns(
+    setup = training(model, batch)
+    state = setup.create()
+    forward = jax.jit(setup.loss).lower(state, setup.batch).compile()
+    by_jit = jitted(setup.step, setup.mesh, setup.placed).lower(state, setup.batches).compile()
+    by_pmap = pmapped(setup.step, setup.mesh, setup.placed)
+    times = turns(
         {
-            "forward": lambda: forward(state, of.batch),
-            "step": repeated(by_jit, of),
-            "pmap": repeated(by_pmap, of),
+            "forward": lambda: forward(state, setup.batch),
+            "step": repeated(by_jit, setup),
+            "pmap": repeated(by_pmap, setup),
         }
     )
     return {
         "system": name,
         "batch": batch,
         "parameters": systems.size(state.params),
-        **summary("images_per_second", [batch / t for t in found["step"]]),
-        **summary("forward_seconds", found["forward"]),
-        **summary("step_seconds", found["step"]),
-        **summary("pmap_seconds", found["pmap"]),
-        **summary("step_forwards", ratios(found["step"], found["forward"])),
-        **summary("pmap_jit", ratios(found["pmap"], found["step"])),
+        **summary("images_per_second", [batch / t for t in times["step"]]),
+        **summary("forward_seconds", times["forward"]),
+        **summary("step_seconds", times["step"]),
+        **summary("pmap_seconds", times["pmap"]),
+        **summary("step_forwards", ratios(times["step"], times["forward"])),
+        **summary("pmap_jit", ratios(times["pmap"], times["step"])),
         "forward_flops": flops(forward),
         "step_flops": flops(by_jit),
         "forward_bytes": record.temporary_bytes(forward),
@@ -120,18 +120,18 @@ def _row(name: str, model: Any, batch: int) -> record.Row:
     }
 
 
-def repeated(step: Callable[..., Any], of: Training) -> Callable[[], Any]:
-    """One step after the other on the same batch, each from the state before."""
-    state = of.create()
+def repeated(step: Callable[..., Any], setup: Training) -> Callable[[], Any]:
+    """A function that takes one step after another on the same batch, each from the previous state."""
+    state = setup.create()
 
     def run() -> Any:
         nonlocal state
-        state, metrics = step(state, of.batches)
+        state, metrics = step(state, setup.batches)
         return state, metrics
 
     return run
 
 
 def flops(compiled: jax.stages.Compiled) -> float | None:
-    """Floating-point operations, where the compiler counts them."""
+    """The number of floating-point operations by the compiler's count, or None."""
     return (compiled.cost_analysis() or {}).get("flops")
