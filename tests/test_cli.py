@@ -317,7 +317,7 @@ def places(tmp_path, bad, run, conditional, data_dir, digits) -> dict:
 
 REFUSED = [
     ("train {bad}/no.py", "config not found: {bad}/no.py"),
-    ("train {bad}/none.py", "{bad}/none.py defines no experiment()"),
+    ("train {bad}/none.py", "{bad}/none.py does not define experiment()"),
     ("{train} --set model.deph=3", "no field 'deph' (did you mean depth?)"),
     ("{train} --set steps=1.5", "steps: 1.5 is a float, the field is int"),
     ("{train} --set data.name=binarized_mnist", "gen-jax data prepare binarized_mnist"),

@@ -240,8 +240,8 @@ def test_only_near_names_are_named():
     ("text", "words"),
     [
         (None, "config not found"),
-        ("steps = 3\n", "defines no experiment()"),
-        ("experiment = 3\n", "defines no experiment()"),
+        ("steps = 3\n", "does not define experiment()"),
+        ("experiment = 3\n", "does not define experiment()"),
         ("def experiment():\n    return 3\n", "not an Experiment"),
         ("def experiment(:\n", "is not valid Python"),
         ("def experiments():\n    return {}\n", "it defines several experiments"),
@@ -260,7 +260,7 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, text, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "defines no experiments()"),
+        ("", "does not define experiments()"),
         ("def experiments():\n    return 3\n", "returns 3, not a dict by name"),
         (
             "def experiments():\n    return {'tiny': 3}\n",
