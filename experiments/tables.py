@@ -36,7 +36,7 @@ ZOO: record.Columns = {
         if row["mean"] is None
         else f"{SIGN[row['value']]}{row['mean']:.4f} ± {row['seed_deviation']:.4f}"
     ),
-    "of the examples": lambda row: "-" if row["mean"] is None else f"± {row['stderr']:.4f}",
+    "standard error": lambda row: "-" if row["mean"] is None else f"± {row['stderr']:.4f}",
     "value": lambda row: (
         row["value"] or "-"
         if row["draws"] is None
@@ -56,19 +56,19 @@ ZOO: record.Columns = {
 }
 COLLAPSE: record.Columns = {
     "run": lambda row: f"`{row['run']}`",
-    "changed": lambda row: ", ".join(f"`{one}`" for one in row["changes"]) or "-",
+    "changed": lambda row: ", ".join(f"`{change}`" for change in row["changes"]) or "-",
     "KL": lambda row: f"{row['kl']:.2f}",
     "active units": lambda row: f"{row['active_units']:.0f}",
     "reconstruction": lambda row: f"{row['reconstruction']:.2f}",
     "bits/dim": lambda row: f"<= {row['bits_per_dim']:.4f}",
 }
-OF_WINDOWS = """\\* Recorded with the windows of one text taken as independent, which makes the error too small
-(2.6 times for a 5-gram model of the same windows). Newer results have Newey and West's."""
-DISTANCES = """Distances between as many samples as examples, on features of a classifier trained here (its weights'
-hash in brackets): no FID or KID, and comparable only between rows of one classifier and one number of samples. ± of the
-kernel distance is the jackknife's, which is too wide (by about a third) where the distributions are equal."""
+OF_WINDOWS = """\\* Recorded as if the windows of a text were independent, which makes the error too small (by a factor
+of 2.6 for a 5-gram model of the same windows). Newer results use Newey and West's standard error."""
+DISTANCES = """Distances between equally many samples and examples, on features of a classifier trained here (the hash
+of its weights in brackets). These are not FID or KID: compare them only for the same classifier and number of samples.
+± after the kernel distance is the jackknife's error, which is too wide (by about a third) for equal distributions."""
 UNIT = "bits/dim"
-FIRST = (  # of the README
+FIRST = (  # the table of the README
     "nade_binarized_mnist",
     "vae_dynamic_mnist_small",
     "pixel_cnn_pp_mnist",
@@ -82,7 +82,7 @@ HEADER = f"| system | data | {UNIT} | nats | value | certified | file | paramete
 
 
 def table(of_vectors: bool) -> str:
-    """One row a result file, best first within a data set: those of binary vectors, or all others."""
+    """One row per result file, best first within a data set: results on binary vectors, or all others."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     results = [result for result in results if result.get("nats") is not None]
     results = [result for result in results if is_of_vectors(result) == of_vectors]
@@ -91,9 +91,9 @@ def table(of_vectors: bool) -> str:
     for result in results:
         mark = "\\*" if of_windows(result) else ""
         sign, error = SIGN[result["value"]], f" ± {result['stderr']:.4f}{mark}"
-        bits, nats = "-", f"{sign}{result['nats']:.4f}{error}"  # of reals
+        bits, nats = "-", f"{sign}{result['nats']:.4f}{error}"  # continuous data
         if result["bits_per_dim"] is not None:
-            bits = f"{sign}{result['bits_per_dim']:.4f}{error}{of(result)}"
+            bits = f"{sign}{result['bits_per_dim']:.4f}{error}{unit_note(result)}"
             nats = f"{sign}{result['nats']:.2f} ± {nats_error(result):.2f}{mark}"
         cells = (
             f"`{result['system']}`",
@@ -113,13 +113,13 @@ def table(of_vectors: bool) -> str:
 
 
 def first_table() -> str:
-    """Eight results for a first look, one a medium or family."""
+    """Eight results for a first look, one per medium or family."""
     lines = ["| system | data | number | value | file |", "|" + " --- |" * 5]
     for name in FIRST:
         result = json.loads((RESULTS / f"{name}.json").read_text())
         sign, error = SIGN[result["value"]], f" ± {result['stderr']:.4f}"
         error = "" if of_windows(result) else error
-        number = f"{sign}{result['nats']:.4f}{error} nats"  # of reals
+        number = f"{sign}{result['nats']:.4f}{error} nats"  # continuous data
         if result["bits_per_dim"] is not None:
             number = f"{sign}{result['bits_per_dim']:.4f}{error} {result.get('unit', UNIT)}"
         certified = ", certified" if result["certified"] else ""
@@ -135,12 +135,12 @@ def first_table() -> str:
 
 
 def of_windows(result: dict[str, Any]) -> bool:
-    """Whether the error takes the windows of a text as independent: results of before the method was noted."""
+    """Whether the error treats the windows of a text as independent: older results that do not record the method."""
     return result.get("unit") == "bits/character" and "stderr_method" not in result
 
 
 def is_of_vectors(result: dict[str, Any]) -> bool:
-    """Whether an example is a vector of bits: no image, text, sound or point."""
+    """Whether an example is a binary vector, not an image, text, sound or point."""
     event = result["config"]["fields"]["model"]["fields"].get("event")
     return (
         event is not None and event["fields"]["levels"] == 2 and len(event["fields"]["shape"]) == 1
@@ -148,18 +148,18 @@ def is_of_vectors(result: dict[str, Any]) -> bool:
 
 
 def nats_error(result: dict[str, Any]) -> float:
-    """The standard error in nats an example, of a result in bits."""
+    """The standard error of a result in bits, converted to nats per example."""
     return result["stderr"] * result["nats"] / result["bits_per_dim"]
 
 
-def of(result: dict[str, Any]) -> str:
-    """The unit, where it is not that of the column."""
+def unit_note(result: dict[str, Any]) -> str:
+    """The unit, if it is not that of the column."""
     unit = result.get("unit", UNIT)
     return "" if unit == UNIT else f" {unit}"
 
 
 def distances() -> str:
-    """One row a result file with distances, nearest first within a data set; nothing where there is none."""
+    """One row per result file with distances, nearest first within a data set; empty without any."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     results = [result for result in results if result.get("distances")]
     results.sort(key=lambda result: (result["dataset"], result["distances"]["kernel"]))
@@ -168,34 +168,36 @@ def distances() -> str:
     header = "| system | data | Frechet | of training examples | kernel | of training examples | features |"
     lines = [header, "|" + " --- |" * 7]
     for result in results:
-        found = result["distances"]
-        both = found, found["train"]
-        kernels = [f"{one['kernel']:.4f} ± {one['kernel_stderr']:.4f}" for one in both]
+        samples = result["distances"]
+        train = samples["train"]
+        kernels = [
+            f"{part['kernel']:.4f} ± {part['kernel_stderr']:.4f}" for part in (samples, train)
+        ]
         cells = (
             f"`{result['system']}`",
-            f"{result['dataset']} {result['split']} ({found['examples']:,})",
-            f"{both[0]['frechet']:.3f}",
-            f"{both[1]['frechet']:.3f}",
+            f"{result['dataset']} {result['split']} ({samples['examples']:,})",
+            f"{samples['frechet']:.3f}",
+            f"{train['frechet']:.3f}",
             *kernels,
-            f"{found['features']} ({found['classifier'][:8]})",
+            f"{samples['features']} ({samples['classifier'][:8]})",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([DISTANCES, "", *lines, "", ""])
 
 
 def file_cell(file: dict[str, Any] | None) -> str:
-    """Bytes of the compressed file of so many examples, and of the smaller of PNG and WebP."""
+    """The size of the compressed file with its number of examples, and that of the smaller of PNG and WebP."""
     if file is None:
         return "-"
     others = {"PNG": file.get("png_bytes"), "WebP": file.get("webp_bytes")}
     known = {name: size for name, size in others.items() if size}
     best = min(known, key=known.__getitem__, default=None)
-    beside = f" ({best} {known[best]:,})" if best else ""
-    return f"{file['bytes']:,} bytes of {file['examples']:,}{beside}"
+    other = f" ({best} {known[best]:,})" if best else ""
+    return f"{file['bytes']:,} bytes of {file['examples']:,}{other}"
 
 
 def hardware(result: dict[str, Any]) -> str:
-    """The device, for a CPU with its number of threads; several numbers where runs differ."""
+    """The device, for a CPU with the number of threads (or numbers, if runs differ)."""
     threads = result["threads"]
     count = " or ".join(map(str, threads)) if isinstance(threads, list) else str(threads)
     noun = "thread" if count == "1" else "threads"
@@ -209,25 +211,25 @@ def with_table(text: str) -> str:
 
 
 def bench(name: str, columns: record.Columns) -> str:
-    """A benchmark's rows from its file, and below them how they were measured."""
+    """The rows of a benchmark from its file, followed by the method."""
     path = RESULTS / f"bench_{name}.json"
     if not path.exists():
         return "not measured yet"
-    found = json.loads(path.read_text())
-    where = f"On {found['device']} ({found['cpu']})."
+    stored = json.loads(path.read_text())
+    where = f"On {stored['device']} ({stored['cpu']})."
     return "\n".join(
-        [record.table(columns, found["rows"]), "", f"{where} {found.get('method', '')}".strip()]
+        [record.table(columns, stored["rows"]), "", f"{where} {stored.get('method', '')}".strip()]
     )
 
 
 def ablations() -> str:
-    """One row a variant of the PixelCNN story, with what was measured on each data set."""
+    """One row per variant of the PixelCNN story, with its numbers on each data set."""
     names = ("digits", "mnist")
     files = {name: RESULTS / f"ablations_{name}.json" for name in names}
-    found = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
-    if not found:
+    stored = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+    if not stored:
         return "not measured yet"
-    rows = {name: {row["variant"]: row for row in found[name]["rows"]} for name in found}
+    rows = {name: {row["variant"]: row for row in stored[name]["rows"]} for name in stored}
     first = next(iter(rows.values()))
     columns = ["variant", "change"]
     for name in names:
@@ -239,38 +241,37 @@ def ablations() -> str:
             cells += ablation_cells(rows.get(name, {}).get(variant))
         lines.append("| " + " | ".join(cells) + " |")
     notes = [
-        f"{name}: {one['test_examples']:,} test examples, {one['train_examples']:,} of training, {one['steps']:,} steps"
-        f" of {one['batch_size']} examples, {hardware(one)}."
-        for name, one in found.items()
+        f"{name}: {study['test_examples']:,} test examples, {study['train_examples']:,} training examples,"
+        f" {study['steps']:,} steps of {study['batch_size']} examples, {hardware(study)}."
+        for name, study in stored.items()
     ]
     return "\n".join([*lines, "", *notes])
 
 
 def zoo() -> str:
-    """One row a system on digits over its seeds, best first; what has no likelihood comes last."""
+    """One row per system on digits over its seeds, best first; systems without likelihood come last."""
     path = RESULTS / "zoo_digits.json"
     if not path.exists():
         return "not measured yet"
-    found = json.loads(path.read_text())
-    rows = sorted(found["rows"], key=lambda row: row["mean"] or math.inf)
+    stored = json.loads(path.read_text())
+    rows = sorted(stored["rows"], key=lambda row: row["mean"] or math.inf)
     lines = record.table(ZOO, rows)
-    counts = f"{found['num_examples']} test examples, seeds {', '.join(map(str, found['seeds']))}"
-    return f"{lines}\n\n{counts}, {hardware(found)}."
+    counts = f"{stored['num_examples']} test examples, seeds {', '.join(map(str, stored['seeds']))}"
+    return f"{lines}\n\n{counts}, {hardware(stored)}."
 
 
 def collapse() -> str:
-    """The runs in their order, and their machine."""
+    """The runs of the collapse study in order, and their machine."""
     path = RESULTS / "collapse_digits.json"
     if not path.exists():
         return "not measured yet"
-    found = json.loads(path.read_text())
-    return (
-        f"{record.table(COLLAPSE, found['rows'])}\n\n{found['steps']:,} steps, {hardware(found)}."
-    )
+    stored = json.loads(path.read_text())
+    table = record.table(COLLAPSE, stored["rows"])
+    return f"{table}\n\n{stored['steps']:,} steps, {hardware(stored)}."
 
 
 def published() -> str:
-    """One row a result whose config names a published number, both in the unit of that number."""
+    """One row per result whose config names a published number, both in the unit of that number."""
     lines = ["| config | measured | published |", "|" + " --- |" * 3]
     for config in configs():
         name = config["name"]
@@ -289,7 +290,7 @@ def published() -> str:
 
 
 def ablation_cells(row: dict[str, Any] | None) -> list[str]:
-    """What one data set says of one variant; dashes where it was not run."""
+    """The cells of a variant on one data set; dashes if it was not run."""
     if row is None:
         return ["-"] * 4
     mean = f"{row['mean']:.4f} ± {row['seed_deviation']:.4f}"
@@ -298,7 +299,7 @@ def ablation_cells(row: dict[str, Any] | None) -> list[str]:
 
 
 def structure() -> str:
-    """The code before and after the second storey, as experiments/structure.py measured it."""
+    """The structure of the code before and after its redesign, measured by experiments/structure.py."""
     path = RESULTS / "structure.json"
     if not path.exists():
         return "not measured yet"
@@ -307,12 +308,13 @@ def structure() -> str:
 
 
 def results_page() -> str:
-    """RESULTS.md."""
+    """The text of RESULTS.md."""
     return f"""# Results
 
 Generated from the JSON files of this folder by `make tables`. Averaged weights, every example of the
-named split once; ± is the standard error of the mean over the examples. `file`: what the first so many examples take
-compressed without loss, header included and weights not, beside the smaller of PNG and WebP of the same images in one.
+named split once; ± is the standard error of the mean over the examples. `file`: size of the losslessly compressed file
+of the given number of examples, with header but without weights, and of the smaller of PNG and WebP, with all images in
+one picture.
 
 {table(of_vectors=False)}
 
@@ -321,24 +323,25 @@ Binary vectors:
 {table(of_vectors=True)}
 
 The zoo (`make zoo`): every image system on digits, selected on validation, three seeds. ± after bits/dim is the
-deviation of one seed, `of the examples` the standard error of the test split; certificate, file, cost of samples and
-kernel distance are those of the first seed. `log p`: how many evaluations of the same images' log p, one draw each, 64
-samples cost. `kernel distance`: of as many samples as there are test images from these, on features of a classifier;
-its ± is the jackknife's, which is too wide (by about a third) where the distributions are equal.
-`training`: seconds, on cores that other runs shared.
+standard deviation between seeds, `standard error` is that of the mean over test examples. Certificate, file, cost of
+samples and kernel distance are those of the first seed. `log p`: the cost of 64 samples in evaluations of log p of the
+same images, with one draw each. `kernel distance`: between equally many samples and test images, on features of a
+classifier; its ± is the jackknife's error, which is too wide (by about a third) for equal distributions. `training`:
+seconds, on cores shared with other runs.
 
 {zoo()}
 
-Less than 0.3 bits/dim below independent pixels: `markov` sees one pixel, `made` shares no weights between positions and
-overfits 1,079 images after a quarter of its steps, `vq_vae` pays log K for a code before `vq_vae_prior` learns them.
+Systems that are less than 0.3 bits/dim better than independent pixels: `markov` sees one pixel, `made` shares no
+weights between positions and overfits 1,079 images after a quarter of its steps, and `vq_vae` pays log K for each code,
+until `vq_vae_prior` learns their distribution.
 
-{distances()}Beside published numbers, in their unit. A config says in its first lines how the budgets differ:
+{distances()}Measured and published numbers, in the published unit; a config's first lines explain other budgets:
 
 {published()}
 
 Posterior collapse (`python experiments/collapse/run.py`): digits, last weights on validation, KL and reconstruction in
-nats. A heavy KL leaves z unused. With an autoregressive decoder z is nearly unused at KL weight 1, and
-weight 2 collapses it. Free bits or annealing bring z back.
+nats. A large KL weight leaves z unused. With an autoregressive decoder z is nearly unused at KL weight 1, and weight 2
+collapses it. Free bits or annealing prevent the collapse.
 
 {collapse()}
 
@@ -346,7 +349,7 @@ Cost of a sample in parallel forward passes of the same batch (`gen-jax bench sa
 
 {bench("sampling", sampling.COLUMNS)}
 
-Cost of the lossless codec beside sampling (`gen-jax bench codec`):
+Cost of the lossless codec compared with sampling (`gen-jax bench codec`):
 
 {bench("codec", codec.COLUMNS)}
 
@@ -358,36 +361,36 @@ Growth with image side, depth and batch (`gen-jax bench scaling`):
 
 {bench("scaling", scaling.COLUMNS)}
 
-Forward passes beside the same networks in PyTorch (`experiments/benchmarks/torch_forward.py`):
+Forward passes compared with the same networks in PyTorch (`experiments/benchmarks/torch_forward.py`):
 
 {bench("torch_forward", TORCH)}
 
-Train steps beside the same networks in PyTorch (`experiments/benchmarks/torch_training.py`):
+Train steps compared with the same networks in PyTorch (`experiments/benchmarks/torch_training.py`):
 
 {bench("torch_training", TORCH_TRAINING)}
 
 Ablations: PixelCNN, Gated PixelCNN and PixelCNN++ at small size, and PixelCNN++ with one change each
-(`experiments/ablations/`, `make ablations`). Here bits/dim is the mean over three seeds and ± the deviation of one
-seed; differences of that size say nothing. The networks are small and the budgets short, the same for all variants of
-a data set: read the order, not the size, and only down a column. `train` is the same number on training images;
-seconds are of training, validation included, and compilation where it was not cached.
+(`experiments/ablations/`, `make ablations`). Here bits/dim is the mean over three seeds and ± the standard deviation
+between seeds; differences of that size are not significant. The networks are small and the budgets short, equal for all
+variants on a data set: compare the order of variants within a column, not the size of differences. `train` is the same
+number on training images; seconds are those of training, with validation, and with compilation if it was not cached.
 
 {ablations()}
 
-How the code is built (`python experiments/structure.py --before CHECKOUT --record`, whose first lines state each rule):
+Structure of the code (`python experiments/structure.py --before CHECKOUT --record`, which explains the rows):
 
 {structure()}
 """
 
 
 def main() -> int:
-    """Write both files; with --check only say whether they are up to date."""
+    """Write both files; with --check only report whether they are up to date."""
     pages = {README: with_table(README.read_text()), RESULTS / "RESULTS.md": results_page()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:
             print(
-                f"{path.relative_to(SOURCE)} is not what the result files say; run `make tables`",
+                f"{path.relative_to(SOURCE)} does not match the result files; run `make tables`",
                 file=sys.stderr,
             )
         return 1 if stale else 0

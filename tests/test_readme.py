@@ -115,9 +115,10 @@ def test_the_page_about_data_names_every_set():
 
 
 def test_the_table_names_a_unit_that_is_not_its_columns():
-    of = runpy.run_path(str(ROOT / "experiments" / "tables.py"), run_name="tables")["of"]
-    assert of({"unit": "bits/character"}) == " bits/character"
-    assert of({"unit": "bits/dim"}) == of({}) == ""
+    tables = runpy.run_path(str(ROOT / "experiments" / "tables.py"), run_name="tables")
+    unit_note = tables["unit_note"]
+    assert unit_note({"unit": "bits/character"}) == " bits/character"
+    assert unit_note({"unit": "bits/dim"}) == unit_note({}) == ""
 
 
 def test_result_files_hold_every_field():

@@ -1,9 +1,9 @@
-"""The PixelCNN story: two data sets with their budgets, three networks of about equal cost a step, one change each.
+"""The PixelCNN story: PixelCNN, Gated PixelCNN, PixelCNN++ and PixelCNN++ with one change each, on two data sets.
 
 Command: gen-jax train experiments/ablations/pixel_cnn_story.py:no_skips_digits
 
-An experiment is VARIANT_DATASET. Of one data set only `model` differs between variants: `CHANGES` says by how much from
-PixelCNN++ as it is.
+An experiment is named VARIANT_DATASET. The three networks have about equal cost per step. On a data set the variants
+differ only in `model`; `CHANGES` has the difference from PixelCNN++.
 """
 
 from gen_jax import Event, GatedPixelCNN, PixelCNN, PixelCNNPP, image
@@ -13,7 +13,7 @@ from gen_jax.optimizer import Adam, WarmupCosine
 DROPOUT = 0.3
 DIGITS_STEPS, MNIST_STEPS = 1000, 300
 # pixel_cnn: one stack with a blind spot, softmax; gated_pixel_cnn: two gated stacks; pixel_cnn_pp: two streams,
-# strides, skips, dropout, mixture of logistics; no_strides: as many residual networks, all at full resolution.
+# strides, skips, dropout, mixture of logistics; no_strides: equally many residual networks, all at full resolution.
 CHANGES = {
     "pixel_cnn": "model",
     "gated_pixel_cnn": "model",
@@ -44,7 +44,7 @@ def variant(name: str, dataset: str) -> Experiment:
 
 
 def digits(model: PixelCNN | GatedPixelCNN | PixelCNNPP) -> Experiment:
-    """1,079 training images: about 15 epochs, so that overfitting shows; validation on all of its 359."""
+    """About 15 epochs of 1,079 training images, so that overfitting is visible; validation on all 359 images."""
     return Experiment(
         model=model,
         data=Data("digits"),
@@ -57,7 +57,7 @@ def digits(model: PixelCNN | GatedPixelCNN | PixelCNNPP) -> Experiment:
 
 
 def mnist(model: PixelCNN | GatedPixelCNN | PixelCNNPP) -> Experiment:
-    """Far less than one epoch: what is learnt fast; validation on the first 200 images."""
+    """Far less than one epoch, to compare what is learnt fast; validation on the first 200 images."""
     return Experiment(
         model=model,
         data=Data("mnist"),
@@ -75,7 +75,7 @@ def pixel_cnn(event: Event) -> PixelCNN:
 
 
 def gated_pixel_cnn(event: Event) -> GatedPixelCNN:
-    """Six gated layers."""
+    """A network of six gated layers."""
     return GatedPixelCNN(event, depth=6, features=28, head_features=64, dropout=DROPOUT)
 
 

@@ -1,7 +1,7 @@
 """Train and evaluate every variant of the PixelCNN story: `make ablations`, or this file with the data sets to run.
 
-A run lies in runs/ablations/VARIANT_DATASET_SEED. What is finished there is read, what is begun goes on. When all runs
-of a data set are finished, experiments/results/ablations_DATASET.json holds their numbers.
+A run is in runs/ablations/VARIANT_DATASET_SEED. Finished runs are read, interrupted ones continue. When all runs of a
+data set are finished, their numbers are written to experiments/results/ablations_DATASET.json.
 """
 
 import argparse
@@ -28,19 +28,19 @@ STORY = Path(__file__).with_name("pixel_cnn_story.py")
 _NAMES = runpy.run_path(str(STORY), run_name=STORY.stem)
 CHANGES, DATASETS = _NAMES["CHANGES"], _NAMES["DATASETS"]
 SEEDS = (0, 1, 2)
-TEST_EXAMPLES = {"mnist": 1000}  # the first so many, else all
-TRAIN_EXAMPLES = 500  # of the training split, to see how far its number lies below the test's
+TEST_EXAMPLES = {"mnist": 1000}  # number of test examples; other data sets use all
+TRAIN_EXAMPLES = 500  # number of training examples, to compare with the test number
 
 
 def main() -> int:
-    """Run the data sets named; one that is not prepared costs a sentence."""
+    """Run the named data sets; one that is not prepared is skipped with a sentence."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("datasets", nargs="*", metavar="dataset", help=" or ".join(DATASETS))
     parser.add_argument("--runs", type=Path, default=SOURCE / "runs" / "ablations")
     args = parser.parse_args()
     unknown = [name for name in args.datasets if name not in DATASETS]
     if unknown:
-        parser.error(f"there are ablations on {' and '.join(DATASETS)}, not on {unknown[0]}")
+        parser.error(f"ablations exist for {' and '.join(DATASETS)}, not for {unknown[0]}")
     runtime.set_up()
     for dataset in args.datasets or DATASETS:
         try:
@@ -91,7 +91,7 @@ def config_path(variant: str, dataset: str) -> Path:
 
 
 def judge(run: Run, data_dir: Path | None) -> dict[str, Any]:
-    """The run's number on test images and, to see how far it lies below, on training images."""
+    """The run's number on test images and, for comparison, on training images."""
     experiment, likelihoods = run.experiment, run.likelihoods()
     test, training = (load_split(experiment, name, data_dir) for name in ("test", "train"))
     on_test = likelihoods(run.variables, test, TEST_EXAMPLES.get(test.dataset))
@@ -107,7 +107,7 @@ def judge(run: Run, data_dir: Path | None) -> dict[str, Any]:
 
 
 def row(variant: str, changed: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One variant over its seeds."""
+    """The numbers of a variant over its seeds."""
     on_train = float(np.mean([record["train_bits_per_dim"] for record in records]))
     head = {"variant": variant, "change": changed}
     return {**head, **seeds.over(records), "train_bits_per_dim": on_train}

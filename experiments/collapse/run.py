@@ -1,9 +1,9 @@
-"""Posterior collapse on digits, shown and cured: `python experiments/collapse/run.py`, about 10 minutes on 2 CPU cores.
+"""Posterior collapse on digits, and remedies: `python experiments/collapse/run.py`, about 10 minutes on 2 CPU cores.
 
-A heavy KL drives KL and active units to 0. A decoder that sees the pixels before leaves z all but unused at weight 1,
-and at weight 2 entirely. Free bits or annealing keep z in use. Each run is a config of experiments/configs with changed
-fields. Runs lie in runs/collapse; what is finished there is read. Then experiments/results/collapse_digits.json holds
-their numbers and `make tables` writes them into RESULTS.md.
+A large KL weight drives the KL and the number of active units to 0. With an autoregressive decoder z is nearly unused
+at KL weight 1 and unused at weight 2. Free bits or annealing keep z in use. Each run is a config of experiments/configs
+with changed fields. Runs are in runs/collapse; finished ones are read. The numbers are written to
+experiments/results/collapse_digits.json, and `make tables` puts them into RESULTS.md.
 """
 
 import argparse
@@ -40,7 +40,7 @@ COLUMNS = ("kl", "active_units", "reconstruction", "bits_per_dim")
 
 
 def main() -> int:
-    """Run all; a data set that is not prepared costs a sentence."""
+    """Run everything; if the data set is not prepared, print a sentence and return status 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=SOURCE / "runs" / "collapse")
     args = parser.parse_args()
@@ -51,8 +51,8 @@ def main() -> int:
         print(f"collapse: {error}", file=sys.stderr)
         return 2
     path = RESULTS / "collapse_digits.json"
-    found = {"collapse": "digits", "steps": STEPS, **machine(), **revision(), "rows": rows}
-    write_atomically(path, results.dumps(found))
+    record = {"collapse": "digits", "steps": STEPS, **machine(), **revision(), "rows": rows}
+    write_atomically(path, results.dumps(record))
     print(path)
     return 0
 
@@ -60,7 +60,7 @@ def main() -> int:
 def trained(
     name: str, folder: Path, overrides: Sequence[str] = (), data_dir: Path | None = None
 ) -> dict[str, Any]:
-    """Train, or go on, and read the last validation: of the last weights, not of the best."""
+    """Train, or continue, and read the last validation: that of the last weights, not of the best."""
     config, changes = RUNS[name]
     workdir = WorkDir(folder)
     train(load_config(CONFIGS / f"{config}.py", [*COMMON, *changes, *overrides]), workdir, data_dir)

@@ -1,8 +1,8 @@
-"""Every image system on digits by one protocol, three seeds each: `make zoo`, some hours on 2 CPU cores.
+"""Every image system on digits under one protocol, three seeds each: `make zoo`, some hours on 2 CPU cores.
 
-Samples are compared with test images on features of a classifier that is trained first. A run lies in
-runs/zoo/CONFIG_SEED. What is finished there is read, what is begun goes on. When all are finished,
-experiments/results/zoo_digits.json holds their numbers and `make tables` writes them into RESULTS.md.
+Samples are compared with test images on features of a classifier, which is trained first. A run is in
+runs/zoo/CONFIG_SEED. Finished runs are read, interrupted ones continue. When all are finished, their numbers are
+written to experiments/results/zoo_digits.json, and `make tables` puts them into RESULTS.md.
 """
 
 import argparse
@@ -58,7 +58,7 @@ LAW_EXAMPLES = 12
 
 
 def main() -> int:
-    """Run all; a data set that is not prepared costs a sentence."""
+    """Run everything; if the data set is not prepared, print a sentence and return status 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=SOURCE / "runs" / "zoo")
     args = parser.parse_args()
@@ -84,7 +84,7 @@ def zoo(
     for system in systems:
         done = []
         for seed in SEEDS:
-            changes = [one.format(runs=runs, seed=seed) for one in SYSTEMS[system]]
+            changes = [change.format(runs=runs, seed=seed) for change in SYSTEMS[system]]
             changes += [*overrides, f"seed={seed}"]
             experiment = load_config(CONFIGS / f"{system}_digits.py", changes)
             print(f"{system} on digits, seed {seed}", file=sys.stderr)
@@ -105,21 +105,21 @@ FIRST = ("certified", "file", "distances", "sample_seconds", "sample_cost")
 
 
 def trained_classifier(runs: Path, overrides: Sequence[str], data_dir: Path | None) -> Run:
-    """The classifier of digits, trained where it is not there."""
+    """The classifier of digits, trained if it does not exist."""
     folder = runs / "classifier"
     train(load_config(CONFIGS / "classifier_digits.py", overrides), WorkDir(folder), data_dir)
     return load_run(folder)
 
 
 def judge(run: Run, classifier: Run | None, data_dir: Path | None) -> dict[str, Any]:
-    """The test number; under a classifier also certificate, test split as a file, distances and cost of samples."""
-    test, model, found = load_split(run.experiment, "test", data_dir), run.experiment.model, {}
+    """The test number; with a classifier also certificate, size of the test split, distances and cost of samples."""
+    test, model, cost = load_split(run.experiment, "test", data_dir), run.experiment.model, {}
     file = distance = result = None
     certified = False
     if classifier is not None:
         file = file_size.measure(run, test, len(test)) if model.codec != "none" else None
         distance = distances.measure(run, test, classifier, data_dir=data_dir)
-        found = sampling_cost(run)
+        cost = sampling_cost(run)
     if model.kind != "none":
         result = run.likelihoods()(run.variables, test)
     if classifier is not None and model.kind != "none":
@@ -128,11 +128,11 @@ def judge(run: Run, classifier: Run | None, data_dir: Path | None) -> dict[str, 
         write_atomically(run.workdir.certificate, results.dumps(laws))
         certified = laws["passed"]
     record = results.record(run, test, result, file, distance, certified)
-    return {**record, "selected_step": run.step, **found}
+    return {**record, "selected_step": run.step, **cost}
 
 
 def sampling_cost(run: Run) -> dict[str, Any]:
-    """Seconds of drawing 64 images, and how many evaluations of their log p, one draw each, take as long (or None)."""
+    """Seconds for 64 samples, and their cost in evaluations of log p with one draw each (None without log p)."""
     model, key = run.model, fold_in(root_key(0), "cost")
     sampler, variables = draw.sampler(model, run.mesh), run.variables
     labels = draw.labels_for(run, DRAWN, None)
@@ -141,11 +141,11 @@ def sampling_cost(run: Run) -> dict[str, Any]:
     if run.experiment.model.kind != "none":
         x, log_prob = programs["sample"](), jax.jit(model.log_prob)
         programs["log_prob"] = lambda: log_prob(variables, x, key, cond)
-    found = timing.turns(programs)
+    times = timing.turns(programs)
     cost = {"sample_cost": None}
-    if "log_prob" in found:
-        cost = timing.summary("sample_cost", timing.ratios(found["sample"], found["log_prob"]))
-    return {**timing.summary("sample_seconds", found["sample"]), **cost}
+    if "log_prob" in times:
+        cost = timing.summary("sample_cost", timing.ratios(times["sample"], times["log_prob"]))
+    return {**timing.summary("sample_seconds", times["sample"]), **cost}
 
 
 if __name__ == "__main__":
