@@ -175,7 +175,7 @@ def test_bad_images(grey, tmp_path):
         ({"x": noise(2, 8, 8) + 1}, "values run from 1 to 17"),
         ({"x": noise(2, 8, 8, 3)}, "the model is of shape (8, 8, 1)"),
         ({"x": noise(8, 8)}, "the model is of shape (8, 8, 1)"),
-        ({"x": noise(0, 8, 8)}, "there are no examples in it"),
+        ({"x": noise(0, 8, 8)}, "it contains no examples"),
         ({"x": noise(2, 8, 8), "labels": np.arange(2)}, "the model has no classes"),
         ({"labels": np.arange(2)}, "has no array of events"),
         ({"x": np.array([{}])}, "array 'x' contains Python objects, which are never unpickled"),

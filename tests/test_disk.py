@@ -191,6 +191,6 @@ def test_a_work_directory_that_is_a_dangling_link(tmp_path, target):
     for place in (path, path / "deep"):
         with pytest.raises(
             InputError,
-            match=f"{path} is a link to /nowhere|cannot (make the folder|look at) {place}",
+            match=f"{path} is a link to /nowhere|cannot (make the folder|read) {place}",
         ):
             WorkDir(place).claim(EXPERIMENT, {})

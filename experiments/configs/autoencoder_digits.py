@@ -13,7 +13,7 @@ STEPS = 4000
 
 
 def experiment() -> Experiment:
-    """Validation logs the squared error of an image and of a pixel, values in [0, 1]."""
+    """Validation logs the squared error per image and per pixel, for values in [0, 1]."""
     return Experiment(
         model=Autoencoder(
             image(8, 8, levels=17),

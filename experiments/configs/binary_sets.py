@@ -1,10 +1,10 @@
-"""NADE, and MADE under a set of masks, on nine sets of binary vectors: `gen-jax list` has a line for each.
+"""NADE, and an ensemble of MADE masks, on nine data sets of binary vectors; `gen-jax list` lists each of them.
 
 Command: gen-jax data import dna dna.npz; gen-jax train experiments/configs/binary_sets.py:made_dna
 Hardware: 2 CPU cores, half a minute to a minute
 
-Optimiser, budget and averaged weights are ours. `made_*` draws one of its masks a batch. Everything is selected by the
-best checkpoint on validation. `dna_made` is dna under the split of the papers of NADE and MADE.
+Optimiser, budget and averaged weights are ours. `made_*` draws one of its masks for each batch. The best checkpoint on
+validation is evaluated. `dna_made` is dna with the split of the NADE and MADE papers.
 
 - made_accidents: MADE under 16 masks on accidents (111 binary values, traffic accidents), split 12758/1700/2551
   Expected: 26.60 nats on test, exact
@@ -70,13 +70,13 @@ SIZES = {
 
 
 def experiments() -> dict[str, Experiment]:
-    """MADE and NADE on every set, by name."""
+    """MADE and NADE on every data set, by name."""
     every = {f"made_{name}": made(name) for name in SIZES}
     return every | {f"nade_{name}": nade(name) for name in SIZES}
 
 
 def made(name: str) -> Experiment:
-    """300 epochs of the small dna under more masks; nips has 400 examples and needs a strong weight decay."""
+    """The small dna gets 300 epochs and more masks; nips has 400 examples and needs a strong weight decay."""
     masks, peak, steps, decay, every, batch = {
         "dna": (64, 2e-2, 4200, 0.0, 200, 400),
         "dna_made": (64, 2e-2, 4200, 0.0, 200, 600),
@@ -95,7 +95,7 @@ def made(name: str) -> Experiment:
 
 
 def nade(name: str) -> Experiment:
-    """Raster order suits dna's codes of three bits a base; nips takes a random order and small batches."""
+    """Raster order suits dna's codes of three bits per base; nips takes a random order and small batches."""
     hidden, peak, steps, size, every, batch = {
         "dna": (500, 3e-3, 1000, 100, 50, 600),
         "dna_made": (500, 3e-3, 1000, 100, 50, 600),

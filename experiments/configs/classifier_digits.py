@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/classifier_digits.py
 Hardware: 2 CPU cores, about 15 seconds
-Expected: 98 % of the validation images right
+Expected: 98 % of the validation images correct
 """
 
 from gen_jax import Classifier, image
@@ -14,7 +14,7 @@ STEPS = 2000
 
 
 def experiment() -> Experiment:
-    """1,079 images are few: dropout guards against overfitting."""
+    """With only 1,079 images, dropout guards against overfitting."""
     return Experiment(
         model=Classifier(image(8, 8, levels=17), 10, ConvEncoder((16, 32)), hidden=64),
         data=Data("digits"),

@@ -7,8 +7,8 @@ Expected: <= 3.75 bits/dim; not run here
 
 Deviations from github.com/hojonathanho/diffusion: no flips; 45,000 of the 50,000 training images; the decoder's normal
 CDF is exact (a tanh there); the embedding is of t in 1..1,000 (0..999 there); last layers start at 0 (1e-10 there); the
-norm is clipped over the whole batch (on each of eight cores there); the average of the weights warms up. All 1,000
-terms of the bound are a pass of the network each, so that validation is on 500 images.
+norm is clipped over the whole batch (on each of eight cores there); the average of the weights warms up. Each of the
+1,000 terms of the bound costs a pass of the network, so validation uses 500 images.
 """
 
 from gen_jax import DDPM, image
@@ -19,7 +19,7 @@ STEPS, RATE = 800_000, 2e-4
 
 
 def experiment() -> Experiment:
-    """Batch 128, dropout 0.1, beta from 1e-4 to 0.02, variance beta, a constant rate after 5,000 steps."""
+    """Batch 128, dropout 0.1, beta from 1e-4 to 0.02, variance beta, constant learning rate after 5,000 steps."""
     return Experiment(
         model=DDPM(image(32, 32, channels=3)),
         data=Data("cifar10"),

@@ -15,10 +15,10 @@ STEPS = 2000
 
 
 def experiment() -> Experiment:
-    """Two resolutions, 32 and 64 features, attention at 4x4; 200 times, the variance learned.
+    """Two resolutions, 32 and 64 features, attention at 4x4; 200 times, learned variance.
 
-    The first noise is about a third of the distance between two levels: what is finer the decoder integrates over,
-    where the network would have to learn the levels themselves. A validation is 200 passes over 120 images.
+    The first noise is about a third of the distance between two levels: the decoder integrates over finer detail, so
+    the network need not learn the levels themselves. A validation is 200 passes over 120 images.
     """
     return Experiment(
         model=DDPM(

@@ -12,7 +12,7 @@ STEPS = 6000
 
 
 def experiment() -> Experiment:
-    """12 epochs; the problem is convex."""
+    """Twelve epochs are enough, since the problem is convex."""
     return Experiment(
         model=FVSBN(image(28, 28, levels=2)),
         data=Data("binarized_mnist"),

@@ -13,7 +13,7 @@ from gen_jax.optimizer import Adam
 
 
 def experiment() -> Experiment:
-    """Half the paper's batch, few filters, two layers of stride 2 for an image of 28x28."""
+    """Half the paper's batch size, few filters, and two layers of stride 2 for images of 28x28."""
     return Experiment(
         model=GAN(
             image(28, 28),

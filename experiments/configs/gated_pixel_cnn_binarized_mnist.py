@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/gated_pixel_cnn_binarized_mnist.py
 Hardware: 2 CPU cores, about 15 minutes
-Published: 81.30 nats, PixelCNN (van den Oord et al. 2016, 1601.06759), a network and budget far larger
+Published: 81.30 nats, PixelCNN (van den Oord et al. 2016, 1601.06759), with a far larger network and budget
 Expected: <= 90 nats on test, exact; independent pixels need about 206
 """
 

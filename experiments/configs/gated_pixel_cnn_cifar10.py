@@ -6,8 +6,8 @@ Published: 3.03 bits/dim on test (van den Oord et al. 2016, 1606.05328, table 1)
 Expected: 3.03 bits/dim, exact; not run here
 
 10,839,006 parameters. The paper gives sizes for ImageNet only (20 layers, 384 features, 5x5), and neither optimiser nor
-epsilon: depth, features and head are PixelCNN's of CIFAR-10, the rate, clipped norm (of nats a dimension) and averaged
-weights ours. 45,000 of the 50,000 training images.
+epsilon. Depth, features and head are those of PixelCNN on CIFAR-10; learning rate, clipping norm (for nats per
+dimension) and averaged weights are ours. 45,000 of the 50,000 training images.
 """
 
 from gen_jax import GatedPixelCNN, image
@@ -18,7 +18,7 @@ EPOCH = 45_000 // 32
 
 
 def experiment() -> Experiment:
-    """15 layers of 129 features, 5x5, 1,023 in the head."""
+    """15 layers of 129 features with 5x5 kernels, 1,023 features in the head."""
     return Experiment(
         model=GatedPixelCNN(
             image(32, 32, channels=3), depth=15, features=129, kernel=5, head_features=1023

@@ -13,7 +13,7 @@ STEPS = 1800
 
 
 def experiment() -> Experiment:
-    """1,079 images are few: dropout and the best checkpoint by validation guard against overfitting."""
+    """With only 1,079 images, dropout and the best checkpoint by validation guard against overfitting."""
     return Experiment(
         model=GatedPixelCNN(
             image(8, 8, levels=17), depth=7, features=32, head_features=64, dropout=0.3

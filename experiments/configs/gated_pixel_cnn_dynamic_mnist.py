@@ -1,12 +1,13 @@
-"""Gated PixelCNN on dynamically binarised MNIST (28x28, 2 levels), the size of a public reproduction.
+"""Gated PixelCNN on dynamically binarised MNIST (28x28, 2 levels), with the size of a public reproduction.
 
 Command: gen-jax train experiments/configs/gated_pixel_cnn_dynamic_mnist.py
 Hardware: one accelerator, hours
 Published: 81.50 nats, 457 epochs (EugenHotaj/pytorch-generative); the paper has no number on MNIST
 Expected: 81.5 nats, exact; not run here
 
-Deviations from github.com/EugenHotaj/pytorch-generative: no 1x1 of a layer's input beside its vertical convolution; the
-weights are averaged and the best checkpoint is chosen on 10,000 training images (there all 60,000 are trained on).
+Deviations from github.com/EugenHotaj/pytorch-generative: no 1x1 convolution of a layer's input is added to its vertical
+convolution; weights are averaged; the best checkpoint is chosen on 10,000 of the 60,000 training images (all are
+trained on there).
 """
 
 from gen_jax import GatedPixelCNN, image
@@ -17,7 +18,7 @@ EPOCH = 50_000 // 128
 
 
 def experiment() -> Experiment:
-    """10 layers of 128 features, 32 in the head, rate 1e-3 with a decay of 0.9999 a step, of nats an example."""
+    """10 layers of 128 features, 32 in the head; learning rate 1e-3, times 0.9999 per step; unit nats per example."""
     return Experiment(
         model=GatedPixelCNN(image(28, 28, levels=2), depth=10, features=128, head_features=32),
         data=Data("dynamic_mnist"),

@@ -1,4 +1,4 @@
-"""GRU on the characters of Tiny Shakespeare: two layers of 128 units; all else as in `lstm_shakespeare.py`.
+"""GRU on the characters of Tiny Shakespeare: two layers of 128 units; as `lstm_shakespeare.py` except for the cell.
 
 Data: gen-jax data import shakespeare tinyshakespeare.txt --length 50
 Command: gen-jax train experiments/configs/gru_shakespeare.py
@@ -15,6 +15,6 @@ from gen_jax.experiment import Experiment
 
 
 def experiment() -> Experiment:
-    """The cell is the only change."""
+    """Only the cell differs from `lstm_shakespeare.py`."""
     model = GRU(tokens(50, 65), features=128, depth=2, carry=True)
     return dataclasses.replace(lstm_shakespeare.experiment(), model=model)

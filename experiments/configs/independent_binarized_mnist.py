@@ -1,4 +1,4 @@
-"""Independent pixels on fixed-binarised MNIST: the number to be better than.
+"""Independent pixels on fixed-binarised MNIST: the baseline.
 
 Command: gen-jax train experiments/configs/independent_binarized_mnist.py
 Hardware: 2 CPU cores, seconds
@@ -11,7 +11,7 @@ STEPS = 100
 
 
 def experiment() -> Experiment:
-    """One epoch exactly (50,000 = 100 x 500), so that every image is counted once."""
+    """Exactly one epoch (50,000 = 100 x 500), so that every image is counted once."""
     return Experiment(
         model=Independent(image(28, 28, levels=2)),
         data=Data("binarized_mnist"),

@@ -1,4 +1,4 @@
-"""Independent pixels on CIFAR-10 (32x32 colour, 256 levels): the number to be better than.
+"""Independent pixels on CIFAR-10 (32x32 colour, 256 levels): the baseline.
 
 Command: gen-jax train experiments/configs/independent_cifar10.py
 Hardware: 2 CPU cores, seconds
@@ -11,7 +11,7 @@ STEPS = 90
 
 
 def experiment() -> Experiment:
-    """One epoch exactly (45,000 = STEPS x 500), so that every image is counted once."""
+    """Exactly one epoch (45,000 = STEPS x 500), so that every image is counted once."""
     return Experiment(
         model=Independent(image(32, 32, channels=3)),
         data=Data("cifar10"),

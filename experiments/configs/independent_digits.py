@@ -1,4 +1,4 @@
-"""Independent pixels on scikit-learn's digits: the number to be better than.
+"""Independent pixels on scikit-learn's digits: the baseline.
 
 Command: gen-jax train experiments/configs/independent_digits.py
 Hardware: 2 CPU cores, seconds
@@ -11,7 +11,7 @@ STEPS = 13
 
 
 def experiment() -> Experiment:
-    """One epoch exactly (1,079 = 13 x 83), so that every image is counted once."""
+    """Exactly one epoch (1,079 = 13 x 83), so that every image is counted once."""
     return Experiment(
         model=Independent(image(8, 8, levels=17)),
         data=Data("digits"),

@@ -1,4 +1,4 @@
-"""Independent pixels on MNIST (28x28 grey, 256 levels): the number to be better than.
+"""Independent pixels on MNIST (28x28 grey, 256 levels): the baseline.
 
 Command: gen-jax train experiments/configs/independent_mnist.py
 Hardware: 2 CPU cores, seconds
@@ -11,7 +11,7 @@ STEPS = 100
 
 
 def experiment() -> Experiment:
-    """One epoch exactly (50,000 = STEPS x 500), so that every image is counted once."""
+    """Exactly one epoch (50,000 = STEPS x 500), so that every image is counted once."""
     return Experiment(
         model=Independent(image(28, 28)),
         data=Data("mnist"),

@@ -1,4 +1,4 @@
-"""IWAE with 50 draws on scikit-learn's digits (8x8, 17 levels): dense, 16 latent units, a mixture of logistics a pixel.
+"""IWAE with 50 draws on scikit-learn's digits (8x8, 17 levels): dense, 16 latent units, mixture of logistics per pixel.
 
 Command: gen-jax train experiments/configs/iwae_digits.py
 Hardware: 2 CPU cores, about two minutes

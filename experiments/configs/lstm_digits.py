@@ -13,7 +13,7 @@ STEPS = 1800
 
 
 def experiment() -> Experiment:
-    """One layer."""
+    """One layer of LSTM cells."""
     return Experiment(
         model=LSTM(image(8, 8, levels=17), features=128, depth=1, dropout=0.3),
         data=Data("digits"),

@@ -1,4 +1,4 @@
-"""MADE on scikit-learn's digits (8x8, 17 levels, each entering one-hot), pixels in raster order.
+"""MADE on scikit-learn's digits (8x8, 17 levels as one-hot inputs), pixels in raster order.
 
 Command: gen-jax train experiments/configs/made_digits.py
 Hardware: 2 CPU cores, about half a minute

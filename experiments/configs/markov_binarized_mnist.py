@@ -1,4 +1,4 @@
-"""First-order Markov chain over raster order on fixed-binarised MNIST: the number to be better than.
+"""First-order Markov chain over raster order on fixed-binarised MNIST: a baseline.
 
 Command: gen-jax train experiments/configs/markov_binarized_mnist.py
 Hardware: 2 CPU cores, seconds
@@ -11,7 +11,7 @@ STEPS = 100
 
 
 def experiment() -> Experiment:
-    """One epoch exactly (50,000 = 100 x 500), so that every image is counted once."""
+    """Exactly one epoch (50,000 = 100 x 500), so that every image is counted once."""
     return Experiment(
         model=Markov(image(28, 28, levels=2)),
         data=Data("binarized_mnist"),

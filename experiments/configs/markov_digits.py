@@ -1,4 +1,4 @@
-"""First-order Markov chain over raster order on scikit-learn's digits: the number to be better than.
+"""First-order Markov chain over raster order on scikit-learn's digits: a baseline.
 
 Command: gen-jax train experiments/configs/markov_digits.py
 Hardware: 2 CPU cores, seconds
@@ -11,7 +11,7 @@ STEPS = 13
 
 
 def experiment() -> Experiment:
-    """One epoch exactly (1,079 = 13 x 83), so that every image is counted once."""
+    """Exactly one epoch (1,079 = 13 x 83), so that every image is counted once."""
     return Experiment(
         model=Markov(image(8, 8, levels=17)),
         data=Data("digits"),

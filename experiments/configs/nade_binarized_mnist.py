@@ -1,4 +1,4 @@
-"""NADE on fixed-binarised MNIST (28x28, 2 levels), a fixed random order.
+"""NADE on fixed-binarised MNIST (28x28, 2 levels), in a fixed random order.
 
 Command: gen-jax train experiments/configs/nade_binarized_mnist.py
 Hardware: one CPU core, 24 minutes

@@ -1,4 +1,4 @@
-"""NADE on scikit-learn's digits (8x8, 17 levels, each entering one-hot), pixels in raster order.
+"""NADE on scikit-learn's digits (8x8, 17 levels as one-hot inputs), pixels in raster order.
 
 Command: gen-jax train experiments/configs/nade_digits.py
 Hardware: 2 CPU cores, about half a minute

@@ -1,11 +1,11 @@
-"""PixelCNN on fixed-binarised MNIST (28x28, 2 levels), the paper's protocol at the size of public reproductions.
+"""PixelCNN on fixed-binarised MNIST (28x28, 2 levels), with the paper's protocol and the size of reproductions.
 
 Command: gen-jax train experiments/configs/pixel_cnn_binarized_mnist.py
 Hardware: one accelerator, hours
 Published: 81.30 nats (van den Oord et al. 2016, 1601.06759, table 4)
 Expected: 81.3 nats, exact; not run here
 
-The paper gives neither sizes on MNIST nor rate and epsilon of its RMSProp: those are ours, as are the averaged weights.
+The paper gives no sizes for MNIST, and neither rate nor epsilon of RMSProp: those and the averaged weights are ours.
 """
 
 from gen_jax import PixelCNN, image
@@ -16,7 +16,7 @@ EPOCH = 50_000 // 16
 
 
 def experiment() -> Experiment:
-    """15 blocks of 16 features (the stream has 32), 32 in the head, RMSProp, batch 16."""
+    """15 blocks of 16 features (32 in the residual stream), 32 in the head, RMSProp, batch 16."""
     return Experiment(
         model=PixelCNN(image(28, 28, levels=2), depth=15, features=16, head_features=32),
         data=Data("binarized_mnist"),

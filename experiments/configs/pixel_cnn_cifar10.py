@@ -5,8 +5,8 @@ Hardware: one accelerator, days; the paper does not say how long
 Published: 3.14 bits/dim on test (van den Oord et al. 2016, 1601.06759, table 5)
 Expected: 3.14 bits/dim, exact; not run here
 
-4,372,824 parameters. The paper gives neither rate nor epsilon of its RMSProp: those are ours, as are the averaged
-weights and the 200 epochs. 45,000 of the 50,000 training images.
+4,372,824 parameters. The paper gives neither rate nor epsilon of RMSProp: those, the averaged weights and the 200
+epochs are ours. 45,000 of the 50,000 training images.
 """
 
 from gen_jax import PixelCNN, image

@@ -13,7 +13,7 @@ STEPS = 1800
 
 
 def experiment() -> Experiment:
-    """Seven blocks; the model has no dropout, the best checkpoint by validation guards against overfitting."""
+    """Seven blocks; the model has no dropout, so the best checkpoint by validation guards against overfitting."""
     return Experiment(
         model=PixelCNN(image(8, 8, levels=17), depth=7, features=32, head_features=64),
         data=Data("digits"),

@@ -5,9 +5,9 @@ Hardware: 8 accelerators; the authors' 8 Titan X took 10 hours to 3.0 bits/dim a
 Published: 2.92 bits/dim on test (Salimans et al. 2017, 1701.05517)
 Expected: 2.92 bits/dim, exact; not run here
 
-Deviations from github.com/openai/pixel-cnn: 45,000 of the 50,000 training images, the rest being validation; weights
-initialised on 128 images (16 there); transposed convolutions normalised on what is kept of them (before cropping
-there); the average of the weights warms up.
+Deviations from github.com/openai/pixel-cnn: 45,000 of the 50,000 training images, the rest is validation; weights are
+initialised on 128 images (16 there); transposed convolutions are normalised after cropping (before cropping there); the
+average of the weights warms up.
 """
 
 from gen_jax import PixelCNNPP, image
@@ -18,9 +18,9 @@ EPOCH = 45_000 // 128
 
 
 def experiment() -> Experiment:
-    """Batch 16 on each of 8 devices, dropout 0.5, no augmentation, decay by 0.999995 a step; 1,000 epochs.
+    """Batch 16 on each of 8 devices, dropout 0.5, no augmentation, learning rate times 0.999995 per step; 1,000 epochs.
 
-    Their loss is the sum of nats over the batch, and Adam's epsilon lies inside the root.
+    The authors' loss is the sum of nats over the batch, and Adam's epsilon is inside the root.
     """
     return Experiment(
         model=PixelCNNPP(image(32, 32, channels=3)),

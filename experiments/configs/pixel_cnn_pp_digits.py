@@ -13,7 +13,7 @@ STEPS = 1800
 
 
 def experiment() -> Experiment:
-    """One residual network a stage, 24 features, ten mixtures; dropout against overfitting 1,079 images."""
+    """One residual network per stage, 24 features, ten mixtures; dropout against overfitting 1,079 images."""
     return Experiment(
         model=PixelCNNPP(image(8, 8, levels=17), features=24, resnets=1, dropout=0.4),
         data=Data("digits"),

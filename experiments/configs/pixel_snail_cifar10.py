@@ -5,9 +5,10 @@ Hardware: 8 accelerators, batch 8 on each
 Published: 2.85 bits/dim on test (Chen et al. 2017, 1712.09763)
 Expected: 2.85 bits/dim, exact; not run here
 
-Deviations from github.com/neocxi/pixelsnail-public: it repeats the two maps of coordinates for each colour, 46,180,788
-parameters that know no more; adds 1e-6 to the denominator of the attention's softmax; trains on all 50,000 images (here
-45,000, the rest being validation); initialises on 8 images (here 64); its average of the weights does not warm up.
+Deviations from github.com/neocxi/pixelsnail-public: it repeats the two coordinate maps for each colour (46,180,788
+parameters, without more information); adds 1e-6 to the denominator of the attention's softmax; trains on all 50,000
+images (here 45,000, the rest is validation); initialises on 8 images (here 64); its average of the weights does not
+warm up.
 """
 
 from gen_jax import PixelSNAIL, image
@@ -18,9 +19,9 @@ EPOCH = 45_000 // 64
 
 
 def experiment() -> Experiment:
-    """Batch 8 on each of 8 devices, dropout 0.5, no augmentation, decay by 0.999998 a step.
+    """Batch 8 on each of 8 devices, dropout 0.5, no augmentation, learning rate times 0.999998 per step.
 
-    Their loss is the sum of nats over the batch, and Adam's epsilon lies inside the root.
+    The authors' loss is the sum of nats over the batch, and Adam's epsilon is inside the root.
     """
     return Experiment(
         model=PixelSNAIL(image(32, 32, channels=3)),

@@ -1,4 +1,4 @@
-"""Pixel-VAE on scikit-learn's digits (8x8, 17 levels): 8 latent units in the gates of a gated PixelCNN.
+"""PixelVAE on scikit-learn's digits (8x8, 17 levels): 8 latent units in the gates of a gated PixelCNN.
 
 Command: gen-jax train experiments/configs/pixel_vae_digits.py
 Hardware: 2 CPU cores, about two minutes
@@ -14,7 +14,7 @@ STEPS = 1800
 
 
 def experiment() -> Experiment:
-    """Without its free bits z is all but unused, and collapses at kl.beta=2: see experiments/collapse."""
+    """Without free bits z is nearly unused, and it collapses at kl.beta=2: see experiments/collapse."""
     return Experiment(
         model=PixelVAE(
             image(8, 8, levels=17),

@@ -2,15 +2,17 @@
 
 Command: gen-jax train experiments/configs/real_nvp_cifar10.py
 Hardware: 1 accelerator; the paper gives no time
-Published: 3.49 bits/dim on test (Dinh et al. 2016, 1605.08803, table 1), a bound of one draw, trained with flips
+Published: 3.49 bits/dim on test (Dinh et al. 2016, 1605.08803, table 1), a bound with one draw, trained with flips
 Expected: <= 3.5 bits/dim; not run here
 
-19,615,830 parameters. Deviations from the authors' real_nvp_multiscale_dataset.py (github.com/tensorflow/models): batch
-norm after a coupling is over all values, its running means move by 1 % a step (over the moved ones there, with epsilon
-1e-4 and by 10 %); none on the input of s and t, nor inside, where weights are initialised by the data instead; every
-weight-normalised layer has a magnitude to learn and to penalise (there only those that no batch norm follows); the
-scale of tanh starts at 1 over a last layer of zeros (there it starts at 0); evaluation is of averaged weights; no
-flips; 45,000 of the 50,000 training images.
+19,615,830 parameters. Deviations from the authors' real_nvp_multiscale_dataset.py (github.com/tensorflow/models):
+
+- Batch norm after a coupling is over all values, and its running means change by 1 % per step (there over the
+  transformed values, with epsilon 1e-4, by 10 %). There is no batch norm on the input of s and t, nor inside them;
+  instead the data initialise their weights.
+- Every weight-normalised layer has a learned and penalised magnitude (there only layers not followed by batch norm).
+- The scale of tanh starts at 1 after a last layer of zeros (there it starts at 0).
+- Averaged weights are evaluated; no flips; 45,000 of the 50,000 training images.
 """
 
 from gen_jax import ImageRealNVP, image
@@ -21,7 +23,7 @@ EPOCH = 45_000 // 64
 
 
 def experiment() -> Experiment:
-    """Of nats an example: the norm clipped at 100, and the penalty 5e-5 of weight scales in the loss (section 4.1)."""
+    """For nats per example: norm clipped at 100, and a penalty of 5e-5 on weight scales in the loss (section 4.1)."""
     return Experiment(
         model=ImageRealNVP(image(32, 32, channels=3)),
         data=Data("cifar10"),

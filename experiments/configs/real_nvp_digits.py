@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/real_nvp_digits.py
 Hardware: 2 CPU cores, about two minutes
-Expected: <= 1.93 bits/dim on test, a bound of 100 draws; independent pixels need 2.41
+Expected: <= 1.93 bits/dim on test, a bound with 100 draws; independent pixels need 2.41
 """
 
 from gen_jax import ImageRealNVP, image

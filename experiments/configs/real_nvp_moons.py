@@ -2,7 +2,7 @@
 
 Command: gen-jax data prepare moons; gen-jax train experiments/configs/real_nvp_moons.py
 Hardware: 2 CPU cores, about a minute
-Expected: 1.06 nats a point on test, exact; the distribution's own entropy is 1.008
+Expected: 1.06 nats per point on test, exact; the entropy of the distribution is 1.008
 """
 
 from gen_jax import RealNVP
@@ -13,7 +13,7 @@ STEPS = 4000
 
 
 def experiment() -> Experiment:
-    """Eight couplings of small networks; the moons' own entropy is the floor."""
+    """Eight couplings with small networks; the entropy of the moons is the lower limit."""
     return Experiment(
         model=RealNVP(depth=8, hidden=(64, 64)),
         data=Data("moons"),

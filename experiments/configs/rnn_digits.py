@@ -1,4 +1,4 @@
-"""RNN on scikit-learn's digits (8x8, 17 levels), pixels in raster order; all but the cell as in `lstm_digits.py`.
+"""RNN on scikit-learn's digits (8x8, 17 levels), pixels in raster order; as `lstm_digits.py` except for the cell.
 
 Command: gen-jax train experiments/configs/rnn_digits.py
 Hardware: 2 CPU cores
@@ -14,6 +14,6 @@ from gen_jax.experiment import Experiment
 
 
 def experiment() -> Experiment:
-    """One layer."""
+    """One layer of tanh cells."""
     model = RNN(image(8, 8, levels=17), features=128, depth=1, dropout=0.3)
     return dataclasses.replace(lstm_digits.experiment(), model=model)

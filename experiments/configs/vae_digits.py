@@ -1,4 +1,4 @@
-"""VAE on scikit-learn's digits (8x8, 17 levels): convolutional, 16 latent units, a mixture of logistics a pixel.
+"""VAE on scikit-learn's digits (8x8, 17 levels): convolutional, 16 latent units, a mixture of logistics per pixel.
 
 Command: gen-jax train experiments/configs/vae_digits.py
 Hardware: 2 CPU cores, about two minutes
@@ -13,7 +13,7 @@ STEPS = 1600
 
 
 def experiment() -> Experiment:
-    """1,079 images are few: the best checkpoint by validation guards against overfitting."""
+    """With only 1,079 images, the best checkpoint by validation guards against overfitting."""
     return Experiment(
         model=VAE(
             image(8, 8, levels=17),

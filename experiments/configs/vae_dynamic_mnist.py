@@ -4,12 +4,13 @@ Command: gen-jax train experiments/configs/vae_dynamic_mnist.py
 Then: gen-jax evaluate runs/vae_dynamic_mnist
 Hardware: one accelerator, hours
 Published: 86.76 nats, 5,000 draws, on randomly binarised test images (1509.00519, table 1; trained on 59,600)
-Expected: about 86.8 nats, a bound, a little more for training on 50,000; not run here
+Expected: about 86.8 nats, a bound, and a little more because of 50,000 training images; not run here
 
-The test set is the fixed binarisation, which is one such draw: the expectation is the same. Deviations from
-github.com/yburda/iwae: 50,000 training images, whose frequencies the decoder's bias starts from (59,600 there); each
-update uses its own gradient (that of the step before there); the layer of q's mean and scale begins as LeCun's (as
-Glorot's there, as all others here); the KL is in closed form (sampled there); evaluation is of averaged weights.
+The test set is the fixed binarisation, which is one random draw, so its expectation is the same. Deviations from
+github.com/yburda/iwae: 50,000 training images (59,600 there), whose frequencies initialise the decoder's bias; each
+update uses the present gradient (that of the previous step there); the layer of q's mean and scale is initialised by
+LeCun's rule (by Glorot's there, like all others here); the KL is in closed form (sampled there); averaged weights are
+evaluated.
 """
 
 from gen_jax import VAE, image
@@ -25,7 +26,7 @@ LENGTHS = tuple(EPOCH * 3**i for i in STAGES)
 def experiment() -> Experiment:
     """200-200 tanh and 50 latent units; eight stages, 3,280 epochs of batches of 20.
 
-    Adam is for the sum of nats over a batch, and its second moments begin at 1.
+    Adam is for the sum of nats over a batch, and its second moments start at 1.
     """
     return Experiment(
         model=VAE(image(28, 28, levels=2), latent=50, data_bias=True),

@@ -15,7 +15,7 @@ STEPS = 300_000
 
 
 def experiment() -> Experiment:
-    """A cosine from 1e-3 instead of eight stages."""
+    """A cosine schedule from 1e-3 instead of eight stages."""
     return Experiment(
         model=VAE(image(28, 28, levels=2), latent=50),
         data=Data("dynamic_mnist"),

@@ -6,8 +6,8 @@ Published: 4.67 bits/dim, a bound (van den Oord et al. 2017, 1711.00937, section
 Expected: the first stage of vq_vae_prior_cifar10; not run here
 
 7,405,540 parameters. Section 4.1 gives the strided and residual layers of 256 units, Adam 2e-4, batch 128 and 250,000
-steps. It varies the number of codes and K without saying which gave 4.67, and names neither p(x | z) nor the split.
-Ours beside it: K of 512 (section 4.2's, for ImageNet), ten codes at each of 8x8 places, a mixture of ten logistics; a
+steps. It varies the number of codes and K without saying which gave 4.67, and describes neither p(x | z) nor the split.
+Our choices: K = 512 (from section 4.2, for ImageNet), ten codes at each of 8x8 places, a mixture of ten logistics; a
 3x3 convolution before the residual blocks and a 1x1 after them (as in Sonnet's example); restarted codes; validation on
 5,000 training images.
 """
@@ -18,7 +18,7 @@ from gen_jax.optimizer import Adam
 
 
 def experiment() -> Experiment:
-    """Each of the ten codes of a place has its own 64 outputs of the encoder; all share one codebook."""
+    """Each of the ten codes of a place has 64 outputs of the encoder; all codes share one codebook."""
     return Experiment(
         model=VQVAE(
             image(32, 32, channels=3),

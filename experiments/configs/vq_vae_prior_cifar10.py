@@ -5,7 +5,7 @@ Hardware: one accelerator, about a day after vq_vae_cifar10
 Published: 4.67 bits/dim, a bound (van den Oord et al. 2017, 1711.00937, section 4.1, which does not say which prior)
 Expected: a bound below that of vq_vae_cifar10, whose prior is uniform; not run here
 
-63,983,204 parameters. Sizes, dropout, optimiser and steps are ours: the paper gives none of its PixelCNN over codes.
+63,983,204 parameters. Sizes, dropout, optimiser and steps are ours: the paper gives none for its PixelCNN over codes.
 45,000 of the 50,000 training images.
 """
 
@@ -17,7 +17,7 @@ from gen_jax.optimizer import Adam
 
 
 def experiment() -> Experiment:
-    """The ten codes of a place see each other in order."""
+    """The ten codes of a place are in order: each depends on the previous ones."""
     first = first_stage().model
     return Experiment(
         model=VQVAEPrior(

@@ -15,7 +15,7 @@ STEPS = 800
 
 
 def experiment() -> Experiment:
-    """The codes are symbols without an order, so they enter the prior as learned vectors."""
+    """The codes are symbols without an order, so the prior embeds them as learned vectors."""
     first = first_stage().model
     return Experiment(
         model=VQVAEPrior(

@@ -1,4 +1,4 @@
-"""WaveNet on plucked strings (1,024 samples at 8 kHz, 256 mu-law levels, 8 pitches), given the pitch.
+"""WaveNet on plucked strings (1,024 samples at 8 kHz, 256 mu-law levels, 8 pitches), conditioned on the pitch.
 
 Command: gen-jax data prepare plucks; gen-jax train experiments/configs/wavenet_plucks.py
 Hardware: 2 CPU cores, 7 minutes

@@ -29,7 +29,7 @@ from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import seeds
 from gen_jax.train.loop import train
 
-# A config of experiments/configs and what is changed of it; their budgets are about two minutes on 2 cores.
+# Configs of experiments/configs with their changed fields; their budgets are about two minutes on 2 cores.
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "independent": (),
     "markov": (),
