@@ -1,4 +1,4 @@
-"""Optimisers as values: a config can print them and a work directory can store them.
+"""Optimisers as values, which a config can print and a work directory can store.
 
 An epsilon, a clipping norm and a penalty are in the unit of a gradient, so they belong to a loss in a known unit: the
 optimiser's `unit`. `Setting` converts from the unit of the model's loss.
@@ -84,13 +84,13 @@ class L2:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """What all optimisers share: a learning rate, and what is done to the gradient before the update.
+    """What all optimisers share: the steps applied to the gradient before the update.
 
-    In this order: the gradient is brought into `unit`, the penalty `l2` is added, each element is clipped to
-    [-clip_value, clip_value], the norm of all elements to `clip_norm`. So the constants of an optimiser, an epsilon for
-    example, are for the gradient of the model's loss as it is, of nats an example (`unit` "example") or of the nats of
-    the batch, summed ("batch"). `accumulate` splits a batch into that many parts whose gradients are averaged before
-    all this.
+    In this order: the gradient is converted to `unit`, the penalty `l2` is added, each element is clipped to
+    [-clip_value, clip_value], the norm of all elements is clipped to `clip_norm`. So an optimiser's constants, such as
+    epsilon, refer to the gradient of the model's loss (`unit` "loss"), of nats per example ("example") or of nats
+    summed over the batch ("batch"). Before all this, `accumulate` splits a batch into that many parts and averages
+    their gradients.
     """
 
     accumulate: int = 1
@@ -100,7 +100,7 @@ class Optimizer:
     clip_norm: float | None = None
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
-        """The optax transformation; InputError where the loss has no such unit or a schedule no steps."""
+        """The optax transformation; InputError if the loss has no such unit or a schedule has no length."""
         raise TypeError(f"{type(self).__name__} does not define its update")
 
     def _before(self, setting: Setting) -> list[optax.GradientTransformation]:
@@ -120,9 +120,9 @@ class Optimizer:
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2014, 1412.6980) with decoupled weight decay (Loshchilov and Hutter 2017, 1711.05101).
 
-    update = m / (sqrt(v + eps_root) + eps + eps_hat / sqrt(1 - b2^t)), m and v corrected for their start: `eps_root` is
-    for papers that put epsilon inside the root, `eps_hat` for those that add it to the root before the correction (end
-    of the paper's section 2), as TensorFlow's Adam does. v begins at `second_moment`. `decay` names the parameters that
+    update = m / (sqrt(v + eps_root) + eps + eps_hat / sqrt(1 - b2^t)), with bias-corrected m and v. `eps_root` is for
+    papers that put epsilon inside the root, `eps_hat` for those that add it to the root before the correction (end of
+    the paper's section 2), like TensorFlow's Adam. v starts at `second_moment`. `decay` names the parameters that
     `weight_decay` shrinks: all, or `matrices`.
     """
 
@@ -168,9 +168,9 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class Adamax(Optimizer):
-    """update = m / u, u = max(b2 u, |g| + eps), m corrected for its start (Kingma and Ba 2014, 1412.6980, section 7.1).
+    """update = m / u, u = max(b2 u, |g| + eps), with bias-corrected m (Kingma and Ba 2014, 1412.6980, section 7.1).
 
-    Weight decay is that of `Adam`. The paper has no epsilon; the common implementations have it here.
+    Weight decay is that of `Adam`. The paper has no epsilon, but common implementations have it in this place.
     """
 
     learning_rate: Rate = 2e-3
@@ -206,7 +206,7 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True)
 class Optax(Optimizer):
-    """An optimiser of optax by its name, such as "lion" or "contrib.muon", with arguments other than the learning rate.
+    """An optax optimiser by name, such as "lion" or "contrib.muon", with its arguments except the learning rate.
 
     Arguments are numbers, strings and flags by name; a config stores them as pairs.
     """
@@ -219,7 +219,7 @@ class Optax(Optimizer):
         object.__setattr__(self, "arguments", tuple(sorted(dict(self.arguments).items())))
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
-        """The optax transformation; InputError where optax has no such optimiser or it takes no such arguments."""
+        """The optax transformation; InputError if optax has no such optimiser or it takes no such arguments."""
         module, _, name = self.name.rpartition(".")
         known = _optimizers(module)
         if name not in known:
@@ -240,7 +240,7 @@ class Optax(Optimizer):
             _tried(update)
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"optimizer: {self.name} cannot run so: {first_line(error)}"
+                f"optimizer: {self.name} does not work with these arguments: {first_line(error)}"
             ) from error
         before = self._before(setting)
         return optax.chain(*before, update) if before else update
@@ -282,11 +282,11 @@ def planned_steps(optimizer: Any, steps: int) -> list[int]:
 def following(optimizer: Any, before: int, steps: int) -> Any:
     """The optimiser with each schedule over all steps resized from `before` steps to `steps`."""
 
-    def resized(one: Any) -> Any:
-        rate: Any = getattr(one, "learning_rate", None)
+    def resized(single: Any) -> Any:
+        rate: Any = getattr(single, "learning_rate", None)
         if not hasattr(rate, "resized") or getattr(rate, "steps", None) not in (None, before):
-            return one
-        return replace(one, learning_rate=rate.resized(before, steps))
+            return single
+        return replace(single, learning_rate=rate.resized(before, steps))
 
     if isinstance(optimizer, OptimizerGroups):
         return replace(optimizer, optimizers=tuple(map(resized, optimizer.optimizers)))
@@ -298,16 +298,16 @@ def _single(optimizer: Any) -> tuple[Any, ...]:
 
 
 def _decayed(coefficient: float, decay: Decayed) -> optax.GradientTransformation:
-    """Adds `coefficient` w to the update, of all parameters or of the matrices among them."""
+    """Adds `coefficient` w to the update, for all parameters or only for matrices."""
     if decay == "all":
         return optax.add_decayed_weights(coefficient)
     return optax.add_decayed_weights(coefficient, matrices)
 
 
 def matrices(params: Any) -> Any:
-    """Which parameters are weights of a product: those of two or more axes that are no `bias` and no `scale`.
+    """Which parameters are weight matrices: those with two or more axes that are not named `bias` or `scale`.
 
-    Layers stacked for a scan have one axis more, which makes no bias a matrix.
+    The names matter because layers stacked for a scan have an additional axis.
     """
 
     def chosen(path: Any, leaf: Any) -> bool:
@@ -317,7 +317,7 @@ def matrices(params: Any) -> Any:
 
 
 def _optimizers(module: str) -> dict[str, Callable[..., optax.GradientTransformation]]:
-    """The functions of optax, or of its part `contrib`, that make an optimiser of a learning rate."""
+    """The functions of optax, or of `optax.contrib`, that make an optimiser from a learning rate."""
     if module not in ("", "contrib"):
         return {}
     functions = vars(importlib.import_module(f"optax.{module}".rstrip("."))).items()
@@ -331,7 +331,7 @@ def _optimizers(module: str) -> dict[str, Callable[..., optax.GradientTransforma
 
 
 def _tried(update: optax.GradientTransformation) -> None:
-    """An update of shapes alone: raises where it needs more than gradient and parameters."""
+    """Try an update on shapes only; raises if it needs more than gradient and parameters."""
 
     def step(params: Any) -> Any:
         return update.update(params, update.init(params), params)

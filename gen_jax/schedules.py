@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step. A schedule that names no number of steps takes all of the experiment's."""
+"""Learning rates as functions of the step. Unless a schedule sets its number of steps, that is the experiment's."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,7 @@ from gen_jax.errors import InputError
 class WarmupCosine:
     """Linear from 0 to `peak` in `warmup` steps, then a cosine to `end` at `steps` (Loshchilov 2016, 1608.03983).
 
-    Without `steps` it takes all of the experiment's.
+    `steps` is by default the experiment's number of steps.
     """
 
     peak: float
@@ -26,16 +26,16 @@ class WarmupCosine:
         steps = steps if self.steps is None else self.steps
         if steps is None:
             raise InputError(
-                "learning_rate.steps is open, and there is no experiment to take it from"
+                "learning_rate.steps is not set, and there is no experiment to take it from"
             )
         if not 0 <= self.warmup < steps:
             raise InputError(
-                f"learning_rate.warmup {self.warmup} must lie below learning_rate.steps {steps}"
+                f"learning_rate.warmup {self.warmup} must be less than learning_rate.steps {steps}"
             )
         return optax.warmup_cosine_decay_schedule(0.0, self.peak, self.warmup, steps, self.end)
 
     def resized(self, before: int, steps: int) -> "WarmupCosine":
-        """The same course over other steps: a shorter one warms up for less in proportion, a longer one as before."""
+        """The same schedule over other steps: a shorter one warms up for proportionally fewer steps."""
         warmup = min(_shorter(self.warmup, before, steps), steps - 1)
         return replace(self, warmup=warmup, steps=None if self.steps is None else steps)
 
@@ -48,7 +48,7 @@ class WarmupConstant:
     warmup: int
 
     def build(self, steps: int | None = None) -> optax.Schedule:
-        """The optax schedule, of any length; InputError on a negative warm-up."""
+        """The optax schedule, which has no fixed length; InputError for a negative warm-up."""
         del steps
         if self.warmup < 0:
             raise InputError(f"learning_rate.warmup must be at least 0, not {self.warmup}")
@@ -57,7 +57,7 @@ class WarmupConstant:
         return optax.linear_schedule(0.0, self.peak, self.warmup)
 
     def resized(self, before: int, steps: int) -> "WarmupConstant":
-        """As that of `WarmupCosine`."""
+        """A shorter schedule warms up for proportionally fewer steps."""
         return replace(self, warmup=_shorter(self.warmup, before, steps))
 
 
@@ -65,7 +65,7 @@ class WarmupConstant:
 class InverseSqrt:
     """factor width^(-1/2) min(t^(-1/2), t warmup^(-3/2)) at step t = 1, 2, ...; the peak is at t = `warmup`.
 
-    `width` is that of the network (Vaswani et al. 2017, 1706.03762, equation 3; their factor is 1).
+    `width` is the network's (Vaswani et al. 2017, 1706.03762, equation 3, with factor 1).
     """
 
     factor: float
@@ -73,20 +73,20 @@ class InverseSqrt:
     warmup: int
 
     def build(self, steps: int | None = None) -> optax.Schedule:
-        """The schedule, of any length; InputError unless width and warm-up are at least 1."""
+        """The schedule, which has no fixed length; InputError unless width and warm-up are at least 1."""
         del steps
         if min(self.width, self.warmup) < 1:
             raise InputError("learning_rate.width and learning_rate.warmup must be at least 1")
 
         def rate(count: Any) -> Any:
             t = jnp.asarray(count, jnp.result_type(float)) + 1
-            course = jnp.minimum(t**-0.5, t * self.warmup**-1.5)
-            return self.factor * self.width**-0.5 * course
+            shape = jnp.minimum(t**-0.5, t * self.warmup**-1.5)
+            return self.factor * self.width**-0.5 * shape
 
         return rate
 
     def resized(self, before: int, steps: int) -> "InverseSqrt":
-        """A shorter course has the same peak and the same form in proportion, a longer one goes on as before."""
+        """A shorter schedule has the same peak and is compressed in proportion; a longer one continues."""
         warmup = max(1, _shorter(self.warmup, before, steps))
         return replace(self, warmup=warmup, factor=self.factor * (warmup / self.warmup) ** 0.5)
 
@@ -99,21 +99,21 @@ class ExponentialDecay:
     rate: float
 
     def build(self, steps: int | None = None) -> optax.Schedule:
-        """The optax schedule, of any length."""
+        """The optax schedule, which has no fixed length."""
         del steps
         return optax.exponential_decay(self.start, 1, self.rate)
 
 
 @dataclass(frozen=True)
 class PiecewiseConstant:
-    """One constant rate after another, each for its number of steps."""
+    """Constant learning rates one after another, each for its number of steps."""
 
     rates: tuple[float, ...]
     lengths: tuple[int, ...]
 
     @property
     def steps(self) -> int:
-        """The budget that the stages add up to."""
+        """The total number of steps."""
         return sum(self.lengths)
 
     def build(self, steps: int | None = None) -> optax.Schedule:
@@ -125,7 +125,7 @@ class PiecewiseConstant:
         return optax.join_schedules([optax.constant_schedule(rate) for rate in self.rates], ends)
 
     def resized(self, before: int, steps: int) -> "PiecewiseConstant":
-        """The same course over other steps, without the stages that have none left."""
+        """The same schedule over other steps, without stages that would have no step."""
         ends = [round(sum(self.lengths[:i]) * steps / before) for i in range(len(self.lengths) + 1)]
         stages = [
             (rate, end - begin)
@@ -137,5 +137,5 @@ class PiecewiseConstant:
 
 
 def _shorter(warmup: int, before: int, steps: int) -> int:
-    """The steps to warm up in a course of other steps: in proportion where it is shorter."""
+    """The warm-up of a resized schedule: proportionally fewer steps if it is shorter."""
     return round(warmup * min(1.0, steps / before))

@@ -92,8 +92,8 @@ def test_an_optax_optimiser_is_stored_and_follows_the_steps():
         ("scale_by_rprop", {}, "optax has no optimiser"),
         ("adam", {"bb1": 0.9}, "adam takes no 'bb1' (did you mean b1"),
         ("adam", {"learning_rate": 0.9}, "the learning rate is a field, not an argument"),
-        ("adam", {"b1": "much"}, "adam cannot run so: "),
-        ("lbfgs", {}, "lbfgs cannot run so: "),
+        ("adam", {"b1": "much"}, "adam does not work with these arguments: "),
+        ("lbfgs", {}, "lbfgs does not work with these arguments: "),
     ],
 )
 def test_an_unknown_optax_optimiser_is_refused_in_words(name, arguments, words):
