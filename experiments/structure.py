@@ -1,14 +1,14 @@
-"""Measure how the code is built, before and after: `python experiments/structure.py --before CHECKOUT [--record]`.
+"""Measure the structure of the code, before and after: `python experiments/structure.py --before CHECKOUT [--record]`.
 
 - Lines are physical lines.
 - Entered: the functions (without lambdas and comprehensions) and files of gen_jax that run in `log_prob`; in one
-  `step`, the draw of its value and one `write`; in the whole of `sample`. Traced by running on images of 28x28 grey
-  pixels under `jax.eval_shape`.
-- Stepping lines: functions named in `STEPPED`, classes named in `CACHES`, the files `STEPPED_FILES`, and in a function
-  that takes `at` or `time` whatever runs only where that is not None. Their share is that of all lines in the files of
-  models, nn and ops that the system enters.
+  `step` with the draw of its value and one `write`; in the whole of `sample`. They are traced on 28x28 grey images
+  under `jax.eval_shape`.
+- Stepping lines: functions named in `STEPPED`, classes named in `CACHES`, the files `STEPPED_FILES`, and lines of a
+  function with a parameter `at` or `time` that run only if it is not None. Their share is relative to all lines in the
+  files of models, nn and ops that the system enters.
 - A question is a `hasattr` or `getattr` for a name that a class under models/ defines.
-- A circle is a set of folders and modules of gen_jax that import each other, imports inside functions included.
+- A circle is a set of folders and modules of gen_jax that import each other, including imports inside functions.
 """
 
 import argparse
@@ -75,7 +75,7 @@ print(json.dumps(sorted(entered)))
 
 
 def measured(tree: Path) -> dict[str, Any]:
-    """Every row of the table for one checkout."""
+    """All rows of the table for one checkout."""
     package = tree / "gen_jax"
     files = {path.relative_to(package): path.read_text() for path in package.rglob("*.py")}
     syntax = {path: ast.parse(text) for path, text in files.items()}
@@ -111,7 +111,7 @@ def measured(tree: Path) -> dict[str, Any]:
 
 
 def entered(tree: Path, name: str, what: str) -> list[tuple[str, str]]:
-    """Files and functions of the tree that a fresh process enters."""
+    """The files and functions of the tree that a new process enters."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", TRACED, name, what]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tree)
@@ -121,7 +121,7 @@ def entered(tree: Path, name: str, what: str) -> list[tuple[str, str]]:
 
 
 def stepped_lines(path: Path, tree: ast.Module) -> set[int]:
-    """Numbers of the lines that only the stepped form needs."""
+    """The line numbers that only the stepped form needs."""
     if str(path) in STEPPED_FILES:
         return set(range(1, (tree.body[-1].end_lineno or 0) + 1))
     lines: set[int] = set()
@@ -129,7 +129,7 @@ def stepped_lines(path: Path, tree: ast.Module) -> set[int]:
         if isinstance(node, ast.FunctionDef):
             takes = {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
             if STEPPED.fullmatch(node.name):
-                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                first = min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
                 lines |= set(range(first, (node.end_lineno or 0) + 1))
             elif takes & {"at", "time"}:
                 for inside in _branches(node.body, takes & {"at", "time"}):
@@ -140,7 +140,7 @@ def stepped_lines(path: Path, tree: ast.Module) -> set[int]:
 
 
 def _branches(body: list[ast.stmt], names: set[str]) -> Iterator[ast.stmt | ast.expr]:
-    """What runs only where one of the names is not None."""
+    """The nodes that run only if one of the names is not None."""
     for index, statement in enumerate(body):
         if isinstance(statement, ast.If):
             asked = _asked(statement.test, names)
@@ -164,7 +164,7 @@ def _branches(body: list[ast.stmt], names: set[str]) -> Iterator[ast.stmt | ast.
 
 
 def _asked(test: ast.expr, names: set[str]) -> bool | None:
-    """True where the test is that a name is not None, False where that it is, None where it is another test."""
+    """True if the test is that a name is not None, False if the test is that it is None, None for another test."""
     if isinstance(test, ast.BoolOp):
         answers = [_asked(part, names) for part in test.values]
         return next((answer for answer in answers if answer is not None), None)
@@ -177,7 +177,7 @@ def _asked(test: ast.expr, names: set[str]) -> bool | None:
 
 def imports(path: Path, tree: ast.Module, modules: set[str]) -> set[str]:
     """The modules of gen_jax that a file imports, also inside functions, as dotted names without `gen_jax.`."""
-    found = set()
+    imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -188,14 +188,14 @@ def imports(path: Path, tree: ast.Module, modules: set[str]) -> set[str]:
         for name in names:
             while name.startswith("gen_jax."):
                 if name.removeprefix("gen_jax.") in modules:
-                    found.add(name.removeprefix("gen_jax."))
+                    imported.add(name.removeprefix("gen_jax."))
                     break
                 name = name.rpartition(".")[0]
-    return found - {".".join(path.with_suffix("").parts)}
+    return imported - {".".join(path.with_suffix("").parts)}
 
 
 def rooms(syntax: dict[Path, ast.Module]) -> dict[str, set[str]]:
-    """Which folders and modules at the top of gen_jax each of them imports."""
+    """For each folder and module at the top of gen_jax, those that it imports."""
     modules = {
         ".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in syntax
     } - {"__init__"}
@@ -207,7 +207,7 @@ def rooms(syntax: dict[Path, ast.Module]) -> dict[str, set[str]]:
 
 
 def strongly_connected(graph: dict[str, set[str]]) -> list[set[str]]:
-    """The circles: sets of more than one node from each of which every other can be reached."""
+    """The circles: sets of several nodes that can all be reached from each other."""
     reached = {node: _reached(node, graph.__getitem__) for node in list(graph)}
     circles = {
         frozenset({node, *(other for other in reached[node] if node in reached.get(other, ()))})
@@ -226,7 +226,7 @@ def _reached(start: str, following: Callable[[str], set[str]]) -> set[str]:
 
 
 def questions(syntax: dict[Path, ast.Module]) -> list[str]:
-    """Where `hasattr` or `getattr` asks for a name that a class under models/ defines."""
+    """The places where `hasattr` or `getattr` asks for a name that a class under models/ defines."""
     defined = set()
     for path, tree in syntax.items():
         for node in ast.walk(tree):
@@ -247,14 +247,14 @@ def questions(syntax: dict[Path, ast.Module]) -> list[str]:
 
 
 def short_docstrings(tree: ast.Module) -> int:
-    """How many docstrings have at most three words."""
+    """The number of docstrings with at most three words."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
     texts = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds)]
     return sum(1 for text in texts if text and len(text.split()) <= 3)
 
 
 def commit(tree: Path) -> str:
-    """The commit of a checkout, with a + where files differ from it."""
+    """The commit of a checkout, with a + if files differ from it."""
     command = ["git", "-C", str(tree), "describe", "--always", "--dirty=+"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -266,13 +266,13 @@ def table(record: dict[str, Any]) -> str:
     lines = [f"| | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 1)]
     for row, value in record["after"]["rows"].items():
         values = [record["before"]["rows"].get(row, "-")] if "before" in record else []
-        cells = [f"{one:,}" if isinstance(one, int) else one for one in (*values, value)]
+        cells = [f"{cell:,}" if isinstance(cell, int) else cell for cell in (*values, value)]
         lines.append(f"| {' | '.join([row, *cells])} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Print the table, and write it where asked."""
+    """Print the table; with --record also write it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("tree", nargs="?", type=Path, default=HERE.parents[1])
     parser.add_argument("--before", type=Path, metavar="PATH", help="an older checkout")

@@ -1,6 +1,6 @@
-"""The same SGD steps as on a CPU: losses on the way and log p(x) of held-out images at the end.
+"""Agreement with a CPU: the same SGD steps, losses during training, and log p(x) of held-out images at the end.
 
-Weights and images are drawn by numpy, so that they are the same bits everywhere and under every version.
+numpy draws weights and images, so that they are bit-identical on every machine and version.
 """
 
 import functools
@@ -25,7 +25,7 @@ from gen_jax.train.step import train_step
 from gen_jax.typing import image
 
 REFERENCE = Path(__file__).with_name("reference.json")
-WRITTEN = "reference"  # the variant that is not compared, since it is what others are compared with
+WRITTEN = "reference"  # the variant with which the others are compared
 STEPS, BATCH = 50, 16
 RATES = {
     "gated_pixel_cnn": 1.0,
@@ -44,7 +44,7 @@ MODELS = {
 
 
 def run(case: str, setting: Setting) -> dict[str, Any]:
-    """Losses in bits/dim, log p(x) in nats; of float32 whether they agree, of the others the difference."""
+    """Losses in bits/dim and log p(x) in nats, compared with the reference; in float32 also whether they agree."""
     name, precision = case.split(", ")
     model = MODELS[name]
     trained = model
@@ -55,14 +55,14 @@ def run(case: str, setting: Setting) -> dict[str, Any]:
     losses, params = train(trained, RATES[name], precision)
     with jax.default_matmul_precision("highest"):
         log_prob = log_probs(model, params)
-    found = {"losses": losses, "log_prob": log_prob}
+    measured = {"losses": losses, "log_prob": log_prob}
     if setting.variant == WRITTEN:
-        return found
-    return found | compared(model, found, json.loads(REFERENCE.read_text())[name], precision)
+        return measured
+    return measured | compared(model, measured, json.loads(REFERENCE.read_text())[name], precision)
 
 
 def train(model: Any, rate: float, precision: str) -> tuple[list[float], Any]:
-    """Losses before each step, in bits/dim, and the weights after the last."""
+    """The loss before each step, in bits/dim, and the weights after the last step."""
     pure, optimizer = functional(model), optax.sgd(rate)
     x = images(model.event, STEPS * BATCH).reshape(STEPS, BATCH, *model.event.shape)
     shapes = jax.eval_shape(pure.init, jax.random.key(0), x[0])
@@ -82,22 +82,22 @@ def train(model: Any, rate: float, precision: str) -> tuple[list[float], Any]:
 
 
 def log_probs(model: Any, params: Any) -> list[float]:
-    """log p(x) of images that were not trained on; of the VAE one draw of its bound."""
+    """log p(x) of images outside the training set; for the VAE its bound with one draw."""
     x = images(model.event, (STEPS + 1) * BATCH)[-BATCH:]
     evaluate = jax.jit(functional(model).log_prob)
     return np.asarray(evaluate({"params": params}, x, jax.random.key(2)), np.float64).tolist()
 
 
-def compared(model: Any, found: dict, reference: dict, precision: str) -> dict[str, Any]:
-    """Largest differences; in bits/dim of the first loss, from the same weights, and of log p(x) after training."""
+def compared(model: Any, measured: dict, reference: dict, precision: str) -> dict[str, Any]:
+    """The largest differences, and differences in bits/dim of the first loss and of log p(x) after training."""
     both = {
-        place: {name: np.asarray(of[name], float) for name in ("losses", "log_prob")}
-        for place, of in (("here", found), ("there", reference))
+        place: {name: np.asarray(numbers[name], float) for name in ("losses", "log_prob")}
+        for place, numbers in (("here", measured), ("there", reference))
     }
     here, there, size = both["here"], both["there"], model.event.size * math.log(2)
     loss = np.max(np.abs(here["losses"] / there["losses"] - 1))
     nats = np.max(np.abs(here["log_prob"] - there["log_prob"]))
-    bits = {name: -np.mean(of["log_prob"]) / size for name, of in both.items()}
+    bits = {place: -np.mean(numbers["log_prob"]) / size for place, numbers in both.items()}
     fields = {
         "loss_difference": float(loss),
         "log_prob_difference": float(nats),
@@ -111,7 +111,7 @@ def compared(model: Any, found: dict, reference: dict, precision: str) -> dict[s
 
 
 def images(event: Any, count: int) -> np.ndarray:
-    """Smooth random images: sums of waves, cut into levels."""
+    """Smooth random images: sums of waves, quantised to levels."""
     rng = np.random.default_rng(0)
     height, width, channels = event.shape
     rows, columns = np.mgrid[:height, :width, :channels][:2] / max(height, width)

@@ -1,4 +1,4 @@
-"""What the device can do at all: products of square matrices in three precisions, and a copy."""
+"""Peak rates of the device: products of square matrices in three precisions, and a copy."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ SMALL_SIDE, SMALL_BYTES = 256, 2**20
 
 
 def run(case: str, setting: Setting) -> dict[str, Any]:
-    """flops_per_second of a product (2 n^3 operations), or bytes_per_second read and written."""
+    """flops_per_second of a product (2 n^3 operations), or bytes_per_second read plus written."""
     if case == "copy":
         return copy(SMALL_BYTES if setting.check else BYTES)
     return product(case.removesuffix(" product"), SMALL_SIDE if setting.check else SIDE)
 
 
 def product(precision: str, side: int) -> dict[str, Any]:
-    """Normal random matrices: the clock of a device depends on the numbers it is fed with."""
+    """The product of normal random matrices, since a device's clock depends on the numbers."""
     dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
     a, b = (jax.random.normal(jax.random.key(i), (side, side), dtype) for i in range(2))
     with jax.default_matmul_precision("highest" if precision == "float32" else precision):
@@ -28,7 +28,7 @@ def product(precision: str, side: int) -> dict[str, Any]:
 
 
 def copy(count: int) -> dict[str, Any]:
-    """x -> -x, which no compiler leaves out and which costs no more than a copy."""
+    """x -> -x, which no compiler removes and which costs as much as a copy."""
     x = jnp.ones(count // 4)
     negate = jax.jit(jnp.negative)
     seconds = seconds_a_call(lambda: negate(x))

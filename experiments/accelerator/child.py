@@ -1,6 +1,6 @@
-"""The process of a launch: does cases of one stage, one after the other, and appends a row for each.
+"""The process of a launch: runs cases of one stage, one after another, and appends a row for each.
 
-A stage is a module with `run(case, setting) -> fields`. An exception costs the case and is said in its row.
+A stage is a module with `run(case, setting) -> fields`. An exception ends the case and is recorded in its row.
 """
 
 import faulthandler
@@ -18,7 +18,7 @@ from stage import LeftOutError, Setting
 
 
 def main() -> None:
-    """The order comes as JSON; a watchdog thread ends the process, and says where it was, when its time is over."""
+    """The order is JSON; when its time is over, a watchdog thread ends the process and prints a traceback."""
     order = json.loads(sys.argv[1])
     faulthandler.dump_traceback_later(max(order["until"] - time.time(), 1), exit=True)
     sys.path.insert(0, order["stages"])

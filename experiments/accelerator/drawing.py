@@ -1,4 +1,4 @@
-"""Samples a second of PixelCNN++, in one process for each choice of XLA flags; float32 with TF32 products."""
+"""Samples per second of PixelCNN++, in one process per choice of XLA flags; float32 with TF32 products."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ GROWS = 1.1
 
 
 def run(case: str, setting: Setting) -> dict[str, Any]:
-    """images_per_second at this batch, unless they hardly grew from one smaller batch to the next."""
+    """images_per_second at this batch size, unless it hardly grew between the two largest smaller ones."""
     batch = int(case.removeprefix("batch "))
     before = sorted(
         (row["batch"], row["images_per_second"])
@@ -23,7 +23,7 @@ def run(case: str, setting: Setting) -> dict[str, Any]:
         and row.get("images_per_second")
     )
     if len(before) > 1 and batch > before[-1][0] and before[-1][1] < GROWS * before[-2][1]:
-        raise LeftOutError("images a second grow no more")
+        raise LeftOutError("images per second no longer grow")
     net = network.model(2, "tensorfloat32", setting.check)
     x = jax.ShapeDtypeStruct((2, *net.event.shape), "int32")
     shapes = jax.eval_shape(functional(net).init, jax.random.key(0), x)

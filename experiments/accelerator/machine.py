@@ -1,4 +1,4 @@
-"""Which device, which processor, which versions."""
+"""The machine of a run: device, processor, versions."""
 
 import importlib.metadata
 import shutil
@@ -15,7 +15,7 @@ ASKED = "name,driver_version,memory.total,clocks.max.sm,power.limit"
 
 
 def run(case: str, setting: Setting) -> dict[str, Any]:
-    """The row that every run begins with; it is also the first use of the device."""
+    """The first row of every run; also the first use of the device."""
     del case
     device = jax.devices()[0]
     return {
@@ -30,7 +30,7 @@ def run(case: str, setting: Setting) -> dict[str, Any]:
 
 
 def driver() -> str | None:
-    """What the driver's own tool says of the device, where it is there."""
+    """What nvidia-smi says about the device, or None if it does not exist."""
     if not shutil.which("nvidia-smi"):
         return None
     command = ["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader"]

@@ -1,7 +1,7 @@
-"""PixelCNN++ on 32x32 colour images and its train step as one program, the same in `throughput` and in `training`.
+"""PixelCNN++ on 32x32 colour images and its train step as one program, shared by `throughput` and `training`.
 
-The learning rate is part of the optimiser's state, not of the program, so that a schedule needs no other program and
-the compilation cache serves both stages.
+The learning rate is part of the optimiser's state, not of the program, so that all learning rates use the same program
+and the compilation cache serves both stages.
 """
 
 import functools
@@ -27,7 +27,7 @@ KEY, EMA = 0, 0.998
 
 
 class Program(NamedTuple):
-    """The compiled step, donating its state; `shapes` and `placed` are of the state."""
+    """The compiled step, which donates its state; `shapes` and `placed` are shapes and shardings of the state."""
 
     step: Any
     batch: int
@@ -39,7 +39,7 @@ class Program(NamedTuple):
 
 
 def model(resnets: int, precision: str, check: bool) -> PixelCNNPP:
-    """160 features and dropout 0.5 as in the paper; 5 resnets is the paper's network. Small for a check."""
+    """The network: 160 features and dropout 0.5 as in the paper, which has 5 resnets; small for a check."""
     dtype = "bfloat16" if precision == "bfloat16" else None
     if check:
         return PixelCNNPP(
@@ -49,7 +49,7 @@ def model(resnets: int, precision: str, check: bool) -> PixelCNNPP:
 
 
 def optimizer() -> optax.GradientTransformation:
-    """Adam behind a clipped norm; `with_rate` sets its learning rate."""
+    """Adam after clipping the norm; `with_rate` sets the learning rate."""
 
     def build(learning_rate):
         return optax.chain(
@@ -61,11 +61,11 @@ def optimizer() -> optax.GradientTransformation:
 
 def with_rate(state: TrainState, rate: float, placed: Any) -> TrainState:
     """The state with another learning rate."""
-    held = state.opt_state
+    old = state.opt_state
     where = placed.opt_state.hyperparams["learning_rate"]
     value = jax.device_put(np.float32(rate), where)
     return state._replace(
-        opt_state=held._replace(hyperparams={**held.hyperparams, "learning_rate": value})
+        opt_state=old._replace(hyperparams={**old.hyperparams, "learning_rate": value})
     )
 
 
@@ -99,31 +99,31 @@ def program(net: PixelCNNPP, batch: int, precision: str) -> Program:
 
 
 def put(batch: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
-    """Images as the step takes them: one step a call."""
+    """Images as arguments of the step, which takes one step per call."""
     return sharding.put({"x": batch.astype(np.int32)[None], "cond": None}, mesh, P(None, "data"))
 
 
-def some_state(of: Program) -> TrainState:
-    """Any weights that compute: what a step costs does not depend on them, nor must they be initialised for it."""
-    zeros = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), of.shapes)
-    state = zeros._replace(params=drawn(of.shapes.params), ema=drawn(of.shapes.ema))
-    return with_rate(jax.tree.map(jax.device_put, state, of.placed), 1e-4, of.placed)
+def some_state(program: Program) -> TrainState:
+    """A state with random weights and no data-dependent initialisation, since the cost of a step depends on neither."""
+    zeros = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), program.shapes)
+    state = zeros._replace(params=drawn(program.shapes.params), ema=drawn(program.shapes.ema))
+    return with_rate(jax.tree.map(jax.device_put, state, program.placed), 1e-4, program.placed)
 
 
-def created(net: PixelCNNPP, x: np.ndarray, of: Program) -> TrainState:
-    """The state before training: data-dependent initialisation on these images."""
+def created(net: PixelCNNPP, x: np.ndarray, program: Program) -> TrainState:
+    """The initial state, with data-dependent initialisation on these images."""
     create = functools.partial(create_state, functional(net), optimizer(), jax.random.key(KEY))
-    batch = sharding.put({"x": x.astype(np.int32), "cond": None}, of.mesh, P("data"))
+    batch = sharding.put({"x": x.astype(np.int32), "cond": None}, program.mesh, P("data"))
     with precise("float32"):
-        return jax.jit(create, out_shardings=of.placed)(batch)
+        return jax.jit(create, out_shardings=program.placed)(batch)
 
 
 def operations(lowered: Any) -> float | None:
-    """Floating-point operations of the program as it is written: a device's own calls would not be counted later."""
+    """Floating-point operations of the program before compilation; library calls would not be counted afterwards."""
     try:
         return float((lowered.cost_analysis() or {})["flops"])
     except Exception as error:
-        print(f"operations are not counted: {error}")
+        print(f"cannot count operations: {error}")
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a stage is given, and what stages share: times and weights."""
+"""The setting of a stage, and functions that stages share: timing and random weights."""
 
 import math
 import time
@@ -13,12 +13,12 @@ import numpy as np
 
 
 class LeftOutError(Exception):
-    """A case that is not worth its time, and why."""
+    """Raised by a case that is not worth its time, with the reason."""
 
 
 @dataclass
 class Setting:
-    """What a case may know: rows of this run so far and of `earlier` ones in the file, data, seconds `left`.
+    """What a case can use: rows of this run so far, `earlier` rows in the file, data files, seconds `left`.
 
     `going_on` appends a row before the case is done.
     """
@@ -37,13 +37,13 @@ class Setting:
         return self.until - time.time()
 
     def row(self, stage: str, case: str) -> lines.Row:
-        """That of a case done before, empty where there is none."""
-        mine = [row for row in self.rows if (row["stage"], row["case"]) == (stage, case)]
-        return mine[-1] if mine else {}
+        """The row of an earlier case of this run, or {} if there is none."""
+        rows = [row for row in self.rows if (row["stage"], row["case"]) == (stage, case)]
+        return rows[-1] if rows else {}
 
 
 def seconds_a_call(call: Callable[[], Any], enough: float = 2.0) -> float:
-    """Time of a call among many that go on for about `enough` seconds: the queue of the device never runs empty.
+    """Time per call in a series of about `enough` seconds, so that the device's queue never runs empty.
 
     The smaller of two such series, after calls that are not timed.
     """
@@ -61,7 +61,7 @@ def seconds_a_call(call: Callable[[], Any], enough: float = 2.0) -> float:
 
 
 def drawn(shapes: Any) -> Any:
-    """Kernels of variance 1 / fan-in, scales about 1 and small biases; each leaf from its own name, by numpy."""
+    """Random weights by numpy, seeded by a leaf's name: kernels of variance 1 / fan-in, scales near 1, small biases."""
 
     def leaf(path, like):
         name = jax.tree_util.keystr(path)

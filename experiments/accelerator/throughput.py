@@ -1,4 +1,4 @@
-"""The train step of PixelCNN++ by depth, precision and batch, and one layer in two forms."""
+"""The train step of PixelCNN++ by depth, precision and batch size, and one layer in two forms."""
 
 import re
 from typing import Any
@@ -14,25 +14,25 @@ from gen_jax.bench.record import temporary_bytes
 from gen_jax.ops.shifted_conv import shifted_conv
 
 STAGE = "throughput"
-TOO_LONG = 60.0  # seconds of compilation, and the deeper network is left out
+TOO_LONG = 60.0  # seconds of compilation after which the deeper network is skipped
 SPARE = 6.0
 
 
 def run(case: str, setting: Setting) -> dict[str, Any]:
-    """images_per_second and its share of the ceiling of its own precision and of bfloat16's, or the layer's times."""
+    """images_per_second and fractions of the ceilings (of the same precision and of bfloat16), or a layer's times."""
     if case == "one layer":
         return layer(setting)
     resnets, precision, batch = parsed(case)
     worth(resnets, setting)
     net = network.model(resnets, precision, setting.check)
-    of = network.program(net, batch, precision)
-    state = network.some_state(of)
+    program = network.program(net, batch, precision)
+    state = network.some_state(program)
     rng = np.random.default_rng(0)
-    batches = network.put(rng.integers(256, size=(batch, *net.event.shape)), of.mesh)
+    batches = network.put(rng.integers(256, size=(batch, *net.event.shape)), program.mesh)
 
     def call():
         nonlocal state
-        state, metrics = of.step(state, batches)
+        state, metrics = program.step(state, batches)
         return metrics
 
     seconds = seconds_a_call(call, 0.1 if setting.check else 2.0)
@@ -43,30 +43,30 @@ def run(case: str, setting: Setting) -> dict[str, Any]:
         "batch": batch,
         "step_seconds": seconds,
         "images_per_second": batch / seconds,
-        "compile_seconds": of.compile_seconds,
-        "flops": of.flops,
-        **shares(of.flops, seconds, precision, setting),
-        "temporary_bytes": temporary_bytes(of.step),
+        "compile_seconds": program.compile_seconds,
+        "flops": program.flops,
+        **shares(program.flops, seconds, precision, setting),
+        "temporary_bytes": temporary_bytes(program.step),
         "peak_bytes": stats.get("peak_bytes_in_use"),
-        "parameters": sum(int(np.prod(p.shape)) for p in jax.tree.leaves(of.shapes.params)),
+        "parameters": sum(int(np.prod(p.shape)) for p in jax.tree.leaves(program.shapes.params)),
     }
 
 
 def parsed(case: str) -> tuple[int, str, int]:
-    """Depth, precision and batch."""
-    found = re.fullmatch(r"resnets (\d+), (\w+), batch (\d+)", case)
-    if not found:
+    """Depth, precision and batch size of a case."""
+    match = re.fullmatch(r"resnets (\d+), (\w+), batch (\d+)", case)
+    if not match:
         raise ValueError(f"no such case: {case}")
-    return int(found[1]), found[2], int(found[3])
+    return int(match[1]), match[2], int(match[3])
 
 
 def measured(setting: Setting) -> list[dict[str, Any]]:
-    """Rows of this stage that hold a time."""
+    """Rows of this stage that have a time."""
     return [row for row in setting.rows if row["stage"] == STAGE and row.get("images_per_second")]
 
 
 def worth(resnets: int, setting: Setting) -> None:
-    """LeftOutError where a program of this depth takes too long to compile, or longer than there is time."""
+    """LeftOutError if a program of this depth takes too long to compile, or longer than the time left."""
     took = {row["resnets"]: row["compile_seconds"] for row in measured(setting)}
     before = [took[n] for n in took if n < resnets]
     if resnets > 2 and (not before or max(before) > TOO_LONG):
@@ -77,7 +77,7 @@ def worth(resnets: int, setting: Setting) -> None:
 
 
 def shares(flops: float | None, seconds: float, precision: str, setting: Setting) -> dict[str, Any]:
-    """Operations a second over those of the product, by device."""
+    """Operations per second and device, relative to those of the matrix products."""
     ceilings = {
         "share_of_ceiling": setting.row("ceilings", f"{precision} product"),
         "share_of_bfloat16": setting.row("ceilings", "bfloat16 product"),
@@ -92,9 +92,9 @@ def shares(flops: float | None, seconds: float, precision: str, setting: Setting
 
 
 def layer(setting: Setting) -> dict[str, Any]:
-    """A 2x3 convolution of u: as one convolution NHWC, and as the sum of six shifted products, with gradients."""
+    """A 2x3 convolution of the stream of rows above, with gradients: as a convolution, and as six shifted products."""
     batch, side, features = (2, 8, 8) if setting.check else (64, 32, 320)
-    found: dict[str, Any] = {"batch": batch, "side": side, "features": features}
+    fields: dict[str, Any] = {"batch": batch, "side": side, "features": features}
     flops = 2 * 6 * features**2 * batch * side**2
     for precision in ("bfloat16", "tensorfloat32"):
         dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
@@ -111,18 +111,18 @@ def layer(setting: Setting) -> dict[str, Any]:
                 seconds_a_call(lambda run=forward, args=(x, kernel): run(*args), 0.5),
                 seconds_a_call(lambda run=backward, args=(x, kernel, y): run(*args), 0.5),
             )
-            found[f"{name}_seconds"], found[f"{name}_gradient_seconds"] = times
-            found[f"{name}_flops_per_second"] = flops / times[0]
-    return found
+            fields[f"{name}_seconds"], fields[f"{name}_gradient_seconds"] = times
+            fields[f"{name}_flops_per_second"] = flops / times[0]
+    return fields
 
 
 def convolution(x: Array, kernel: Array) -> Array:
-    """As the models have it."""
+    """The convolution as in the models."""
     return shifted_conv(x, kernel, 1)
 
 
 def products(x: Array, kernel: Array) -> Array:
-    """One product of matrices a tap."""
+    """One matrix product per kernel tap."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 0), (1, 1), (0, 0)))
     taps = (
