@@ -1,11 +1,12 @@
-"""Forward times of the PixelCNNs of `gen-jax bench sampling` beside plain PyTorch: the same taps, weights and threads.
+"""Times one forward pass of the PixelCNNs of `gen-jax bench sampling` against plain PyTorch.
 
-y_torch = y_jax up to 1e-3 of the largest |y_jax| on a small batch, or nothing is timed. Both run on the CPU in float32;
-JAX is compiled, PyTorch eager, channels last, under inference_mode. Its kernels are masked and normalised once, before
-the clock runs, as its users do; JAX does that within every pass. After a warm-up the two take turns; times are medians,
-`ratio` is the median of JAX's time over PyTorch's turn by turn: above 1 PyTorch is faster.
+Both sides compute the same taps from the same weights with the same number of threads, on the CPU in float32. On a
+small batch the outputs must agree to 1e-3 of the largest |y_jax|, or nothing is timed. JAX is compiled. PyTorch runs
+eagerly, channels last, under inference_mode; its kernels are masked and normalised once before the clock starts, as
+its users do, while JAX does that in every pass. After a warm-up the two take turns. Times are medians; `ratio` is the
+median over the turns of JAX's time / PyTorch's time, so that PyTorch is faster where it is above 1.
 
-PyTorch is no dependency of gen_jax: `pip install torch` brings it.
+gen_jax does not depend on PyTorch: install it with `pip install torch`.
 """
 
 import argparse
@@ -38,14 +39,14 @@ TOLERANCE = 1e-3
 
 
 def main() -> int:
-    """Compare, time, print the table and write --out; without PyTorch one sentence and exit status 2."""
+    """Compare, time, print the table and write --out; without PyTorch print one sentence and return 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--batch", type=int, default=64)
-    written = {name: model for name, model in MODELS.items() if type(model) in FORWARD}
+    models = {name: model for name, model in MODELS.items() if type(model) in FORWARD}
 
     def rows(torch: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
         with torch.inference_mode():
-            return [row(torch, name, model, args.batch) for name, model in written.items()]
+            return [row(torch, name, model, args.batch) for name, model in models.items()]
 
     return run("torch_forward", parser, rows, table)
 
@@ -56,7 +57,7 @@ def run(
     rows: Callable[[Any, argparse.Namespace], list[dict[str, Any]]],
     table: Callable[[dict[str, Any]], str],
 ) -> int:
-    """One benchmark from its arguments to its table and --out; the exit status."""
+    """Parse the arguments, run the benchmark, print its table and write --out; returns the exit status."""
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     args = parser.parse_args()
     if (args.batch or 1) < 1 or (args.out and not args.out.parent.is_dir()):
@@ -83,7 +84,7 @@ def run(
 
 
 def row(torch: Any, name: str, model: Any, batch: int) -> dict[str, Any]:
-    """One model, forward in both from the same random weights; ValueError where the outputs differ."""
+    """Time one model in both from the same random weights; ValueError if the outputs differ."""
     rng = np.random.default_rng(0)
     x = rng.integers(model.levels, size=(batch, *model.event.shape), dtype=np.int32)
     shapes = jax.eval_shape(functional(model).init, root_key(0), x[:SMALL])
@@ -99,13 +100,13 @@ def row(torch: Any, name: str, model: Any, batch: int) -> dict[str, Any]:
     variables, here = jax.device_put((weights, x))
     there = torch.from_numpy(x).permute(0, 3, 1, 2)
     expected = np.asarray(ours(variables, here[:SMALL]))
-    found = theirs(there[:SMALL]).permute(0, 2, 3, 1).numpy().reshape(expected.shape)
-    difference = abs(found - expected).max() / abs(expected).max()
+    output = theirs(there[:SMALL]).permute(0, 2, 3, 1).numpy().reshape(expected.shape)
+    difference = abs(output - expected).max() / abs(expected).max()
     print(f"{name}: outputs agree to {difference:.1e} of the largest", file=sys.stderr)
     if not difference <= TOLERANCE:
         raise ValueError(f"{name}: the outputs differ by {difference:.1e} of the largest")
     turns = [(seconds(ours, variables, here), seconds(theirs, there)) for _ in range(1 + REPEATS)]
-    jax_times, torch_times = zip(*turns[1:], strict=True)  # the first one compiled
+    jax_times, torch_times = zip(*turns[1:], strict=True)  # the first turn compiled
     return {
         "system": name,
         "batch": batch,
@@ -116,7 +117,7 @@ def row(torch: Any, name: str, model: Any, batch: int) -> dict[str, Any]:
 
 
 def fixed(torch: Any, weights: dict[str, np.ndarray], mask: np.ndarray | None) -> Callable:
-    """A layer that was masked or normalised for good."""
+    """A layer whose kernel is masked or normalised once, when it is built."""
     bias = torch.from_numpy(weights["bias"])
     if "direction" in weights:
         kernel = weights["direction"]
@@ -129,13 +130,13 @@ def fixed(torch: Any, weights: dict[str, np.ndarray], mask: np.ndarray | None) -
 
 
 def table(bench: dict[str, Any]) -> str:
-    """The rows as Markdown."""
+    """The rows as a Markdown table."""
     system = f"{bench['cpu']}, {bench['threads']} threads"
     head = f"| {system} | batch | JAX {bench['jax']} | PyTorch {bench['torch']} | ratio |"
     lines = [head, "|" + " --- |" * 5]
-    for one in bench["rows"]:
-        times = f"{one['jax_seconds']:.3f} s | {one['torch_seconds']:.3f} s | {one['ratio']:.2f}"
-        lines.append(f"| {one['system']} | {one['batch']} | {times} |")
+    for row in bench["rows"]:
+        times = f"{row['jax_seconds']:.3f} s | {row['torch_seconds']:.3f} s | {row['ratio']:.2f}"
+        lines.append(f"| {row['system']} | {row['batch']} | {times} |")
     return "\n".join(lines)
 
 

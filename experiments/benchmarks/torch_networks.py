@@ -1,9 +1,10 @@
-"""Networks of gen_jax in plain PyTorch, from gen_jax's weights: the same taps, channels first, images channels last.
+"""Networks of gen_jax written in plain PyTorch, with gen_jax's weights and the same taps.
 
-Each is built as `network(torch, model, params, ready)`. `ready(weights, mask)` is called once a layer, always in the
-same order, with the layer's arrays in PyTorch's layout; what it returns gives the two tensors of the layer when called.
-So `torch_forward` masks and normalises once, `torch_training` in every step, and gradients are laid beside each other
-by building the network once more from them. PyTorch is no dependency of gen_jax, so that it comes as an argument.
+Each is built as `network(torch, model, params, ready)`. `ready(weights, mask)` is called once for each layer, always in
+the same order, with the layer's arrays in PyTorch's layout. It returns a function that gives the layer's two tensors.
+So `torch_forward` can mask and normalise once and `torch_training` in every step, and the gradients of both sides are
+compared by building the network a second time from gen_jax's gradients. gen_jax does not depend on PyTorch, so the
+module `torch` is an argument.
 """
 
 import math
@@ -23,19 +24,19 @@ from gen_jax.ops.masks import degree_mask, group_mask
 
 Ready = Callable[[dict[str, np.ndarray], Any], Callable[[], tuple[Any, Any]]]
 Names = dict[str, Any]
-DOWN, RIGHT = (0, 0, 1, -1), (1, -1)  # by one pixel
-EPSILON = 1e-6  # of the U-net's group variances
+DOWN, RIGHT = (0, 0, 1, -1), (1, -1)  # paddings that shift an image by one pixel
+EPSILON = 1e-6  # added to the variances in the U-net's group norms
 
 
 def drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Kernels of variance 1 / fan-in; biases and scales of variance 1, so that none can be forgotten unnoticed."""
+    """Random kernels of variance 1 / fan-in; biases and scales of variance 1, so that leaving one out shows."""
     return rng.standard_normal(shape, np.float32) / np.float32(np.sqrt(np.prod(shape[:-1])))
 
 
 def layer_of(
     ready: Ready, layer: Names, groups: int = 1, strict: bool = False, splits: int = 1
 ) -> Callable:
-    """A convolution: direction, scale and bias, or kernel and bias; masked ones have zeros where they are closed."""
+    """Pass a convolution's direction, scale and bias, or its kernel, bias and mask, to `ready`."""
     if "direction" in layer:
         scale = layer["scale"].reshape(-1, 1, 1, 1)
         direction = turned(layer["direction"])
@@ -46,33 +47,33 @@ def layer_of(
 
 
 def placed(layer: Names, groups: int, strict: bool, splits: int) -> np.ndarray:
-    """The kernel in PyTorch's layout, with zeros where the mask is closed and to the right of the own pixel."""
+    """The kernel in PyTorch's layout, with zeros at masked taps and to the right of the current pixel."""
     kernel = layer["kernel" if "kernel" in layer else "own"]
     if groups > 1:
         mask = group_mask(kernel.shape[-2], kernel.shape[-1] // splits, groups, strict)
         kernel = np.concatenate([kernel[:-1], kernel[-1:] * np.tile(mask, (1, splits))])
     if "above" in layer:
-        closed = layer["above"].shape[1] - len(kernel)
-        own = np.pad(kernel, ((0, closed), (0, 0), (0, 0)))[None]
-        kernel = np.concatenate([layer["above"], own])
+        right = layer["above"].shape[1] - len(kernel)
+        row = np.pad(kernel, ((0, right), (0, 0), (0, 0)))[None]
+        kernel = np.concatenate([layer["above"], row])
     return turned(kernel)
 
 
 def turned(kernel: np.ndarray) -> np.ndarray:
-    """(..., I, O) to (O, I, h, w), missing axes first."""
+    """Transpose (..., I, O) to (O, I, h, w); missing axes become leading axes of size 1."""
     kernel = kernel.reshape(*(1,) * (4 - kernel.ndim), *kernel.shape)
     return np.transpose(kernel, (3, 2, 0, 1))
 
 
 def conv(torch, x, layer, columns=(0, 0), rows=(0, 0), stride=1):
-    """Convolution of x padded by zeros (left, right) and (above, below); a negative number crops."""
+    """Pad x with zeros (left, right) and (above, below), then convolve; a negative number crops."""
     pad = (*columns, *rows)
     x = torch.nn.functional.pad(x, pad) if any(pad) else x
     return torch.nn.functional.conv2d(x, *layer(), stride)
 
 
 def gated_pixel_cnn(torch: Any, model: GatedPixelCNN, params: Names, ready: Ready) -> Callable:
-    """Figure 2 of 1606.05328, its vertical stack cropped to the rows above."""
+    """The network of Figure 2 of 1606.05328, with its vertical stack cropped to the rows above."""
     groups, layers = model.groups, []
     for i in range(model.depth):
         layer = params[f"layers_{i}"]
@@ -103,7 +104,7 @@ def gated_pixel_cnn(torch: Any, model: GatedPixelCNN, params: Names, ready: Read
 
 
 def pixel_cnn(torch: Any, model: PixelCNN, params: Names, ready: Ready) -> Callable:
-    """Table 1 of 1601.06759: mask A, residual blocks 1x1, 3x3, 1x1 of mask B, two hidden 1x1."""
+    """Table 1 of 1601.06759: a mask A, residual blocks of 1x1, 3x3 (mask B), 1x1, and two hidden 1x1 layers."""
     groups, blocks = model.groups, [params[f"blocks_{i}"] for i in range(model.depth)]
     first = layer_of(ready, params["first"], groups, strict=True)
     names = ("squeeze", "spatial", "expand")
@@ -126,9 +127,9 @@ def pixel_cnn(torch: Any, model: PixelCNN, params: Names, ready: Ready) -> Calla
 
 
 def pixel_cnn_pp(torch: Any, model: PixelCNNPP, params: Names, ready: Ready) -> Callable:
-    """Two streams through the U of 1701.05517, each pass of a resolution holding the next coarser one."""
+    """The U-net of 1701.05517 with its two streams; `resolution` calls itself for the next coarser resolution."""
     nn = torch.nn.functional
-    layers = jax.tree.map(lambda one: layer_of(ready, one), params, is_leaf=weights)
+    layers = jax.tree.map(lambda layer: layer_of(ready, layer), params, is_leaf=weights)
 
     def concat_elu(*inputs):
         return nn.elu(torch.cat([s for x in inputs for s in (x, -x)], 1), inplace=True)
@@ -172,7 +173,7 @@ def pixel_cnn_pp(torch: Any, model: PixelCNNPP, params: Names, ready: Ready) -> 
 
 
 def first(torch: Any, layers: Names, x: Any) -> Any:
-    """What each pixel first sees, beside a channel of ones: the row above it and the column to its left."""
+    """The first layer, on x and a channel of ones: each pixel sees the row above it and the pixels to its left."""
     pad = torch.nn.functional.pad
     x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
     above = pad(conv(torch, x, layers["first_above"], (1, 1)), DOWN)
@@ -180,9 +181,9 @@ def first(torch: Any, layers: Names, x: Any) -> Any:
 
 
 def pixel_snail(torch: Any, model: PixelSNAIL, params: Names, ready: Ready) -> Callable:
-    """Residual networks over 2x2 windows, strictly causal attention, a merge: the blocks of 1712.09763."""
+    """The blocks of 1712.09763: residual networks over 2x2 windows, strictly causal attention, and a merge."""
     nn = torch.nn.functional
-    layers = jax.tree.map(lambda one: layer_of(ready, one), params, is_leaf=weights)
+    layers = jax.tree.map(lambda layer: layer_of(ready, layer), params, is_leaf=weights)
     height, width, _ = model.event.shape
     place = torch.from_numpy(np.asarray(model.coordinates, np.float64)).permute(2, 0, 1)[None]
     place = place.to(torch.get_default_dtype())
@@ -197,7 +198,7 @@ def pixel_snail(torch: Any, model: PixelSNAIL, params: Names, ready: Ready) -> C
     def attention(layer, content, question):
         query = conv(torch, pointwise(layer["question"], question), layer["query"])
         both = conv(torch, pointwise(layer["content"], content), layer["key_value"])
-        query, both = (one.flatten(2).transpose(1, 2) for one in (query, both))
+        query, both = (x.flatten(2).transpose(1, 2) for x in (query, both))
         key, value = both[..., : model.key_size], both[..., model.key_size :]
         scores = query @ key.transpose(1, 2) / math.sqrt(model.key_size)
         scores = scores.masked_fill(~earlier, torch.finfo(scores.dtype).min).softmax(-1)
@@ -223,13 +224,12 @@ def pixel_snail(torch: Any, model: PixelSNAIL, params: Names, ready: Ready) -> C
 
 
 def made(torch: Any, model: MADE, params: Names, ready: Ready) -> Callable:
-    """Masked dense layers of 1502.03509 and masked direct connections, for two levels."""
+    """The masked dense layers of 1502.03509 and its masked direct connections, for two levels."""
     nn, net = torch.nn.functional, params["net"]
-    seed = (model.order_seed,), model.mask_seed
-    found = draw(model.event.size, model.hidden, *seed)
-    position, order, hidden = found.position[0], torch.from_numpy(found.order[0]), []
+    masks = draw(model.event.size, model.hidden, (model.order_seed,), model.mask_seed)
+    position, order, hidden = masks.position[0], torch.from_numpy(masks.order[0]), []
     below = position
-    for i, (degree,) in enumerate(found.hidden):
+    for i, (degree,) in enumerate(masks.hidden):
         mask = degree_mask(below, degree, strict=False).T
         hidden.append(ready({"kernel": net[f"kernel_{i}"], "bias": net[f"bias_{i}"]}, mask))
         below = degree
@@ -248,15 +248,13 @@ def made(torch: Any, model: MADE, params: Names, ready: Ready) -> Callable:
 
 
 def unet(torch: Any, model: UNet, params: Names, ready: Ready) -> Callable:
-    """The U-net of 2006.11239; the layers' names are those that flax counts."""
+    """The U-net of 2006.11239, its layers under the names that flax numbers in order of their calls."""
     nn = torch.nn.functional
 
-    def leaf(one):
-        if "scale" in one:
-            return ready(one, None)
-        return layer_of(ready, one)
+    def built(layer):
+        return ready(layer, None) if "scale" in layer else layer_of(ready, layer)
 
-    layers = jax.tree.map(leaf, params, is_leaf=weights)
+    layers = jax.tree.map(built, params, is_leaf=weights)
 
     def norm(x, layer):
         return nn.group_norm(x, model.groups, *layer(), EPSILON)
@@ -281,41 +279,46 @@ def unet(torch: Any, model: UNet, params: Names, ready: Ready) -> Callable:
     def forward(x, t):
         counts: dict[str, int] = {}
 
-        def of(kind):
+        def following(kind):
+            """The next layer of this kind."""
             counts[kind] = counts.get(kind, -1) + 1
             return layers[f"{kind}_{counts[kind]}"]
 
         def attended(h):
-            return attention(h, of("SelfAttention")) if h.shape[2] in model.attention else h
+            if h.shape[2] not in model.attention:
+                return h
+            return attention(h, following("SelfAttention"))
 
-        embedding, half = of("TimeEmbedding"), model.features // 2
+        embedding, half = following("TimeEmbedding"), model.features // 2
         rates = torch.exp(torch.arange(half) * (-math.log(10_000) / (half - 1)))
         angles = t[:, None] * rates
         time = linear(torch.cat([angles.sin(), angles.cos()], 1), embedding["Dense_0"])
         time = linear(nn.silu(time), embedding["Dense_1"])
-        kept = [conv(torch, x, of("Conv"), (1, 1), (1, 1))]
+        skips = [conv(torch, x, following("Conv"), (1, 1), (1, 1))]
         last = len(model.multipliers) - 1
         for level in range(last + 1):
             for _ in range(model.blocks):
-                kept.append(attended(block(kept[-1], time, of("TimeBlock"))))
+                skips.append(attended(block(skips[-1], time, following("TimeBlock"))))
             if level < last:
-                kept.append(conv(torch, kept[-1], of("Conv"), (0, 1), (0, 1), 2))
-        h = block(kept[-1], time, of("TimeBlock"))
-        h = attention(h, of("SelfAttention"))
-        h = block(h, time, of("TimeBlock"))
+                skips.append(conv(torch, skips[-1], following("Conv"), (0, 1), (0, 1), 2))
+        h = block(skips[-1], time, following("TimeBlock"))
+        h = attention(h, following("SelfAttention"))
+        h = block(h, time, following("TimeBlock"))
         for level in range(last, -1, -1):
             for _ in range(model.blocks + 1):
-                h = attended(block(torch.cat([h, kept.pop()], 1), time, of("TimeBlock")))
+                h = torch.cat([h, skips.pop()], 1)
+                h = attended(block(h, time, following("TimeBlock")))
             if level:
                 h = nn.interpolate(h, scale_factor=2, mode="nearest")
-                h = conv(torch, h, of("Conv"), (1, 1), (1, 1))
-        return conv(torch, nn.silu(norm(h, of("GroupNorm"))), of("Conv"), (1, 1), (1, 1))
+                h = conv(torch, h, following("Conv"), (1, 1), (1, 1))
+        h = nn.silu(norm(h, following("GroupNorm")))
+        return conv(torch, h, following("Conv"), (1, 1), (1, 1))
 
     return forward
 
 
 def weights(tree: Any) -> bool:
-    """One layer's arrays."""
+    """Whether a subtree holds the arrays of one layer."""
     return "bias" in tree
 
 

@@ -1,15 +1,16 @@
-"""Train steps of gen_jax beside plain PyTorch: the same networks, weights, batches and threads.
+"""Times train steps of gen_jax against plain PyTorch: the same networks, weights, batches and number of threads.
 
-A step is loss, gradient and Adam; gen_jax's also keeps an average of the weights and takes three norms. Images are
-28x28 of two levels, under the mean negative log-likelihood, but for the U-net: 32x32 in colour, predicting given noise.
-No dropout on either side. Masks and weight norms are part of every step on both sides. Before anything is timed the
-gradients must agree in float64, to 1e-8 of the largest entry of each weight's (where that is next to nothing, as with
-an attention's key bias, to 1e-14 of the largest of all); by how much they differ in float32 is recorded. gen_jax is
-compiled; PyTorch is eager, and compiled with --compile, channels last. After several steps of each, since PyTorch's
-first ones are slow, the programs take turns; times are medians, ratios the medians of gen_jax's time over PyTorch's
-turn by turn: above 1 PyTorch is faster.
+A step is loss, gradient and Adam; gen_jax's also averages the weights and computes three norms. Images are 28x28 of two
+levels and the loss is their mean negative log-likelihood; the U-net instead predicts fixed noise in 32x32 colour
+images. There is no dropout. Masks and weight norms are computed in every step on both sides.
 
-PyTorch is no dependency of gen_jax: `pip install torch` brings it.
+Before anything is timed the gradients must agree in float64, to 1e-8 of the largest entry of each weight's gradient; if
+that entry is nearly 0, as for the key bias of attention, to 1e-14 of the largest entry of all. The difference in
+float32 is recorded. gen_jax is compiled; PyTorch runs eagerly, and with --compile also compiled, channels last. The
+programs take turns after several steps each, since PyTorch's first steps are slow. Times are medians; ratios are
+medians over the turns of gen_jax's time / PyTorch's time, so that PyTorch is faster where they are above 1.
+
+gen_jax does not depend on PyTorch: install it with `pip install torch`.
 """
 
 import argparse
@@ -35,11 +36,11 @@ from gen_jax.nn.unet import UNet
 from gen_jax.train.step import jitted
 from gen_jax.typing import image
 
-RATE = 1e-3  # as gen_jax's Adam
+RATE = 1e-3  # the learning rate of gen_jax's Adam
 UNTIMED = 6  # steps of each program before it is timed
 SMALL = 3  # examples on which the gradients must agree
-TOLERANCE = 1e-8  # in float64, of a weight's largest entry
-FLOOR = 1e-6  # the least that a weight's largest entry counts as, of the largest of all
+TOLERANCE = 1e-8  # of the largest entry of a weight's gradient, in float64
+FLOOR = 1e-6  # of the largest entry of all: a smaller largest entry counts as this
 BINARY = image(28, 28, levels=2)
 SYSTEMS = {
     "pixel_cnn": (PixelCNN(BINARY, features=32, head_features=64, depth=5), 64),
@@ -48,11 +49,11 @@ SYSTEMS = {
     "pixel_snail": (PixelSNAIL(BINARY, features=64, blocks=2, mixtures=None, dropout=0.0), 16),
     "made": (MADE(BINARY, hidden=(8000,), order_seed=0), 64),
     "unet": (UNet(64, (1, 2), 2, (16,), dropout=0.0), 16),
-}  # with the number of examples in a batch
+}  # the model and its batch size
 
 
 class Task(NamedTuple):
-    """A model as gen_jax trains it, its batch, and the loss of a PyTorch network on that batch."""
+    """A model as gen_jax trains it, its batch, and the loss of the PyTorch network on that batch."""
 
     pure: Functional
     batch: Any
@@ -60,24 +61,24 @@ class Task(NamedTuple):
 
 
 def main() -> int:
-    """Compare, time, print the table and write --out; without PyTorch one sentence and exit status 2."""
+    """Compare, time, print the table and write --out; without PyTorch print one sentence and return 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--batch", type=int, help="examples of every system's batch")
+    parser.add_argument("--batch", type=int, help="batch size of every system")
     parser.add_argument("--system", choices=SYSTEMS, nargs="+", default=list(SYSTEMS))
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile")
 
     def rows(torch: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
-        found = []
-        for name in args.system:
-            model, batch = SYSTEMS[name]
-            found.append(row(torch, name, model, args.batch or batch, args.compile))
-        return found
+        chosen = ((name, *SYSTEMS[name]) for name in args.system)
+        return [
+            row(torch, name, model, args.batch or batch, args.compile)
+            for name, model, batch in chosen
+        ]
 
     return run("torch_training", parser, rows, table)
 
 
 def row(torch: Any, name: str, model: Any, batch: int, compiled: bool) -> dict[str, Any]:
-    """One system; ValueError where the gradients differ."""
+    """Compare and time one system; ValueError if the gradients differ."""
     rng = np.random.default_rng(0)
     task = (denoising if isinstance(model, UNet) else likelihood)(model, batch, rng)
     shapes = jax.eval_shape(task.pure.init, jax.random.key(0), task.batch)
@@ -92,31 +93,35 @@ def row(torch: Any, name: str, model: Any, batch: int, compiled: bool) -> dict[s
     )
     if not max(exact) <= TOLERANCE:
         raise ValueError(f"{name}: gradients and loss differ by {exact} in float64")
-    of = training_of(task.pure, task.batch)
-    state = of.create()._replace(params=params)
-    of = of._replace(create=lambda: jax.tree.map(jnp.array, state))
-    step = jitted(of.step, of.mesh, of.placed).lower(of.create(), of.batches).compile()
-    programs = {"jax": repeated(step, of), "torch": trained(torch, model, task, params, False)}
+    training = training_of(task.pure, task.batch)
+    state = training.create()._replace(params=params)
+    training = training._replace(create=lambda: jax.tree.map(jnp.array, state))
+    step = jitted(training.step, training.mesh, training.placed)
+    step = step.lower(training.create(), training.batches).compile()
+    programs = {
+        "jax": repeated(step, training),
+        "torch": trained(torch, model, task, params, False),
+    }
     if compiled:
         programs["compiled"] = trained(torch, model, task, params, True)
     for program in programs.values():
         for _ in range(UNTIMED):
             jax.block_until_ready(program())
-    found = turns(programs)
+    times = turns(programs)
     columns = {f"{key}_seconds": None for key in ("jax", "torch", "compiled")}
     columns |= {"difference_float32": float32, "difference_float64": exact[0]}
     columns |= {"ratio": None, "compiled_ratio": None}
-    for key, times in found.items():
-        columns |= summary(f"{key}_seconds", times)
-    columns |= summary("ratio", ratios(found["jax"], found["torch"]))
+    for key, seconds in times.items():
+        columns |= summary(f"{key}_seconds", seconds)
+    columns |= summary("ratio", ratios(times["jax"], times["torch"]))
     if compiled:
-        columns |= summary("compiled_ratio", ratios(found["jax"], found["compiled"]))
+        columns |= summary("compiled_ratio", ratios(times["jax"], times["compiled"]))
     print(name, columns["jax_seconds"], columns["torch_seconds"], file=sys.stderr)
     return {"system": name, "batch": batch, **columns}
 
 
 def likelihood(model: Any, batch: int, rng: np.random.Generator) -> Task:
-    """Random images under their mean negative log-likelihood, nats per pixel."""
+    """Random images, and as loss their mean negative log-likelihood in nats per pixel."""
     x = rng.integers(2, size=(batch, *model.event.shape), dtype=np.int32)
     dense = isinstance(model, MADE)
 
@@ -130,28 +135,29 @@ def likelihood(model: Any, batch: int, rng: np.random.Generator) -> Task:
 
 
 def denoising(model: UNet, batch: int, rng: np.random.Generator) -> Task:
-    """Mean squared error of given noise, at given times, for the network alone."""
+    """Random images, times and noise, and as loss the mean squared error of the noise that the network predicts."""
     x, noise = rng.standard_normal((2, batch, 32, 32, 3), np.float32)
     t = rng.integers(1, 51, size=batch).astype(np.float32)  # sinusoids of larger ones lose digits
 
-    def init(key: Any, of: Any, cond: Any = None) -> Any:
-        return model.init(key, of[0], of[1], 3)
+    def init(key: Any, batch: Any, cond: Any = None) -> Any:
+        x, t, _ = batch
+        return model.init(key, x, t, 3)
 
-    def ours(variables: Any, of: Any, key: Any, cond: Any = None) -> Any:
-        found = model.apply(variables, of[0], of[1], 3)
-        return jnp.mean((found - of[2]) ** 2), ({}, {})
+    def ours(variables: Any, batch: Any, key: Any, cond: Any = None) -> Any:
+        x, t, noise = batch
+        return jnp.mean((model.apply(variables, x, t, 3) - noise) ** 2), ({}, {})
 
-    def theirs(torch: Any, network: Callable, of: Any) -> Any:
-        x, t, noise = (torch.from_numpy(one) for one in of)
-        found = network(x.permute(0, 3, 1, 2), t)
-        return torch.nn.functional.mse_loss(found, noise.permute(0, 3, 1, 2))
+    def theirs(torch: Any, network: Callable, batch: Any) -> Any:
+        x, t, noise = (torch.from_numpy(array) for array in batch)
+        predicted = network(x.permute(0, 3, 1, 2), t)
+        return torch.nn.functional.mse_loss(predicted, noise.permute(0, 3, 1, 2))
 
     pure = functional(model)._replace(init=init, loss=ours)
     return Task(pure, (x, t, noise), theirs)
 
 
 class Layer:
-    """Weights with gradients, masked or normalised whenever they are used."""
+    """The weights of a layer with gradients; they are masked or normalised at each call."""
 
     def __init__(self, torch: Any, weights: dict[str, np.ndarray], mask: np.ndarray | None):
         def leaf(array: np.ndarray) -> Any:
@@ -177,7 +183,7 @@ class Layer:
 
 
 def built(torch: Any, model: Any, params: Any) -> tuple[Callable, list[Layer]]:
-    """The network in PyTorch, and its layers in the order in which they were built."""
+    """Build the network in PyTorch; returns it and its layers in the order of building."""
     layers: list[Layer] = []
 
     def ready(weights: dict[str, np.ndarray], mask: np.ndarray | None) -> Layer:
@@ -188,13 +194,16 @@ def built(torch: Any, model: Any, params: Any) -> tuple[Callable, list[Layer]]:
 
 
 def doubled(leaf: Any) -> Any:
-    """Arrays of reals in float64, everything else as it is."""
-    real = isinstance(leaf, np.ndarray) and leaf.dtype == np.float32
-    return leaf.astype(np.float64) if real else leaf
+    """Turn a float32 array into float64; return anything else as it is."""
+    single = isinstance(leaf, np.ndarray) and leaf.dtype == np.float32
+    return leaf.astype(np.float64) if single else leaf
 
 
 def difference(torch: Any, model: Any, task: Task, params: Any) -> tuple[float, float]:
-    """On a few examples: the largest difference of a gradient, relative to its weight's largest; that of the loss."""
+    """The relative differences of the gradients and of the loss on a few examples.
+
+    A gradient's difference is relative to the largest entry of that weight's gradient; the largest is returned.
+    """
     few = jax.tree.map(lambda rows: rows[:SMALL], task.batch)
 
     def ours(params: Any) -> Any:
@@ -216,7 +225,7 @@ def difference(torch: Any, model: Any, task: Task, params: Any) -> tuple[float, 
 
 
 def trained(torch: Any, model: Any, task: Task, params: Any, compiled: bool) -> Callable:
-    """One step after the other on the same batch."""
+    """A function that takes one train step on the same batch at each call."""
     network, layers = built(torch, model, params)
     network = torch.compile(network) if compiled else network
     leaves = [leaf for layer in layers for leaf in layer.leaves.values()]

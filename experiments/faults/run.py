@@ -1,7 +1,8 @@
-"""100 seeded faults on one tiny trained run, each with what must come of it: `make faults`.
+"""Damage a tiny trained run in more than 100 ways, drawn by a seed, and check each outcome: `make faults`.
 
-A fault is `refused` (status 2 and one sentence), or `passed` (status 0 and the very number of an undamaged checkpoint).
-Never a traceback, never another number, and no undamaged checkpoint lost. Everything happens in a temporary folder.
+After a fault a command must either be `refused` (exit status 2 and one sentence) or have `passed` (exit status 0 and
+exactly the result of an undamaged checkpoint). There must be no traceback and no other result, and no undamaged
+checkpoint may be lost. Everything happens in a temporary folder.
 """
 
 import contextlib
@@ -31,24 +32,22 @@ TINY = (
     " optimizer.learning_rate.warmup=1"
 )
 SEED = 0
-
-
 DECOMPRESS = "decompress {run} {root}/x.gjx -o {root}/y.npz"
 
 
 class Fault(NamedTuple):
-    """What is done to a copy of the run, the command after it, and what may come of it."""
+    """A damage to a copy of the run, the command that runs after it, and the expected outcome."""
 
     area: str
     name: str
     do: Callable[["Place"], Any]
     command: str = "evaluate {run} --data-dir {data} --json"
     expected: str = "refused"  # refused, passed, or either
-    env: str = ""  # NAME=VALUE: in a process of its own
+    env: str = ""  # NAME=VALUE: run the command in a separate process with this variable
 
 
 class Place(NamedTuple):
-    """A fresh copy of the run, the data, an archive and inputs."""
+    """A folder with a fresh copy of the run, the data, an archive and inputs; attributes are paths in it."""
 
     root: Path
 
@@ -57,17 +56,17 @@ class Place(NamedTuple):
 
 
 def sets(*more: str) -> str:
-    """Options of a tiny training."""
-    return " ".join(f"--set {one}" for one in (*TINY.split(), *more))
+    """Options that make the training tiny."""
+    return " ".join(f"--set {setting}" for setting in (*TINY.split(), *more))
 
 
 def train(workdir: str = "{run}", *more: str) -> str:
-    """A training, or the continuation of the one that is there."""
+    """The command that trains in `workdir`, or continues the training there."""
     return f"train {CONFIG} {sets(*more)} --workdir {workdir} --data-dir {{data}} --json"
 
 
 def damaged(path: Path, how: str, rng: random.Random) -> None:
-    """Spoil one file in one way."""
+    """Damage a file in the way `how`."""
     content = bytearray(path.read_bytes()) if path.is_file() else bytearray()
     if how == "flip":
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
@@ -95,7 +94,7 @@ WAYS = ("truncate", "empty", "not UTF-8", "nested", "list", "number", "null", "f
 
 
 def faults() -> Iterator[Fault]:
-    """All of them, the same for a seed."""
+    """All faults; `SEED` determines what is random in them."""
     rng = random.Random(SEED)
 
     def spoil(name: str, how: str) -> Callable[[Place], Any]:
@@ -211,7 +210,7 @@ def faults() -> Iterator[Fault]:
 
 
 def _nothing(at: Place) -> None:
-    """The fault is in the command."""
+    """Damage nothing: the fault is in the command."""
 
 
 def _field(name: str, value: Any) -> Callable[[Place], None]:
@@ -233,7 +232,7 @@ def _arrays(how: str, seed: float) -> Callable[[Place], None]:
 
 
 def call(argv: list[str]) -> tuple[int | str, str, str]:
-    """Status, or the name of what was raised, and both outputs of a command in this process."""
+    """Run a command in this process; returns its status, or the exception as text, and both outputs."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -246,7 +245,7 @@ def call(argv: list[str]) -> tuple[int | str, str, str]:
 
 
 def apart(argv: list[str], env: str) -> tuple[int, str, str]:
-    """The same in a process of its own under an environment."""
+    """Like `call`, in a separate process with one environment variable."""
     name, _, value = env.partition("=")
     done = subprocess.run([sys.executable, "-m", "gen_jax", *argv], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT), name: value})  # fmt: skip
@@ -256,22 +255,22 @@ def apart(argv: list[str], env: str) -> tuple[int, str, str]:
 def verdict(
     fault: Fault, status: int | str, out: str, err: str, sound: set[float]
 ) -> tuple[str, str]:
-    """What came of it, and the sentence."""
+    """The outcome as a word, and the last line that the command wrote to stderr."""
     lines = [line for line in err.splitlines() if line.strip()]
-    said = lines[-1] if lines else ""
+    sentence = lines[-1] if lines else ""
     if "Traceback" in err or not isinstance(status, int):
-        return "traceback", said or str(status)
+        return "traceback", sentence or str(status)
     if status == 2:
-        return "refused", said
+        return "refused", sentence
     if status != 0:
-        return f"status {status}", said
+        return f"status {status}", sentence
     if fault.command.startswith("evaluate") and json.loads(out)["nats"] not in sound:
         return "another number", out[:200]
-    return "passed", said
+    return "passed", sentence
 
 
 def main() -> int:
-    """Run all faults, write the record and the page; status 1 where one came out otherwise."""
+    """Run all faults and write the record and the page; returns 1 if an outcome is unexpected."""
     from gen_jax.data import prepared
 
     rows = []
@@ -287,15 +286,15 @@ def main() -> int:
         call(f"compress {base}/run {base}/x.npz -o {base}/x.gjx".split())
         sound = set()
         for step in ("6", "4", "2"):
-            one = Path(folder) / "one"
-            shutil.copytree(base, one)
-            for path in (one / "run/checkpoints").iterdir():
+            copy = Path(folder) / "copy"
+            shutil.copytree(base, copy)
+            for path in (copy / "run/checkpoints").iterdir():
                 if path.name != step:
                     shutil.rmtree(path)
-            status, out, _ = call(f"evaluate {one}/run --data-dir {one}/data --json".split())
+            status, out, _ = call(f"evaluate {copy}/run --data-dir {copy}/data --json".split())
             if status == 0:
                 sound.add(json.loads(out)["nats"])
-            shutil.rmtree(one)
+            shutil.rmtree(copy)
         for number, fault in enumerate(faults()):
             place = Place(Path(folder) / str(number))
             shutil.copytree(base, place.root)
@@ -304,39 +303,39 @@ def main() -> int:
             argv = [part.format(**names) for part in fault.command.split()]
             before = {p.name for p in place.run.glob("checkpoints/*")}
             done = apart(argv, fault.env) if fault.env else call(argv)
-            came, said = verdict(fault, *done, sound)
-            kept = {
+            outcome, sentence = verdict(fault, *done, sound)
+            after = {
                 p.name for p in (*place.run.glob("checkpoints/*"), *place.run.glob("damaged/*"))
             }
-            lost = sorted(name for name in before - kept if name.isdigit())
+            lost = sorted(name for name in before - after if name.isdigit())
             if lost:
-                came = f"lost {', '.join(lost)}"
-            good = came == fault.expected or (
-                fault.expected == "either" and came in ("refused", "passed")
+                outcome = f"lost {', '.join(lost)}"
+            good = outcome == fault.expected or (
+                fault.expected == "either" and outcome in ("refused", "passed")
             )
-            said = said.replace(str(place.root), "").replace(str(ROOT), "")
+            sentence = sentence.replace(str(place.root), "").replace(str(ROOT), "")
             rows.append({"area": fault.area, "fault": fault.name, "expected": fault.expected,
-                         "came": came, "as_expected": good, "said": said[:240]})  # fmt: skip
-            print(f"{'ok ' if good else 'BAD'} {fault.area}: {fault.name}: {came}", flush=True)
+                         "came": outcome, "as_expected": good, "said": sentence[:240]})  # fmt: skip
+            print(f"{'ok ' if good else 'BAD'} {fault.area}: {fault.name}: {outcome}", flush=True)
             shutil.rmtree(place.root)
     write_atomically(JSON, json.dumps({"seed": SEED, "faults": rows}, indent=1) + "\n")
     write_atomically(PAGE, page(rows))
     bad = sum(not row["as_expected"] for row in rows)
-    print(f"{len(rows)} faults, {bad} came out otherwise than expected")
+    print(f"{len(rows)} faults, {bad} with an unexpected outcome")
     return 1 if bad else 0
 
 
 def page(rows: list[dict[str, Any]]) -> str:
-    """The record as a table."""
+    """The rows as a Markdown page."""
     good = sum(row["as_expected"] for row in rows)
     lines = [
         "# Faults", "",
-        f"`make faults` does {len(rows)} seeded faults to a tiny trained run: {good} came out as they must, in one",
-        "sentence and status 2 (`refused`) or with the number of an undamaged checkpoint (`passed`).", "",
-        "| area | fault | must | came | |", "|---|---|---|---|---|",
+        f"`make faults` damages a tiny trained run in {len(rows)} ways, by a seed. {good} had the expected outcome:",
+        "one sentence and exit status 2 (`refused`), or the result of an undamaged checkpoint (`passed`).", "",
+        "| area | fault | expected | outcome | |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
-        mark = "" if row["as_expected"] else "**otherwise**"
+        mark = "" if row["as_expected"] else "**unexpected**"
         fault = row["fault"].replace("|", "\\|").replace("*", "\\*")
         lines.append(f"| {row['area']} | {fault} | {row['expected']} | {row['came']} | {mark} |")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
-"""Mutations of Python source, one at a time: what a slip of the pen could have left there.
+"""Mutations of Python source, one at a time: small mistakes such as a programmer makes.
 
-Docstrings, annotations, decorators, defaults of fields, texts and refusals (`check`, an `if` that only raises) stay as
-they are: what is left is arithmetic.
+Docstrings, annotations, decorators, defaults of fields, texts and refusals (`check`, an `if` that only raises) are left
+alone, so that only arithmetic changes.
 """
 
 import ast
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 COMPARED |= {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 OTHER_SIGN = {ast.Add: ast.Sub, ast.Sub: ast.Add}
-# their order of arguments is nobody's slip, or has no meaning
+# nobody swaps the arguments of these by mistake, or their order means nothing
 UNSWAPPED = {"isinstance", "getattr", "hasattr", "zip", "range", "field", "min", "max", "gcd"}
 UNSWAPPED |= {"maximum", "minimum", "param", "variable", "partial", "Event", "InputError"}
 LEFT = {"axis", "axes", "ndmin", "length", "unroll", "precision", "in_axis", "out_axis"}
@@ -21,7 +21,10 @@ KINDS = ("sign", "off by one", "constant", "dropped term", "swapped argument", "
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mutation: bytes `start` to `end` of the file become `after`. Its id survives changes of other functions."""
+    """A mutation: bytes `start` to `end` of the file become `after`.
+
+    Its id stays the same when other functions of the file change.
+    """
 
     path: str
     place: str
@@ -35,21 +38,21 @@ class Mutant:
 
     @property
     def id(self) -> str:
-        """Path, function, kind and which of its kind in the function."""
+        """The path, the function, the kind, and the number among that kind in the function."""
         return f"{self.path}:{self.place}:{self.kind}:{self.number}"
 
     def applied(self, source: bytes) -> bytes:
-        """The file with the mutation."""
+        """The content of the file with the mutation."""
         return source[: self.start] + self.after.encode() + source[self.end :]
 
 
 def mutants(path: str, source: bytes) -> list[Mutant]:
-    """All of a file, in the order of its lines."""
+    """All mutations of a file, in the order of its lines."""
     starts, total = [], 0
     for line in source.split(b"\n"):
         starts.append(total)
         total += len(line) + 1
-    counts, found = {}, []
+    counts, result = {}, []
     for place, kind, node, after in _visited(ast.parse(source), "", False):
         number = counts[place, kind] = counts.get((place, kind), -1) + 1
         start = starts[node.lineno - 1] + node.col_offset
@@ -57,38 +60,38 @@ def mutants(path: str, source: bytes) -> list[Mutant]:
         before = " ".join(source[start:end].decode().split())
         text = ast.unparse(after)
         text = text if isinstance(after, ast.Constant | ast.Name) else f"({text})"
-        found.append(Mutant(path, place, kind, number, node.lineno, start, end, before, text))
-    return found
+        result.append(Mutant(path, place, kind, number, node.lineno, start, end, before, text))
+    return result
 
 
 def chosen(files: dict[str, bytes], count: int, seed: int, each: int = 2) -> list[Mutant]:
-    """`count` of them by a seed: the kinds in turn, at most `each` of a file.
+    """Draw `count` mutations by a seed: the kinds in turn, at most `each` from a file.
 
-    The order is that of hashes of their ids, so that a changed file changes its own mutants and few others.
+    Hashes of the ids give the order, so that a change of one file changes few mutations of other files.
     """
     pools: dict[str, list[Mutant]] = {kind: [] for kind in KINDS}
     for path in sorted(files):
         for mutant in mutants(path, files[path]):
             pools[mutant.kind].append(mutant)
     for kind in KINDS:
-        pools[kind].sort(key=lambda one: hashlib.sha256(f"{seed} {one.id}".encode()).digest())
+        pools[kind].sort(key=lambda mutant: hashlib.sha256(f"{seed} {mutant.id}".encode()).digest())
     taken: list[Mutant] = []
     while len(taken) < count:
         before = len(taken)
         for kind in KINDS:
             for i, mutant in enumerate(pools[kind]):
-                if sum(one.path == mutant.path for one in taken) < each:
+                if sum(other.path == mutant.path for other in taken) < each:
                     taken.append(pools[kind].pop(i))
                     break
         if len(taken) == before:
-            raise ValueError(f"only {before} mutants with {each} of a file")
+            raise ValueError(f"there are only {before} mutants with at most {each} from a file")
     return taken[:count]
 
 
 def _visited(
     node: ast.AST, place: str, in_class: bool
 ) -> Iterator[tuple[str, str, ast.expr, ast.expr]]:
-    """Place, kind, expression and what it becomes, of everything below that may change."""
+    """Yield (place, kind, expression, its replacement) for all expressions below `node` that may change."""
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         if node.name == "check":  # refusals
             return
@@ -98,7 +101,7 @@ def _visited(
         return
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
         return
-    if isinstance(node, ast.If) and all(isinstance(one, ast.Raise) for one in node.body):
+    if isinstance(node, ast.If) and all(isinstance(child, ast.Raise) for child in node.body):
         for child in node.orelse:
             yield from _visited(child, place, in_class)
         return
@@ -145,13 +148,13 @@ def _changes(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
         first = 1 if name == "where" else 0
         args = node.args
         if len(args) > first + 1 and name not in UNSWAPPED:
-            one, two = args[first], args[first + 1]
-            if ast.dump(one) != ast.dump(two):
-                swapped = [*args[:first], two, one, *args[first + 2 :]]
+            left, right = args[first], args[first + 1]
+            if ast.dump(left) != ast.dump(right):
+                swapped = [*args[:first], right, left, *args[first + 2 :]]
                 yield "swapped argument", ast.Call(node.func, swapped, node.keywords)
 
 
 def _text(node: ast.expr) -> bool:
-    """Something that is joined and not added."""
+    """Whether + joins this expression (a text or list) instead of adding it."""
     constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
     return constant or isinstance(node, ast.JoinedStr | ast.List | ast.Tuple | ast.ListComp)

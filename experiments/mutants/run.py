@@ -1,9 +1,9 @@
-"""Plant mutations in a copy of the package and see which the tests catch: `make mutants`.
+"""Plant mutations in a copy of the package and see which ones the tests catch: `make mutants`.
 
-Besides seeded mutations of ops, nn, models and heads there are the bugs of `PLANTED`, which once survived. Each is
-judged by the tests of its file (`tests_of.py`), until the first that fails. `mutants.json` has a row for each and is
-written after each: a stopped run goes on where it was. What is known to be caught is run again only by `--all`,
-survivors always. Why a survivor is no fault stands in `reasons.json` by its id; `RESULTS.md` is the table of both.
+The mutations are drawn by a seed from ops, nn, models and heads; the bugs in `PLANTED`, which the tests once missed,
+are added. For each the tests of its file run (`tests_of.py`) until one fails. `mutants.json` gets a row after each
+mutation, so that a stopped run can continue. Survivors run every time, mutations that were caught before only with
+`--all`. `reasons.json` says by id why a survivor is not a fault; `RESULTS.md` is the table of both files.
 """
 
 import argparse
@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ROWS, REASONS, TABLE = HERE / "mutants.json", HERE / "reasons.json", HERE / "RESULTS.md"
 PLACES = ("gen_jax/ops/*.py", "gen_jax/nn/*.py", "gen_jax/models/**/*.py", "gen_jax/heads.py")
-SEED, COUNT, SECONDS = 0, 60, 400  # SECONDS of the processor: more is a timeout
+SEED, COUNT, SECONDS = 0, 60, 400  # SECONDS of processor time: more is a timeout
 PLANTED = {
     "dequantisation noise in [0, 1/2) in the loss only": (
         "gen_jax/models/flow/base.py",
@@ -84,27 +84,27 @@ PLANTED = {
 
 
 def sources() -> dict[str, bytes]:
-    """The files that mutations are drawn from."""
+    """The files from which mutations are drawn, by path."""
     paths = {path for pattern in PLACES for path in ROOT.glob(pattern)}
     return {str(p.relative_to(ROOT)): p.read_bytes() for p in paths if p.name != "__init__.py"}
 
 
 def planted() -> list[Mutant]:
-    """Those of `PLANTED`; ValueError where the text is no longer there."""
-    found = []
+    """The mutants of `PLANTED`; ValueError if a file no longer has the text to replace."""
+    result = []
     for name, (path, before, after) in PLANTED.items():
         source = (ROOT / path).read_bytes()
         start = source.find(before.encode())
         if start < 0:
-            raise ValueError(f"{path} has no {before!r} any more: bring {name!r} up to date")
+            raise ValueError(f"{path} no longer has {before!r}: update {name!r}")
         line = source[:start].count(b"\n") + 1
         end = start + len(before.encode())
-        found.append(Mutant(path, name, "planted", 0, line, start, end, before, after))
-    return found
+        result.append(Mutant(path, name, "planted", 0, line, start, end, before, after))
+    return result
 
 
 def judge(copy: Path, path: str, text: bytes, python: str) -> dict[str, Any]:
-    """What the tests of a file say of it with this content: caught, survived, or timeout."""
+    """Run the tests of a file with this content: the outcome is caught, survived or timeout."""
     files, expression = selected(tests_of(path))
     target, began = copy / path, time.monotonic()
     before = target.read_bytes()
@@ -135,12 +135,10 @@ def judge(copy: Path, path: str, text: bytes, python: str) -> dict[str, Any]:
 
 
 def run(python: str, workers: int, everything: bool) -> None:
-    """Judge all mutants that are to be judged."""
+    """Run the tests on all mutants without a row, on survivors, and with `everything` on all others."""
     commit = _git("rev-parse", "HEAD")
     if _git("status", "--porcelain", "gen_jax", "tests"):
-        raise SystemExit(
-            "gen_jax or tests differ from the commit: the table names the commit it is of"
-        )
+        raise SystemExit("commit the changes in gen_jax and tests first: the table names a commit")
     files = sources()
     todo = [*planted(), *chosen(files, COUNT, SEED)]
     known = {row["id"]: row for row in load()}
@@ -165,13 +163,14 @@ def run(python: str, workers: int, everything: bool) -> None:
                 except queue.Empty:
                     return
                 text = mutant.applied((ROOT / mutant.path).read_bytes())
-                found = judge(copy, mutant.path, text, python)
+                verdict = judge(copy, mutant.path, text, python)
                 keys = ("id", "path", "line", "place", "kind", "before", "after")
-                row = {key: getattr(mutant, key) for key in keys}
+                fields = {key: getattr(mutant, key) for key in keys}
+                line = f"{verdict['outcome']:9} {verdict['seconds']:4} s  {mutant.id}"
                 with lock:
-                    rows[mutant.id] = {**row, **found, "commit": commit}
-                    save([one for one in rows.values() if one])
-                    print(f"{found['outcome']:9} {found['seconds']:4} s  {mutant.id}", flush=True)
+                    rows[mutant.id] = {**fields, **verdict, "commit": commit}
+                    save([row for row in rows.values() if row])
+                    print(line, flush=True)
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
     for thread in threads:
@@ -181,53 +180,54 @@ def run(python: str, workers: int, everything: bool) -> None:
 
 
 def baseline(python: str) -> None:
-    """Every test that judges anything passes where nothing is mutated; SystemExit where not."""
+    """Run all tests that are used on any mutant on the unchanged package; SystemExit if one fails."""
     paths = {mutant.path for mutant in [*planted(), *chosen(sources(), COUNT, SEED)]}
     pairs = [pair for path in sorted(paths) for pair in tests_of(path)]
     files, expression = selected(list(dict.fromkeys(pairs)))
     command = [python, "-P", "-m", "pytest", *files, "-k", expression, "-m", "not slow"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if subprocess.run(command, cwd=ROOT, env=environment).returncode:
-        raise SystemExit("tests fail without any mutation")
+        raise SystemExit("tests fail on the unchanged package")
 
 
 def load() -> list[dict[str, Any]]:
-    """The rows there are."""
+    """The rows of mutants.json, if it exists."""
     return json.loads(ROWS.read_text())["rows"] if ROWS.exists() else []
 
 
 def save(rows: list[dict[str, Any]]) -> None:
-    """All rows."""
+    """Write all rows to mutants.json."""
     ROWS.write_text(json.dumps({"seed": SEED, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
 
 
 def table(rows: list[dict[str, Any]], reasons: dict[str, str]) -> str:
-    """What was caught of each kind, every mutant with the test that caught it, and why what survived did."""
+    """The page: counts by kind, then each mutant with the test that caught it or the reason why it survived."""
     drawn = [row for row in rows if row["kind"] != "planted"]
     caught = [row for row in drawn if row["outcome"] != "survived"]
     commits = sorted({row["commit"][:7] for row in rows})
     lines = [
         "# Mutants",
         "",
-        f"`make mutants`: {len(drawn)} of {COUNT} mutations that seed {SEED} draws from `ops`, `nn`, `models` and"
-        f" `heads`, and {len(rows) - len(drawn)} of {len(PLANTED)} planted bugs, judged by the tests of their file. Of"
-        f" those drawn {len(caught)} ({len(caught) / max(1, len(drawn)):.0%}) are caught. Run at {', '.join(commits)}.",
+        f"`make mutants` ran the tests of the mutated file for {len(drawn)} of {COUNT} mutations that seed {SEED} draws"
+        f" from `ops`, `nn`, `models` and `heads`, and for {len(rows) - len(drawn)} of {len(PLANTED)} planted bugs. The"
+        f" tests catch {len(caught)} ({len(caught) / max(1, len(drawn)):.0%}) of the drawn mutations. Run at"
+        f" {', '.join(commits)}.",
         "",
         "| kind | mutants | caught | timeout | survived |",
         "| --- | --- | --- | --- | --- |",
     ]
     for kind in ("planted", *KINDS):
-        of = [row["outcome"] for row in rows if row["kind"] == kind]
-        counts = (of.count(outcome) for outcome in ("caught", "timeout", "survived"))
-        lines.append(f"| {kind} | {len(of)} | " + " | ".join(map(str, counts)) + " |")
+        outcomes = [row["outcome"] for row in rows if row["kind"] == kind]
+        counts = (outcomes.count(outcome) for outcome in ("caught", "timeout", "survived"))
+        lines.append(f"| {kind} | {len(outcomes)} | " + " | ".join(map(str, counts)) + " |")
     lines += ["", "| where | change | outcome |", "| --- | --- | --- |"]
     for row in sorted(rows, key=lambda row: (row["kind"] != "planted", row["path"], row["line"])):
         name = row["path"].removeprefix("gen_jax/")
-        what = f"{row['place']}" + ("" if row["kind"] == "planted" else f" ({row['kind']})")
+        place = row["place"] if row["kind"] == "planted" else f"{row['place']} ({row['kind']})"
         before, after = (f"`{row[key].replace('|', '&#124;')}`" for key in ("before", "after"))
         outcome = {"caught": f"`{row['test']}`", "timeout": "runs without end"}.get(row["outcome"])
         reason = f"**survives**: {reasons.get(row['id'], 'not explained')}"
-        lines.append(f"| `{name}` {what} | {before} → {after} | {outcome or reason} |")
+        lines.append(f"| `{name}` {place} | {before} → {after} | {outcome or reason} |")
     return "\n".join(lines) + "\n"
 
 
@@ -237,12 +237,12 @@ def _git(*words: str) -> str:
 
 
 def main() -> None:
-    """`--table` only writes the table again."""
+    """Parse the arguments, run what they ask for and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--python", default=sys.executable, help="that the tests run under")
-    parser.add_argument("--all", action="store_true", help="also what an earlier commit caught")
-    parser.add_argument("--baseline", action="store_true", help="first all tests without mutation")
+    parser.add_argument("--python", default=sys.executable, help="interpreter for the tests")
+    parser.add_argument("--all", action="store_true", help="also mutants caught at earlier commits")
+    parser.add_argument("--baseline", action="store_true", help="first test the unchanged package")
     parser.add_argument("--table", action="store_true", help="only write RESULTS.md again")
     args = parser.parse_args()
     if args.baseline:

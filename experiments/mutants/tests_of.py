@@ -1,4 +1,7 @@
-"""Which tests judge a source file: the most specific first, a pytest -k expression where not all of a file."""
+"""The tests that check a source file, the most specific ones first.
+
+An entry is a test file and a pytest -k expression that selects tests in it; an empty expression selects all.
+"""
 
 Tests = list[tuple[str, str]]
 
@@ -6,22 +9,22 @@ LAWS = "laws"
 
 
 def laws(*cases: str) -> tuple[str, str]:
-    """Those cases of the laws."""
+    """The tests of `test_laws` with these cases."""
     return LAWS, " or ".join(cases)
 
 
 def inputs(*systems: str) -> tuple[str, str]:
-    """Those systems of `test_every_input`."""
+    """The tests of `test_every_input` with these systems."""
     return "every_input", " or ".join(systems)
 
 
 def losses(*systems: str) -> tuple[str, str]:
-    """Those systems of `test_losses`."""
+    """The tests of `test_losses` with these systems."""
     return "losses", " or ".join(systems)
 
 
 def all_of(*names: str) -> Tests:
-    """Whole files."""
+    """All tests of these files."""
     return [(name, "") for name in names]
 
 
@@ -127,13 +130,13 @@ TESTS: dict[str, Tests] = {
 
 
 def tests_of(path: str) -> Tests:
-    """Those of the longest entry that the path, from the package on, begins with."""
+    """The tests under the longest key of `TESTS` with which the path inside the package begins."""
     within = path.removeprefix("gen_jax/")
     return TESTS[max((name for name in TESTS if within.startswith(name)), key=len)]
 
 
 def selected(tests: Tests) -> tuple[list[str], str]:
-    """The files in order, and one -k expression for them all."""
+    """The test files in order, and one -k expression for all of them."""
     wanted: dict[str, list[str]] = {}
     for name, expression in tests:
         wanted.setdefault(name, []).append(expression)
