@@ -1,4 +1,4 @@
-"""Every model on events small enough to enumerate, with every leaf moved by seeded noise; a new model adds one line."""
+"""All models on events small enough to enumerate, with noise added to every parameter; a new model adds one line."""
 
 import itertools
 from dataclasses import dataclass
@@ -193,7 +193,7 @@ FLOAT32 = ("gated_pixel_cnn", "nade", "lstm")
 
 
 def of_systems(in_float32: bool = False) -> list:
-    """Every case for laws of what models share; under `slow` options and, `in_float32`, all but a few."""
+    """Parameters for the laws that all models share; options, and `in_float32` most cases, are marked slow."""
     return [
         pytest.param(
             case,

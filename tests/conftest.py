@@ -35,7 +35,7 @@ def data_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def full_disk():
-    """Files of at most 200 bytes: a write beyond fails as on a full disk."""
+    """Limit files to 200 bytes: a longer write fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
     yield
@@ -44,7 +44,7 @@ def full_disk():
 
 @pytest.fixture
 def shared() -> Path:
-    """Original data beside the checkout; the tests that use it skip where it is absent."""
+    """The original data next to the checkout; tests that need it are skipped if it is missing."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no folder ../shared/data with the original data sets")

@@ -106,7 +106,7 @@ def npz(path, **arrays) -> Path:
 
 
 def tree(folder: Path) -> dict:
-    """Every path below with the time of its last change, of folders only the path."""
+    """Every path below a folder, files with the time of their last change."""
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns if path.is_file() else None
         for path in folder.rglob("*")
@@ -132,7 +132,7 @@ def assert_split(name, split, data_dir, images, labels=None):
 
 
 def refusal_of(name, data_dir, source) -> str:
-    """The one sentence; the data folder is what it was."""
+    """Check that the command fails with one sentence and leaves the data folder as it was; returns the sentence."""
     before, was_there = tree(data_dir), data_dir.exists()
     with pytest.raises(InputError) as refusal:
         prepare(name, data_dir, source)

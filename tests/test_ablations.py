@@ -24,7 +24,7 @@ TINY += ("evaluate.examples=64", "optimizer.learning_rate.warmup=1")
 
 
 def test_recorded_rows_are_of_these_variants():
-    """And name the same changes."""
+    """They also name the same changes."""
     for dataset in DATASETS:
         path = SOURCE / "experiments" / "results" / f"ablations_{dataset}.json"
         rows = json.loads(path.read_text())["rows"]
@@ -33,7 +33,7 @@ def test_recorded_rows_are_of_these_variants():
 
 @pytest.mark.parametrize(("variant", "dataset"), CASES)
 def test_a_config_is_its_base_with_the_stated_change(variant, dataset):
-    """It also initialises at its data's size, survives JSON and takes a seed."""
+    """Each also initialises at its data's size, survives JSON and takes a seed."""
     path = PROGRAM["config_path"](variant, dataset)
     experiment = load_config(path, ["seed=1"])
     assert (experiment.data.name, experiment.seed) == (dataset, 1)

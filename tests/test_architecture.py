@@ -48,7 +48,7 @@ def syntax():
 
 
 def upward(syntax):
-    """Imports of a room of the same floor or a higher one, those inside functions included."""
+    """Imports of another folder of the same or a higher layer, including imports inside functions."""
     return [
         f"{room} imports {other}"
         for room, others in STRUCTURE["rooms"](syntax).items()

@@ -50,7 +50,7 @@ def test_one_site_is_the_loop_and_reads_earlier_entries_only():
 
 @pytest.mark.parametrize("scale", [1.0, 1e3])
 def test_gradients_are_finite_and_those_of_the_loop(scale):
-    """Also where one weight takes all, and zero for the query of the first site, which has none."""
+    """Also if one weight is nearly 1; the first site reads nothing, so the gradient of its query is zero."""
     arrays = list(map(jnp.asarray, inputs()))
     arrays[0] = scale * arrays[0]
 
@@ -73,7 +73,7 @@ def test_gradients_are_finite_and_those_of_the_loop(scale):
 
 
 def test_a_single_site_reads_nothing():
-    """Zero, with a gradient of zero."""
+    """Such a query gives zero, with a gradient of zero."""
     alone = jnp.ones((1, 1, K))
     value, slope = jax.value_and_grad(lambda q: attention.causal_attention(q, q, q).sum())(alone)
     assert value == 0

@@ -1,4 +1,4 @@
-"""Benchmarks: turns and fits on clocks and laws made by hand, records whose ratios are those of their own seconds."""
+"""Benchmarks: turns and fits on artificial clocks and laws; the ratios in a record follow from its seconds."""
 
 import json
 
@@ -18,7 +18,7 @@ COLOUR = PixelCNNPP(image(4, 4, 3, 4), features=4, resnets=1, resolutions=1, mix
 
 
 class Machine:
-    """A clock that programs move: `cost` seconds a call, by the speed of the moment."""
+    """A clock that programs advance: `cost` seconds per call, scaled by the current speed."""
 
     def __init__(self, slower: float = 1.0):
         self.now, self.speed, self.slower, self.log = 0.0, 1.0, slower, []
@@ -100,7 +100,7 @@ def inside(row, name):
 
 
 def written(found, module):
-    """The record is JSON with its method and machine, its table has a line a row."""
+    """The record is JSON with its method and machine; its table has one line per row."""
     assert json.loads(json.dumps(found)) == found
     assert found["method"].endswith(timing.METHOD)
     assert {"device", "devices", "cpu", "threads", "versions", "git"} <= found.keys()
@@ -212,7 +212,7 @@ def test_attention_fits_its_own_numbers(monkeypatch):
 
 
 def test_temporary_memory_is_what_lies_between():
-    """The one large value of a program that comes from a number and goes into one."""
+    """A program from number to number has one large value in between."""
     program = jax.jit(lambda x: jax.numpy.sort(x + jax.numpy.arange(50_000.0)).sum())
     used = record.temporary_bytes(program.lower(1.0).compile())
     assert 200_000 <= used <= 2_000_000

@@ -1,4 +1,4 @@
-"""Bits-back: what goes in comes out at the bound of one draw, draws are draws, planted mistakes are caught, damage."""
+"""Bits-back: round trips at the size of the one-draw bound, true draws, planted mistakes, damaged files."""
 
 import resource
 import time
@@ -55,7 +55,7 @@ def words_of(data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_round_trip_at_the_bound_of_one_draw(name):
-    """The file, less what it begins with, is the bound but for the error of the draws; of an exact mass none."""
+    """Without its initial bits a file is as long as the bound, up to the error of the draws (0 for exact masses)."""
     model = MODELS[name]
     pure, variables = build(model)
     codec, x = Codec(model, variables), events(model, 150)

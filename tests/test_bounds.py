@@ -44,7 +44,7 @@ def all_events(model):
 
 
 def build(model):
-    """Random variables, but a posterior about as wide as the prior: then weights have a variance."""
+    """Random variables with a posterior about as wide as the prior, so that weights have a finite variance."""
     pure, variables = built(model)
     posterior = variables["params"]["posterior"]
     narrow = lambda leaf: leaf.at[..., model.latent :].multiply(0.3)  # noqa: E731
@@ -53,7 +53,7 @@ def build(model):
 
 
 def grid(units):
-    """Nodes and log-weights of the trapezoidal rule under a standard normal, finer where a line is all there is."""
+    """Nodes and log-weights of the trapezoidal rule under a standard normal, finer in one dimension."""
     axis = np.linspace(-16.0, 16.0, {1: 2049, 2: 129}[units])
     nodes = np.array(list(itertools.product(axis, repeat=units)))
     return jnp.asarray(nodes), stats.norm.logpdf(nodes).sum(axis=1) + units * np.log(
@@ -193,7 +193,7 @@ def test_the_gradient_of_iwae_weighs_the_draws():
 
 
 def test_the_gradient_of_many_draws_is_that_of_log_p():
-    """With 400 draws the decoder's gradient is near that of log p(x) by quadrature; with one it is not."""
+    """With 400 draws the decoder's gradient is near the gradient of log p(x) by quadrature; with one draw it is not."""
     model = BOUNDS["iwae"]
     _, variables = build(model)
     x = all_events(model)
@@ -220,7 +220,7 @@ def test_the_gradient_of_many_draws_is_that_of_log_p():
 
 @some_bounds
 def test_the_loss_is_the_negative_elbo(name):
-    """Its mean over many draws is that of the quadrature, so is its KL; beta adds (beta - 1) KL and nothing else."""
+    """Its mean over many draws and its KL agree with quadrature; beta adds (beta - 1) KL and nothing else."""
     model, found = BOUNDS[name], quadrature(name)
     _, variables = build(model)
     x = jnp.tile(all_events(model), (200, *(1,) * len(model.event.shape)))

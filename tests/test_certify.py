@@ -1,4 +1,4 @@
-"""Certificates: a trained model passes, planted faults are each caught, a stale certificate is said to be stale."""
+"""Certificates: a trained model passes, each planted fault is caught, a stale certificate is reported as stale."""
 
 import json
 import re
@@ -105,7 +105,7 @@ def test_a_trained_model_certifies(model, data_dir):
     ],
 )
 def test_random_weights_hold_the_laws(model, chosen):
-    """The slow ones to compile leave out what the laws' own tests step through."""
+    """Models that are slow to compile skip the laws that `test_laws` covers step by step."""
     s = subject(model)
     assert [row for law in chosen for row in law(s) if not row.passed] == []
 
@@ -180,7 +180,7 @@ def test_a_cache_one_site_late_is_caught(monkeypatch):
 
 
 def test_bits_that_no_file_has_are_caught(monkeypatch):
-    """log p of one site left out: the file is larger than the number promises."""
+    """log p without one site: the file is larger than the likelihood says."""
     right = GatedPixelCNN.log_prob_sites
     monkeypatch.setattr(
         GatedPixelCNN,
@@ -259,7 +259,7 @@ def test_a_damaged_certificate_certifies_nothing(copy, content):
 
 
 class Unknown:
-    """Exact, and nothing to show for it."""
+    """A model that claims to be exact but belongs to no family that has laws."""
 
     kind, value, codec = "mass", "exact", "none"
 

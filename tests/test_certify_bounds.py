@@ -64,7 +64,7 @@ def weights_times(monkeypatch, change):
 
 
 def test_a_mis_scaled_kl_is_caught(monkeypatch):
-    """A beta, or a mean over the pixels instead of a sum, in what is called the bound."""
+    """A beta, or a mean over the pixels instead of a sum, inside the reported bound."""
     weights_times(monkeypatch, lambda self, given, ratio: (given, 3 * ratio))
     assert failing(bounds.unit_sum, VECTOR) == {"unit sum"}
 

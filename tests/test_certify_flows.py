@@ -31,7 +31,7 @@ from gen_jax.train.loop import train
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
-    """Short sums in the certificates."""
+    """Keep the sums in the certificates short."""
     monkeypatch.setattr(laws, "SIDE", 256)
     monkeypatch.setattr(bounds, "SUMMED", 2**11)
 
@@ -91,7 +91,7 @@ def test_a_forgotten_normalisation_is_caught(monkeypatch):
 
 
 def test_a_forgotten_scale_of_the_levels_is_caught(monkeypatch):
-    """log 256 a value added twice or not at all: here log 3."""
+    """The log of the number of levels, here log 3, added twice for each value."""
     right = dequantize.to_logit
     wrong = lambda y, levels, alpha: (  # noqa: E731
         right(y, levels, alpha)[0],

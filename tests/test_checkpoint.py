@@ -109,7 +109,7 @@ def test_walks_back_over_damage(saved, how):
 
 
 def test_a_single_flipped_bit_changes_a_checksum():
-    """On the array itself: one bit of one leaf."""
+    """One bit of one leaf is flipped in the array itself."""
     tree = {"w": np.linspace(0, 1, 1000, dtype=np.float32)}
     before = checksums(jax.tree.map(jnp.asarray, tree))
     tree["w"].view(np.uint32)[500] ^= 1
@@ -142,7 +142,7 @@ def test_refuses_to_start_over_when_all_are_damaged(saved):
 
 
 def test_damaged_metrics_of_earlier_versions_hide_nothing(saved):
-    """Until now each checkpoint had a file of metrics beside its record; nothing needs it."""
+    """Older checkpoints have a file of metrics next to their record; nothing reads it."""
     (saved / "30" / "metrics").mkdir()
     (saved / "30" / "metrics" / "metrics").write_bytes(b"\xff{")
     with Checkpoints(saved) as checkpoints:
@@ -152,7 +152,7 @@ def test_damaged_metrics_of_earlier_versions_hide_nothing(saved):
 
 
 def test_what_cannot_be_read_is_not_deleted(saved):
-    """An unreadable record may be that of the best: a person decides."""
+    """The checkpoint with an unreadable record may be the best: a person decides."""
     (saved / "20" / "record" / "metadata").write_text("{")
     with Checkpoints(saved) as checkpoints:
         for step in (50, 60):
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_not_deleted(saved):
 
 
 def test_a_checkpoint_that_vanished_is_not_damaged(saved, monkeypatch):
-    """The training beside deletes the best before, and then while, it is read."""
+    """Training in another process deletes the best checkpoint before it is read, and then during the read."""
     warnings = []
     reader = Checkpoints(saved, read_only=True)
     shutil.rmtree(saved / "20")
@@ -184,7 +184,7 @@ def test_a_checkpoint_that_vanished_is_not_damaged(saved, monkeypatch):
 
 
 def test_an_unreadable_checkpoint_says_so_once(saved, capfd, monkeypatch):
-    """What Orbax's threads read on after a failed read ends in silence; other such errors are shown."""
+    """Orbax's threads read on after a failed read; their errors are silenced, and other thread errors are shown."""
     shown = []
     monkeypatch.setattr(sys, "unraisablehook", shown.append)
     damage(saved / "40", "truncate")

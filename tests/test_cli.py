@@ -58,7 +58,7 @@ def train(workdir, data_dir, *overrides) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory):
-    """Compiled programs go to a folder of the test; cache and log are given back as they were."""
+    """Compiled programs go to a folder of the test; afterwards the cache and the log are as before."""
     cache, log = jax.config.jax_compilation_cache_dir, logging.getLogger("gen_jax")
     handlers, level, propagate = log.handlers[:], log.level, log.propagate
     with pytest.MonkeyPatch.context() as patch:
@@ -236,7 +236,7 @@ def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, t
 
 
 def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_path, monkeypatch):
-    """Its source is the one that runs, by digest, or another; which command writes the number."""
+    """The report says whether the result is of the same source, by digest, and which command writes the number."""
     copy = shutil.copytree(run, tmp_path / "a&b")
     (copy / "result.json").unlink(missing_ok=True)
     page = tmp_path / "x.html"
@@ -257,7 +257,7 @@ def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_pa
 
 
 def test_a_diverged_training_is_named_everywhere(data_dir, tmp_path, monkeypatch):
-    """A rate of 1e9 ends with status 0, as trained as it was asked to be, but is said to have diverged."""
+    """A rate of 1e9 ends with status 0, since training ran to its end, but the output says that it diverged."""
     fast = ("optimizer.learning_rate.peak=1e9", "optimizer.learning_rate.warmup=0", "ema=0")
     found = json.loads(train(tmp_path / "run", data_dir, *fast))
     words = "bits/dim is far worse than a uniform distribution (4.09): training diverged"
@@ -302,7 +302,7 @@ def bad(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def places(tmp_path, bad, run, conditional, data_dir, digits) -> dict:
-    """What the lines of REFUSED name; `new` is empty and has to stay so."""
+    """The files that REFUSED names; `new` is empty and must stay empty."""
     places = {"new": tmp_path, "bad": bad, "config": CONFIG, "data": data_dir, "images": digits}
     return places | {
         "run": run,

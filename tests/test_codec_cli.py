@@ -256,7 +256,7 @@ def test_a_name_cannot_leave_its_folder(tmp_path, name):
 
 
 def test_hostile_containers(grey, tmp_path):
-    """Sound but for their names: one sentence each, and nothing beside OUT is left."""
+    """Containers that are valid except for their names: one sentence each, and no file is left next to OUT."""
     source, file = tmp_path / "x.npz", tmp_path / "x.gjx"
     np.savez(source, one=noise(1, 8, 8), two=noise(1, 8, 8))
     succeed("compress", grey, source, "-o", file)
@@ -290,7 +290,7 @@ def test_hostile_containers(grey, tmp_path):
 
 
 def test_names_that_a_folder_takes_for_one(tmp_path, monkeypatch):
-    """On a disk that does not tell upper from lower case nothing is lost in silence, nor left."""
+    """On a disk that ignores case no file is silently lost and none is left over."""
     monkeypatch.setattr(files.Path, "__truediv__", lambda one, name: one.joinpath(name.lower()))
     picture = np.zeros((1, 3, 4, 1), np.uint8)
     with pytest.raises(InputError, match="differs in case only"):

@@ -59,7 +59,7 @@ def mended(data: bytes) -> bytes:
 
 
 def survive(compressed, number: int) -> int:
-    """Give the codec so many damaged files, a third of them with a checksum that agrees; how many passed unharmed."""
+    """Decompress `number` damaged files, a third of them with a valid checksum; returns how many came out unharmed."""
     codec, content, data = compressed
     rng, unharmed = np.random.default_rng(0), 0
     for i in range(number):
@@ -137,7 +137,7 @@ def test_forged_counts_of_words_and_arrays(compressed):
 
 
 def test_a_forged_number_of_images_ends_with_the_words():
-    """Nothing but the words says that there are no more; what the header promises is never made room for."""
+    """Only the words show that there are no more images; no memory is allocated for what the header promises."""
     model = Markov(image(8, 8, 1, 3))
     codec = Codec(model, build(model)[1])
     data, _ = codec.compress(Content("png", {"": np.asarray(random_events(model, 1), np.uint8)}))
@@ -176,7 +176,7 @@ def test_another_model_is_refused(compressed):
 
 
 def test_another_environment_is_a_warning(compressed, monkeypatch, caplog):
-    """The stored number of lanes is used, whatever this version would take."""
+    """The stored number of lanes is used, not the one that this version would choose."""
     codec, content, data = compressed
     header, _ = container.unpack(data)
     monkeypatch.setattr(codecs, "environment", lambda: "tpu 9.9")

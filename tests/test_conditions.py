@@ -1,4 +1,4 @@
-"""What the shell asks of JAX decides no bit and ends in no traceback."""
+"""JAX settings in the environment change no bit and cause no traceback."""
 
 import re
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_a_platform_that_is_not_there_is_one_sentence(monkeypatch):
 
 
 def test_a_setting_that_jax_does_not_take_is_one_sentence(monkeypatch, capsys):
-    """As `import jax` says it, wherever it is first imported."""
+    """The sentence is that of `import jax`, wherever it is imported first."""
     from gen_jax import cli
 
     def importing():

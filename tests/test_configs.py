@@ -36,7 +36,7 @@ def test_every_config_builds_its_model():
 
 
 def test_a_file_of_several_experiments_describes_each():
-    """A name that the docstring lacks would be missing from `gen-jax list`, and one too many would not load."""
+    """Names missing from the docstring would be missing from `gen-jax list`; names without a config would not load."""
     for file in {config_name(path)[0] for path in catalogue.config_paths()}:
         named = {name for path, name in map(config_name, catalogue.config_paths()) if path == file}
         if named != {""}:

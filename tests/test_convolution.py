@@ -51,7 +51,7 @@ def of(shape, dtype="float64"):
 
 
 def close(found, expected, tolerance):
-    """Up to a share of the largest entry, leaf by leaf."""
+    """Compare leaf by leaf, up to a fraction of the largest entry."""
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
@@ -64,7 +64,7 @@ def gradients(f):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """One device, two images of 5x5 or fewer a turn: the loop, and what is left over after it."""
+    """One device and at most two images of 5x5 per turn: the loop and the images left over after it."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(convolution, "ROWS", 60)
 
@@ -130,7 +130,7 @@ def test_gradients_inside_a_loop(x64, alone):
 
 
 def test_gradients_over_eight_devices(x64, monkeypatch):
-    """The batch shared out: the gradients of one device, and no device holds the whole batch."""
+    """With the batch split over devices: the gradients of one device, and no device holds the whole batch."""
     monkeypatch.setattr(convolution, "ROWS", 60)  # a loop, were there one device
     ours, plain, x, k, g = of("causal")
     x, g = (jnp.concatenate([v] * 8)[:16] for v in (x, g))
@@ -143,7 +143,7 @@ def test_gradients_over_eight_devices(x64, monkeypatch):
 
 
 def test_a_bfloat16_gradient_is_summed_in_float32(alone):
-    """Of a thousand ones a sum in bfloat16 stops at 256."""
+    """In bfloat16 the sum of a thousand ones stops at 256."""
     x, g, k = (
         jnp.ones(shape, jnp.bfloat16) for shape in ((1000, 2, 2, 8), (1000, 2, 2, 8), (2, 1, 8, 8))
     )
@@ -153,7 +153,7 @@ def test_a_bfloat16_gradient_is_summed_in_float32(alone):
 
 
 def test_a_cropped_side_leaves_nothing_unset_in_float32():
-    """XLA's own convolution does on a CPU: the gradients of a shift by one crop one side and pad the other."""
+    """XLA's own convolution does on a CPU. The gradients of a shift by one crop one side and pad the other."""
     rng = np.random.default_rng(0)
     x, g, kernel = (
         jnp.asarray(rng.standard_normal(shape), jnp.float32)
@@ -180,7 +180,7 @@ def test_a_product_of_two_dimensional_arrays(x64):
 
 
 def test_a_stride_and_a_spread_are_refused():
-    """Nothing has both; the gradient would be wrong."""
+    """No layer uses a stride and a dilation together; the gradient would be wrong."""
     with pytest.raises(ValueError, match="stride"):
         convolve(jnp.zeros((1, 4, 4, 1)), jnp.zeros((2, 2, 1, 1)), "SAME", 2, 2)
 

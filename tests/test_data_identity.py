@@ -15,7 +15,7 @@ SETTINGS = [f"--set={one}" for one in (*TINY.split(), "model.num_classes=2", "da
 
 
 def bring(place, flip=False, classes=("cats", "dogs"), name="tiny"):
-    """A set of seeded noise with named classes, in place of what lies there."""
+    """Replace the data set by seeded noise with named classes."""
     shutil.rmtree(place / name, ignore_errors=True)
     rng = np.random.default_rng(0)
     import PIL.Image

@@ -229,7 +229,7 @@ def test_ddim_on_gaussian_data(x64):
 
 
 def test_temperature_scales_every_draw(x64):
-    """So a linear sampler without a mean by that factor."""
+    """The samples of a linear sampler without a mean scale by the temperature."""
     model = gaussian_model(0.0, 0.5)
     draw = jax.jit(functional(model).sample, static_argnums=2)
     key = jax.random.key(0)

@@ -173,7 +173,7 @@ def test_steps_in_a_scan_are_the_steps_written_out(monkeypatch):
     ("name", "accumulate"), [("independent", 1), ("markov", 2), ("full_table", 2)]
 )
 def test_counts_are_exact(name, accumulate):
-    """Not one count more or less; and the code length under the counts so far is the same."""
+    """Counts are exact, and the code length under the counts so far is the same in both modes."""
     model = CASES[name].model
     batches = batches_of(model)
     expected = sum(np.asarray(model.increments(jnp.asarray(x)), int) for x in batches["x"])
@@ -274,7 +274,7 @@ def test_the_command_passes_the_mode_on(flags, expected, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize(("name", "num"), [("markov", 15), ("gated_pixel_cnn", 11)])
 def test_samples_and_completions_do_not_depend_on_the_devices(name, num, monkeypatch):
-    """In batches of 12, 3 and 11 rows, none of which splits over eight devices."""
+    """Batches of 12, 3 and 11 rows do not split over eight devices."""
     monkeypatch.setattr(base, "BATCH", 12)
     model = PIXELS if name == "gated_pixel_cnn" else CASES[name].model
     keep = np.zeros(model.event.shape, bool)
@@ -320,7 +320,7 @@ def test_sampling_is_split_over_the_devices(case):
 
 @pytest.mark.parametrize("batch_size", [3, 20])
 def test_a_bound_does_not_depend_on_the_devices(batch_size):
-    """19 examples in batches that do not split: the same noise for each."""
+    """19 examples in batches that do not split: each gets the same noise."""
     vae, x = FAMILIES["vae"][0], FAMILIES["vae"][1][:19]
     pure = functional(vae)
     variables = variables_of(pure, x)

@@ -169,7 +169,7 @@ def test_parameter_count_of_the_published_network():
 
 
 def test_the_network():
-    """Says zero before training; after it what it says of every site depends on t and on one site's value."""
+    """The output is zero before training. With random weights it depends at every site on t and on one site's value."""
     net = UNet(features=4, multipliers=(1, 2), blocks=1, attention=(2,), groups=2)
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 1))
     t = jnp.array([3, 3])

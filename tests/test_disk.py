@@ -1,4 +1,4 @@
-"""What is written is whole or not there, under names that nobody can guess, and never through a link."""
+"""Files are written completely or not at all, under unguessable temporary names, and never through a link."""
 
 import os
 import stat
@@ -56,7 +56,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
 
 
 def test_temporary_names_are_new_and_random(tmp_path, monkeypatch):
-    """What lies there under the name is neither followed nor touched, were it guessed."""
+    """A file that already has the temporary name is neither followed nor changed."""
     opened, victim = [], tmp_path / "victim"
     victim.write_text("mine")
     real = os.open
@@ -125,7 +125,7 @@ FOLDERS = ["checkpoints", "tensorboard", "damaged", "checkpoints/7", "checkpoint
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
 @pytest.mark.parametrize("name", FILES + FOLDERS)
 def test_a_work_directory_with_a_link_is_refused(claimed, tmp_path, name, kind):
-    """By all that read it and by what goes on with it; what the link names is as it was."""
+    """All readers and writers refuse it; the target of the link is unchanged."""
     victim, workdir = tmp_path / "victim", claimed
     inside = workdir.path / name
     inside.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def test_an_export_copies_no_link(claimed, tmp_path, name):
 
 
 def test_logs_and_locks_follow_no_link(claimed, tmp_path):
-    """Neither emptied nor added to, even where the link came after the folder was looked at."""
+    """The target is neither emptied nor extended, even if the link appears after the folder was checked."""
     victim, workdir = tmp_path / "victim", claimed
     victim.write_text("mine")
     workdir.lock.symlink_to(victim)

@@ -1,4 +1,4 @@
-"""The number: every example once, whatever the batch; its standard error; its sign; the result file."""
+"""Evaluation: every example counts once for any batch size; standard error, sign and result file."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Every input acts in every model that takes it: dropout, class, vector, frames, noise, time, place, each parameter."""
+"""Every input acts in every model that takes it: dropout, class, vector, frames, noise, time, place, parameters."""
 
 import dataclasses
 from typing import Any
@@ -43,7 +43,7 @@ NOISY = ("pixel_vae", "iwae", "diffusion", "gan")
 
 
 def with_dropout(model: Any) -> tuple[Any, bool]:
-    """The model dropping a half, and whether there is anything that it can drop."""
+    """The model with dropout 1/2, and whether it has any randomness to change."""
     if isinstance(model, DDPM):
         return model, True
     if not hasattr(model, "dropout"):
@@ -56,7 +56,7 @@ def with_dropout(model: Any) -> tuple[Any, bool]:
     [pytest.param(n, marks=[] if n in SOME else pytest.mark.slow) for n in SYSTEMS],
 )
 def test_every_input_changes_the_loss(name):
-    """So does every parameter: a leaf without a gradient is one that nothing reads. Nothing else changes it."""
+    """So does every parameter: a leaf without a gradient is not read. Nothing else changes the loss."""
     model, drops = with_dropout(SYSTEMS[name])
     _, variables = random_variables(model) if name == "vq_vae_prior" else build(model)
     params = variables.pop("params", {})

@@ -51,7 +51,7 @@ def test_a_config_does_not_run_as_a_program(tmp_path):
 
 
 def test_a_config_imports_its_neighbours(tmp_path):
-    """Each its own, also inside experiment(), and nothing stays behind."""
+    """Each config imports its own neighbour, also inside experiment(), and no module stays behind."""
     path = list(sys.path)
     for steps in (3, 4):
         folder = tmp_path / str(steps)

@@ -50,7 +50,7 @@ def fitted(digits):
 
 
 def same(one, other) -> bool:
-    """The same bits everywhere."""
+    """Whether all leaves are equal bit for bit."""
     equal = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), one, other)
     return all(jax.tree.leaves(equal))
 
@@ -89,7 +89,7 @@ def test_the_seed_decides_every_bit(fitted, digits):
 
 
 def test_a_run_of_the_same_experiment_ends_on_the_same_bits(fitted, tmp_path, data_dir):
-    """Also what it logs."""
+    """The logged rows are the same too."""
     experiment = Experiment(model=SMALL, data=Data("digits"), seed=3, **SETTINGS)
     state = loop.train(experiment, workdir := WorkDir(tmp_path / "run"), data_dir)
     assert same(state.ema, fitted.variables["params"])

@@ -158,7 +158,7 @@ def test_bijective_layer_by_layer_and_whole(model, monkeypatch):
 
 @in_float64
 def test_three_scales_invert():
-    """The parts of z go back where they left."""
+    """The inverse puts the parts of z back in their places."""
     model = ImageRealNVP(image(4, 8, 1, 3), features=2, blocks=0, scales=3)
     _, variables = build(model)
 
@@ -174,7 +174,7 @@ def test_three_scales_invert():
 
 @in_float64
 def test_batch_norm_counts_in_the_determinant():
-    """Batch statistics in training, running ones, that began as the first batch's, in evaluation."""
+    """Training uses batch statistics; evaluation uses running ones, which start as those of the first batch."""
     rng = np.random.default_rng(0)
     first, x = (jnp.asarray(2 * rng.normal(size=(5, 2, 3, 4)) + 1) for _ in range(2))
     layer = BatchNorm()
@@ -209,7 +209,7 @@ def test_a_flow_begins_as_a_normalisation():
 
 @pytest.fixture(scope="module")
 def pair():
-    """A dequantised flow over two pixels of three levels; cell masses by quadrature, without and with what is beside.
+    """A dequantised flow over two pixels of three levels; cell masses by quadrature, without and with the mass outside.
 
     The quadrature is over the logits, which have no edges.
     """
@@ -235,7 +235,7 @@ NINE = np.indices((3, 3)).reshape(2, 9).T.reshape(9, 1, 2, 1)
 
 @in_float64
 def test_the_dequantised_density_normalises(pair):
-    """The cells with what lies beside them have mass 1; `laws.flow.outside` is the share of the latter."""
+    """The cells together with the mass outside them sum to 1; `laws.flow.outside` is the share outside."""
     _, variables, inside, whole = pair
     np.testing.assert_allclose(whole.sum(), 1.0, atol=1e-3)
     share, n = flow.outside(PAIR, variables, jax.random.key(0)), flow.OUTSIDE

@@ -1,4 +1,4 @@
-"""GAN: each player's own gradient from the one scalar, the game's value at the best D, batches normalised apart."""
+"""GAN: each player's gradient from one scalar loss, the value of the game at the optimal D, separate batch norms."""
 
 import flax.linen as nn
 import jax
@@ -33,7 +33,7 @@ POINTS = GAN(points(), latent=3, saturating=True, **DENSE)
 
 
 def gradients(model, variables, x):
-    """Of the one scalar, for both groups."""
+    """The gradients of the single loss, for both groups of parameters."""
 
     def loss(params):
         return functional(model).loss({**variables, "params": params}, x, KEY)[0]
@@ -42,7 +42,7 @@ def gradients(model, variables, x):
 
 
 def gradients_apart(model, variables, x):
-    """Of each player's loss in its own parameters, written out."""
+    """The gradient of each player's loss in that player's parameters, written out."""
     params, (generator, discriminator) = variables["params"], (model.generator, model.discriminator)
     others = {"batch_stats": variables.get("batch_stats", {}).get("generator", {})}
     z = jax.random.normal(fold_in(KEY, "z"), (len(x), model.latent))
@@ -86,7 +86,7 @@ def furthest(found, expected):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("model", [IMAGES, POINTS], ids=["images", "points"])
 def test_each_player_has_its_own_gradient(model, monkeypatch):
-    """And either stop-gradient left out is caught: in the other player's gradient, and in that alone."""
+    """Leaving out either stop-gradient shows in the other player's gradient, and only there."""
     _, variables = build(model)
     x = random_events(model, 8) if model.event.levels else jax.random.normal(KEY, (8, 2))
     expected = gradients_apart(model, variables, x)
@@ -102,7 +102,7 @@ def test_each_player_has_its_own_gradient(model, monkeypatch):
 
 
 def test_batches_are_normalised_apart_and_samples_by_running_statistics():
-    """What D says of data does not depend on the generator; a sample not on the rows beside it, in training it does."""
+    """D's output on data does not depend on the generator; a sample depends on other rows in training only."""
     pure, variables = build(IMAGES, scale=0.3)
     x, loss = random_events(IMAGES, 8), jax.jit(pure.loss)
     _, (metrics, updated) = loss(variables, x, KEY)

@@ -1,4 +1,4 @@
-"""What training begins with: residual branches of a tenth, couplings and noise of nothing, layers of unit scale."""
+"""Initial values: residual branches of scale 0.1, couplings and noise of 0, layers of unit scale."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ X = 3 + 2 * jax.random.normal(KEY, (8, 4, 4, 4))
 
 
 def seen_inside(block, name, *inputs):
-    """What the layer of this name in the block puts out, at the initialisation by these inputs."""
+    """The output of the layer `name` in the block, after initialisation on these inputs."""
 
     def outputs(*inputs):
         wanted = lambda layer, method: layer.name == name and method == "__call__"  # noqa: E731
@@ -33,13 +33,13 @@ def seen_inside(block, name, *inputs):
 
 @pytest.mark.parametrize("block", [GatedResnet(4, width=2, aux=False), PointwiseResnet()])
 def test_residual_branches_begin_at_a_tenth(block):
-    """Before its gate what a block adds has standard deviation 0.1 over the first batch (their code's init_scale)."""
+    """A block's output before its gate has standard deviation 0.1 over the first batch (init_scale in their code)."""
     out = seen_inside(block, "second", X)
     np.testing.assert_allclose(np.std(out, axis=(0, 1, 2)), 0.1, rtol=1e-4)
 
 
 def test_directions_begin_small():
-    """N(0, 0.05^2): their length does not count, but a step of the optimiser is large beside it or small."""
+    """N(0, 0.05^2): the length does not affect the output, but it sets the relative size of an optimiser step."""
     module = Project(60)
     variables = jax.jit(module.init)(KEY, jax.random.normal(KEY, (9, 50)))
     direction = variables["params"]["direction"]
@@ -62,7 +62,7 @@ def test_layers_keep_the_scale():
 
 
 def test_group_normalisation_adds_a_millionth():
-    """To the variance of a group, in the U-net, as in the code of Ho et al."""
+    """The U-net adds 1e-6 to the variance of a group, as the code of Ho et al. does."""
     x = 1e-3 * X
     out = seen_inside(unet.TimeBlock(4, 2), "GroupNorm_0", x, jnp.zeros((8, 4)))
     before, after = (

@@ -1,4 +1,4 @@
-"""The door of every model: what it is no distribution of is refused, or NaN where values are not known."""
+"""Checks of inputs: values outside a model's event are refused, or give NaN inside `jit`."""
 
 import functools
 
@@ -68,7 +68,7 @@ def events(model, n=3):
 
 
 def asked(pure, variables, x, cond):
-    """log_prob and loss, as one function of what is not known inside `jit`."""
+    """log_prob and loss as one function of the arguments that are traced inside `jit`."""
     both = jax.jit(
         lambda x, cond: (
             pure.log_prob(variables, x, KEY, cond=cond),
@@ -81,7 +81,7 @@ def asked(pure, variables, x, cond):
 
 @every_model
 def test_values_of_no_event(name):
-    """Known ones raise; inside `jit` their rows are NaN, and so is a loss, while the other rows are untouched."""
+    """Known values raise; inside `jit` their rows and the loss are NaN, and other rows are unchanged."""
     pure, variables = built(name)
     model = pure.model
     x, cond = events(model), labels(model, 3)
@@ -124,7 +124,7 @@ def test_no_examples_have_no_numbers(name):
     "model", [GATED, PLANE, BOUNDS["vae"], IMAGES, Autoencoder(binary(4), **DENSE)]
 )
 def test_other_shapes_and_types(model):
-    """One sentence when a program is traced, whatever the model does with x."""
+    """Tracing fails with one sentence, whatever the model does with x."""
     pure, x = functional(model), events(model, 2)
     shapes = jax.eval_shape(pure.init, KEY, x)
 
@@ -151,7 +151,7 @@ def test_booleans_and_whole_numbers_count():
 
 
 def test_values_that_a_narrow_type_would_wrap():
-    """2^32 in 64 bits becomes 0 as an int32: looked at before it is."""
+    """2^32 would become 0 as an int32: values are checked before the cast."""
     pure, variables = build(GATED)
     with pytest.raises(InputError, match="values run from 4294967296"):
         pure.log_prob(variables, np.full((1, 4, 4, 1), 2**32))
@@ -171,7 +171,7 @@ def test_values_that_a_narrow_type_would_wrap():
     ],
 )
 def test_classes_that_the_model_has_not(cond, words):
-    """At every verb."""
+    """Every verb refuses them."""
     pure, variables = build(CONDITIONAL)
     x, cond = events(CONDITIONAL), None if cond is None else np.array(cond)
     for verb in (
@@ -193,7 +193,7 @@ def test_classes_that_the_model_has_not(cond, words):
     ],
 )
 def test_unknown_classes_out_of_range(name):
-    """Inside `jit` NaN, and samples that are no events; the rows beside are those of sound classes."""
+    """Inside `jit` they give NaN, and samples of -1; rows with valid classes are unchanged."""
     pure, variables = built(name)
     model, x = pure.model, events(pure.model)
     draw = jax.jit(pure.sample, static_argnums=2)
@@ -229,7 +229,7 @@ def test_conditions_that_are_no_classes():
 
 
 def test_temperatures():
-    """Positive and such that float32 computes with it, or 0, the mode; else refused, and inside `jit` no events."""
+    """A temperature is 0 (the mode) or a positive normal float32; others raise, or inside `jit` give samples of -1."""
     pure, variables = build(CASES["pixel_cnn"].model)
     draw = jax.jit(pure.sample, static_argnums=2)
     for wrong in (-1.0, 1e-39, 1e-300, 1e300, np.nan, np.inf, np.ones(2)):

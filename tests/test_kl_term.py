@@ -1,4 +1,4 @@
-"""The KL term of the loss and what is measured of a posterior: weights, floors, schedule, units in use."""
+"""The KL term of the loss and the measures of a posterior: weights, floors, schedule, active units."""
 
 import dataclasses
 import functools
@@ -53,7 +53,7 @@ def test_the_kl_term_by_hand():
 
 
 def test_the_schedule_counts_steps():
-    """Not calls of the loss, of which accumulated gradients take two; the weight of step t is that of t steps done."""
+    """Steps, not calls of the loss, count (accumulation makes two calls); step t uses the weight after t steps."""
     model = dataclasses.replace(BOUNDS["vae"], kl=KLTerm(annealing=4))
     pure, optimizer, key = functional(model), optax.sgd(0.1), jax.random.key(0)
     batch = {"x": random_events(model, 4), "cond": None}

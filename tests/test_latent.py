@@ -1,4 +1,4 @@
-"""Latent models through the train loop and the command line: collapse is named, draws and data are said, refusals."""
+"""Latent models in training and on the command line: collapse is reported, draws and data are named, refusals."""
 
 import functools
 import json

@@ -88,7 +88,7 @@ def test_samples_follow_the_density(case):
 
 @every_system
 def test_completion_keeps_the_known_part(case):
-    """Known sites stay bit for bit, drawn ones are those of the sampler that got the same values."""
+    """Known sites stay bit for bit; the drawn ones equal those of the sampler given the same values."""
     model, n = case.larger, 4
     variables = subject(model).variables
     x, cond, known = random_events(model, n, 5), labels(model, n), model.num_sites // 2
@@ -121,7 +121,7 @@ def test_completion_keeps_the_known_part(case):
     ],
 )
 def test_of_a_family_holds(name, law):
-    """What is no statistic, to the rounding of float64; the rest is tested with the certificates of the family."""
+    """The laws that are not statistical, up to float64 rounding; the others are tested with the certificates."""
     model = FAMILIES[name]
     pure, variables = build(model)
     shape = (8, *model.event.shape)

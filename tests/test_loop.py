@@ -40,7 +40,7 @@ def command(workdir, data_dir, overrides=TINY):
 
 
 def environment():
-    """One device, whatever the tests beside simulate: a resumed run must share it with the first."""
+    """The environment of one device, whatever the tests simulate: a resumed run must have the same devices."""
     return {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
 
 

@@ -73,12 +73,12 @@ def bits(data, tmp_path_factory):
     ],
 )
 def test_the_first_medium_that_fits(event, presentation, expected):
-    """What tells a text from plain tokens is the data set."""
+    """Only the data set tells a text from plain tokens."""
     assert next(medium for medium in MEDIA if medium.fits(event, presentation)) is expected
 
 
 def test_symbols_are_bytes(data):
-    """There and back, whatever the bytes; only the terminal and the page decode them."""
+    """Any bytes survive the round trip; only the terminal and the page decode them."""
     split = load("words", "train", data)
     text = Text(split.event, split.presentation)
     assert text.text(split.x[:3]).encode() == BETWEEN.join(
@@ -112,7 +112,7 @@ def test_a_text_is_printed_or_written(words, tmp_path):
 
 
 def test_a_prompt_is_bytes(words, monkeypatch):
-    """Typed in another encoding than UTF-8 its bytes count as they are: refused where the text has none such."""
+    """A prompt in another encoding counts as its bytes: refused if the text has no such byte."""
     assert Text(tokens(8, 2), {"alphabet": [0xF1, 10]}).prompt(os.fsdecode(b"\xf1\n")) == [0, 1]
     status, out, err = call("sample", words, "--prompt", os.fsdecode(b"In\xf1"))
     assert (status, out, err.count("\n")) == (2, "", 1)

@@ -116,7 +116,7 @@ def test_the_blind_spot():
 
 
 def test_the_published_size_sees_all_from_even_rows_only():
-    """What is coarser begins at even rows: odd ones see 22 columns far in their own row and to the right above."""
+    """Coarser layers begin at even rows: odd rows see 22 columns to the left in their row, and to the right above."""
     model, W = PixelCNNPP(image(28, 28)), 28
 
     def unseen(row, column):
@@ -170,7 +170,7 @@ def test_full_table_is_the_smoothed_joint_histogram():
 
 
 def test_counting_charges_before_it_counts():
-    """The loss of the first batch is that of the uniform prior: the code length is prequential."""
+    """The code length is prequential: the loss of the first batch is the loss under the uniform prior."""
     x = random_events(Independent(binary(6)), 10)
     pure = functional(Independent(binary(6)))
     variables = pure.init(jax.random.key(0), x)

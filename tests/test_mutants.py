@@ -1,4 +1,4 @@
-"""The mutants: each is a program that differs in one place, drawn by seed; their table says what was found."""
+"""The mutants: each is a program that differs in one place, drawn by a seed; the table agrees with the rows."""
 
 import ast
 import importlib
@@ -24,7 +24,7 @@ def modules():
 
 
 def test_what_may_change_and_how(modules):
-    """Arithmetic of functions; no text, type, default of a field, axis or refusal."""
+    """Only the arithmetic of functions changes: no text, type, default of a field, axis or refusal."""
     source = b'''"""Minus 1 < 2."""
 LEAST = -7.0
 class Model:
@@ -49,7 +49,7 @@ class Model:
 
 
 def test_those_drawn(modules):
-    """By the seed alone, at least sixty, at most two of a file, each a program that parses and is another."""
+    """The seed alone decides: at least sixty, at most two per file, each parses and differs from the original."""
     mutate, tests_of, run = modules
     files = run.sources()
     drawn = mutate.chosen(files, run.COUNT, run.SEED)
@@ -68,7 +68,7 @@ def test_those_drawn(modules):
 
 
 def test_the_table_is_that_of_the_rows(modules):
-    """Every survivor is explained, and nine in ten at least are caught."""
+    """Every survivor is explained, and at least nine in ten mutants are caught."""
     run = modules[2]
     rows, reasons = run.load(), json.loads(run.REASONS.read_text())
     assert run.TABLE.read_text() == run.table(rows, reasons)

@@ -1,4 +1,4 @@
-"""What a new system costs: the file `pixel_transformer.py` and a line in `cases.py`, which puts it under all laws."""
+"""The cost of a new system: the file `pixel_transformer.py`, and one line in `cases.py` that runs all laws on it."""
 
 import ast
 import json
@@ -33,7 +33,7 @@ def trained(data_dir, tmp_path_factory):
 
 
 def test_it_is_one_class_and_one_line():
-    """Statements of its file, imports and docstrings aside; it defines nothing of what the family has."""
+    """Count the statements of its file without imports and docstrings; it redefines nothing of its family."""
     tree = ast.parse((HERE / "pixel_transformer.py").read_text())
     code = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
     passed_over = (ast.Import, ast.ImportFrom)

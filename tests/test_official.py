@@ -20,7 +20,7 @@ def small(monkeypatch):
 def official_set(
     data_dir, name, splits, shape, classes=0, config=None, version="3.0.1", dtype=np.uint8
 ):
-    """Written by TFDS from a builder with the features of the official ones, PNG bytes for want of TensorFlow."""
+    """A set written by TFDS from a builder with the official features; PNG bytes are written without TensorFlow."""
     features = {"image": tfds.features.Image(shape=shape, dtype=dtype)}
     if classes:
         features["label"] = tfds.features.ClassLabel(num_classes=classes)

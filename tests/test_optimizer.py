@@ -37,7 +37,7 @@ W = np.array([3.0, -1.0])
 
 
 def updates_of(optimizer, grads, params=None):
-    """The updates of one leaf, step after step, at parameters that stay."""
+    """The updates of one leaf over the steps, with the parameters held fixed."""
     chain = optimizer.build()
     tree = {"w": jnp.asarray(W if params is None else params)}
     state, found = chain.init(tree), []

@@ -1,4 +1,4 @@
-"""Orders of generation: permutations of the places of an image, as values that configs store and sites follow."""
+"""Orders of generation: permutations of an image's pixels, which configs store as values and models follow."""
 
 import jax
 import numpy as np

@@ -59,7 +59,7 @@ def clipped_at_one(gradients, params):
 
 
 class Authors(NamedTuple):
-    """What is small of the model, the size of the authors' loss beside ours, what they do to gradients, their Adam."""
+    """Changes to a small model, the authors' loss / ours, what the authors do to gradients, and their Adam."""
 
     changes: dict[str, Any]
     size: float
@@ -148,7 +148,7 @@ def small(name):
 
 
 def updates(name, experiment, ours, params):
-    """All updates from these gradients of our loss, and the authors' from theirs."""
+    """The updates of our optimiser from these gradients of our loss, and the authors' updates from theirs."""
     authors, chain = AUTHORS[name], experiment.transformation()
     found, _ = chain.update(ours, chain.init(params), params)
     theirs = jax.tree.map(lambda g: authors.size * np.asarray(g, np.float64), ours)
@@ -163,7 +163,7 @@ def updates(name, experiment, ours, params):
 
 @pytest.mark.parametrize("name", AUTHORS)
 def test_the_first_update_is_the_authors_for_gradients_of_all_sizes(name):
-    """Of 1e-10 to 10 times the size that the loss of a small model has, elementwise."""
+    """Random gradients between 1e-10 and 10 in size, for each element."""
     rng = np.random.default_rng(0)
     sizes = 10.0 ** rng.uniform(-10, 1, (3, 400)) * rng.choice([-1, 1], (3, 400))
     ours = dict(zip(("kernel", "bias", "scale"), jnp.asarray(sizes, jnp.float32), strict=True))

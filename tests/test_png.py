@@ -1,4 +1,4 @@
-"""One reader of PNG for import, compress and complete: samples to the bit, or a refusal that names kind or fault."""
+"""The PNG reader of import, compress and complete: exact samples, or a refusal that names the kind or the fault."""
 
 import os
 import struct
@@ -187,7 +187,7 @@ def test_pictures_come_back_at_their_own_depth(model, tmp_path):
 
 
 def test_what_a_killed_decompression_left_is_not_mixed_in(model, tmp_path):
-    """Neither a folder beside nor a file under the old temporary name comes along."""
+    """A file under the old temporary name does not get into the output."""
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(png(random(8), 8))
     succeed("compress", model, tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "x.gjx")
@@ -217,13 +217,13 @@ def test_what_describes_no_picture_is_not_written(tmp_path, shape, packed, value
 
 
 def suite() -> list[Path]:
-    """The files of Willem van Schaik's PngSuite, in $PNG_SUITE or the folder PngSuite beside the originals."""
+    """The files of Willem van Schaik's PngSuite, in $PNG_SUITE or the folder PngSuite next to the originals."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "PngSuite"
     return sorted(Path(os.environ.get("PNG_SUITE") or beside).glob("*.png"))
 
 
 def _refusals(path: Path) -> str:
-    """What import and codec say alike; nothing where both take the file."""
+    """The sentence with which import and codec both refuse a file, or none if both accept it."""
     said = set()
     for read in (
         lambda: importer.read([path], Options(split="train=1")),

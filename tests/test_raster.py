@@ -96,7 +96,7 @@ def test_a_convolution_over_rows_steps(strict):
 
 @pytest.mark.parametrize("name", RASTER)
 def test_only_stepping_has_a_memory(name):
-    """Neither `init` nor the parallel form makes one; a step keeps its shapes and types."""
+    """Neither `init` nor the parallel form creates a cache; a step keeps its shapes and types."""
     model = CASES[name].model
     x, cond = jnp.zeros((2, *model.event.shape), jnp.int32), labels(model, 2)
     made = jax.eval_shape(model.init, jax.random.key(0), x, cond)
@@ -113,7 +113,7 @@ def test_only_stepping_has_a_memory(name):
 
 @pytest.mark.parametrize("part", ["memory", "terms"])
 def test_a_step_refuses_a_cache_without_a_part(part):
-    """Without its memory a layer would begin anew at every site, without a word."""
+    """A layer without its memory is refused: it would silently start again at every site."""
     model = CASES["gated_pixel_cnn"].model
     _, variables = build(model)
     cache = model.apply(variables, 2, method="init_cache")

@@ -79,14 +79,14 @@ def test_the_parameters_of_char_rnn():
 
 
 def windows(model, whole, count):
-    """A text as consecutive windows, and variables whose carry says that it begins."""
+    """A text as consecutive windows, and variables whose carry is at the start of a stream."""
     pure, variables = build(model)
     x = np.asarray(random_events(whole, 3))
     return jax.jit(pure.loss), variables, np.split(x, count, axis=1), x, nothing(pure, 3)
 
 
 def nothing(pure, rows):
-    """The carry of streams that begin."""
+    """The carry at the start of the streams."""
     x = jnp.zeros((rows, *pure.model.event.shape), jnp.int32)
     shapes = jax.eval_shape(pure.init, KEY, x)["carry"]
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -153,7 +153,7 @@ def numbered(count, length=4, rest=0):
 
 
 def test_rows_are_contiguous_streams():
-    """Row b of the next batch goes on where row b ended; together they begin anew; every example comes up."""
+    """Row b of the next batch continues row b; all rows start again together; every example occurs."""
     batches, seen = Batches(numbered(23), 4, seed=2, contiguous=True), set()
     for step in range(60):
         rows, batch = batches.indices(step), batches.batch(step)
@@ -170,7 +170,7 @@ def test_rows_are_contiguous_streams():
 
 
 def test_a_stream_begins_with_nothing():
-    """A row that begins has the loss and the state of a fresh one, whatever its carry was; the others go on."""
+    """A row that starts a stream has the loss and state of a fresh one, whatever its carry; other rows continue."""
     pure, optimizer, x = functional(TEXT), optax.sgd(0.0), np.asarray(random_events(TEXT, 2))
     batch = {"x": x, "cond": None, "begins": np.array([True, True])}
     state = jax.jit(functools.partial(create_state, pure, optimizer, KEY))(batch)

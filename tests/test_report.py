@@ -1,4 +1,4 @@
-"""The page shows what it was given as text, whoever wrote it."""
+"""The page shows all text as plain text, whoever wrote it."""
 
 import dataclasses
 import json
@@ -69,7 +69,7 @@ def test_no_text_becomes_markup(folder, data_dir, monkeypatch):
 
 
 def test_a_medium_that_forgets_is_escaped():
-    """Only what says that it is markup is taken as such."""
+    """Only values marked as markup are inserted as markup."""
     page = report.PAGES.from_string("{{ shown }}").render(shown="<b>")
     assert page == "&lt;b&gt;"
     text = Text(Event((3,), 3), {"alphabet": [*b"<&>"]})
@@ -123,7 +123,7 @@ def test_a_certificate_is_made_again(tmp_path, data_dir):
 
 
 def test_one_example_has_no_standard_error():
-    """Not nan, and no place of a number is left empty."""
+    """The page shows no nan and leaves no number out."""
     said = "1.0000 (standard error not known) bits/dim (2.00 nats)"
     assert summary.figure("exact", 2.0, 1.0, None, "bits/dim") == said
     assert summary.figure("exact", 2.0, 1.0, math.nan, "bits/dim") == said

@@ -1,4 +1,4 @@
-"""gen-jax reproduce: the same bits where it must, within tolerance where it may, and what is tampered with is named."""
+"""gen-jax reproduce: equal bits or within tolerance as required; changed fields of a result file are named."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def checkout(tmp_path_factory):
 
 
 def recorded(root: Path, config: str, settings: str, data_dir: Path, split: str) -> Path:
-    """A run's folder, with its result beside it."""
+    """A run's folder, with its result next to it."""
     words = [f"--set={setting}" for setting in settings.split()]
     path = CONFIGS / f"{config}.py"
     succeed("train", path, *words, "--workdir", root / "run", "--data-dir", data_dir)
@@ -145,7 +145,7 @@ def ulp(value: float) -> float:
     ids=["last bit", "within tolerance", "beyond it"],
 )
 def test_a_changed_number_is_named(gated, again, tmp_path, data_dir, share, versions, different):
-    """Consistently changed, so that only the evaluation can tell. The training of before is taken up."""
+    """The file is changed consistently, so that only evaluation shows it. The earlier training is used again."""
 
     def change(value):
         return ulp(ulp(value * (1 + share)))
@@ -258,7 +258,7 @@ def test_a_folder_of_another_run_is_refused(independent, tmp_path, data_dir, che
 
 
 def test_what_was_trained_on_another_source_is_dirty(independent, data_dir, checkout):
-    """Though the checkout is clean when it is evaluated."""
+    """The recorded training is of a changed source, although the checkout is clean at evaluation."""
     (checkout / "gen_jax" / "model.py").write_text("depth = 2\n")
     git(checkout, "commit", "--quiet", "--all", "--message", "second")
     try:

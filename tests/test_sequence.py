@@ -1,4 +1,4 @@
-"""Sequences whose networks are written once: what steps keep, and steps against all sites over many blocks."""
+"""Sequence models written once for both forms: the cache, and steps against the parallel form over many blocks."""
 
 import functools
 
@@ -19,7 +19,7 @@ SEQUENCES = {name: case for name, case in CASES.items() if isinstance(case.model
 
 @pytest.mark.parametrize("case", SEQUENCES.values(), ids=SEQUENCES.keys())
 def test_only_steps_have_a_cache(case):
-    """Neither `init` nor the parallel pass makes one; a step refuses a cache whose layers' part is missing."""
+    """Neither `init` nor the parallel form creates a cache; a step refuses a cache that lacks the layers' part."""
     model = case.model
     x, cond = jnp.zeros((2, *model.event.shape), jnp.int32), labels(model, 2)
     variables = jax.eval_shape(functional(model).init, jax.random.key(0), x, cond)
@@ -37,7 +37,7 @@ def test_only_steps_have_a_cache(case):
 
 @pytest.mark.parametrize("hidden", [(60,), (40, 50)])
 def test_made_steps_over_several_blocks(hidden):
-    """Outputs are begun for a block of sites at a time; 35 sites are two blocks and a part of one."""
+    """Outputs are prepared for a block of sites at a time; 35 sites are two blocks and part of a third."""
     model = MADE(image(5, 7, levels=3), hidden=hidden, order_seed=1)
     assert made.BLOCK < model.num_sites < 3 * made.BLOCK
     _, variables = build(model)

@@ -37,7 +37,7 @@ def test_the_window(height, width, left, stride):
 
 
 def stepper(module, variables):
-    """A step of a layer as one program for all rows and one for all sites, with the memory it returns."""
+    """A layer's two step programs, for the start of a row and for a site; each also returns the memory."""
 
     def step(kind):
         def stepped(memory, place, *x):
@@ -66,7 +66,7 @@ def test_rows_of_an_upper_stream_are_the_image(height, width, left, stride):
 
 @pytest.mark.parametrize(("height", "width", "left", "stride"), [w for w in WINDOWS if w[1] < 3])
 def test_sites_of_a_left_stream_are_the_image(height, width, left, stride):
-    """As a row begins what enters is not read; each site then has the share of the row above and of the own one."""
+    """`begin` does not read the row's input; each site then gets the terms of the rows above and of its own row."""
     module = LeftConv(5, height=height, width=width, left=left, stride=stride)
     x = normal(0, 2, 4, 6, 3)
     variables = jax.jit(module.init)(jax.random.key(1), x)
@@ -122,7 +122,7 @@ def test_the_first_batch_sets_mean_and_scale(module):
 
 
 def test_a_projection_reads_its_row_once():
-    """The share of a term, from its whole row as that begins, and that of what a site adds are the parallel form."""
+    """A term read as a whole row in `begin`, plus the input of each site, equals the parallel form."""
     module, term, own = RowProject(4), normal(0, 3, 1, 6, 5), normal(1, 3, 1, 6, 2)
     variables = module.init(jax.random.key(2), term, own)
     whole = module.apply(variables, term, own)

@@ -115,7 +115,7 @@ def test_every_code_survives_a_file(tmp_path):
 
 
 def test_a_file_is_cut_like_a_text(tmp_path):
-    """Contiguous parts, windows in order, the rest said to be left out."""
+    """Contiguous parts, windows in order; the message says how much is left out."""
     x = noise(1050)
     save(tmp_path / "a.wav", x.tobytes(), 11025)
     options = Options(length=20, split="train=0.5,validation=1/4,test=1/4")

@@ -75,7 +75,7 @@ def written(folder: Path, **texts: str) -> Path:
 
 @pytest.fixture
 def new_process(monkeypatch):
-    """No class is known, as in a process that has only the files of the run."""
+    """Forget all imported classes, as in a process that has only the files of the run."""
 
     def forget():
         monkeypatch.setattr(sources, "_CLASSES", {})
@@ -86,7 +86,7 @@ def new_process(monkeypatch):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data_dir) -> Path:
-    """A VAE whose encoder stood beside its config, which is gone; trained, with a result."""
+    """A trained VAE with a result; its encoder was defined next to its config, and both files are gone."""
     root = tmp_path_factory.mktemp("sources")
     folder = written(root / "own", config=CONFIG, mine=ENCODER, parts=PARTS, other="1 / 0\n")
     where = ("--workdir", root / "run", "--data-dir", data_dir)

@@ -156,7 +156,7 @@ def test_epsilon_hat_and_second_moments_from_one():
 
 
 def test_constants_are_in_the_unit_of_a_stated_loss():
-    """Nats of a dimension, of an example and of a batch of 3: the same epsilon, norm and penalty by the factors."""
+    """A loss in nats per dimension, per example or per batch of 3: epsilon, norm and penalty scale accordingly."""
     setting = Setting.of(MODEL, batch_size=3, steps=10)
     assert (setting.example, setting.batch) == (16.0, 48.0)
     params, g = {"w": {"scale": jnp.array([2.0, 1.0])}}, np.array([1e-4, -2e-2])

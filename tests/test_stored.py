@@ -1,4 +1,4 @@
-"""What a run wrote, found damaged: one sentence, and a damaged log stands in nobody's way."""
+"""Damaged files of a run: one sentence; a damaged log does not stop anything."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What reaches the terminal: harmless, in its encoding, and first of all there."""
+"""Output on the terminal: without control codes, in its encoding, and printed before files are written."""
 
 import errno
 import io
@@ -86,7 +86,7 @@ def read_only(monkeypatch):
 
 
 def test_a_number_is_said_before_it_is_saved(folder, data_dir, read_only):
-    """A folder that cannot be written loses no number: it is printed, then what went wrong is said."""
+    """If the folder cannot be written the number is still printed, and then the error."""
     for command, name, words in (
         ("evaluate", "result.json", "markov on digits test: "),
         ("certify", "certificate.json", "conditionals sum to 1"),
@@ -112,7 +112,7 @@ def digit(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Error .* compilation cache")
 def test_a_full_disk_leaves_no_half_file(folder, data_dir, digit, tmp_path, full_disk):
-    """Under no name at all, and what was there stays."""
+    """No file is left under any name, and existing files stay."""
     data, old = ("--data-dir", data_dir), b"kept"
     for argv in (
         ("sample", folder, "--num", 64, "--out"),

@@ -1,4 +1,4 @@
-"""A model of text from the import to the report: resumed bit for bit, judged in one pass, prompted, printed."""
+"""A model of text from import to report: resumed bit for bit, evaluated in one pass, prompted, printed."""
 
 import html
 import json
@@ -48,7 +48,7 @@ def texts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(texts, tmp_path_factory):
-    """Trained over the end of an epoch: 16 batches are one."""
+    """Training crosses the end of an epoch, which has 16 batches."""
     path = tmp_path_factory.mktemp("run") / "run"
     loop.train(experiment(), WorkDir(path), texts)
     return path
@@ -109,7 +109,7 @@ def test_a_prompt_is_read_first(run):
 
 
 def test_texts_have_any_length(run, texts, tmp_path):
-    """Also from weights alone, with which the state of the training's streams does not go along."""
+    """Also from exported weights, which do not include the carry of training."""
     printed = succeed("sample", run, "--length", 30, "--prompt", "was the <")
     assert printed.startswith("was the <")
     assert succeed("sample", run, "--length", 30, "--prompt", "was the <", "--json")

@@ -1,4 +1,4 @@
-"""The JSON tree that stands for an experiment: what it holds, what is built from it, how two differ."""
+"""The JSON tree of an experiment: what it holds, what is built from it, how two trees differ."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A model folder from elsewhere is data: no class outside gen_jax is imported before --trust, nor one that is none."""
+"""A foreign model folder is data: without --trust no class outside gen_jax is imported, and never a non-class."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def test_nothing_foreign_runs_before_it_is_trusted(ours, foreign, tmp_path, name
 
 
 def test_python_trusts_by_argument(ours, foreign, tmp_path):
-    """All classes or those of given names."""
+    """Allow all classes, or only those with these names."""
     folder = naming(ours, tmp_path / "model", "elsewhere:Mine")
     for trust in (False, (), {"elsewhere:Other"}):
         with pytest.raises(InputError, match="elsewhere:Mine is not a class of gen_jax"):
@@ -116,13 +116,13 @@ def test_trust_imports_no_module_without_such_a_class(foreign, name):
     ],
 )
 def test_gen_jax_is_no_way_round(name):
-    """To other packages, or to what is no config."""
+    """A name in gen_jax leads neither to other packages nor to objects that are not configs."""
     with pytest.raises(InputError, match=r"is not (importable|a dataclass|a class of gen_jax)"):
         classes.find(name)
 
 
 def test_every_command_that_reads_a_folder_asks():
-    """Each has --trust, and those that read none have it not."""
+    """Each of them has --trust; commands that read no folder do not."""
     lines = {
         "train c.py": True,
         "evaluate d": True,

@@ -117,7 +117,7 @@ def test_dead_codes_begin_anew_at_vectors_of_the_batch():
 
 
 def test_an_unused_code_is_restarted_in_training():
-    """Only once its share has fallen below the limit, at an output of that step."""
+    """A code is replaced only after its share falls below the limit, by an encoder output of that step."""
     model = VQVAE(image(4, 4, 1, 3), **NET, decay=0.5, restart=0.1)
     pure = functional(model)
     x = jax.random.randint(KEY, (8, 4, 4, 1), 0, 3)
@@ -202,7 +202,7 @@ def stepped(devices, parallel):
 
 
 def test_averages_are_of_the_whole_batch_on_eight_devices(monkeypatch):
-    """Under jit and pmap those of one device; quotients that each device takes by itself are seen."""
+    """Updates under jit and pmap equal those of one device; quotients taken by each device alone would show."""
     alone = stepped(1, "jit")
     for parallel in ("jit", "pmap"):
         chex.assert_trees_all_close(stepped(8, parallel), alone, rtol=1e-4, atol=1e-6)

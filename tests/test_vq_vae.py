@@ -101,7 +101,7 @@ def test_codes_under_the_uniform_prior_cost_log_k_each():
 
 @pytest.mark.parametrize("name", ["colour", "classes"])
 def test_a_file_is_codes_and_image_at_the_models_own_bits(name):
-    """Whole images: the bits are those of log_prob. Larger ones in tiles, of which some hang over the edge."""
+    """Whole images take the bits of log_prob; larger ones are coded in tiles, some of which cross the edge."""
     model = MODELS[name]
     pure, variables = random_variables(model)
     codec, x = Codec(model, variables), np.asarray(random_events(model, 6), np.uint8)
@@ -173,7 +173,7 @@ def test_a_collapsed_codebook_is_named():
 
 
 def test_codes_by_averages_count_as_parameters():
-    """As those that are learned by their loss, in the first stage and under a prior."""
+    """Codes learned by moving averages count as many parameters as codes learned by a loss."""
     for wrap in (lambda first: first, with_prior):
         learned, averaged = (wrap(GREY.clone(decay=decay)) for decay in (None, 0.99))
         count = num_parameters(averaged, build(averaged)[1])

@@ -54,7 +54,7 @@ def test_mu_law_and_its_inverse(levels):
 
 @pytest.mark.parametrize(("taps", "dilation"), SHAPES)
 def test_dilated_convolution_and_its_queue(taps, dilation):
-    """y_t = sum_j K_j x_{t - (k-1-j) d} by loops, at once and step by step; a queue one too short is another law."""
+    """y_t = sum_j K_j x_{t - (k-1-j) d} by loops, at once and step by step; a queue that is one too short differs."""
     x, kernel = normal(0, 2, 11, 3), normal(1, taps, 3, 5)
     expected = np.zeros((2, 11, 5))
     for t in range(11):

@@ -125,7 +125,7 @@ def test_an_interrupted_training_continues(monkeypatch):
 
 
 def test_two_writers_of_one_name_do_not_mix(root, good):
-    """One at work holds the place beside; what has come first is not overwritten."""
+    """A running writer holds the lock; a set that was written first is not overwritten."""
     with writing._workplace(root, "x") as beside:
         with pytest.raises(InputError, match="another process is writing 'x' in "):
             import_files("x", [good], data_dir=root)

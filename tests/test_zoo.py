@@ -1,4 +1,4 @@
-"""The zoo: every image system on digits is in it, each run is judged once, its row says what the files hold."""
+"""The zoo: it has every image system on digits, evaluates each run once, and its rows agree with the files."""
 
 import json
 import runpy
