@@ -46,7 +46,7 @@ from pathlib import Path
 import jax, jax.numpy as jnp
 import gen_jax
 from gen_jax import functional, image
-tree, name, what = Path(gen_jax.__file__).parent, *sys.argv[1:]
+tree, name, trace = Path(gen_jax.__file__).parent, *sys.argv[1:]
 model = getattr(gen_jax, name)(image(28, 28))
 key, x = jax.random.key(0), jnp.zeros((2, 28, 28, 1), jnp.uint8)
 variables = jax.eval_shape(functional(model).init, key, x)
@@ -63,9 +63,9 @@ def pixel(variables, cache):
     value = model.head.sample(params, key, 1.0).astype(jnp.int32)
     return model.apply(variables, cache, jnp.int32(0), value, method="write")
 sys.setprofile(note)
-if what == "log_p":
+if trace == "log_p":
     jax.eval_shape(log_p, variables, x)
-elif what == "pixel":
+elif trace == "pixel":
     jax.eval_shape(pixel, variables, cache)
 else:
     jax.eval_shape(lambda v: model.apply(v, key, 2, method="sample"), variables)
@@ -75,7 +75,7 @@ print(json.dumps(sorted(entered)))
 
 
 def measured(tree: Path) -> dict[str, Any]:
-    """All rows of the table for one checkout."""
+    """All rows of the table for a checkout."""
     package = tree / "gen_jax"
     files = {path.relative_to(package): path.read_text() for path in package.rglob("*.py")}
     syntax = {path: ast.parse(text) for path, text in files.items()}
@@ -91,13 +91,13 @@ def measured(tree: Path) -> dict[str, Any]:
         "largest file": f"{largest}, {lines[largest]}",
     }
     for system, name in SYSTEMS.items():
-        traces = {what: entered(tree, name, what) for what in TRACES}
-        for what, title in TRACES.items():
-            paths = {path for path, _ in traces[what]}
+        traces = {trace: entered(tree, name, trace) for trace in TRACES}
+        for trace, title in TRACES.items():
+            paths = {path for path, _ in traces[trace]}
             rows[f"{system}: files, functions entered for {title}"] = (
-                f"{len(paths)}, {len(traces[what])}"
+                f"{len(paths)}, {len(traces[trace])}"
             )
-        paths = {Path(path) for trace in traces.values() for path, _ in trace} & stories
+        paths = {Path(path) for calls in traces.values() for path, _ in calls} & stories
         share = sum(len(stepped[path]) for path in paths) / sum(lines[path] for path in paths)
         rows[f"{system}: share of stepping lines"] = f"{share:.0%}"
     total = sum(map(len, stepped.values())) / sum(lines[path] for path in stories)
@@ -110,10 +110,10 @@ def measured(tree: Path) -> dict[str, Any]:
     return rows
 
 
-def entered(tree: Path, name: str, what: str) -> list[tuple[str, str]]:
+def entered(tree: Path, name: str, trace: str) -> list[tuple[str, str]]:
     """The files and functions of the tree that a new process enters."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", TRACED, name, what]
+    command = [sys.executable, "-c", TRACED, name, trace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tree)
     if done.returncode:
         raise SystemExit(f"{tree}: {name} cannot be traced: {done.stderr.strip()[-800:]}")

@@ -28,7 +28,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write, which gets its name when the block ends; if the block fails, nothing is left."""
-    there = beside(path)
+    there = temporary(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with _removed(there, path):
         with os.fdopen(os.open(there, no_follow(flags), 0o666), "wb") as file:
@@ -41,7 +41,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which gets its name when the block ends; FileExistsError if the name is taken."""
-    there = beside(path)
+    there = temporary(path)
     with _removed(there, path):
         there.mkdir()
         yield there
@@ -107,7 +107,7 @@ def _open_plain(name: str, flags: int) -> int:
     return os.open(name, no_follow(flags), 0o666)
 
 
-def beside(path: Path) -> Path:
+def temporary(path: Path) -> Path:
     """A temporary, unguessable name in the same folder."""
     return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
 

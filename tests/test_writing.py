@@ -126,10 +126,10 @@ def test_an_interrupted_training_continues(monkeypatch):
 
 def test_two_writers_of_one_name_do_not_mix(root, good):
     """A running writer holds the lock; a set that was written first is not overwritten."""
-    with writing._workplace(root, "x") as beside:
+    with writing._workplace(root, "x") as workplace:
         with pytest.raises(InputError, match="another process is writing 'x' in "):
             import_files("x", [good], data_dir=root)
-        assert [path.name for path in beside.iterdir()] == ["lock"]
+        assert [path.name for path in workplace.iterdir()] == ["lock"]
     import_files("x", [good], data_dir=root)
     before = tree(root)
     content, _ = importer.read([npz(good.with_name("other.npz"), test=EYE)], Options())

@@ -66,7 +66,7 @@ class Batches:
         return batch
 
     def first(self, examples: int | None = None) -> Batch:
-        """The examples that initialise a model: the batch of step 0, or the first batches with so many examples."""
+        """The examples that initialise a model: the batch of step 0, or the first batches that hold `examples`."""
         count = 1 if examples is None else -(-min(examples, len(self.split)) // self.batch_size)
         rows = [self.batch(step) for step in range(count)]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *rows)

@@ -11,7 +11,7 @@ from gen_jax import disk
 from gen_jax.errors import InputError, first_line
 
 # A hidden folder; its content is one level too deep to count as prepared.
-BESIDE = ".preparing-"
+PREPARING = ".preparing-"
 DOWNLOADS = "downloads"
 
 
@@ -31,11 +31,11 @@ def write(
 
     tfds.disable_progress_bar()
     try:
-        with _workplace(root, name) as beside:
-            builder = make(data_dir=beside, file_format="array_record")
+        with _workplace(root, name) as workplace:
+            builder = make(data_dir=workplace, file_format="array_record")
             builder.download_and_prepare(download_dir=root / DOWNLOADS / name)
             if check:
-                check(beside)
+                check(workplace)
             finished = Path(builder.data_path)
             place = root / name / finished.name
             if not (replace and splits_of(place)) or "test" in builder.info.splits:
@@ -72,17 +72,17 @@ def _workplace(root: Path, name: str) -> Iterator[Path]:
     At the end it is removed, together with incomplete downloads and new folders that are empty.
     """
     new = [path for path in (root / name, root, *root.parents) if not path.exists()]
-    beside, downloads = root / f"{BESIDE}{name}", root / DOWNLOADS / name
+    workplace, downloads = root / f"{PREPARING}{name}", root / DOWNLOADS / name
     try:
         root.mkdir(parents=True, exist_ok=True)
-        beside.mkdir(exist_ok=True)
-        with disk.locked(beside / "lock", f"another process is writing {name!r} in {root}"):
-            for left in set(beside.iterdir()) - {beside / "lock"}:
-                shutil.rmtree(left, ignore_errors=True)
+        workplace.mkdir(exist_ok=True)
+        with disk.locked(workplace / "lock", f"another process is writing {name!r} in {root}"):
+            for remains in set(workplace.iterdir()) - {workplace / "lock"}:
+                shutil.rmtree(remains, ignore_errors=True)
             try:
-                yield beside
+                yield workplace
             finally:
-                for path in [beside, *downloads.rglob("*.tmp.*")]:
+                for path in [workplace, *downloads.rglob("*.tmp.*")]:
                     shutil.rmtree(path, ignore_errors=True)
                 _remove_empty([*downloads.rglob("*"), downloads, downloads.parent])
     finally:

@@ -60,7 +60,7 @@ class Trained:
         return True
 
     def likelihoods(self) -> Likelihoods:
-        """The evaluation of a split under the run's protocol; InputError where the model has no likelihood."""
+        """The evaluation of a split under the run's protocol; InputError if the model has no likelihood."""
         if self.experiment.model.kind == "none":
             name, hint = type(self.experiment.model).__name__, ""
             if self.comparable:

@@ -35,7 +35,7 @@ def literal(folder: Path) -> Any:
 
 def try_out(folder: Path) -> None:
     """Save one number in a new folder inside, read it back and delete it; InputError if that fails."""
-    place, number = disk.beside(folder.absolute() / "trial"), np.ones(1, np.float32)
+    place, number = disk.temporary(folder.absolute() / "trial"), np.ones(1, np.float32)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(literal(place), {"leaf": number})

@@ -96,9 +96,9 @@ def train_step(
     return TrainState(state.step + 1, params, average, opt_state, collections), metrics
 
 
-def _chosen(first: Bool[Array, ""], one: Any, other: Any) -> Any:
-    """One tree or the other."""
-    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
+def _chosen(condition: Bool[Array, ""], tree: Any, otherwise: Any) -> Any:
+    """`tree` if the condition holds, else `otherwise`, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), tree, otherwise)
 
 
 def begun(collections: dict[str, Any], begins: Bool[Array, " B"] | None) -> dict[str, Any]:

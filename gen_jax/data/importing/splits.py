@@ -17,10 +17,10 @@ ALIASES = {
 }
 IDX_ALIASES = {**ALIASES, "t10k": "test"}
 # Words that often follow a split's name without a space.
-BESIDE = (
+SUFFIXES = (
     "s|sets?|data|dataset|imgs?|images?|pics?|photos?|pictures?|labels?|splits?|parts?|files?|fold"
 )
-NEAR = re.compile(rf"({'|'.join(ALIASES)})(\d+|{BESIDE}|{'|'.join(ALIASES)})+")
+NEAR = re.compile(rf"({'|'.join(ALIASES)})(\d+|{SUFFIXES}|{'|'.join(ALIASES)})+")
 OTHER = {
     "trn": "train",
     "tst": "test",

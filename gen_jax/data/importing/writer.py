@@ -88,7 +88,7 @@ def there_already(name: str, content: Content, root: Path) -> Path | None:
 def write(name: str, content: Content, source: str, root: Path) -> Path:
     """The folder of the new data set, after a check that it reads back the same; InputError if writing fails."""
     make = partial(Imported, name=name, content=content, source=source)
-    return writing.write(name, make, root, check=lambda beside: _check(name, content, beside))
+    return writing.write(name, make, root, check=lambda folder: _check(name, content, folder))
 
 
 def imported(data_dir: Path | None = None) -> dict[str, str]:
@@ -102,10 +102,10 @@ def imported(data_dir: Path | None = None) -> dict[str, str]:
     return origins
 
 
-def _check(name: str, content: Content, beside: Path) -> None:
+def _check(name: str, content: Content, folder: Path) -> None:
     """Read back what was written: some disks report errors only then."""
     try:
-        good = checksum(_read_back(name, list(content.x), beside)) == checksum(content)
+        good = checksum(_read_back(name, list(content.x), folder)) == checksum(content)
     except InputError as error:
         raise OSError(0, "the written data cannot be read back") from error
     if not good:
