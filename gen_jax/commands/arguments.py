@@ -28,6 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 Subparsers = argparse._SubParsersAction
 Run = Callable[[argparse.Namespace], int | None]
+MODEL_FOLDER = "folder of a trained model"
 
 
 def command(
@@ -44,6 +45,21 @@ def group(parent: Subparsers, name: str, summary: str, example: str) -> Subparse
     """Declare a command that only has subcommands."""
     parser = _declare(parent, name, summary, example)
     return parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+
+def workdir(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of a model as the argument `workdir`."""
+    parser.add_argument("workdir", type=Path, help=MODEL_FOLDER)
+
+
+def workdirs(parser: argparse.ArgumentParser) -> None:
+    """Add the folders of one or several models as the argument `workdirs`."""
+    parser.add_argument("workdirs", type=Path, nargs="+", metavar="workdir", help=MODEL_FOLDER)
+
+
+def seed(parser: argparse.ArgumentParser) -> None:
+    """Add --seed to a command."""
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the draws (default: 0)")
 
 
 def data_dir(parser: argparse.ArgumentParser) -> None:

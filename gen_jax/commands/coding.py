@@ -12,6 +12,7 @@ from gen_jax.commands.arguments import (
     max_bytes,
     say,
     trust,
+    workdir,
 )
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
@@ -26,7 +27,7 @@ def add(commands: Subparsers) -> None:
         "gen-jax compress runs/gated_pixel_cnn_digits digits.npz -o digits.gjx",
         run=_compress,
     )
-    compress.add_argument("workdir", type=Path)
+    workdir(compress)
     compress.add_argument(
         "images", type=Path, nargs="+", help="one .npz file of arrays, or PNG files"
     )
@@ -47,8 +48,8 @@ def add(commands: Subparsers) -> None:
         "gen-jax decompress runs/gated_pixel_cnn_digits digits.gjx -o digits.npz",
         run=_decompress,
     )
-    decompress.add_argument("workdir", type=Path)
-    decompress.add_argument("file", type=Path)
+    workdir(decompress)
+    decompress.add_argument("file", type=Path, help="the compressed file")
     decompress.add_argument(
         "-o",
         "--out",
@@ -66,7 +67,7 @@ def add(commands: Subparsers) -> None:
         "gen-jax export runs/gated_pixel_cnn_digits --out digits_model",
         run=_export,
     )
-    export.add_argument("workdir", type=Path)
+    workdir(export)
     export.add_argument("--out", type=Path, required=True, help="a new folder")
     trust(export)
 

@@ -41,7 +41,7 @@ def add(commands: Subparsers) -> None:
         "gen-jax data prepare binarized_mnist --source binarized_mnist.npz",
         run=_prepare,
     )
-    prepare.add_argument("name")
+    prepare.add_argument("name", help="name of the data set, as in `gen-jax data list`")
     prepare.add_argument(
         "--source", help="file or folder with the original data (default: download them)"
     )
@@ -54,8 +54,10 @@ def add(commands: Subparsers) -> None:
         "gen-jax data import photos my_photos/ --tiles 32",
         run=_import,
     )
-    importing.add_argument("name", help="lower-case letters, digits and _")
-    importing.add_argument("paths", type=Path, nargs="+", metavar="path")
+    importing.add_argument("name", help="name for the data set: lower-case letters, digits and _")
+    importing.add_argument(
+        "paths", type=Path, nargs="+", metavar="path", help="files, or a folder of files"
+    )
     importing.add_argument(
         "--levels",
         type=positive,
@@ -116,10 +118,10 @@ def add(commands: Subparsers) -> None:
         "gen-jax data export digits --split test --limit 12 --out digits.npz",
         run=_export,
     )
-    export.add_argument("name")
-    export.add_argument("--split", default="test")
-    export.add_argument("--limit", type=positive, help="only the first N examples")
-    export.add_argument("--out", type=Path, required=True)
+    export.add_argument("name", help="name of the data set")
+    export.add_argument("--split", default="test", help="split to export (default: test)")
+    export.add_argument("--limit", type=positive, metavar="N", help="only the first N examples")
+    export.add_argument("--out", type=Path, required=True, help="the file to write")
     data_dir(export)
 
 

@@ -8,11 +8,12 @@ from gen_jax.commands.arguments import (
     check_out,
     command,
     max_bytes,
-    natural,
     positive,
     say,
+    seed,
     temperature,
     trust,
+    workdir,
 )
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
@@ -27,7 +28,7 @@ def add(commands: Subparsers) -> None:
         "gen-jax sample runs/gated_pixel_cnn_digits --num 64 --out grid.png",
         run=_sample,
     )
-    sample.add_argument("workdir", type=Path)
+    workdir(sample)
     sample.add_argument(
         "--num", type=positive, help="number of samples (default: 64; 8 sounds, 1 text)"
     )
@@ -56,7 +57,7 @@ def add(commands: Subparsers) -> None:
         "gen-jax complete runs/gated_pixel_cnn_digits digit.png --keep top:0.5 --out grid.png",
         run=_complete,
     )
-    complete.add_argument("workdir", type=Path)
+    workdir(complete)
     complete.add_argument(
         "images", type=Path, nargs="+", help="PNG files or .npz files with one array"
     )
@@ -78,7 +79,7 @@ def _drawing(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         help="sharpens the distribution below 1, flattens it above (default: 1)",
     )
-    parser.add_argument("--seed", type=natural, default=0)
+    seed(parser)
     trust(parser)
 
 

@@ -9,12 +9,14 @@ from gen_jax.commands.arguments import (
     check_out,
     command,
     data_dir,
-    natural,
     place,
     positive,
     say,
     say_and_save,
+    seed,
     trust,
+    workdir,
+    workdirs,
 )
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
@@ -29,7 +31,7 @@ def add(commands: Subparsers) -> None:
         "gen-jax evaluate runs/gated_pixel_cnn_digits --split test",
         run=_evaluate,
     )
-    evaluate.add_argument("workdir", type=Path)
+    workdir(evaluate)
     evaluate.add_argument(
         "--split", help="split to evaluate (default: test, or validation without a test split)"
     )
@@ -40,7 +42,7 @@ def add(commands: Subparsers) -> None:
         metavar="K",
         help="draws per example for a bound or estimate, instead of the config's",
     )
-    evaluate.add_argument("--limit", type=positive, help="only the first N examples")
+    evaluate.add_argument("--limit", type=positive, metavar="N", help="only the first N examples")
     evaluate.add_argument(
         "--compress",
         type=positive,
@@ -77,13 +79,15 @@ def add(commands: Subparsers) -> None:
         "gen-jax certify runs/gated_pixel_cnn_digits",
         run=_certify,
     )
-    certify.add_argument("workdir", type=Path)
-    certify.add_argument("--split", default="validation")
+    workdir(certify)
+    certify.add_argument(
+        "--split", default="validation", help="split of the examples (default: validation)"
+    )
     certify.add_argument("--data", metavar="NAME", help="data set, instead of the config's")
     certify.add_argument(
         "--examples", type=positive, default=12, help="number of examples to check (default: 12)"
     )
-    certify.add_argument("--seed", type=natural, default=0)
+    seed(certify)
     certify.add_argument(
         "--check",
         action="store_true",
@@ -99,19 +103,21 @@ def add(commands: Subparsers) -> None:
         "gen-jax receptive-field runs/pixel_cnn_digits runs/gated_pixel_cnn_digits --site 5,2 --out field.png",
         run=_receptive_field,
     )
-    receptive.add_argument("workdirs", type=Path, nargs="+", metavar="workdir")
+    workdirs(receptive)
     receptive.add_argument(
         "--site", type=place, required=True, metavar="ROW,COLUMN", help="the pixel"
     )
-    receptive.add_argument("--out", type=Path, required=True, help=".png")
-    receptive.add_argument("--split", default="validation")
+    receptive.add_argument("--out", type=Path, required=True, help="the picture, a .png file")
+    receptive.add_argument(
+        "--split", default="validation", help="split of the images (default: validation)"
+    )
     receptive.add_argument(
         "--examples", type=positive, default=8, help="images to average (default: 8)"
     )
     receptive.add_argument(
         "--noise", action="store_true", help="random images instead of the data set's"
     )
-    receptive.add_argument("--seed", type=natural, default=0)
+    seed(receptive)
     trust(receptive)
     data_dir(receptive)
 
@@ -122,8 +128,8 @@ def add(commands: Subparsers) -> None:
         "gen-jax report runs/gated_pixel_cnn_digits --out report.html",
         run=_report,
     )
-    report.add_argument("workdirs", type=Path, nargs="+", metavar="workdir")
-    report.add_argument("--out", type=Path, required=True)
+    workdirs(report)
+    report.add_argument("--out", type=Path, required=True, help="the HTML file")
     trust(report)
     data_dir(report)
 
