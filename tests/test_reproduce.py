@@ -166,7 +166,7 @@ def test_a_changed_number_is_named(gated, again, tmp_path, data_dir, share, vers
         )
         assert " not 0.0.1\n" in out
     else:
-        assert "rule: the same bits, as source, packages" in out
+        assert "rule: the same bits, since source, packages" in out
 
 
 def test_another_seed_gives_another_number(gated, tmp_path, data_dir):
@@ -345,7 +345,7 @@ BAD = [
         "builtins:dict is not a class of gen_jax",
     ),
     ({"config.fields.steps": 0}, "steps must be at least 1"),
-    ({"config": {"fields": {}}}, "a stored config has no class and fields"),
+    ({"config": {"fields": {}}}, "the stored config lacks class and fields"),
     ({"config": []}, "the stored config is not a gen_jax:Experiment"),
     ({"config.fields.data.fields.name": "cifar10"}, "data set 'cifar10' is not prepared in"),
     ({"split": "tset"}, "'tset' (did you mean test?)"),
