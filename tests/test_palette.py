@@ -44,7 +44,7 @@ def data(tmp_path_factory):
     said = json.loads(succeed(*argv, "--json"))
     assert (said["name"], said["examples"]["test"]) == (NAME, 5)
     again = succeed(*argv)
-    assert "the same content is there already" in again
+    assert "this content exists already" in again
     return root
 
 
@@ -86,7 +86,7 @@ def test_means_of_blocks_are_rounded_half_up():
         means = x.reshape(3, side, block, side, block, 3).astype(float).mean(axis=(2, 4))
         np.testing.assert_array_equal(making.smaller(x, side), np.floor(means + 0.5))
     for side, shape in ((4, (1, 6, 6, 3)), (2, (1, 6, 4, 3)), (8, (1, 6, 6, 3))):
-        with pytest.raises(InputError, match="no blocks of one size"):
+        with pytest.raises(InputError, match="cannot be divided into equal blocks"):
             making.smaller(np.zeros(shape, np.uint8), side)
 
 
@@ -153,15 +153,15 @@ def test_files_are_lossless_of_tokens(data, run, tmp_path):
     Image.fromarray(x[0, ::2, ::2, 0]).save(path)
     status, _, error = call("compress", run, path, "-o", tmp_path / "g.gjx")
     assert (status, error.count("\n")) == (2, 1)
-    assert "8-bit grey, the model's palette is of colours" in error
+    assert "8-bit grey, the model's palette has RGB colours" in error
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (("digits", "--colours", 4), "a palette is of RGB images"),
+        (("digits", "--colours", 4), "a palette needs RGB images"),
         (("photos", "--colours", 1), "a palette has 2 to 65,536 colours, not 1"),
-        (("photos", "--colours", 4, "--side", 3), "no blocks of one size"),
+        (("photos", "--colours", 4, "--side", 3), "cannot be divided into equal blocks"),
         (("photos", "--colours", 60_000), "fewer than 60000"),
         (("nothing", "--colours", 4), "data set 'nothing' is not in"),
     ],

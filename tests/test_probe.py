@@ -127,7 +127,7 @@ def test_the_command_its_file_and_its_page(run, data_dir, tmp_path):
     assert "digits test, 359 examples" in page
     (run / "probe.json").write_text(json.dumps({**found, "weights": "others"}))
     succeed("report", run, "--out", tmp_path / "a.html", *where)
-    assert "It was of other weights" in (tmp_path / "a.html").read_text()
+    assert "The probe belongs to other weights" in (tmp_path / "a.html").read_text()
     del found["blocks"][0]["stderr"]
     (run / "probe.json").write_text(json.dumps(found))
     status, _, error = call("report", run, "--out", tmp_path / "a.html", *where)

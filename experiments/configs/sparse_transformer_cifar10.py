@@ -1,13 +1,13 @@
-"""Sparse Transformer on CIFAR-10 (32x32 colour, 256 levels), the paper's network: 59,196,928 parameters.
+"""Sparse Transformer on CIFAR-10 (32x32 colour, 256 levels), the network of the paper: 59,196,928 parameters.
 
 Command: gen-jax train experiments/configs/sparse_transformer_cifar10.py
 Hardware: 8 accelerators, two images on each
 Published: 2.80 bits/dim on test (Child et al. 2019, 1904.10509, table 1)
 Expected: 2.80 bits/dim, exact; not run here
 
-Sizes and optimiser are those of the later code by overlapping authors, as the paper's training code is not public.
+The paper's training code is not public, so sizes and optimiser are those of later code by some of the authors.
 Deviations from github.com/openai/distribution_augmentation: float32 (half precision with a scaled loss there); 45,000
-training images (48,000 there, the rest being validation); the average of the weights warms up.
+training images (48,000 there, the others for validation); the average of the weights warms up.
 """
 
 from gen_jax import Local, SparseTransformer, Strided, image
@@ -18,7 +18,7 @@ EPOCH = 45_000 // 16
 
 
 def experiment() -> Experiment:
-    """One strided and three local layers in turn, l of a row of 96 sub-pixels; 120 epochs, batch 16, dropout 0.25."""
+    """One strided and three local layers in turn, l = 96 sub-pixels (a row); 120 epochs, batch 16, dropout 0.25."""
     return Experiment(
         model=SparseTransformer(
             image(32, 32, channels=3),

@@ -13,7 +13,7 @@ STEPS = 1800
 
 
 def experiment() -> Experiment:
-    """A window of two rows, a stride of one; dropout against overfitting 1,079 images."""
+    """A window of two rows and a stride of one row; dropout against overfitting to 1,079 images."""
     return Experiment(
         model=SparseTransformer(
             image(8, 8, levels=17),

@@ -13,7 +13,7 @@ STEPS = 1500
 
 
 def experiment() -> Experiment:
-    """The pattern of the published network at a row of 28 pixels."""
+    """The pattern of the published network for rows of 28 pixels."""
     return Experiment(
         model=SparseTransformer(
             image(28, 28),

@@ -14,7 +14,7 @@ STEPS = 2000
 
 
 def experiment() -> Experiment:
-    """Each window begins without a past, so that its first characters cost more than those of a recurrent network."""
+    """Each window starts without context, so its first characters cost more than with a recurrent network."""
     return Experiment(
         model=SparseTransformer(
             tokens(256, 65),

@@ -1,4 +1,4 @@
-"""How memory and time of attention grow with the number of positions: exponents of power laws."""
+"""Memory and time of attention by number of positions, with the exponents of power laws."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,12 @@ from gen_jax.ops.patterns import Dense, Fixed, Local, Pattern, Strided
 HEADS, KEY, VALUE, SUMMARY = 2, 64, 128, 8
 LENGTHS = (384, 768, 1536, 3072, 6144)
 METHOD = (
-    "Value and gradient of a sum over what one layer of attention reads, given queries, keys and values: one example,"
-    f" {HEADS} heads of {KEY} features in queries and keys and {VALUE} in values, float32, no projections. L positions;"
-    " the length l of local and fixed attention and the stride of strided attention are the multiple of 8 next to the"
-    f" root of L, a summary of fixed attention has {SUMMARY} positions. Memory is what the compiled program takes"
-    " beside arguments and results. The exponent b is that of L^b fitted by least squares on logarithms, `miss` the"
-    " largest factor by which the fit is off."
+    "Value and gradient of a sum over the output of one attention layer, as a function of queries, keys and values:"
+    f" one example, {HEADS} heads with {KEY} features for queries and keys and {VALUE} for values, float32, no"
+    " projections. There are L positions. The length l of local and fixed attention and the stride of strided"
+    f" attention are the multiple of 8 nearest to the root of L; a summary of fixed attention has {SUMMARY} positions."
+    " Memory is that of the compiled program besides arguments and results. The exponent b of L^b is fitted by least"
+    " squares on logarithms; `miss` is the largest factor by which the fit is off."
 )
 PATTERNS: dict[str, Callable[[int], Pattern]] = {
     "dense": lambda size: Dense(),
@@ -41,7 +41,7 @@ COLUMNS: record.Columns = {
 
 
 def measure() -> dict[str, Any]:
-    """One row for each pattern."""
+    """Measure one row for each pattern."""
     sizes = [8 * round(length**0.5 / 8) for length in LENGTHS]
     programs, memory = {}, {}
     for name, pattern in PATTERNS.items():
@@ -49,10 +49,10 @@ def measure() -> dict[str, Any]:
             compiled, arrays = _program(pattern(size), length)
             programs[name, length] = lambda run=compiled, arrays=arrays: run(*arrays)
             memory[name, length] = record.temporary_bytes(compiled)
-    found = turns(programs)
+    times = turns(programs)
     rows = []
     for name in PATTERNS:
-        seconds = [rounded(float(np.median(found[name, length]))) for length in LENGTHS]
+        seconds = [rounded(float(np.median(times[name, length]))) for length in LENGTHS]
         rows.append(
             {
                 "pattern": name,
@@ -66,7 +66,7 @@ def measure() -> dict[str, Any]:
 
 
 def _program(pattern: Pattern, length: int) -> tuple[jax.stages.Compiled, list[jax.Array]]:
-    """The compiled value and gradient, and what it is given."""
+    """The compiled value and gradient, and its arguments."""
     keys = jax.random.split(root_key(0), 3)
     arrays = [
         jax.random.normal(key, (1, HEADS, length, size))

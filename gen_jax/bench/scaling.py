@@ -112,14 +112,14 @@ def _programs(model: Any, batch: int) -> dict[str, tuple[Callable[[], Any], jax.
 
 
 def fitted(name: str, sizes: Sequence[int], values: Sequence[Number]) -> dict[str, Any]:
-    """Fields of a row: the values at these sizes, the exponent of their growth, and how far the fit is off."""
+    """The fields of a row: the values at these sizes, the exponent of their growth and the error of the fit."""
     line = exponent(sizes, values)
     power, miss = (None, None) if line is None else map(rounded, line)
     return {name: list(values), f"{name}_exponent": power, f"{name}_miss": miss}
 
 
 def fit(row: record.Row, name: str) -> str:
-    """A cell: exponent and miss; a dash where a value is not known."""
+    """A cell with the exponent and the miss; a dash if a value is not known."""
     if row[f"{name}_exponent"] is None:
         return "-"
     return f"{row[f'{name}_exponent']:.2f} (miss {row[f'{name}_miss']:.2f})"

@@ -206,7 +206,7 @@ class Codec:
 
     @cached_property
     def lanes(self) -> list[int]:
-        """Numbers of events that may be coded side by side: as their caches fit into memory."""
+        """The numbers of events that may be coded in parallel, limited by the memory of their caches."""
         most = batch_of(self.model, self.variables)
         return [lanes for lanes in LANES if lanes <= most]
 

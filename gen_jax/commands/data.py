@@ -102,13 +102,17 @@ def add(commands: Subparsers) -> None:
     palette = command(
         actions,
         "palette",
-        "Turn a prepared set of RGB images into a new set of tokens, by a palette of k-means.",
+        "Turn a prepared set of RGB images into a set of tokens of a k-means palette.",
         "gen-jax data palette cifar10 --colours 512 --side 16",
         run=_palette,
     )
-    palette.add_argument("name")
-    palette.add_argument("--colours", type=positive, required=True, metavar="K")
-    palette.add_argument("--side", type=positive, help="make images SIDE x SIDE first, by means")
+    palette.add_argument("name", help="name of the data set")
+    palette.add_argument(
+        "--colours", type=positive, required=True, metavar="K", help="number of colours"
+    )
+    palette.add_argument(
+        "--side", type=positive, help="first reduce images to SIDE x SIDE by averaging blocks"
+    )
     data_dir(palette)
 
     export = command(
@@ -178,8 +182,8 @@ def _palette(args: argparse.Namespace) -> None:
 
     log_to_stderr()
     with contextlib.redirect_stdout(io.StringIO()):  # as above
-        made = palette.make(args.name, args.colours, args.side, args.data_dir)
-    say(args, made.record(), "\n".join(made.sentences()))
+        result = palette.make(args.name, args.colours, args.side, args.data_dir)
+    say(args, result.record(), "\n".join(result.sentences()))
 
 
 def _export(args: argparse.Namespace) -> None:

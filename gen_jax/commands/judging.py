@@ -61,14 +61,16 @@ def add(commands: Subparsers) -> None:
     probe = command(
         commands,
         "probe",
-        "Accuracy of a linear probe of each block: how well its features tell the data set's classes.",
+        "Measure how well a linear map of each block's features predicts the classes of the data set.",
         "gen-jax probe runs/image_gpt_digits",
         run=_probe,
     )
-    probe.add_argument("workdir", type=Path)
-    probe.add_argument("--block", type=positive, metavar="N", help="only this block, from 1")
-    probe.add_argument("--limit", type=positive, help="only the first N training examples")
-    probe.add_argument("--data", metavar="NAME", help="another data set than the config's")
+    workdir(probe)
+    probe.add_argument("--block", type=positive, metavar="N", help="only block N, counted from 1")
+    probe.add_argument(
+        "--limit", type=positive, metavar="N", help="only the first N training examples"
+    )
+    probe.add_argument("--data", metavar="NAME", help="data set, instead of the config's")
     trust(probe)
     data_dir(probe)
 
@@ -178,11 +180,11 @@ def _probe(args: argparse.Namespace) -> None:
     runtime.set_up()
     run = load_run(args.workdir, args.trust).under(args.data, None)
     record = probe.measure(run, args.data_dir, args.block, args.limit)
-    said = "\n".join(probe.sentences(record))
+    text = "\n".join(probe.sentences(record))
     if args.block is None:
-        say_and_save(args, record, said, run.workdir.probe, results.dumps(record))
+        say_and_save(args, record, text, run.workdir.probe, results.dumps(record))
     else:
-        say(args, record, said)
+        say(args, record, text)
 
 
 def _certify(args: argparse.Namespace) -> int:

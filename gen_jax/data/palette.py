@@ -1,4 +1,4 @@
-"""Colour images as images of tokens: each pixel becomes the number of the nearest of the K colours of a palette."""
+"""Colour images as images of tokens: a pixel becomes the number of the nearest of the K colours of a palette."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,17 +10,17 @@ from gen_jax.errors import InputError
 from gen_jax.typing import Event
 
 Colours = UInt8[np.ndarray, "K 3"]
-ROWS = 20_000  # colours that are compared with the palette at once
-IMAGES = 2048  # images that are quantised at once
+ROWS = 20_000  # number of colours that are compared with the palette at once
+IMAGES = 2048  # number of images that are quantised at once
 
 
 def nearest(
     x: UInt8[np.ndarray, "*images 3"], colours: Colours
 ) -> Integer[np.ndarray, "*images 1"]:
-    """The number of the nearest colour of each pixel; the smallest number where several are as near.
+    """The number of the colour nearest to each pixel; the smallest number if several are equally near.
 
-    Each distinct colour is compared once. Products of whole numbers below 2^24 are exact in float32, so every machine
-    finds the same tokens.
+    Each distinct colour is compared once. Whole numbers below 2^24 are exact in float32, so every machine computes the
+    same tokens.
     """
     packed_of = lambda pixels: (pixels.astype(np.int32) << (16, 8, 0)).sum(axis=-1)  # noqa: E731
     parts = [x[first : first + IMAGES] for first in range(0, len(x), IMAGES)]
@@ -40,7 +40,7 @@ def nearest(
 
 
 def colours_of(event: Event, presentation: Mapping[str, Any]) -> Colours | None:
-    """The palette of a set's examples, None if it has none; InputError if what is stored is no palette of the event."""
+    """The palette of a data set, or None if it has none; InputError if the stored palette does not fit the event."""
     if "palette" not in presentation:
         return None
     try:
@@ -49,5 +49,7 @@ def colours_of(event: Event, presentation: Mapping[str, Any]) -> Colours | None:
         stored = np.empty(0)
     whole = stored.dtype.kind in "iu" and stored.shape == (event.levels, 3)
     if not whole or stored.min() < 0 or stored.max() > 255:
-        raise InputError("the palette of the examples is damaged: it is no list of their colours")
+        raise InputError(
+            "the palette of the examples is damaged: it is not a list of their colours"
+        )
     return stored.astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Linear probes: how well a linear map of one block's features tells the classes of a data set.
+"""Linear probes: how well a linear map of a block's features predicts the classes of a data set.
 
-log p(k | x) = W f(x) + b, normalised, with f the mean over all places of what a block gives (Chen et al. 2020,
-"Generative Pretraining from Pixels", section 2.4). The network is not trained. Features are standardised by their means
-and deviations on train. W has an L2 penalty |W|^2 / (2 C), whose C is the best of `PENALTIES` on validation; the
-accuracy is of the test split, with the binomial standard error.
+log p(k | x) = W f(x) + b, normalised, where f is the mean of a block's output over all places (Chen et al. 2020,
+"Generative Pretraining from Pixels", section 2.4). The network is not trained. Features are standardised with their
+means and standard deviations on train. W has an L2 penalty |W|^2 / (2 C); C is the best of `PENALTIES` on validation.
+The accuracy is measured on the test split, with its binomial standard error.
 """
 
 import math
@@ -28,9 +28,9 @@ from gen_jax.runs.likelihood import batches
 from gen_jax.runs.run import Run
 from gen_jax.runs.splits import judged_split, load_split
 
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, from the strongest
-STEPS = 500  # of L-BFGS at most
-PART = 10  # of train, a tenth serves as validation if there is no other split
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C; the first is the strongest penalty
+STEPS = 500  # at most, of L-BFGS
+PART = 10  # one part in ten of train serves as validation if there is no other split
 
 
 class Examples(NamedTuple):
@@ -47,9 +47,10 @@ def measure(
     block: int | None = None,
     limit: int | None = None,
 ) -> dict[str, Any]:
-    """Accuracy of a probe of each block, or of one, and of the values themselves; `limit`: training examples.
+    """The accuracy of a probe of each block, or of `block` only, and of a probe of the values themselves.
 
-    InputError if the model is given the class, shows no blocks or not that many, or the data set has no classes.
+    `limit`: number of training examples. InputError if the model is conditioned on the class, exposes no blocks or
+    fewer than `block`, or if the data set has no classes.
     """
     started = time.monotonic()
     if run.conditional:
@@ -91,7 +92,7 @@ def measure(
 
 
 def probe(examples: Examples) -> dict[str, Any]:
-    """The accuracy on test of the penalty that is best on validation, the stronger of equals."""
+    """The accuracy on test with the penalty that is best on validation; the stronger one if two are equal."""
     features, labels = examples.train
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1)
@@ -100,11 +101,11 @@ def probe(examples: Examples) -> dict[str, Any]:
     best = (-1.0, 0.0, 0.0)
     for penalty in PENALTIES:
         fitted.set_params(C=penalty).fit(standardised[0], labels)
-        on = [
+        validation, test = (
             float(np.mean(fitted.predict(f) == y))
             for f, (_, y) in zip(standardised[1:], examples[1:], strict=True)
-        ]
-        best = max(best, (on[0], on[1], penalty), key=lambda found: found[0])
+        )
+        best = max(best, (validation, test, penalty), key=lambda candidate: candidate[0])
     _, accuracy, penalty = best
     stderr = math.sqrt(accuracy * (1 - accuracy) / len(examples.test[1]))
     return {
@@ -115,13 +116,13 @@ def probe(examples: Examples) -> dict[str, Any]:
     }
 
 
-def sentences(found: dict[str, Any]) -> list[str]:
-    """One line a block, and the values' own."""
-    rows = [("values", found["values"])]
-    rows += [(f"block {row['block']}", row) for row in found["blocks"]]
-    said = f"{found['system']} on {found['dataset']} {found['split']}, {found['num_examples']} examples"
+def sentences(record: dict[str, Any]) -> list[str]:
+    """A heading, then one line for the values and one for each block."""
+    rows = [("values", record["values"])]
+    rows += [(f"block {row['block']}", row) for row in record["blocks"]]
+    judged = f"{record['system']} on {record['dataset']} {record['split']}, {record['num_examples']} examples"
     return [
-        f"{said}: accuracy of a linear probe, {found['training_examples']} training examples",
+        f"{judged}: accuracy of a linear probe, {record['training_examples']} training examples",
         *(f"{name:<10} {100 * row['accuracy']:.2f} +- {100 * row['stderr']:.2f} %" for name, row in rows),
     ]  # fmt: skip
 
@@ -140,8 +141,8 @@ def _embed(run: Run, split: Split, chosen: Any) -> list[Float[np.ndarray, "n F"]
     @jax.jit
     def embed(variables, x):
         with jax.default_matmul_precision("highest"):
-            found = features(variables, x)
-        return [found[number - 1] for number in chosen]
+            blocks = features(variables, x)
+        return [blocks[number - 1] for number in chosen]
 
     size, parts = run.experiment.evaluate.batch_size, []
     for _, batch, counted in batches(split, None, size, run.mesh, conditional=False):
@@ -150,14 +151,14 @@ def _embed(run: Run, split: Split, chosen: Any) -> list[Float[np.ndarray, "n F"]
 
 
 def _values(split: Split) -> Float[np.ndarray, "n D"]:
-    """The values of each example, of a palette its colours."""
+    """The values of each example; for tokens of a palette, their colours."""
     palette = colours_of(split.event, split.presentation)
     x = split.x if palette is None else palette[split.x[..., 0]]
     return x.reshape(len(x), -1).astype(np.float64)
 
 
 def _others(run: Run, test: Split, data_dir: Path | None) -> tuple[Split, Split]:
-    """Train and validation; without another split than the judged one, validation is the last part of train."""
+    """Train and validation; if the only other split is the judged one, validation is the last part of train."""
     data = run.experiment.evaluate.data
     train = load_split(run.experiment, "train", data_dir, data)
     if test.split != "validation":

@@ -22,7 +22,7 @@ def to_grey(x: np.ndarray, levels: int) -> np.ndarray:
 
 
 def to_bytes(x: np.ndarray, levels: int, palette: Colours | None = None) -> np.ndarray:
-    """The bytes that show levels: greys, or the colours of a palette."""
+    """Levels as bytes: greys, or the colours of a palette."""
     return to_grey(x, levels) if palette is None else palette[np.asarray(x)[..., 0]]
 
 
@@ -79,7 +79,7 @@ def read_images(
 
 
 def quantised(paths: list[Path], palette: Colours | None) -> str:
-    """What a command that has read these files adds about them; nothing unless a PNG met a palette."""
+    """The end of a command's message if PNG files were quantised to the palette, otherwise nothing."""
     if palette is None or all(path.suffix == ".npz" for path in paths):
         return ""
     return f"; each pixel of a PNG file is the nearest of the palette's {len(palette)} colours"
@@ -125,7 +125,7 @@ def read_levels(
         picture = read_png(path, max_bytes)
         if picture.samples.shape[2] != palette.shape[1]:
             raise InputError(
-                f"{path} is a PNG of kind {picture.kind}, the model's palette is of colours"
+                f"{path} is a PNG of kind {picture.kind}, the model's palette has RGB colours"
             )
         return nearest(picture.samples, palette), picture.depth
     if event.levels is None or not 2 <= event.levels <= 256:

@@ -216,30 +216,30 @@ def _reconstructions(run: Run, medium: Medium, split: Split) -> Markup:
 
 
 def _probe(run: Run) -> Markup:
-    """Accuracy by block, with standard errors, beside that of the values themselves."""
-    found = stored.record(run.workdir.probe)
-    if found.get("weights") != fingerprint.of_variables(run.variables):
-        return paragraph("It was of other weights: gen-jax probe measures these.")
+    """The accuracy of each block with its standard error, and that of the values themselves."""
+    record = stored.record(run.workdir.probe)
+    if record.get("weights") != fingerprint.of_variables(run.variables):
+        return paragraph("The probe belongs to other weights; gen-jax probe measures these.")
     try:
         numbers, accuracies, errors = (
-            [row[name] for row in found["blocks"]] for name in ("block", "accuracy", "stderr")
+            [row[name] for row in record["blocks"]] for name in ("block", "accuracy", "stderr")
         )
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.subplots()
         axes.errorbar(numbers, accuracies, errors, marker="o", ms=3, capsize=2, label="block")
-        axes.axhline(found["values"]["accuracy"], color="grey", ls="--", label="values")
+        axes.axhline(record["values"]["accuracy"], color="grey", ls="--", label="values")
         axes.set(xlabel="block", ylabel="accuracy", xticks=numbers)
         axes.legend()
-        said = (
-            f"Classes told by a linear map of each block's features: {found['dataset']} {found['split']},"
-            f" {found['num_examples']} examples, standard errors."
+        caption = (
+            f"Accuracy of a linear map from each block's features to the class: {record['dataset']} {record['split']},"
+            f" {record['num_examples']} examples, with standard errors."
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{run.workdir.probe} is damaged: a field is missing or of another kind ({error!r:.80});"
-            f" `gen-jax probe {run.workdir.path}` writes it anew"
+            f" `gen-jax probe {run.workdir.path}` writes it again"
         ) from error
-    return paragraph(said) + plot(figure)
+    return paragraph(caption) + plot(figure)
 
 
 def _rows(run: Run) -> dict[str, Any]:

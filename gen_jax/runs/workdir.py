@@ -63,7 +63,7 @@ class WorkDir:
 
     @property
     def probe(self) -> Path:
-        """What `probe` found of each block."""
+        """The accuracies of linear probes that `probe` measured."""
         return self.path / "probe.json"
 
     @property

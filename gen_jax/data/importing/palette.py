@@ -1,7 +1,7 @@
-"""Palettes: a set of colour images as a new set of tokens, by k-means over the pixels of its training split.
+"""Palettes: turn a set of colour images into a set of tokens, with k-means over the pixels of its training split.
 
-As Chen et al. 2020 ("Generative Pretraining from Pixels", section 3.2). Tokens are another random variable than the
-colours: log p of them is never bits/dim, its unit is bits/token.
+This follows Chen et al. 2020 ("Generative Pretraining from Pixels", section 3.2). Tokens are a different random
+variable than colours, so log p of tokens is in bits/token and cannot be compared with bits/dim.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from gen_jax.data.importing.splits import ORDER
 from gen_jax.data.palette import IMAGES, Colours, nearest
 from gen_jax.errors import InputError
 
-PIXELS, BATCH, PASSES, SEED = 400_000, 4096, 10, 0  # of k-means
+PIXELS, BATCH, PASSES, SEED = 400_000, 4096, 10, 0  # for k-means
 LUMA = (299, 587, 114)  # weights of red, green and blue in brightness
 
 
@@ -32,17 +32,17 @@ class Palette:
     folder: Path
     colours: int
     examples: dict[str, int]
-    rms_error: float  # levels of 0..255, a colour value
-    entropy: float  # bits a token, of the tokens' frequencies
+    rms_error: float  # of a colour value, in levels of 0..255
+    entropy: float  # of the tokens' frequencies, in bits per token
     checksum: str
     notes: list[str]
 
     def record(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """The fields as `--json` prints them."""
         return {**vars(self), "folder": str(self.folder)}
 
     def sentences(self) -> list[str]:
-        """One a line, the folder last."""
+        """What `data palette` prints, one sentence per line; the folder comes last."""
         counts = ", ".join(f"{count:,} {split}" for split, count in self.examples.items())
         return [
             *self.notes,
@@ -53,23 +53,23 @@ class Palette:
 
 
 def make(name: str, colours: int, side: int | None = None, data_dir: Path | None = None) -> Palette:
-    """Write the tokens of a prepared set of RGB images, at `side` x `side` if given, as a new set.
+    """Write the tokens of a prepared set of RGB images as a new set, at `side` x `side` if given.
 
-    The palette is of the training split alone. InputError if the set has no train split or no RGB images, has fewer
-    colours than asked for, or the side does not divide the images'.
+    The palette is fitted on the training split only. InputError if the set has no train split or no RGB images, if it
+    has fewer than `colours` colours, or if `side` does not divide the side of the images.
     """
     root = data_dir or prepared.default_data_dir()
     if not 2 <= colours <= 2**16:
         raise InputError(f"a palette has 2 to 65,536 colours, not {colours}")
-    splits = {split: found for split in ORDER if (found := _load(name, split, data_dir))}
+    splits = {split: loaded for split in ORDER if (loaded := _load(name, split, data_dir))}
     if "train" not in splits:
-        raise InputError(f"{name} has no train split to take a palette from")
+        raise InputError(f"{name} has no train split to fit a palette on")
     train = splits["train"]
-    pixels = {split: _pixels(found, side) for split, found in splits.items()}
+    pixels = {split: _pixels(examples, side) for split, examples in splits.items()}
     centres = fit(pixels["train"], colours)
     notes = []
     if len(centres) < colours:
-        notes.append(f"of {colours} colours {len(centres)} differ once they are whole numbers")
+        notes.append(f"only {len(centres)} of {colours} colours differ after rounding")
     tokens = {split: nearest(x, centres) for split, x in pixels.items()}
     presentation = {
         "palette": centres.tolist(),
@@ -78,7 +78,7 @@ def make(name: str, colours: int, side: int | None = None, data_dir: Path | None
         "of": name,
         "version": train.version,
     }
-    labels = {split: found.labels for split, found in splits.items() if found.labels is not None}
+    labels = {split: s.labels for split, s in splits.items() if s.labels is not None}
     content = Content(
         tokens, labels, len(centres), train.num_classes, list(train.class_names), presentation
     )
@@ -86,7 +86,7 @@ def make(name: str, colours: int, side: int | None = None, data_dir: Path | None
     new = f"{name}{sized}_palette{colours}"
     folder = writer.there_already(new, content, root)
     if folder:
-        notes.append("the same content is there already; nothing is written")
+        notes.append("this content exists already; nothing was written")
     source = f"{name} {train.version} by a palette of {len(centres)} colours"
     folder = folder or writer.write(new, content, source, root)
     shares = np.bincount(tokens["train"].reshape(-1), minlength=len(centres)) / tokens["train"].size
@@ -98,9 +98,9 @@ def make(name: str, colours: int, side: int | None = None, data_dir: Path | None
 
 
 def fit(x: UInt8[np.ndarray, "N H W 3"], colours: int) -> Colours:
-    """The centres of k-means (Sculley 2010) over at most `PIXELS` pixels, rounded, distinct, from dark to light.
+    """The centres of k-means (Sculley 2010) over at most `PIXELS` pixels: rounded, distinct, from dark to light.
 
-    InputError if the images have fewer colours than asked for.
+    InputError if the images have fewer than `colours` colours.
     """
     from sklearn.cluster import MiniBatchKMeans  # takes a second to import
 
@@ -122,7 +122,7 @@ def fit(x: UInt8[np.ndarray, "N H W 3"], colours: int) -> Colours:
 def rms_error(
     x: UInt8[np.ndarray, "N H W 3"], tokens: Integer[np.ndarray, "N H W 1"], colours: Colours
 ) -> float:
-    """The root of the mean squared difference between images and their palette's colours, levels of 0..255."""
+    """The root mean squared difference between images and their palette colours, in levels of 0..255."""
     total = 0.0
     for first in range(0, len(x), IMAGES):
         rows = slice(first, first + IMAGES)
@@ -132,11 +132,11 @@ def rms_error(
 
 
 def smaller(x: UInt8[np.ndarray, "N H W C"], side: int) -> UInt8[np.ndarray, "N side side C"]:
-    """Means of square blocks, rounded half up, in whole numbers; InputError if the side does not divide the images'."""
+    """Means of square blocks in whole numbers, rounded half up; InputError if the side does not divide theirs."""
     height, width, channels = x.shape[1:]
     if height != width or height % side:
         raise InputError(
-            f"images of {height}x{width} have no blocks of one size that make {side}x{side}"
+            f"images of {height}x{width} cannot be divided into equal blocks to make {side}x{side}"
         )
     block = height // side
     blocks = x.reshape(len(x), side, block, side, block, channels)
@@ -152,11 +152,11 @@ def _load(name: str, split: str, data_dir: Path | None) -> prepared.Split | None
 
 
 def _pixels(split: prepared.Split, side: int | None) -> UInt8[np.ndarray, "N H W 3"]:
-    """Values 0..255 of RGB images, made smaller if asked."""
+    """Values 0..255 of RGB images, reduced to `side` x `side` if given."""
     event = split.event
     if len(event.shape) != 3 or event.shape[2] != 3 or event.levels is None or event.levels > 256:
         raise InputError(
-            f"a palette is of RGB images of at most 256 levels, {split.dataset} has examples of shape {event.shape}"
+            f"a palette needs RGB images of at most 256 levels, {split.dataset} has examples of shape {event.shape}"
             f" with {event.levels} levels"
         )
     x = split.x
