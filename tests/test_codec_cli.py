@@ -190,7 +190,7 @@ def test_bad_images(grey, tmp_path):
     assert "one .npz file or any number of .png" in sentence(tmp_path / "x.jpg")
     for name, picture, words in (
         ("rgb.png", Image.fromarray(noise(8, 8, 3)), "is a PNG of kind 8-bit colour"),
-        ("levels.png", Image.fromarray(noise(8, 8)), "none of the model's 17 grey levels"),
+        ("levels.png", Image.fromarray(noise(8, 8)), "not among the model's 17 grey levels"),
     ):
         picture.save(tmp_path / name)
         assert words in sentence(tmp_path / name)
