@@ -50,7 +50,7 @@ class BitsBack:
             raise InputError("bits-back is for models without classes")
         self.model, self.lanes = model, lanes
         self.latents = latents_of(model.latents)
-        self.likelihood = Walk(_Likelihood(model, variables), variables, lanes)
+        self.likelihood = Walk(model, variables, lanes, lambda model: model.given)
         self._encode, self._order = self._program("encode"), self._program("order")
 
     def share(self, left: int) -> int:
@@ -151,22 +151,3 @@ class BitsBack:
                 return self.model.apply(variables, *args, method=method)
 
         return partial(jax.jit(apply), self.likelihood.variables)
-
-
-class _Likelihood:
-    """The p(x | z) of a model, with the methods that `Walk` needs."""
-
-    def __init__(self, model: Any, variables: Variables):
-        member = model.bind(variables).given
-        self._model, self.event, self.head, self.sites = (
-            model,
-            member.event,
-            member.head,
-            member.sites,
-        )
-
-    def apply(self, variables: Variables, *args: Any, method: str) -> Any:
-        """Call a method of the model's `given`."""
-        return self._model.apply(
-            variables, *args, method=lambda model, *args: getattr(model.given, method)(*args)
-        )

@@ -8,7 +8,6 @@ and are not coded. Everything runs on one device, at highest matmul precision.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -35,13 +34,21 @@ class Programs(NamedTuple):
 class Walk:
     """The programs for a model and a number of lanes.
 
-    The model is anything with `apply`, `event`, `head`, `sites`, and the methods `init_cache`, `step`, `write` and
-    `log_prob_sites`. A row of `sites` lists the values of one step: V values, or G independent groups of V values.
+    The walk goes through `part(model)` of the bound model, which has `event`, `head`, `sites`, `init_cache`, `step`,
+    `write` and `log_prob_sites`. A row of `sites` lists the values of one step: V values, or G independent groups of V.
     """
 
-    def __init__(self, model: Any, variables: Variables, lanes: int):
-        self.model, self.lanes = model, lanes
+    def __init__(
+        self,
+        model: Any,
+        variables: Variables,
+        lanes: int,
+        part: Callable[[Any], Any] = lambda model: model,
+    ):
+        self.model, self.lanes, self.part = model, lanes, part
         self.variables = jax.device_put(variables, jax.devices()[0])
+        bound = part(model.bind(variables))
+        self.event, self.head, self.sites = bound.event, bound.head, bound.sites
         self.programs = Programs(
             jax.jit(self._init_cache),
             jax.jit(self._visited, donate_argnums=1),
@@ -57,7 +64,7 @@ class Walk:
         choose: Choose,
     ) -> None:
         """Visit the sites up to the last coded one; `values` becomes the chosen and the filled-in values."""
-        sites = self.model.sites
+        sites = self.sites
         needed = np.flatnonzero(coded[:, sites].any(axis=(0, *range(2, sites.ndim + 1))))
         site_values = np.zeros((self.lanes, *sites.shape[1:]), np.int32)
         cache = self.programs.empty(self.variables, cond)
@@ -86,31 +93,30 @@ class Walk:
         return np.asarray(self.programs.bits(self.variables, values, coded, cond), np.float64)
 
     def _init_cache(self, variables, cond):
-        return self._apply(variables, self.lanes, cond, method="init_cache")
+        return self._apply(variables, lambda part: part.init_cache(self.lanes, cond))
 
     def _visited(self, variables, cache, site, before):
         """Write the values of the previous site, then step: one call per site, since each call costs the host time."""
-        write = partial(self._apply, variables, method="write")
         cache = lax.cond(
             site > 0,
-            lambda cache: write(cache, site - 1, before),
+            lambda cache: self._apply(variables, lambda p: p.write(cache, site - 1, before)),
             lambda cache: cache,
             cache,
         )
-        cache, params = self._apply(variables, cache, site, method="step")
+        cache, params = self._apply(variables, lambda part: part.step(cache, site))
         nothing = jnp.zeros_like(before)
         return cache, params, self._conditional(params, nothing, channel=0)
 
     def _conditional(self, params, values, channel):
-        return self.model.head.conditional(params, channel, values)
+        return self.head.conditional(params, channel, values)
 
     def _model_bits(self, variables, values, coded, cond):
-        x = values.reshape(self.lanes, *self.model.event.shape)
-        nats = -self._apply(variables, x, cond, method="log_prob_sites")
-        inside = jnp.any(coded[:, self.model.sites], axis=-1)
+        x = values.reshape(self.lanes, *self.event.shape)
+        nats = -self._apply(variables, lambda part: part.log_prob_sites(x, cond))
+        inside = jnp.any(coded[:, self.sites], axis=-1)
         nats = jnp.where(inside, nats, 0.0).reshape(self.lanes, -1)
         return jnp.sum(nats, axis=-1) / math.log(2.0)
 
-    def _apply(self, variables, *args, method: str):
+    def _apply(self, variables, call: Callable[[Any], Any]):
         with jax.default_matmul_precision("highest"):
-            return self.model.apply(variables, *args, method=method)
+            return self.model.apply(variables, method=lambda model: call(self.part(model)))
