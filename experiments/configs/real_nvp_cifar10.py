@@ -5,14 +5,12 @@ Hardware: 1 accelerator; the paper gives no time
 Published: 3.49 bits/dim on test (Dinh et al. 2016, 1605.08803, table 1), a bound with one draw, trained with flips
 Expected: <= 3.5 bits/dim; not run here
 
-19,615,830 parameters. Deviations from the authors' real_nvp_multiscale_dataset.py (github.com/tensorflow/models):
-
-- Batch norm after a coupling is over all values, and its running means change by 1 % per step (there over the
-  transformed values, with epsilon 1e-4, by 10 %). There is no batch norm on the input of s and t, nor inside them;
-  instead the data initialise their weights.
-- Every weight-normalised layer has a learned and penalised magnitude (there only layers not followed by batch norm).
-- The scale of tanh starts at 1 after a last layer of zeros (there it starts at 0).
-- Averaged weights are evaluated; no flips; 45,000 of the 50,000 training images.
+19,615,830 parameters. Deviations from the authors' real_nvp_multiscale_dataset.py (github.com/tensorflow/models): batch
+norm after a coupling is over all values, and its running means change by 1 % per step (there over the transformed
+values, with epsilon 1e-4, by 10 %). There is no batch norm on the input of s and t, nor inside them; instead the data
+initialise their weights. Every weight-normalised layer has a learned and penalised magnitude (there only layers not
+followed by batch norm). The scale of tanh starts at 1 after a last layer of zeros (there it starts at 0). Averaged
+weights are evaluated; no flips; 45,000 of the 50,000 training images.
 """
 
 from gen_jax import ImageRealNVP, image
