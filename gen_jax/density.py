@@ -110,6 +110,20 @@ class Autoregressive(Protocol):
 
 
 @runtime_checkable
+class AnyOrder(Protocol):
+    """An autoregressive model whose weights serve every order of generation (`ops/orders.py`).
+
+    `order`: the order that it follows, a field. `orders`: those that it was trained on.
+    """
+
+    order: Any
+    orders: Any
+
+    def averaged(self) -> Any:
+        """The mixture over `orders`; its weights are those of this model under the name `member`."""
+
+
+@runtime_checkable
 class Latent(Protocol):
     """p(x) = sum_z p(z) p(x | z) with a q(z | x) that can be sampled, as `codec == "bits_back"` needs it.
 

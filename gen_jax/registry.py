@@ -44,6 +44,8 @@ MODULES = {
     "InverseSqrt": "gen_jax.schedules",
     "KLTerm": "gen_jax.models.latent.base",
     "L2": "gen_jax.optimizer",
+    "LMConv": "gen_jax.models.autoregressive.lm_conv",
+    "LMConvEnsemble": "gen_jax.models.autoregressive.lm_conv",
     "LSTM": "gen_jax.models.autoregressive.recurrent",
     "LinearSchedule": "gen_jax.models.diffusion.ddpm",
     "Local": "gen_jax.ops.patterns",

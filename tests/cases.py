@@ -23,8 +23,11 @@ from gen_jax import (
     Fixed,
     FullTable,
     GatedPixelCNN,
+    Hilbert,
     ImageRealNVP,
     Independent,
+    LMConv,
+    LMConvEnsemble,
     Local,
     MADEEnsemble,
     Markov,
@@ -32,6 +35,8 @@ from gen_jax import (
     PixelCNNPP,
     PixelSNAIL,
     RealNVP,
+    SCurve,
+    Shuffled,
     SparseTransformer,
     Strided,
     Uniform,
@@ -49,6 +54,7 @@ from gen_jax.nn.unet import UNet
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
 TINY_SNAIL = {"features": 4, "blocks": 2, "resnets": 1, "key_size": 3, "mixtures": 2}
 TINY_WAVE = {"features": 4, "skip_features": 6}
+TINY_LOCAL = {"features": 4, "resnets": 0, "mixtures": None}
 TINY_SPARSE = {"features": 4, "key_features": 2, "inner": 6, "dropout": 0.0}
 SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 
@@ -153,6 +159,15 @@ CASES = {
     "pixel_transformer": Case(
         PixelTransformer(image(2, 3, 1, 3), 4), PixelTransformer(image(3, 4, 1, 4), 4)
     ),
+    "lm_conv": Case(
+        LMConv(image(2, 4, 1, 2), order=SCurve(5), **TINY_LOCAL),
+        LMConv(image(4, 5, 1, 5), order=Shuffled(0), **TINY_LOCAL),
+    ),
+    "lm_conv_colour": Case(
+        LMConv(image(1, 2, 3, 3), mixtures=2, features=4, resnets=0),
+        LMConv(image(4, 4, 3, 4), order=Hilbert(1), mixtures=2, features=4, resnets=0),
+        option=True,
+    ),
     "sparse_transformer": Case(
         SparseTransformer(image(2, 2, 1, 3), (Strided(2), Local(2)), layers=2, **TINY_SPARSE),
         SparseTransformer(image(3, 2, 2, 4), (Strided(3), Local(3)), layers=4, **TINY_SPARSE),
@@ -178,6 +193,9 @@ CASES = {
 
 FAMILIES = {
     "ensemble": MADEEnsemble(image(2, 3, 1, 3), hidden=(7, 6), num_masks=3),
+    "orders": LMConvEnsemble(
+        image(2, 3, 1, 3), orders=(SCurve(0), SCurve(7), Shuffled(1)), **TINY_LOCAL
+    ),
     "flow": RealNVP(depth=3, hidden=(8,)),
     "image_flow": ImageRealNVP(image(1, 2, 1, 3), features=3, blocks=1, scales=1, alpha=0.1),
     "diffusion": DDPM(

@@ -111,6 +111,7 @@ def test_completion_keeps_the_known_part(case):
     ("name", "law"),
     [
         ("ensemble", mixture.mean),
+        ("orders", mixture.mean),
         ("flow", flow.round_trip),
         ("flow", flow.determinant),
         ("image_flow", flow.round_trip),

@@ -80,6 +80,11 @@ AUTHORS = {
     "pixel_snail_cifar10": Authors(
         TINY | {"features": 6, "blocks": 1, "key_size": 2}, BATCH * 48, inside(1e-6)
     ),
+    "lm_conv_cifar10": Authors(
+        {"event": image(4, 4, 3), "mixtures": 2, "features": 4, "resnets": 0},
+        BATCH * 48,
+        after(1e-8),
+    ),
     "gated_pixel_cnn_dynamic_mnist": Authors(
         {"event": image(4, 4, levels=2), "depth": 1, "features": 4, "head_features": 4},
         16,
@@ -172,7 +177,13 @@ def test_the_first_update_is_the_authors_for_gradients_of_all_sizes(name):
     np.testing.assert_allclose(*both, rtol=1e-3, atol=1e-12)
 
 
-HEAVY = ("pixel_cnn_pp_cifar10", "pixel_snail_cifar10", "real_nvp_cifar10", "ddpm_cifar10")
+HEAVY = (
+    "pixel_cnn_pp_cifar10",
+    "pixel_snail_cifar10",
+    "lm_conv_cifar10",
+    "real_nvp_cifar10",
+    "ddpm_cifar10",
+)
 
 
 @pytest.mark.parametrize(

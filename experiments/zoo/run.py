@@ -39,6 +39,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "gated_pixel_cnn": (),
     "pixel_cnn_pp": (),
     "pixel_snail": (),
+    "lm_conv": (),
     "sparse_transformer": (),
     "rnn": (),
     "lstm": (),

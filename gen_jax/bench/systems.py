@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 
 from gen_jax.density import functional, root_key
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.autoregressive.lm_conv import LMConv
 from gen_jax.models.autoregressive.made import MADE
 from gen_jax.models.autoregressive.nade import NADE
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
@@ -19,6 +20,7 @@ from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
 from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
 from gen_jax.models.autoregressive.wavenet import WaveNet
+from gen_jax.ops.orders import Shuffled
 from gen_jax.ops.patterns import Dense, Local, Strided
 from gen_jax.typing import Variables, image, sound
 
@@ -34,6 +36,8 @@ MODELS = {
     "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
     "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
+    "lm_conv 28x28 grey, S-curve": LMConv(GREY, features=64, resnets=2),
+    "lm_conv 28x28 grey, random order": LMConv(GREY, features=64, resnets=2, order=Shuffled(0)),
     "sparse_transformer 28x28 grey": SparseTransformer(
         GREY, (Strided(28), Local(28)), layers=4, features=64, key_features=32, inner=128
     ),

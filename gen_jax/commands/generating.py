@@ -62,7 +62,10 @@ def add(commands: Subparsers) -> None:
         "images", type=Path, nargs="+", help="PNG files or .npz files with one array"
     )
     complete.add_argument(
-        "--keep", required=True, metavar="SIDE:FRACTION", help="the part to keep, such as top:0.5"
+        "--keep",
+        required=True,
+        metavar="REGION",
+        help="the part to keep: top:0.5 (or bottom, left, right, centre), random:0.3:SEED, or a PNG, white there",
     )
     complete.add_argument(
         "--out", type=Path, required=True, help=".png for a grid, .npz for arrays"
@@ -115,7 +118,7 @@ def _complete(args: argparse.Namespace) -> None:
     import numpy as np
 
     from gen_jax import runtime
-    from gen_jax.evaluate import draw
+    from gen_jax.evaluate import draw, regions
     from gen_jax.media import arrays, pictures
     from gen_jax.media.images import Images
     from gen_jax.runs.run import load_run
@@ -126,7 +129,7 @@ def _complete(args: argparse.Namespace) -> None:
     event = run.experiment.model.event
     medium = Images(event, run.presentation)
     x = pictures.read_images(args.images, event, args.max_bytes, medium.palette)
-    keep = draw.kept_region(args.keep, event.shape)
+    keep = regions.read_mask(args.keep, event.shape, args.max_bytes)
     unlabelled = run.conditional and args.label is None
     labels = None if unlabelled else draw.labels_for(run, len(x), args.label)
     drawn = draw.complete(run, x, keep, args.seed, labels, args.temperature)

@@ -55,6 +55,16 @@ def add(commands: Subparsers) -> None:
         metavar="CLASSIFIER",
         help="also compare samples with the data, on features of the classifier trained in this folder",
     )
+    evaluate.add_argument(
+        "--keep",
+        metavar="REGION",
+        help="the bits of the rest of each image given this part, such as top:0.5, as `complete` takes it",
+    )
+    evaluate.add_argument(
+        "--average-orders",
+        action="store_true",
+        help="average the probabilities under all orders that the model was trained on",
+    )
     trust(evaluate)
     data_dir(evaluate)
 
@@ -138,7 +148,7 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.evaluate import distances, file_size
+    from gen_jax.evaluate import distances, file_size, regions
     from gen_jax.laws import certificate
     from gen_jax.runs import results, summary
     from gen_jax.runs.run import load_run
@@ -153,18 +163,29 @@ def _evaluate(args: argparse.Namespace) -> None:
         distance = distances.measure(
             run, split, load_run(args.distances, args.trust), args.limit, args.data_dir
         )
-    if run.experiment.model.kind != "none" or not args.distances:
+    if args.average_orders:
+        run = run.averaged()
+    if args.keep:
+        keep = regions.read_mask(args.keep, split.event.shape)
+        result = regions.conditional(run, split, keep, args.limit)
+    elif run.experiment.model.kind != "none" or not args.distances:
         result = run.likelihoods()(run.variables, split, args.limit)
     file = file_size.measure(run, split, args.compress) if args.compress else None
     standing = certificate.standing(run.workdir, run.variables)
     record = results.record(run, split, result, file, distance, standing.certified)
     number = f"{record['system']} on {split.dataset} {split.split}: {result or 'no bits/dim'}"
+    number += f" for what --keep {args.keep} hides" if args.keep else ""
+    number += ", averaged over orders" if args.average_orders else ""
     count, seconds = record["num_examples"], record["seconds"]
     lines = [f"{number}, {count} examples, trained in {seconds:.0f} s, {standing.sentence}"]
     lines += [result.finding] if result and result.finding else []
     lines += [summary.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
-    if args.limit is None and args.split in (None, "test"):
+    if (
+        args.limit is None
+        and args.split in (None, "test")
+        and not (args.keep or args.average_orders)
+    ):
         saved = (run.workdir.result, results.dumps(record))
         say_and_save(args, record, "\n".join(lines), *saved)
     else:

@@ -15,12 +15,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax import inputs, sharding
-from gen_jax.density import Autoregressive, Functional, fold_in, root_key
+from gen_jax.density import Functional, fold_in, root_key
 from gen_jax.errors import InputError
+from gen_jax.evaluate.regions import seen_first
 from gen_jax.models.autoregressive import base
 from gen_jax.runs.run import Trained
-
-SIDES = ("top", "bottom", "left", "right")
 
 
 def sample(
@@ -103,14 +102,12 @@ def complete(
 ) -> np.ndarray:
     """Each image with the pixels outside `keep` drawn given those inside, which stay as they are.
 
-    A conditional model takes the class of each image from `labels`; InputError without them.
+    Exact: where the weights serve any order, in one that sees the kept part first; else InputError unless the kept part
+    is a prefix of the model's order. A conditional model takes the class of each image from `labels`; InputError
+    without them.
     """
+    run, known = seen_first(run, keep)
     model = run.experiment.model
-    if not isinstance(model, Autoregressive):
-        raise InputError(
-            f"{run.experiment.system} has no order of generation; only autoregressive models complete images"
-        )
-    known = base.prefix_length(model, keep)
     temperature = inputs.temperature(temperature).values
     if run.conditional and labels is None:
         raise InputError(
@@ -149,26 +146,3 @@ def labels_for(run: Trained, num: int, label: int | None) -> np.ndarray | None:
     return (
         np.arange(num, dtype=np.int32) % classes if label is None else np.full(num, label, np.int32)
     )
-
-
-def kept_region(text: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask of SIDE:FRACTION, such as top:0.5; InputError for anything else."""
-    side, _, fraction = text.partition(":")
-    try:
-        part = float(fraction)
-    except ValueError:
-        part = float("nan")
-    if side not in SIDES or not 0 <= part <= 1:
-        raise InputError(
-            f"--keep needs SIDE:FRACTION such as top:0.5, with a side of {', '.join(SIDES)}, not {text!r}"
-        )
-    keep = np.zeros(shape, bool)
-    count = round(shape[0 if side in ("top", "bottom") else 1] * part)
-    where = {
-        "top": np.s_[:count],
-        "bottom": np.s_[shape[0] - count :],
-        "left": np.s_[:, :count],
-        "right": np.s_[:, shape[1] - count :],
-    }
-    keep[where[side]] = True
-    return keep

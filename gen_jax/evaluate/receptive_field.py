@@ -33,19 +33,19 @@ BLIND, OUTLINE, SITE = "#e4e4e4", "#00b4d8", "#d62728"
 
 @dataclass(frozen=True)
 class Field:
-    """For one pixel (row, column): strength of its dependence on each pixel, and the pixels that the model declares."""
+    """For one pixel (row, column): strength of its dependence on each, declared pixels, number of earlier ones."""
 
     name: str
     place: tuple[int, int]
     strength: Float[np.ndarray, "H W"]
     declared: Bool[np.ndarray, "H W"]
+    earlier: int
 
     def counts(self) -> dict[str, int]:
         """Numbers of pixels: earlier ones, declared ones, those with influence, and undeclared ones among these."""
-        row, column = self.place
         depends = self.strength > 0
         return {
-            "earlier": row * depends.shape[1] + column,
+            "earlier": self.earlier,
             "declared": int(self.declared.sum()),
             "depends_on": int(depends.sum()),
             "undeclared": int((depends & ~self.declared).sum()),
@@ -69,7 +69,8 @@ def field(
     H, W, C = model.event.shape
     declared = np.zeros(H * W, bool)
     declared[model.sites[model.context(site)].ravel() // C] = True
-    return Field(name, place, strength, declared.reshape(H, W))
+    earlier = len(np.unique(model.sites[:site] // C))
+    return Field(name, place, strength, declared.reshape(H, W), earlier)
 
 
 def site_of(model: Any, place: tuple[int, int], name: str) -> int:

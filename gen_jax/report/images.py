@@ -12,14 +12,16 @@ from matplotlib.figure import Figure
 from gen_jax import sharding
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Autoregressive, bits_per_dim
-from gen_jax.evaluate import draw, file_size, receptive_field
+from gen_jax.density import AnyOrder, Autoregressive, bits_per_dim
+from gen_jax.evaluate import draw, file_size, receptive_field, regions
 from gen_jax.media import html, pictures
 from gen_jax.media.images import Images
 from gen_jax.media.medium import Section
+from gen_jax.ops.orders import Raster
 from gen_jax.runs.run import Run
 
-COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED = 12, 12, 64, 4
+COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED, PREDICTED = 12, 12, 64, 4, 64
+REGIONS = ("top:0.5", "left:0.5", "centre:0.5", "random:0.3")
 
 
 def sections(medium: Images, run: Run, split: Split) -> Iterator[Section]:
@@ -36,13 +38,24 @@ def sections(medium: Images, run: Run, split: Split) -> Iterator[Section]:
 
 
 def _completions(medium: Images, run: Run, split: Split) -> Markup:
+    """For each region: images, what is kept, two completions, and the bits of the hidden values."""
     chosen = spread(len(split), COMPLETIONS)
-    keep, shown = draw.kept_region("top:0.5", medium.event.shape), split.x[chosen]
+    shown, parts = split.x[chosen], []
     labels = split.labels[chosen] if run.conditional and split.labels is not None else None
-    drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
-    rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
-    caption = f"{split.split.capitalize()} images, their upper halves, and two completions of each."
-    return html.paragraph(caption) + medium.figure(rows, len(shown))
+    any_order = isinstance(run.experiment.model, AnyOrder)
+    for region in REGIONS if any_order else REGIONS[:1]:
+        keep = regions.read_mask(region, medium.event.shape)
+        drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
+        rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
+        bits = regions.conditional(run, split, keep, PREDICTED)
+        note = f"Given the kept values the others cost {bits}"
+        if any_order and region == "top:0.5":
+            raster = regions.conditional(run.ordered(Raster()), split, keep, PREDICTED)
+            note += f", in raster order {raster}"
+        note += f" ({bits.num_examples} images)."
+        parts += [html.paragraph(f"Kept: {region}. {note}"), medium.figure(rows, len(shown))]
+    caption = f"{split.split.capitalize()} images, their kept parts, and two completions of each."
+    return Markup("").join([html.paragraph(caption), *parts])
 
 
 def _heat_maps(medium: Images, run: Run, split: Split) -> Markup:

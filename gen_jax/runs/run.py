@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,19 @@ from jax.sharding import PartitionSpec as P
 from gen_jax import inputs, sharding
 from gen_jax.classes import Trust
 from gen_jax.data.prepared import Data, unit_of
-from gen_jax.density import Functional, Sampled, condition_of, functional, root_key, takes_draws
+from gen_jax.density import (
+    AnyOrder,
+    Functional,
+    Sampled,
+    condition_of,
+    functional,
+    root_key,
+    takes_draws,
+)
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.experiment import replace as replace_field
+from gen_jax.ops.orders import Order
 from gen_jax.runs import weights
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.likelihood import Likelihoods
@@ -99,6 +108,28 @@ class Trained:
                 f"the weights of {self.experiment.system} are for {old.event.size} values, not for {length}"
             )
         return replace(self, experiment=experiment, model=functional(model))
+
+    def ordered(self: T, order: Order) -> T:
+        """The same weights in another order of generation; InputError where they serve their own only."""
+        model = self.experiment.model
+        if not isinstance(model, AnyOrder):
+            raise InputError(
+                f"the weights of {self.experiment.system} serve one order of generation only"
+            )
+        experiment = replace(self.experiment, model=replace(cast(Any, model), order=order))
+        return replace(self, experiment=experiment, model=functional(experiment.model))
+
+    def averaged(self: T) -> T:
+        """The same weights as a mixture over the orders that they were trained on; InputError where there is one."""
+        model = self.experiment.model
+        if not isinstance(model, AnyOrder):
+            raise InputError(
+                f"the weights of {self.experiment.system} serve one order of generation only: there are none to average"
+            )
+        experiment = replace(self.experiment, model=model.averaged())
+        variables = {name: {"member": tree} for name, tree in self.variables.items()}
+        both = {"experiment": experiment, "model": functional(experiment.model)}
+        return replace(self, **both, variables=variables)
 
     def sampled_by(self: T, settings: Sequence[str]) -> T:
         """The run with fields NAME=VALUE of its model's sampler replaced; InputError if it has no sampler."""

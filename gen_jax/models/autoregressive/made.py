@@ -10,22 +10,20 @@ import itertools
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.check import require, require_integers
-from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.heads import head_for
-from gen_jax.models.autoregressive.base import ancestral
+from gen_jax.models.autoregressive.mixture import Mixture
 from gen_jax.models.autoregressive.sequence import Sequence, Time
 from gen_jax.nn.at import once
 from gen_jax.ops.masks import degree_mask
 from gen_jax.ops.orders import Raster, Shuffled
 from gen_jax.ops.scaling import num_indicators, to_indicators
-from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
+from gen_jax.typing import Event, Nats
 
 BLOCK = 16  # number of sites whose outputs are started by one product
 
@@ -272,40 +270,20 @@ class Member(Sequence):
         return lax.map(alone, (x, jnp.asarray(cond)))
 
 
-class MADEEnsemble(nn.Module):
-    """p(x) = 1/K sum_k p_k(x): K masks of one network, each with another order and degrees (sections 4.2 and 4.3).
-
-    p(x) is exact, but it is no product of conditionals in one order, so there is no `step`. The mask is a latent
-    variable with a known posterior, so bits-back coding takes -log p(x).
-    """
+class MADEEnsemble(Mixture):
+    """p(x) = 1/K sum_k p_k(x): K masks of one network, each with its own order and degrees (sections 4.2 and 4.3)."""
 
     system: ClassVar[str] = "made"
 
-    event: Event
     hidden: tuple[int, ...] = (500,)
     direct: bool = True
     num_masks: int = 32
     seed: int = 0
 
-    num_classes: ClassVar[int] = 0
-    kind: ClassVar[Kind] = "mass"
-    value: ClassVar[Value] = "exact"
-    codec: ClassVar[Codec] = "bits_back"
-    loss_per: ClassVar[LossPer] = "dimension"
-
     @property
-    def latents(self) -> Event:
-        """The index k of the mask, uniform."""
-        return Event((1,), self.num_masks)
-
-    @property
-    def given(self) -> Member:
-        """p(x | k) = p_k(x)."""
-        return self.member
-
-    def order(self, masks: Int[Array, " B"]) -> Int[Array, "B D"]:
-        """Positions of the event in each mask's order of generation."""
-        return jnp.asarray(self.member.net.degrees.order)[masks]
+    def num_members(self) -> int:
+        """The number of masks."""
+        return self.num_masks
 
     def setup(self):
         self.check()
@@ -314,48 +292,18 @@ class MADEEnsemble(nn.Module):
         net.check()
         self.member = Member(Event((self.event.size,), self.event.levels), net)
 
-    def joint(self, x: Integer[Array, "B *event"], mask: Int[Array, ""]) -> Nats:
+    @property
+    def given(self) -> Member:
+        return self.member
+
+    def order(self, index: Int[Array, " B"]) -> Int[Array, "B D"]:
+        return jnp.asarray(self.member.net.degrees.order)[index]
+
+    def joint(self, x: Integer[Array, "B *event"], index: Int[Array, ""]) -> Nats:
         """log p_k(x) under one mask, nats."""
         x = x.reshape(x.shape[0], -1)
-        values = x[:, jnp.asarray(self.member.net.degrees.order)[mask], None]
-        return jnp.sum(self.member.head.log_prob(self.member.net(x, mask), values), axis=-1)
-
-    def log_prob(
-        self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
-    ) -> Nats:
-        """log 1/K sum_k p_k(x), nats; memory does not grow with K."""
-        del key, cond  # exact, no classes
-        return jax.nn.logsumexp(self.joints(x), axis=1) - jnp.log(self.num_masks)
-
-    def joints(self, x: Integer[Array, "B *event"]) -> Float[Array, "B K"]:
-        """log p_k(x) under every mask, nats."""
-        module, variables = self.unbind()
-        joint = lambda mask: module.apply(variables, x, mask, method="joint")  # noqa: E731
-        return lax.map(joint, jnp.arange(self.num_masks)).T
-
-    def encode(self, x: Integer[Array, "B *event"]) -> Float[Array, "B K"]:
-        """log p(k | x), the exact posterior of the mask."""
-        return jax.nn.log_softmax(self.joints(x), axis=1)
-
-    def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
-    ) -> tuple[Scalar, Metrics]:
-        """Mean of -log p_k(x) in nats per dimension, with one random mask k for the whole batch."""
-        del cond
-        mask = jax.random.randint(fold_in(key, "mask"), (), 0, self.num_masks)
-        nats = -jnp.mean(self.joint(x, mask))
-        return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
-
-    def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
-    ) -> Int[Array, "n *event"]:
-        """n draws: for each a random mask, then the sites in the order of that mask."""
-        del cond
-        module, variables = self.member.unbind()
-        masks = jax.random.randint(fold_in(key, "mask"), (n,), 0, self.num_masks)
-        in_order = ancestral(module, variables, key, n, masks, temperature)
-        rank = jnp.asarray(self.member.net.degrees.position)[masks] - 1
-        return jnp.take_along_axis(in_order, rank, axis=1).reshape(n, *self.event.shape)
+        values = x[:, jnp.asarray(self.member.net.degrees.order)[index], None]
+        return jnp.sum(self.member.head.log_prob(self.member.net(x, index), values), axis=-1)
 
     def check(self) -> None:
         require(self.num_masks >= 1, f"an ensemble needs num_masks >= 1, not {self.num_masks}")

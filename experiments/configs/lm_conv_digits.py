@@ -1,0 +1,25 @@
+"""LMConv on scikit-learn's digits (8x8, 17 levels).
+
+Command: gen-jax train experiments/configs/lm_conv_digits.py
+Hardware: 2 CPU cores, about three minutes
+Expected: 1.79 bits/dim on test in one order, exact; independent pixels need 2.41
+"""
+
+from gen_jax import LMConv, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.optimizer import Adam, WarmupCosine
+
+STEPS = 1800
+
+
+def experiment() -> Experiment:
+    """One residual network a stage, 48 features, ten mixtures, one of eight S-curves a step."""
+    return Experiment(
+        model=LMConv(image(8, 8, levels=17), features=48, resnets=1),
+        data=Data("digits"),
+        optimizer=Adam(WarmupCosine(3e-3, 50, STEPS), b2=0.99, clip_norm=1.0),
+        steps=STEPS,
+        batch_size=16,
+        ema=0.99,
+        evaluate=Evaluate(every=100, batch_size=360),
+    )

@@ -1,0 +1,164 @@
+"""Regions that are kept: their spellings as masks, an order that sees them first, bits of what they hide."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import TINY_LOCAL, build, random_events
+from PIL import Image
+
+from gen_jax import LMConv, Markov, ObservedFirst, Raster, SCurve, functional, image
+from gen_jax.data.prepared import Data, Split
+from gen_jax.errors import InputError
+from gen_jax.evaluate import draw, regions
+from gen_jax.experiment import Experiment
+from gen_jax.runs.run import Trained
+from gen_jax.sharding import data_mesh
+
+SHAPE = (4, 6, 2)
+
+
+def run_of(model):
+    pure, variables = build(model)
+    experiment = Experiment(model=model, data=Data("some"), steps=1, batch_size=8)
+    return Trained(experiment, pure, variables, 0, data_mesh(jax.device_count()))
+
+
+@pytest.fixture(scope="module")
+def local():
+    return run_of(LMConv(image(4, 6, 1, 3), **TINY_LOCAL, orders=(SCurve(0), SCurve(4))))
+
+
+def rows(mask):
+    return ["".join("01"[int(place)] for place in row) for row in mask[..., 0]]
+
+
+def test_sides_and_the_centre():
+    assert rows(regions.read_mask("top:0.5", SHAPE)) == ["111111", "111111", "000000", "000000"]
+    assert rows(regions.read_mask("bottom:0.25", SHAPE)) == ["000000"] * 3 + ["111111"]
+    assert rows(regions.read_mask("left:0.5", SHAPE)) == ["111000"] * 4
+    assert rows(regions.read_mask("right:1", SHAPE)) == ["111111"] * 4
+    centre = regions.read_mask("centre:0.5", SHAPE)
+    assert rows(centre) == ["000000", "011100", "011100", "000000"]
+    assert (centre[..., 0] == centre[..., 1]).all()
+
+
+def test_random_places_by_their_seed():
+    masks = [regions.read_mask(f"random:0.3:{seed}", SHAPE) for seed in (0, 0, 1)]
+    assert [mask.sum() for mask in masks] == [14, 14, 14]
+    assert (masks[0] == masks[1]).all()
+    assert (masks[0] != masks[2]).any()
+    assert (regions.read_mask("random:0.3", SHAPE) == masks[0]).all()
+    assert all((mask[..., 0] == mask[..., 1]).all() for mask in masks)
+
+
+def test_a_picture_is_white_where_pixels_are_kept(tmp_path):
+    mask = np.random.default_rng(0).random((4, 6)) < 0.4
+    for name, picture in {
+        "grey": Image.fromarray((255 * mask).astype(np.uint8)),
+        "bits": Image.fromarray(mask),
+    }.items():
+        picture.save(tmp_path / f"{name}.png")
+        assert (regions.read_mask(f"{tmp_path}/{name}.png", SHAPE) == mask[..., None]).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "top",
+        "top:",
+        "top:1.5",
+        "top:nan",
+        "top:0.5:1",
+        "random:0.5:-1",
+        "random:0.5:1:2",
+        "up:0.5",
+        "random:x",
+        "",
+    ],
+)
+def test_other_spellings_are_refused(text):
+    with pytest.raises(
+        InputError, match=r"SIDE:FRACTION such as top:0.5, with a side of top, bottom"
+    ):
+        regions.read_mask(text, SHAPE)
+
+
+def test_other_pictures_are_refused(tmp_path):
+    for name, shape, grey, words in (
+        ("small", (2, 6), 0, "is 2x6, the model is of 4x6"),
+        ("grey", (4, 6), 128, "is no mask: it needs white"),
+        ("colour", (4, 6, 3), 255, "is no mask: it needs white"),
+    ):
+        Image.fromarray(np.full(shape, grey, np.uint8)).save(tmp_path / f"{name}.png")
+        with pytest.raises(InputError, match=words):
+            regions.read_mask(f"{tmp_path}/{name}.png", SHAPE)
+    with pytest.raises(InputError, match="absent"):
+        regions.read_mask(str(Path(tmp_path) / "absent.png"), SHAPE)
+
+
+def test_the_order_that_sees_the_kept_part_first(local):
+    """The model's own, one that it was trained on, or the observed places first."""
+    shape = local.experiment.model.event.shape
+    found = {}
+    for region in ("top:0.5", "left:0.5", "centre:0.5", "random:0.3:2"):
+        keep = regions.read_mask(region, shape)
+        run, known = regions.seen_first(local, keep)
+        model = run.experiment.model
+        assert keep.reshape(-1)[model.sites[:known]].all()
+        assert known == keep.sum()
+        found[region] = model.order
+    assert found["top:0.5"] == SCurve(0)
+    assert found["left:0.5"] == SCurve(4)
+    assert isinstance(found["centre:0.5"], ObservedFirst)
+    assert found["centre:0.5"].base == SCurve(0)
+
+
+def test_completions_keep_what_is_given(local):
+    x = np.asarray(random_events(local.experiment.model, 5))
+    keep = regions.read_mask("random:0.5:3", x.shape[1:])
+    one, other = (draw.complete(local, x, keep, seed) for seed in (0, 1))
+    assert (one[:, keep] == x[:, keep]).all()
+    assert (one != other).any()
+    assert (draw.complete(local, x, keep, 0) == one).all()
+
+
+def test_bits_of_the_hidden_part(local):
+    """Per hidden value; with all hidden it is the whole, and both parts add up to the whole."""
+    model = local.experiment.model
+    x = np.asarray(random_events(model, 9), np.uint8)
+    split = Split("some", "1.0.0", "test", x, None, model.event, 0)
+    keep = regions.read_mask("top:0.5", x.shape[1:])
+    hidden = regions.conditional(local, split, keep)
+    sites = model.apply(local.variables, jnp.asarray(x), method="log_prob_sites")
+    np.testing.assert_allclose(hidden.per_example, -sites[:, 12:].sum(axis=1), rtol=1e-5)
+    assert hidden.bits_per_dim == pytest.approx(hidden.nats / 12 / np.log(2))
+    whole = regions.conditional(local, split, np.zeros(x.shape[1:], bool))
+    np.testing.assert_allclose(
+        whole.per_example, -local.model.log_prob(local.variables, x), rtol=1e-5
+    )
+    with pytest.raises(InputError, match="keeps every value"):
+        regions.conditional(local, split, np.ones(x.shape[1:], bool))
+
+
+def test_a_run_averaged_over_its_orders(local):
+    x = random_events(local.experiment.model, 4)
+    averaged = local.averaged()
+    logs = [
+        functional(local.ordered(order).experiment.model).log_prob(local.variables, x)
+        for order in (SCurve(0), SCurve(4))
+    ]
+    expected = jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(2)
+    np.testing.assert_allclose(averaged.model.log_prob(averaged.variables, x), expected, rtol=1e-5)
+
+
+def test_models_of_one_order_refuse_with_the_reason():
+    run = run_of(Markov(image(4, 6, 1, 3)))
+    with pytest.raises(InputError, match="only a prefix of the model's order"):
+        regions.seen_first(run, regions.read_mask("left:0.5", (4, 6, 1)))
+    with pytest.raises(InputError, match="markov serve one order of generation only"):
+        run.ordered(Raster())
+    with pytest.raises(InputError, match="there are none to average"):
+        run.averaged()
