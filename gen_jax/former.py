@@ -1,7 +1,7 @@
 """Names of classes in old records, before classes had public names: module and class, with every field.
 
 A row has the class, its public name if that is different, and the fields that old records always had. The names serve
-to read old records; the fields reproduce the identity to which old compressed files are bound (`experiment.former`).
+to read old records; the fields reproduce the identity to which old compressed files are bound (`config_tree.former`).
 
 The table is complete: records have public names now, so moving a class needs no row here, only its new module in
 `registry.py`.

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 from gen_jax import InputError, functional
+from gen_jax.config_tree import differences, from_tree, to_tree
 from gen_jax.density import num_parameters
 from gen_jax.evaluate.catalogue import SOURCE
-from gen_jax.experiment import differences, from_tree, load_config, replace, to_tree
+from gen_jax.experiment import load_config, replace
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import seeds
 

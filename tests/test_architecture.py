@@ -13,7 +13,7 @@ FLOORS = (
     "errors former registry terminal",
     "disk sharding sources stored typing",
     "check classes fingerprint inputs ops",
-    "data density heads nn schedules",
+    "config_tree data density heads nn schedules",
     "media models optimizer",
     "experiment",
     "coding runs",

@@ -9,20 +9,9 @@ from pathlib import Path
 import pytest
 
 from gen_jax import VAE, FullTable, GatedPixelCNN, InputError, binary, image
+from gen_jax.config_tree import differences, former, from_tree, identity, to_tree
 from gen_jax.evaluate.catalogue import config_paths
-from gen_jax.experiment import (
-    Data,
-    Evaluate,
-    Experiment,
-    differences,
-    former,
-    from_tree,
-    identity,
-    load_config,
-    read,
-    replace,
-    to_tree,
-)
+from gen_jax.experiment import Data, Evaluate, Experiment, load_config, read, replace
 from gen_jax.optimizer import L2, Adam, Setting, WarmupCosine, planned_steps
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"

@@ -15,8 +15,9 @@ import gen_jax
 from gen_jax import GatedPixelCNN, InputError, Markov, classes, fingerprint, image, registry
 from gen_jax.coding import container
 from gen_jax.coding.codec import Codec, Content
+from gen_jax.config_tree import former, from_tree, identity, to_tree
 from gen_jax.evaluate import catalogue
-from gen_jax.experiment import former, from_tree, identity, load_config, read, system_of, to_tree
+from gen_jax.experiment import load_config, read, system_of
 from gen_jax.former import BY_NAME, BY_PATH
 from gen_jax.laws import certificate
 from gen_jax.runs.run import load_run

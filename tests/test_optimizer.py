@@ -12,9 +12,10 @@ import pytest
 
 import gen_jax
 from gen_jax import FVSBN, Data, Experiment, InputError, binary
+from gen_jax.config_tree import to_tree
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional
-from gen_jax.experiment import overridden, read, to_tree
+from gen_jax.experiment import overridden, read
 from gen_jax.optimizer import (
     Adam,
     Adamax,

@@ -17,7 +17,7 @@ from gen_jax import (
     Tiles,
     image,
 )
-from gen_jax.experiment import from_tree, to_tree
+from gen_jax.config_tree import from_tree, to_tree
 from gen_jax.ops.orders import positions
 
 KEPT = ObservedFirst(SCurve(1), ("0110", "0110"))

@@ -15,7 +15,8 @@ from cases import random_events
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the module
 
 from gen_jax import VAE, Autoencoder, InputError, Markov, functional, image, sources
-from gen_jax.experiment import Data, Experiment, foreign, load_config, read, to_tree
+from gen_jax.config_tree import foreign, to_tree
+from gen_jax.experiment import Data, Experiment, load_config, read
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 

@@ -9,7 +9,8 @@ import pytest
 from test_experiment import make
 
 from gen_jax import FullTable, GatedPixelCNN, InputError, binary, image
-from gen_jax.experiment import Data, Evaluate, differences, from_tree, read, to_tree
+from gen_jax.config_tree import differences, from_tree, to_tree
+from gen_jax.experiment import Data, Evaluate, read
 from gen_jax.optimizer import Adam, ExponentialDecay, WarmupCosine
 
 

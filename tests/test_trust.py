@@ -10,7 +10,8 @@ from test_codec_cli import model_folder
 
 from gen_jax import InputError, Markov, classes, image
 from gen_jax.cli import parser
-from gen_jax.experiment import read, to_tree
+from gen_jax.config_tree import to_tree
+from gen_jax.experiment import read
 from gen_jax.reproduce.reproduce import reproduce
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir

@@ -21,9 +21,9 @@ from gen_jax.coding.frequencies import MAX_LEVELS
 from gen_jax.coding.staged import Staged as StagedTranscoder
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder
+from gen_jax.config_tree import former, identity
 from gen_jax.density import Staged
 from gen_jax.errors import InputError
-from gen_jax.experiment import former, identity
 from gen_jax.models.autoregressive.base import batch_of
 from gen_jax.typing import Event, Variables
 

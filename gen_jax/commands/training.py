@@ -56,7 +56,8 @@ def add(commands: Subparsers) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from gen_jax import classes, runtime
-    from gen_jax.experiment import config_name, load_config, to_tree
+    from gen_jax.config_tree import to_tree
+    from gen_jax.experiment import config_name, load_config
     from gen_jax.runs.logging import LOG
     from gen_jax.runs.run import diverged
     from gen_jax.runs.workdir import WorkDir

@@ -5,6 +5,7 @@ They are read from source text and JSON files without importing jax. A config's 
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,8 @@ def _variants(path: Path) -> dict[str, list[str]]:
     """The docstring lines of each experiment, by name, in a file that defines several."""
     variants: dict[str, list[str]] = {}
     for line in docstring(path):
-        if line.startswith("- "):
-            name, _, description = line[2:].partition(": ")
-            variants[name] = [description]
+        if named := re.fullmatch(r"- (\w+): (.*)", line):
+            variants[named[1]] = [named[2]]
         elif variants:
             [*variants.values()][-1].append(line.strip())
     return variants

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 
+from gen_jax.config_tree import to_tree
 from gen_jax.data.prepared import ARRAYS, Split
 from gen_jax.density import Carrying, Computing, num_parameters, takes_draws
-from gen_jax.experiment import Experiment, to_tree
+from gen_jax.experiment import Experiment
 from gen_jax.runs import provenance
 from gen_jax.runs.likelihood import Result
 from gen_jax.runs.provenance import machine

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gen_jax import classes, disk, sources, stored
+from gen_jax import classes, config_tree, disk, sources, stored
 from gen_jax import experiment as experiments
 from gen_jax.classes import Trust
 from gen_jax.disk import write_atomically
@@ -95,7 +95,7 @@ class WorkDir:
         without the data set.
         """
         self.check_plain()
-        tree, files = experiments.to_tree(experiment), sources.of(experiments.foreign(experiment))
+        tree, files = config_tree.to_tree(experiment), sources.of(config_tree.foreign(experiment))
         # Refuse now what could not be read back after training.
         experiments.read(tree, True, files)
         if self.weights.exists():
@@ -104,7 +104,7 @@ class WorkDir:
             )
         if self.config.exists():
             lines = self._other_sources(files)
-            lines = lines or experiments.differences(self._there({*classes.names(tree)}), tree)
+            lines = lines or config_tree.differences(self._there({*classes.names(tree)}), tree)
             if lines:
                 raise InputError(
                     f"{self.path} holds another config; use another --workdir or the same config."
@@ -162,7 +162,7 @@ class WorkDir:
         stored = self.read()["experiment"]
         if {*classes.foreign(stored)} - {*known}:
             return stored
-        return experiments.to_tree(self.experiment(known))
+        return config_tree.to_tree(self.experiment(known))
 
     def _check_conditions(self, there: dict[str, Any], asked: dict[str, Any], data: str) -> None:
         """InputError if the run would continue with other bits; what an older version did not record is not checked."""

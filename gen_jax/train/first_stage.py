@@ -10,8 +10,9 @@ from pathlib import Path
 import jax
 
 from gen_jax import classes
+from gen_jax.config_tree import differences, to_tree
 from gen_jax.errors import InputError
-from gen_jax.experiment import Experiment, differences, to_tree
+from gen_jax.experiment import Experiment
 from gen_jax.runs.run import load_run
 from gen_jax.runs.state import TrainState
 from gen_jax.typing import Variables

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from gen_jax import classes
+from gen_jax.config_tree import differences, to_tree
 from gen_jax.disk import write_atomically
-from gen_jax.experiment import Experiment, differences, to_tree
+from gen_jax.experiment import Experiment
 from gen_jax.runs import results
 from gen_jax.runs.run import Run, load_run
 from gen_jax.runs.workdir import WorkDir
