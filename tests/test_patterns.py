@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gen_jax import Dense, Fixed, Full, InputError, Local, Rectangle, Strided
-from gen_jax.ops import patterns
+from gen_jax.ops import attention
 from gen_jax.ops.patterns import reach
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -53,8 +53,8 @@ def stepped(pattern, query, key, value):
         memory = [pattern.write(old, one, time) for old, one in zip(memory, new, strict=True)]
         return memory, pattern.read_site(query, *memory, time)
 
-    slots = pattern.slots(length)
-    memory = [jnp.zeros((B, N, slots, size)) for size in (K, V)]
+    parts = pattern.parts(length)
+    memory = [tuple(jnp.zeros((B, N, part, size)) for part in parts) for size in (K, V)]
     times = [jnp.moveaxis(x, 2, 0) for x in (query, key, value)]
     return jnp.moveaxis(jax.lax.scan(body, memory, (jnp.arange(length), *times))[1], 0, 2)
 
@@ -103,6 +103,22 @@ def test_steps_are_the_dense_mask(pattern, length):
     expected = masked(*map(np.asarray, inputs(length)), pattern.allowed(length))
     found = jax.jit(functools.partial(stepped, pattern))(*inputs(length))
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class Parted(Dense):
+    """Parts of a short memory, as of a long one."""
+
+    def parts(self, length):
+        return (4, 4, 4, 4)
+
+
+@pytest.mark.parametrize("length", [12, 15])
+def test_a_memory_in_parts_is_one(length):
+    test_steps_are_the_dense_mask(Parted(), length)
+    assert Dense().parts(256) == (256,)
+    assert Dense().parts(784) == (196,) * 4
+    assert Dense().parts(3072) == (768,) * 4
 
 
 @pytest.mark.parametrize(
@@ -173,18 +189,18 @@ def test_the_kernel_of_a_library_reads_the_same_pairs(window):
     """By its plain form, which runs anywhere, in float32; a GPU takes cuDNN's."""
     query, key, _ = inputs(13)
     pattern = Dense() if window is None else Local(window)
-    found = patterns.one_kernel(query, key, key, window, by="xla")
+    found = attention.one_kernel(query, key, key, window, by="xla")
     np.testing.assert_allclose(found, pattern.read(query, key, key), rtol=1e-5, atol=1e-6)
 
 
 def test_only_a_gpu_takes_the_kernel_and_where_it_can(monkeypatch):
     """Half precision, keys and values of the same width, a multiple of 8."""
     half = lambda size: jnp.zeros((1, 1, 2, size), jnp.bfloat16)  # noqa: E731
-    assert not patterns.in_one_kernel(half(16), half(16))
+    assert not attention.in_one_kernel(half(16), half(16))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert patterns.in_one_kernel(half(16), half(16))
+    assert attention.in_one_kernel(half(16), half(16))
     for query, value in ((half(16), half(32)), (half(4), half(4)), (jnp.zeros((1, 1, 2, 16)),) * 2):
-        assert not patterns.in_one_kernel(query, value)
+        assert not attention.in_one_kernel(query, value)
 
 
 @pytest.mark.parametrize(

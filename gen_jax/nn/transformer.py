@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.at import once
 from gen_jax.nn.conv import Dense
-from gen_jax.ops.patterns import Pattern
+from gen_jax.ops.patterns import Memory, Pattern
 from gen_jax.typing import Dtype
 
 Time = Int[Array, ""] | None
@@ -69,23 +69,23 @@ class Attention(nn.Module):
 
     def kept(
         self, key: Float[Array, "B N K"], value: Float[Array, "B N V"], time: Int[Array, ""]
-    ) -> tuple[Float[Array, "B N slots K"], Float[Array, "B N slots V"]]:
+    ) -> tuple[Memory, Memory]:
         """Keys and values of the positions so far, this one included."""
-        new, slots = (key, value), self.pattern.slots(self.length)
-        sizes = [(*x.shape[:2], slots, x.shape[2]) for x in new]
-        kept = [
-            self.variable("cache", name, jnp.zeros, size, key.dtype)
-            for name, size in zip(("keys", "values"), sizes, strict=True)
-        ]
+        parts = self.pattern.parts(self.length)
 
-        def write(memory: tuple[Array, ...]) -> tuple[Array, ...]:
-            return tuple(self.pattern.write(m, x, time) for m, x in zip(memory, new, strict=True))
+        def empty(x: Float[Array, "B N d"]) -> Memory:
+            return tuple(jnp.zeros((*x.shape[:2], part, x.shape[2]), x.dtype) for part in parts)
 
+        def write(memory: tuple[Memory, Memory]) -> tuple[Memory, Memory]:
+            keys, values = memory
+            return self.pattern.write(keys, key, time), self.pattern.write(values, value, time)
+
+        keys, values = (
+            self.variable("cache", name, empty, x) for name, x in (("keys", key), ("values", value))
+        )
         # `once`, or XLA would read the memory as it was, too, and copy it in order to write.
-        memory = once(time >= 0, write, tuple(one.value for one in kept))
-        for one, updated in zip(kept, memory, strict=True):
-            one.value = updated
-        return memory
+        keys.value, values.value = once(time >= 0, write, (keys.value, values.value))
+        return keys.value, values.value
 
 
 class Block(nn.Module):

@@ -7,6 +7,7 @@ Scores and weights are float32 or wider. Leading axes are batches.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -102,3 +103,26 @@ def merged(one: Partial, other: Partial) -> Partial:
 def normalised(part: Partial) -> Float[Array, "*batch I V"]:
     """The mean under the weights; zeros where there is nothing to read."""
     return part.weighted / jnp.where(part.total == 0, 1, part.total)
+
+
+def in_one_kernel(query: Float[Array, "B N L K"], value: Float[Array, "B N L V"]) -> bool:
+    """Whether cuDNN reads it: on a GPU, in half precision, keys and values as wide, by eights and up to 128."""
+    half, width = query.dtype in (jnp.bfloat16, jnp.float16), query.shape[-1]
+    fits = width == value.shape[-1] and width % 8 == 0 and width <= 128
+    return jax.default_backend() == "gpu" and half and fits
+
+
+def one_kernel(
+    query: Float[Array, "B N L K"],
+    key: Float[Array, "B N L K"],
+    value: Float[Array, "B N L K"],
+    window: int | None = None,
+    by: str = "cudnn",
+) -> Float[Array, "B N L K"]:
+    """Position t reads 0, ..., t, or the last `window` of these, in the kernel of a library."""
+    swapped = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    near = None if window is None else (window - 1, 0)
+    mean = jax.nn.dot_product_attention(
+        *swapped, is_causal=True, local_window_size=near, implementation=by
+    )
+    return jnp.swapaxes(mean, 1, 2)

@@ -9,8 +9,9 @@ Local, strided and fixed: Child, Gray, Radford and Sutskever 2019, 1904.10509, s
 et al. 2018, 1802.05751, section 3.3. On a GPU and in half precision dense and local attention are one kernel.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +25,13 @@ from gen_jax.ops.orders import Tiles
 
 Keys = Float[Array, "B N L K"]
 Values = Float[Array, "B N L V"]
-Memory = Float[Array, "B N slots K"]
+Slots = Float[Array, "B N slots K"]
+Memory = tuple[Slots, ...]
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """What position t reads. The methods of steps are those of `Dense`, which keeps everything."""
+    """What position t reads. Steps keep a memory of keys and one of values, each of one or more arrays."""
 
     def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
         """Entry [t, u]: whether position t reads position u."""
@@ -47,12 +49,16 @@ class Pattern:
         """How many keys and values a step keeps."""
         return length
 
+    def parts(self, length: int) -> tuple[int, ...]:
+        """The slots of each array of a memory."""
+        return (self.slots(length),)
+
     def places(self, time: Int[Array, ""], slots: int) -> tuple[Int[Array, ""], ...]:
         """The slots in which the key and the value of a time are kept."""
         del slots
         return (time,)
 
-    def recall(self, memory: Memory, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
         """The slots among which a time reads."""
         del time
         return memory
@@ -63,33 +69,70 @@ class Pattern:
 
     def write(self, memory: Memory, new: Float[Array, "B N K"], time: Int[Array, ""]) -> Memory:
         """Keep the key or the value of a time."""
-        for slot in self.places(time, memory.shape[2]):
-            memory = lax.dynamic_update_slice_in_dim(memory, new[:, :, None], slot, axis=2)
-        return memory
+        [kept] = memory
+        for slot in self.places(time, kept.shape[2]):
+            kept = lax.dynamic_update_slice_in_dim(kept, new[:, :, None], slot, axis=2)
+        return (kept,)
 
     def read_site(
-        self,
-        query: Float[Array, "B N K"],
-        keys: Memory,
-        values: Float[Array, "B N slots V"],
-        time: Int[Array, ""],
+        self, query: Float[Array, "B N K"], keys: Memory, values: Memory, time: Int[Array, ""]
     ) -> Float[Array, "B N V"]:
         """The mean of one position, whose key and value have been written."""
-        read, kept = self.open(time, keys.shape[2]), (self.recall(x, time) for x in (keys, values))
-        return attention.attend(query[:, :, None], *kept, read[None])[:, :, 0]
+        read = self.open(time, keys[0].shape[2])
+        key, value = (self.recall(memory[0], time) for memory in (keys, values))
+        return attention.attend(query[:, :, None], key, value, read[None])[:, :, 0]
 
 
 @dataclass(frozen=True)
 class Dense(Pattern):
-    """Position t reads 0, ..., t."""
+    """Position t reads 0, ..., t. Long memories are in four parts, of which a step reads those that hold something."""
 
     def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
         return np.tri(length, dtype=bool)
 
     def read(self, query: Keys, key: Keys, value: Values) -> Values:
-        if in_one_kernel(query, value):
-            return one_kernel(query, key, value)
+        if attention.in_one_kernel(query, value):
+            return attention.one_kernel(query, key, value)
         return attention.causal_attention(query, key, value, inclusive=True)
+
+    def parts(self, length: int) -> tuple[int, ...]:
+        """Up to four, equal, of about 256 slots or more."""
+        count = min(4, -(-length // 256))
+        return (-(-length // count),) * count
+
+    def write(self, memory: Memory, new: Float[Array, "B N K"], time: Int[Array, ""]) -> Memory:
+        part, slot = jnp.divmod(time, memory[0].shape[2])
+
+        def updated(number: int, kept: Slots) -> Slots:
+            before = lax.dynamic_slice_in_dim(kept, slot, 1, axis=2)
+            value = jnp.where(part == number, new[:, :, None], before)
+            return lax.dynamic_update_slice_in_dim(kept, value, slot, axis=2)
+
+        return tuple(updated(number, kept) for number, kept in enumerate(memory))
+
+    def read_site(
+        self, query: Float[Array, "B N K"], keys: Memory, values: Memory, time: Int[Array, ""]
+    ) -> Float[Array, "B N V"]:
+        size = keys[0].shape[2]
+        part, slot = jnp.divmod(time, size)
+
+        def up_to(last: int) -> Callable[..., Float[Array, "B N 1 V"]]:
+            def mean(query: Array, keys: Memory, values: Memory) -> Float[Array, "B N 1 V"]:
+                sums = [
+                    attention.partial_attention(
+                        query,
+                        keys[i],
+                        values[i],
+                        jnp.arange(size)[None] <= (slot if i == last else size),
+                    )
+                    for i in range(last + 1)
+                ]
+                return attention.normalised(reduce(attention.merged, sums)).astype(values[0].dtype)
+
+            return mean
+
+        branches = [up_to(last) for last in range(len(keys))]
+        return lax.switch(part, branches, query[:, :, None], keys, values)[:, :, 0]
 
 
 @dataclass(frozen=True)
@@ -122,8 +165,8 @@ class Local(Pattern):
 
     def read(self, query: Keys, key: Keys, value: Values) -> Values:
         """Each block of l positions against itself and the block before."""
-        if in_one_kernel(query, value):
-            return one_kernel(query, key, value, self.length)
+        if attention.in_one_kernel(query, value):
+            return attention.one_kernel(query, key, value, self.length)
         length, size = query.shape[2], self.length
         query, key, value = (_blocks(x, size) for x in (query, key, value))
         key, value = (_with_block_before(x) for x in (key, value))
@@ -167,7 +210,7 @@ class Strided(Pattern):
         """Column after column."""
         return (time % self.stride * (slots // self.stride) + time // self.stride,)
 
-    def recall(self, memory: Memory, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
         rows = memory.shape[2] // self.stride
         return lax.dynamic_slice_in_dim(memory, time % self.stride * rows, rows, axis=2)
 
@@ -282,7 +325,7 @@ class Rectangle(Pattern):
         read = (table >= 0)[:, None] & (table[:, None] <= time)
         return _joined(attention.attend(_blocks(query, size), key, value, read), length)
 
-    def recall(self, memory: Memory, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
         return jnp.take(memory, jnp.maximum(self._row(time), 0), axis=2)
 
     def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
@@ -316,25 +359,6 @@ def reach(patterns: tuple[Pattern, ...], layers: int, length: int) -> Bool[np.nd
             return after > 0  # everything earlier is reached, and stays so
         reached = after
     return reached > 0
-
-
-def in_one_kernel(query: Keys, value: Values) -> bool:
-    """Whether cuDNN reads it: on a GPU, in half precision, keys and values as wide, by eights and up to 128."""
-    half, width = query.dtype in (jnp.bfloat16, jnp.float16), query.shape[-1]
-    fits = width == value.shape[-1] and width % 8 == 0 and width <= 128
-    return jax.default_backend() == "gpu" and half and fits
-
-
-def one_kernel(
-    query: Keys, key: Keys, value: Values, window: int | None = None, by: str = "cudnn"
-) -> Values:
-    """Position t reads 0, ..., t, or the last `window` of these, in the kernel of a library."""
-    swapped = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
-    near = None if window is None else (window - 1, 0)
-    mean = jax.nn.dot_product_attention(
-        *swapped, is_causal=True, local_window_size=near, implementation=by
-    )
-    return jnp.swapaxes(mean, 1, 2)
 
 
 def _require(condition: bool, text: str) -> None:
