@@ -25,7 +25,7 @@ from gen_jax.ops.orders import Tiles
 
 Keys = Float[Array, "B N L K"]
 Values = Float[Array, "B N L V"]
-Slots = Float[Array, "B N slots K"]
+Slots = Float[Array, "B N slots _d"]
 Memory = tuple[Slots, ...]
 
 
@@ -58,7 +58,7 @@ class Pattern:
         del slots
         return (time,)
 
-    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
         """The slots among which a time reads."""
         del time
         return memory
@@ -210,7 +210,7 @@ class Strided(Pattern):
         """Column after column."""
         return (time % self.stride * (slots // self.stride) + time // self.stride,)
 
-    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
         rows = memory.shape[2] // self.stride
         return lax.dynamic_slice_in_dim(memory, time % self.stride * rows, rows, axis=2)
 
@@ -325,7 +325,7 @@ class Rectangle(Pattern):
         read = (table >= 0)[:, None] & (table[:, None] <= time)
         return _joined(attention.attend(_blocks(query, size), key, value, read), length)
 
-    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m K"]:
+    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
         return jnp.take(memory, jnp.maximum(self._row(time), 0), axis=2)
 
     def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
