@@ -1,7 +1,7 @@
 """Transformer on the characters of Tiny Shakespeare: windows of 256 characters, local and dense attention in turn.
 
 Data: gen-jax data import shakespeare_256 tinyshakespeare.txt --length 256
-Command: gen-jax train experiments/configs/sparse_transformer_shakespeare.py
+Command: gen-jax train experiments/configs/sparse_transformer_shakespeare_256.py
 Hardware: 2 CPU cores, about ten minutes
 Expected: about 2.1 bits/character on validation, exact
 """
