@@ -91,7 +91,7 @@ CASES = {
         option=True,
     ),
     "gated_pixel_cnn": Case(
-        GatedPixelCNN(image(4, 4, 1, 2), features=6, **SMALL),
+        GatedPixelCNN(image(3, 4, 1, 2), features=6, **SMALL),
         GatedPixelCNN(image(6, 7, 1, 3), features=6, depth=2, first_kernel=5, head_features=4),
     ),
     "gated_pixel_cnn_deep": Case(
@@ -115,7 +115,7 @@ CASES = {
         GatedPixelCNN(image(3, 3, 3, 2), num_classes=3, features=12, **SMALL),
     ),
     "pixel_cnn": Case(
-        PixelCNN(image(4, 4, 1, 2), depth=1, features=6, first_kernel=3, head_features=12),
+        PixelCNN(image(3, 4, 1, 2), depth=1, features=6, first_kernel=3, head_features=12),
         PixelCNN(image(7, 8, 1, 3), depth=2, features=6, first_kernel=5, head_features=12),
     ),
     "pixel_cnn_colour": Case(

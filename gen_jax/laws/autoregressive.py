@@ -18,11 +18,11 @@ from gen_jax.density import Computing, bits_per_dim, fold_in, root_key
 from gen_jax.laws.row import ERRORS, Row, pooled_chi_square
 from gen_jax.laws.small import all_events
 from gen_jax.laws.subject import Subject
-from gen_jax.models.autoregressive.base import ancestral, batch_of, naive, stepped_params
+from gen_jax.models.autoregressive.base import batch_of, naive, stepped_params
 
 DRAWS = 128
 COUNTED, UNLIKELY = 20_000, 4.0  # samples, and -log10 of the smallest p-value that may be chance
-FEW, HEAT = 5, 1.3  # samples that are drawn twice, and their temperature
+HEAT = 1.3  # temperature of samples that are drawn twice
 SUM = 1e-4  # float32 rounding of a logistic of the smallest scale, e^-7 at 256 levels, is 5e-5
 SAME, STEP, STEP_BFLOAT16 = 1e-4, 1e-4, 5e-2
 ACCELERATOR = 1e-5  # relative rounding of a convolution that may add in another order
@@ -50,7 +50,7 @@ def influence(s: Subject) -> Influence:
     moved_by = jax.jit(lambda a, b: jnp.max(jnp.abs(b - a), axis=(0, 2)))
     rng = np.random.default_rng((s.seed, 1))
     moves, leak, scale, changes = np.zeros((len(sites), model.num_sites)), 0.0, 0.0, 0
-    for x, cond, _ in s.chunks(s.x, s.labels):
+    for x, cond, count in s.chunks(s.x, s.labels):
         before = s.params(x, cond)
         scale = np.maximum(scale, np.asarray(jnp.max(jnp.abs(before))))
         for k, site in enumerate(sites):
@@ -65,7 +65,7 @@ def influence(s: Subject) -> Influence:
                 pair = [np.asarray(pmfs(*version, site, value)) for version in versions]
                 leak = np.maximum(leak, np.max(np.abs(pair[0] - pair[1])))
                 moves[k] = np.maximum(moves[k], np.asarray(moved_by(before, after)))
-                changes += len(x)
+                changes += count
     rounding = 0.0 if jax.devices()[0].platform == "cpu" else ACCELERATOR * float(scale)
     earlier = np.arange(model.num_sites) <= sites[:, None]
     leak = float(np.maximum(leak, np.max(moves, where=earlier, initial=0.0)))
@@ -91,13 +91,10 @@ def causal(s: Subject, complete: bool = False) -> Iterator[Row]:
 
 def normalised(s: Subject) -> Iterator[Row]:
     """Every conditional is non-negative and sums to 1, and `log_prob` is the sum of log conditionals."""
-    log_probs = jax.jit(functools.partial(s.model.apply, method="log_prob_sites"))
-    total = jax.jit(s.pure.log_prob)
     errors, apart = [], 0.0
     for x, cond, _ in s.chunks(*s.every):
         wrong, p, _ = s.conditionals(s.params(x, cond), x)
-        sites = np.asarray(log_probs(s.variables, x, cond), np.float64)
-        whole = np.asarray(total(s.variables, x, cond=cond), np.float64)
+        sites, whole = s.log_probs(x, cond)
         product = np.prod(p, axis=-1, dtype=np.float64)
         visible = ~(np.min(p, axis=-1) < REPRESENTED)
         logs = np.log(np.where(visible, product, 1.0))
@@ -128,13 +125,12 @@ def steps(s: Subject) -> Iterator[Row]:
 
 def martingale(s: Subject) -> Iterator[Row]:
     """On the model's own samples sum_i -log p(x_i | x_<i) - H_i has mean 0, in standard errors of that mean."""
-    draw = jax.jit(s.pure.sample, static_argnums=2)
     key, model = fold_in(root_key(s.seed), "certify"), s.model
     excess, batch = [], batch_of(model, s.variables)
     for first in range(0, DRAWS, batch):
         count = min(batch, DRAWS - first)
         cond = s.classes(count)
-        x = np.asarray(draw(s.variables, fold_in(key, first), count, cond))
+        x = s.sample(fold_in(key, first), count, cond, 1.0)
         for part, labels, count in s.chunks(x, cond):
             _, p, entropy = s.conditionals(s.params(part, labels), part)
             surprise = -np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64)
@@ -149,11 +145,8 @@ def martingale(s: Subject) -> Iterator[Row]:
 
 def total(s: Subject) -> Iterator[Row]:
     """The probabilities of all events sum to 1, for every class."""
-    x, log_prob = all_events(s.model.event), jax.jit(s.pure.log_prob)
-    classes = range(max(1, s.model.num_classes))
-    sums = [
-        np.exp(np.asarray(log_prob(s.variables, x, cond=_all(s, k, len(x))))).sum() for k in classes
-    ]
+    x, classes = all_events(s.model.event), range(max(1, s.model.num_classes))
+    sums = [np.exp(s.log_probs(x, _all(s, k, len(x)))[1]).sum() for k in classes]
     off = float(np.max(np.abs(np.asarray(sums) - 1.0)))
     yield Row("all events sum to 1", off, SUM, "probability", f"{len(x):,} events")
 
@@ -161,11 +154,9 @@ def total(s: Subject) -> Iterator[Row]:
 def frequencies(s: Subject) -> Iterator[Row]:
     """Samples have the frequencies of the enumerated probabilities: -log10 of the p-value of a chi-square test."""
     x, label = all_events(s.model.event), min(1, s.model.num_classes - 1)
-    expected = COUNTED * np.exp(
-        np.asarray(s.pure.log_prob(s.variables, x, cond=_all(s, label, len(x))))
-    )
-    key, draw = fold_in(root_key(s.seed), "frequencies"), jax.jit(s.pure.sample, static_argnums=2)
-    drawn = np.asarray(draw(s.variables, key, COUNTED, _all(s, label, COUNTED)))
+    expected = COUNTED * np.exp(s.log_probs(x, _all(s, label, len(x)))[1])
+    key = fold_in(root_key(s.seed), "frequencies")
+    drawn = s.sample(key, COUNTED, _all(s, label, COUNTED), 1.0)
     powers = s.model.event.levels ** np.arange(s.model.event.size)[::-1]
     counts = np.bincount(drawn.reshape(COUNTED, -1) @ powers, minlength=len(x))
     off = -math.log10(max(pooled_chi_square(counts, expected), 1e-300))
@@ -174,21 +165,20 @@ def frequencies(s: Subject) -> Iterator[Row]:
 
 def same_draws(s: Subject) -> Iterator[Row]:
     """Cached steps draw the same integers as full parallel passes with the same keys."""
-    n, key = min(len(s.x), FEW), fold_in(root_key(s.seed), "same draws")
-    programs = [
-        jax.jit(functools.partial(draw, s.model), static_argnums=2) for draw in (ancestral, naive)
-    ]
-    drawn = [np.asarray(draw(s.variables, key, n, s.classes(n), HEAT)) for draw in programs]
+    n, key = batch_of(s.model, s.variables), fold_in(root_key(s.seed), "same draws")
+    parallel = jax.jit(functools.partial(naive, s.model), static_argnums=2)
+    args = (key, n, s.classes(n), HEAT)
+    drawn = [s.sample(*args), np.asarray(parallel(s.variables, *args))]
     note = f"{n} samples at temperature {HEAT}, {len(np.unique(drawn[0]))} different values"
     yield Row("steps draw as full passes", float(np.sum(drawn[0] != drawn[1])), 0.0, "values", note)
 
 
 def finite(s: Subject) -> Iterator[Row]:
     """Parameters, conditionals and log p of extreme images are finite."""
-    total, bad = jax.jit(s.pure.log_prob), 0
+    bad = 0
     for x, cond, count in s.chunks(s.extremes, s.classes(len(s.extremes))):
         params = s.params(x, cond)
-        parts = (params, total(s.variables, x, cond=cond), *s.conditionals(params, x))
+        parts = (params, s.log_probs(x, cond)[1], *s.conditionals(params, x))
         bad += sum(int(np.sum(~np.isfinite(np.asarray(part)[:count]))) for part in parts)
     yield Row("finite", float(bad), 0.0, "numbers", "all lowest, all highest, checkerboard, noise")
 

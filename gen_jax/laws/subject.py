@@ -77,12 +77,12 @@ class Subject:
     def chunks(
         self, x: np.ndarray, labels: np.ndarray | None
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None, int]]:
-        """Equal chunks of events and classes, the last padded with its first row, and how many rows count."""
+        """Chunks of events and classes, all of one size, padded with their first row, and how many rows count."""
         model = self.model
         each = model.event.size
         if isinstance(model, Autoregressive):
             each = model.num_sites * model.head.size
-        size = min(CHUNK, len(x), max(1, NUMBERS // each))
+        size = min(CHUNK, len(self.every[0]), max(1, NUMBERS // each))
         for first in range(0, len(x), size):
             rows = np.arange(first, first + size)
             count = min(size, len(x) - first)
@@ -106,6 +106,25 @@ class Subject:
         """The parallel pass, compiled once: from (x, classes) to the parameters of all sites."""
         program = jax.jit(lambda variables, x, cond: self.model.apply(variables, x, cond))
         return lambda x, cond: program(self.variables, x, cond)
+
+    @cached_property
+    def log_probs(self) -> Any:
+        """A function from (x, classes) to log p of every site and of the whole event; compiled once."""
+
+        def both(variables, x, cond):
+            sites = self.model.apply(variables, x, cond, method="log_prob_sites")
+            return sites, self.pure.log_prob(variables, x, cond=cond)
+
+        program = jax.jit(both)
+        return lambda x, cond: tuple(
+            np.asarray(part, np.float64) for part in program(self.variables, x, cond)
+        )
+
+    @cached_property
+    def sample(self) -> Any:
+        """A function from (key, n, classes, temperature) to n samples; compiled once for each n."""
+        program = jax.jit(self.pure.sample, static_argnums=2)
+        return lambda *args: np.asarray(program(self.variables, *args))
 
     @cached_property
     def conditionals(self) -> Any:
