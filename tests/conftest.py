@@ -1,20 +1,37 @@
 """Eight simulated CPU devices and short compilations for every test process, and float64 where a test asks for it."""
 
+import atexit
+import gc
 import os
 import resource
+import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    # One part a program: to split small ones takes longer than to compile them.
+    + " --xla_cpu_parallel_codegen_split_count=1"
     # Half the compile time; later versions refuse the flag.
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10.")
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Commands, in whatever process, share what they compile; it begins empty and goes with the session.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest
+
+
+def pytest_collection_finish():
+    """What is imported stays: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture

@@ -57,14 +57,13 @@ def train(workdir, data_dir, *overrides) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    """Compiled programs go to a folder of the test; afterwards the cache and the log are as before."""
-    cache, log = jax.config.jax_compilation_cache_dir, logging.getLogger("gen_jax")
+def own_cache():
+    """Commands keep all that they compile in the cache of the session; afterwards setting and log are as before."""
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    log = logging.getLogger("gen_jax")
     handlers, level, propagate = log.handlers[:], log.level, log.propagate
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
-    jax.config.update("jax_compilation_cache_dir", cache)
+    yield
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
     log.handlers[:], log.propagate = handlers, propagate
     log.setLevel(level)
 
