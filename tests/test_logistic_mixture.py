@@ -13,6 +13,13 @@ from gen_jax.ops import logistic_mixture as mixture
 
 pytestmark = pytest.mark.usefixtures("x64")
 LEVELS = (2, 3, 17, 256)
+# One program a call: of single operations there would be a thousand.
+log_mass = jax.jit(mixture.log_mass, static_argnums=3)
+masses_at_once = jax.jit(mixture.masses, static_argnums=2)
+log_prob = jax.jit(mixture.log_prob, static_argnums=(2, 3))
+head_log_prob = jax.jit(LogisticMixture.log_prob, static_argnums=0)
+head_conditional = jax.jit(LogisticMixture.conditional, static_argnums=(0, 2))
+head_sample = jax.jit(LogisticMixture.sample, static_argnums=0)
 LOG_SCALES = (-7.0, -5.0, -2.0, 0.0, 3.0)
 
 
@@ -35,7 +42,7 @@ def test_mass_against_extended_precision(levels):
     for log_scale, m in itertools.product(LOG_SCALES, (-1.3, -0.2, 0.0, 0.71, 1.0)):
         with np.errstate(divide="ignore"):
             expected = np.log(oracle_mass(x, m, log_scale, levels))
-        found = mixture.log_mass(jnp.array(x), jnp.array(m), jnp.array(log_scale), levels)
+        found = log_mass(jnp.array(x), jnp.array(m), jnp.array(log_scale), levels)
         sure = expected > -30  # below, the oracle's own exponentials have lost their digits
         np.testing.assert_allclose(
             np.asarray(found)[sure], expected[sure].astype(float), rtol=1e-9, atol=1e-15
@@ -47,7 +54,7 @@ def test_far_tails_are_linear():
     """Ten thousand scales away log p falls by 1 / s a unit: no floor, no infinity."""
     x, log_scale = jnp.array(200), jnp.array(-7.0)
     means = jnp.array([-9.0, -10.0])
-    far = mixture.log_mass(x, means, log_scale, 256)
+    far = log_mass(x, means, log_scale, 256)
     np.testing.assert_allclose(far[0] - far[1], np.exp(7.0), rtol=1e-9)
 
 
@@ -56,7 +63,7 @@ def test_far_tails_are_linear():
 def test_masses_sum_to_one(levels, log_scale):
     """From the bound of `split` to scales far above the image."""
     for m in (-3.0, -0.3, 0.0, 0.9999, 40.0):
-        every = mixture.log_mass(jnp.arange(levels), jnp.array(m), jnp.array(log_scale), levels)
+        every = log_mass(jnp.arange(levels), jnp.array(m), jnp.array(log_scale), levels)
         np.testing.assert_allclose(np.exp(every).sum(), 1.0, rtol=1e-10)
 
 
@@ -65,15 +72,15 @@ def test_masses_sum_to_one(levels, log_scale):
 def test_all_masses_at_once(levels, log_scale):
     """The same numbers to the last digits, relatively, down to what a float holds."""
     m = jnp.array([-3.0, -0.3, 0.0, 0.9999, 40.0])
-    expected = mixture.log_mass(jnp.arange(levels), m[:, None], jnp.array(log_scale), levels)
-    found = mixture.masses(m, jnp.full(5, log_scale), levels)
+    expected = log_mass(jnp.arange(levels), m[:, None], jnp.array(log_scale), levels)
+    found = masses_at_once(m, jnp.full(5, log_scale), levels)
     seen = expected > -600
     np.testing.assert_allclose(
         np.log(np.asarray(found)[seen]), np.asarray(expected)[seen], rtol=1e-10, atol=1e-12
     )
     assert np.all(np.asarray(found)[~seen] < 1e-250)
     with jax.enable_x64(False):
-        single = mixture.masses(jnp.array(np.float32(m)), jnp.full(5, log_scale), levels)
+        single = masses_at_once(jnp.array(np.float32(m)), jnp.full(5, log_scale), levels)
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single.sum(axis=-1), 1.0, rtol=1e-6)
 
@@ -94,7 +101,7 @@ def test_the_published_guard_agrees_where_the_mass_is_large():
     centre = stats.logistic.logpdf((scaled - m) / s) - np.log(s) - np.log(127.5)
     edge = np.abs(scaled) > 0.999
     guarded = np.where((difference > 1e-5) | edge, published, centre)
-    found = np.asarray(mixture.log_mass(jnp.array(x), jnp.array(m), jnp.array(-3.0), 256))
+    found = np.asarray(log_mass(jnp.array(x), jnp.array(m), jnp.array(-3.0), 256))
     large = (difference > 1e-5) & ~edge
     np.testing.assert_allclose(found[large], guarded[large], rtol=1e-9)
     np.testing.assert_allclose(found[edge], guarded[edge], rtol=1e-9)
@@ -124,9 +131,7 @@ def test_one_indicator_for_all_channels():
             masses = [oracle_mass(pixel[i], means[i], scales[i], levels) for i in range(3)]
             total += weights[k] * np.prod(masses)
         expected.append(float(np.log(total)))
-    np.testing.assert_allclose(
-        mixture.log_prob(params, jnp.asarray(x), levels, K), expected, rtol=1e-9
-    )
+    np.testing.assert_allclose(log_prob(params, jnp.asarray(x), levels, K), expected, rtol=1e-9)
 
 
 def test_scales_end_at_the_published_bound():
@@ -135,11 +140,15 @@ def test_scales_end_at_the_published_bound():
     for log_scale in (-9.0, -7.0, -6.9, -5.5, -4.0):
         params = jnp.array([[0.3, 0.01, log_scale]])  # one logistic around 0.01
         expected = np.log(oracle_mass(np.array([128]), 0.01, max(log_scale, -7.0), 256))
-        np.testing.assert_allclose(head.log_prob(params, x), expected.astype(float), rtol=1e-9)
-        pmf = head.conditional(params, 0, x)[0, 128]
+        np.testing.assert_allclose(
+            head_log_prob(head, params, x), expected.astype(float), rtol=1e-9
+        )
+        pmf = head_conditional(head, params, 0, x)[0, 128]
         np.testing.assert_allclose(np.log(pmf), expected.astype(float)[0], rtol=1e-9)
     wide, narrow = (
-        np.asarray(head.sample(jnp.tile(jnp.array([0.3, 0.0, s]), (400, 1)), jax.random.key(0)))
+        np.asarray(
+            head_sample(head, jnp.tile(jnp.array([0.3, 0.0, s]), (400, 1)), jax.random.key(0))
+        )
         for s in (-7.0, -9.0)
     )
     np.testing.assert_array_equal(wide, narrow)
@@ -151,7 +160,7 @@ def test_a_pixel_sums_to_one(values):
     params = random_params(rng, 6, values, K)
     every = np.array(list(itertools.product(range(levels), repeat=values)))
     total = sum(
-        np.exp(mixture.log_prob(params, jnp.tile(jnp.asarray(x), (6, 1)), levels, K)) for x in every
+        np.exp(log_prob(params, jnp.tile(jnp.asarray(x), (6, 1)), levels, K)) for x in every
     )
     np.testing.assert_allclose(total, 1.0, rtol=1e-12)
 
@@ -163,15 +172,15 @@ def test_conditionals_read_earlier_channels_only():
     params, x = random_params(rng, 4, 3, 2), rng.integers(0, levels, (4, 3))
     joint = 0.0
     for c in range(3):
-        pmf = head.conditional(params, c, jnp.asarray(x))
+        pmf = head_conditional(head, params, c, jnp.asarray(x))
         np.testing.assert_allclose(pmf.sum(axis=-1), 1.0, rtol=1e-12)
         joint = joint + np.log(np.take_along_axis(np.asarray(pmf), x[:, c, None], 1)[:, 0])
         for changed in range(3):
             other = x.copy()
             other[:, changed] = (other[:, changed] + 1) % levels
-            again = head.conditional(params, c, jnp.asarray(other))
+            again = head_conditional(head, params, c, jnp.asarray(other))
             assert np.all(again == pmf) == (changed >= c)
-    np.testing.assert_allclose(head.log_prob(params, jnp.asarray(x)), joint, rtol=1e-10)
+    np.testing.assert_allclose(head_log_prob(head, params, jnp.asarray(x)), joint, rtol=1e-10)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
@@ -183,8 +192,8 @@ def test_draws_follow_the_conditionals(temperature):
     parts = params.reshape(-1, K)
     tempered = parts.at[0].divide(temperature).at[4:7].add(np.log(temperature)).reshape(1, -1)
     every = jnp.asarray(list(itertools.product(range(levels), repeat=3)))
-    expected = n * np.exp(head.log_prob(jnp.tile(tempered, (27, 1)), every))
-    drawn = head.sample(jnp.tile(params, (n, 1)), jax.random.key(0), temperature)
+    expected = n * np.exp(head_log_prob(head, jnp.tile(tempered, (27, 1)), every))
+    drawn = head_sample(head, jnp.tile(params, (n, 1)), jax.random.key(0), temperature)
     counts = np.bincount(np.asarray(drawn) @ [9, 3, 1], minlength=27)
     assert stats.chisquare(counts, expected * n / expected.sum()).pvalue > 1e-5
 
@@ -197,8 +206,10 @@ def test_gradients_are_finite_everywhere():
             params = random_params(rng, 64, 3, 4, scale).astype(dtype)
             for levels in (2, 256):
                 x = jnp.asarray(rng.choice([0, 1, levels // 2, levels - 1], (64, 3)))
-                value, slope = jax.value_and_grad(
-                    lambda p, x=x, levels=levels: mixture.log_prob(p, x, levels, 4).sum()
+                value, slope = jax.jit(
+                    jax.value_and_grad(
+                        lambda p, x=x, levels=levels: log_prob(p, x, levels, 4).sum()
+                    )
                 )(params)
                 assert np.isfinite(np.append(slope, value)).all(), (dtype, scale)
 
@@ -206,7 +217,7 @@ def test_gradients_are_finite_everywhere():
 def test_gradient_against_differences():
     rng = np.random.default_rng(5)
     params, x = random_params(rng, 1, 3, 2), jnp.asarray([[0, 8, 16]])
-    f = jax.jit(lambda p: mixture.log_prob(p, x, 17, 2)[0])
+    f = jax.jit(lambda p: log_prob(p, x, 17, 2)[0])
     slope, step = jax.grad(f)(params)[0], 1e-6
     for i in range(params.shape[1]):
         ahead = params.at[0, i].add(step)

@@ -20,7 +20,7 @@ from gen_jax.data.importing.importer import Options, import_files
 
 EYE = np.eye(3, dtype=np.uint8)
 SCRIPT = """
-import os, resource, signal, sys
+import os, signal, sys
 from gen_jax.cli import main
 from gen_jax.data import writing
 from gen_jax.data.builders import common
@@ -32,8 +32,6 @@ if sys.argv[1] == "publish":
     writing._publish = die
 if sys.argv[1] == "generate":
     common.Builder._generate_examples = die
-if sys.argv[1] == "full":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -50,12 +48,9 @@ def root(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def with_trouble(trouble, command, root, good):
+def line_of(command, root, good):
     line = ["import", "mine", good] if command == "import" else ["prepare", "digits"]
-    arguments = [trouble, "data", *map(str, line), "--data-dir", str(root)]
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True
-    )
+    return ["data", *map(str, line), "--data-dir", str(root)]
 
 
 @pytest.mark.parametrize("command", ["import", "prepare"])
@@ -63,27 +58,29 @@ def with_trouble(trouble, command, root, good):
 def test_a_kill_leaves_nothing_that_counts_and_nothing_for_ever(root, good, trouble, command):
     import_files("taken", [good], data_dir=root)
     name = "mine" if command == "import" else "digits"
-    assert with_trouble(trouble, command, root, good).returncode == -9
+    line = line_of(command, root, good)
+    killed = subprocess.run([sys.executable, "-c", SCRIPT, trouble, *line], capture_output=True)
+    assert killed.returncode == -9
     left = {path.name for path in root.iterdir()} - {"downloads"}
     assert left == {"taken", f".preparing-{name}"}
     assert prepared.prepared_names(root) == ["taken"]
     with pytest.raises(InputError, match=rf"data set '{name}' is not "):
         prepared.load(name, "train", root)
-    done = with_trouble("none", command, root, good)
-    assert done.returncode == 0, done.stderr
+    status, _, err = call(*line)
+    assert status == 0, err
     assert {path.name for path in root.iterdir()} == {"taken", name}
     assert [path.name for path in (root / name).iterdir()] == ["1.0.0"]
     assert len(prepared.load(name, "test", root)) == (3 if command == "import" else 359)
 
 
 @pytest.mark.parametrize("command", ["import", "prepare"])
-def test_a_full_disk_is_told_and_leaves_nothing(root, good, command):
-    done = with_trouble("full", command, root / "below", good)
+def test_a_full_disk_is_told_and_leaves_nothing(root, good, command, full_disk):
+    status, out, err = call(*line_of(command, root / "below", good))
     name = "mine" if command == "import" else "digits"
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"gen-jax: cannot write data set '{name}' in {root}/below: ")
-    assert done.stderr.endswith("File too large; nothing was written\n")
-    assert len(done.stderr.splitlines()) == 1
+    assert (status, out) == (2, "")
+    assert err.startswith(f"gen-jax: cannot write data set '{name}' in {root}/below: ")
+    assert err.endswith("File too large; nothing was written\n")
+    assert len(err.splitlines()) == 1
     assert not root.exists()
 
 
