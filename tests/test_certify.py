@@ -32,6 +32,7 @@ from gen_jax.laws.subject import Subject
 from gen_jax.models.autoregressive import pixel_cnn, pixelwise
 from gen_jax.nn import causal_conv
 from gen_jax.ops.convolution import convolve
+from gen_jax.report import page as report
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
@@ -65,6 +66,13 @@ def copy(model, tmp_path):
     return shutil.copytree(model[0], tmp_path / "model")
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Reports of what is written only."""
+    monkeypatch.setattr(report, "_samples", lambda *args: "")
+    monkeypatch.setattr(report, "_of_medium", lambda *args: [])
+
+
 def subject(model, seed=0, variables=None, scale=0.4, images=3):
     pure, built = build(model, seed, scale)
     classes = labels(model, images)
@@ -77,7 +85,7 @@ def failing(law, model, **options):
     return {row.law for row in law(subject(model, **options)) if not row.passed}
 
 
-def test_a_trained_model_certifies(model, data_dir):
+def test_a_trained_model_certifies(model, data_dir, no_pictures):
     folder, printed, evaluated = model
     assert printed.count("pass") == 9
     assert "the laws hold" in printed
@@ -217,7 +225,7 @@ def test_a_failure_is_status_1_and_no_certificate(copy, data_dir, monkeypatch):
     assert not json.loads((copy / "result.json").read_text())["certified"]
 
 
-def test_a_stale_certificate_is_said_to_be_stale(copy, data_dir, tmp_path):
+def test_a_stale_certificate_is_said_to_be_stale(copy, data_dir, tmp_path, no_pictures):
     """Other weights: not certified, in evaluate and report; not exported either."""
     with np.load(copy / "weights.npz") as archive:
         arrays = dict(archive)
@@ -241,7 +249,9 @@ def test_another_config_makes_it_stale(copy):
     assert certificate.standing(WorkDir(copy), variables).state == "stale"
 
 
-def test_a_number_from_before_the_certificate_is_not_certified(copy, data_dir, tmp_path):
+def test_a_number_from_before_the_certificate_is_not_certified(
+    copy, data_dir, tmp_path, no_pictures
+):
     result = json.loads((copy / "result.json").read_text())
     (copy / "result.json").write_text(json.dumps({**result, "certified": False}))
     succeed("report", copy, "--out", tmp_path / "x.html", "--data-dir", data_dir)

@@ -216,7 +216,7 @@ def pair():
     with jax.enable_x64(True):
         pure, variables = build(PAIR, scale=0.4)
         ends = [-20.0, *special.logit(0.1 + 0.8 * np.arange(4) / 3), 20.0]
-        edges = np.concatenate([np.linspace(*pair, 201)[:-1] for pair in itertools.pairwise(ends)])
+        edges = np.concatenate([np.linspace(*pair, 101)[:-1] for pair in itertools.pairwise(ends)])
         edges = np.append(edges, ends[-1])
         middle, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
         y = (special.expit(middle) - 0.1) * 3 / 0.8
@@ -224,7 +224,7 @@ def pair():
         grid = np.stack(np.meshgrid(y, y, indexing="ij"), axis=-1).reshape(-1, 1, 2, 1)
         density = jax.jit(functools.partial(PAIR.apply, method="log_density"))
         mass = np.exp(density(variables, jnp.asarray(grid))).reshape(len(y), -1)
-        blocks = (mass * np.outer(width, width)).reshape(5, 200, 5, 200).sum(axis=(1, 3))
+        blocks = (mass * np.outer(width, width)).reshape(5, 100, 5, 100).sum(axis=(1, 3))
         edge = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 1]])
         inside, whole = blocks[1:4, 1:4].ravel(), (edge @ blocks @ edge.T).ravel()
     return pure, variables, inside, whole

@@ -46,7 +46,7 @@ class Influence(NamedTuple):
 def influence(s: Subject) -> Influence:
     """Change each value of each chosen site in every event; the distributions of a site's values are the head's."""
     model, sites = s.model, s.chosen_sites
-    pmfs = jax.jit(functools.partial(_pmfs, model), static_argnums=3)
+    pmfs = jax.jit(functools.partial(_pmfs, model))
     moved_by = jax.jit(lambda a, b: jnp.max(jnp.abs(b - a), axis=(0, 2)))
     rng = np.random.default_rng((s.seed, 1))
     moves, leak, scale, changes = np.zeros((len(sites), model.num_sites)), 0.0, 0.0, 0
@@ -60,9 +60,9 @@ def influence(s: Subject) -> Influence:
                 other[:, place] = (other[:, place].astype(np.int64) + step) % model.levels
                 other = other.reshape(x.shape)
                 after = s.params(other, cond)
-                # The same program for both: equal inputs give equal bits.
+                # The same program for both: equal inputs give equal bits. Later values may depend on this one.
                 versions = ((before, x), (after, other))
-                pair = [np.asarray(pmfs(*version, site, value)) for version in versions]
+                pair = [np.asarray(pmfs(*version, site))[:, : value + 1] for version in versions]
                 leak = np.maximum(leak, np.max(np.abs(pair[0] - pair[1])))
                 moves[k] = np.maximum(moves[k], np.asarray(moved_by(before, after)))
                 changes += count
@@ -193,11 +193,10 @@ def _pmfs(
     params: Float[Array, "B sites P"],
     x: Integer[Array, "B *event"],
     site: Int[Array, ""],
-    last: int,
 ) -> Float[Array, "B V levels"]:
-    """The conditionals of the site's values, up to value number `last`."""
+    """The conditionals of the site's values."""
     params, values = params[:, site], model.site_values(x)[:, site]
-    pmfs = [model.head.conditional(params, v, values) for v in range(last + 1)]
+    pmfs = [model.head.conditional(params, v, values) for v in range(values.shape[1])]
     return jnp.stack(pmfs, axis=1)
 
 
