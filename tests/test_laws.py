@@ -86,7 +86,14 @@ def test_samples_follow_the_density(case):
     assert_holds(laws.frequencies, case.model)
 
 
-ORDERS = ("nade", "made", "gated_pixel_cnn_colour", "lm_conv", "wavenet_mixture_conditional", "lstm_text")
+ORDERS = (
+    "nade",
+    "made",
+    "gated_pixel_cnn_colour",
+    "lm_conv",
+    "wavenet_mixture_conditional",
+    "lstm_text",
+)
 
 
 @pytest.mark.parametrize("name", ORDERS)
