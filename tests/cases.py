@@ -20,6 +20,7 @@ from gen_jax import (
     RNN,
     VQVAE,
     Dense,
+    DiagonalBiLSTM,
     Fixed,
     FullTable,
     GatedPixelCNN,
@@ -35,6 +36,7 @@ from gen_jax import (
     PixelCNNPP,
     PixelSNAIL,
     RealNVP,
+    RowLSTM,
     SCurve,
     Shuffled,
     SparseTransformer,
@@ -52,6 +54,7 @@ from gen_jax.models.diffusion.ddpm import LinearSchedule
 from gen_jax.nn.unet import UNet
 
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
+TINY_RNN = {"depth": 2, "first_kernel": 3, "head_features": 24}
 TINY_SNAIL = {"features": 4, "blocks": 2, "resnets": 1, "key_size": 3, "mixtures": 2}
 TINY_WAVE = {"features": 4, "skip_features": 6}
 TINY_LOCAL = {"features": 4, "resnets": 0, "mixtures": None}
@@ -121,6 +124,24 @@ CASES = {
     "pixel_cnn_colour": Case(
         PixelCNN(image(1, 2, 3, 3), depth=1, features=6, first_kernel=3, head_features=12),
         PixelCNN(image(4, 4, 3, 4), depth=1, features=6, first_kernel=3, head_features=12),
+        option=True,
+    ),
+    "pixel_rnn_row": Case(
+        RowLSTM(image(3, 3, 1, 2), features=3, **TINY_RNN),
+        RowLSTM(image(4, 7, 1, 3), features=3, **TINY_RNN),
+    ),
+    "pixel_rnn_row_colour": Case(
+        RowLSTM(image(1, 2, 3, 3), features=3, **TINY_RNN),
+        RowLSTM(image(3, 5, 3, 4), features=6, kernel=5, **{**TINY_RNN, "first_kernel": 5}),
+        option=True,
+    ),
+    "pixel_rnn_diagonal": Case(
+        DiagonalBiLSTM(image(3, 3, 1, 2), features=3, **TINY_RNN),
+        DiagonalBiLSTM(image(4, 5, 1, 3), features=3, **TINY_RNN),
+    ),
+    "pixel_rnn_diagonal_colour": Case(
+        DiagonalBiLSTM(image(1, 2, 3, 3), features=3, **TINY_RNN),
+        DiagonalBiLSTM(image(3, 4, 3, 4), features=6, **TINY_RNN),
         option=True,
     ),
     "pixel_cnn_pp": Case(

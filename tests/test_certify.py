@@ -29,8 +29,8 @@ from gen_jax.laws import autoregressive as laws
 from gen_jax.laws import certificate, codec
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
-from gen_jax.models.autoregressive import pixel_cnn, pixelwise
-from gen_jax.nn import causal_conv
+from gen_jax.models.autoregressive import pixelwise
+from gen_jax.nn import causal_conv, masked_conv
 from gen_jax.ops.convolution import convolve
 from gen_jax.report import page as report
 from gen_jax.runs.run import load_run
@@ -131,8 +131,8 @@ def test_a_leak_is_caught(monkeypatch):
 
 def test_a_leak_between_sub_pixels_is_caught(monkeypatch):
     """Mask A of a colour PixelCNN replaced by mask B."""
-    whole = pixel_cnn.group_mask
-    monkeypatch.setattr(pixel_cnn, "group_mask", lambda *args: whole(*args[:3], False))
+    whole = masked_conv.group_mask
+    monkeypatch.setattr(masked_conv, "group_mask", lambda *args: whole(*args[:3], False))
     colour = PixelCNN(image(2, 2, 3, 3), **SMALL)
     assert "causal" in failing(laws.causal, colour)
 

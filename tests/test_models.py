@@ -24,8 +24,8 @@ from gen_jax import (
     points,
 )
 from gen_jax.density import num_parameters
-from gen_jax.models.autoregressive import pixel_cnn, pixelwise
-from gen_jax.nn import causal_conv
+from gen_jax.models.autoregressive import pixelwise
+from gen_jax.nn import causal_conv, masked_conv
 from gen_jax.ops.convolution import convolve
 
 
@@ -248,9 +248,9 @@ def test_a_leak_between_channels_is_caught(monkeypatch):
     from test_laws import influence
 
     model = PixelCNN(image(2, 2, 3, 3), depth=1, features=12, first_kernel=3, head_features=12)
-    both = pixel_cnn.group_mask
+    both = masked_conv.group_mask
     monkeypatch.setattr(
-        pixel_cnn,
+        masked_conv,
         "group_mask",
         lambda inputs, outputs, groups, strict: both(inputs, outputs, groups, False),
     )

@@ -8,10 +8,10 @@ from cases import CASES, build, labels
 
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive.gated_pixel_cnn import VerticalConv
-from gen_jax.models.autoregressive.pixel_cnn import MaskedConv
 from gen_jax.models.autoregressive.raster import Raster
 from gen_jax.nn.at import Row, Site
 from gen_jax.nn.causal_conv import HorizontalConv
+from gen_jax.nn.masked_conv import MaskedConv
 
 pytestmark = pytest.mark.usefixtures("x64")
 H, W = 4, 5

@@ -36,6 +36,8 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "nade": (),
     "made": (),
     "pixel_cnn": (),
+    "pixel_rnn_row": (),
+    "pixel_rnn_diagonal": (),
     "gated_pixel_cnn": (),
     "pixel_cnn_pp": (),
     "pixel_snail": (),

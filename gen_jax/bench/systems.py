@@ -16,6 +16,7 @@ from gen_jax.models.autoregressive.made import MADE
 from gen_jax.models.autoregressive.nade import NADE
 from gen_jax.models.autoregressive.pixel_cnn import PixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
+from gen_jax.models.autoregressive.pixel_rnn import DiagonalBiLSTM, RowLSTM
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
 from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
@@ -35,6 +36,8 @@ MODELS = {
     "made 28x28 grey, 2 levels": MADE(image(28, 28, levels=2), hidden=(8000,), order_seed=0),
     "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
+    "pixel_rnn_row 28x28 grey": RowLSTM(GREY, features=64, head_features=64, depth=3),
+    "pixel_rnn_diagonal 28x28 grey": DiagonalBiLSTM(GREY, features=64, head_features=64, depth=3),
     "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
     "lm_conv 28x28 grey, S-curve": LMConv(GREY, features=64, resnets=2),
     "lm_conv 28x28 grey, random order": LMConv(GREY, features=64, resnets=2, order=Shuffled(0)),

@@ -50,7 +50,7 @@ class HorizontalConv(nn.Module):
             padding = (columns, -1) if cropped else (columns - 1, 0)
             return convolve(x, kernel[None], ((0, 0), padding)) + bias
         if isinstance(at, Row):
-            return x @ kernel[-1] + bias  # without meaning (`Row`): the layer reads no rows above
+            return x @ kernel[-1] + bias  # of a whole row, if `width` is 1; else without meaning
         if self.width == 1 and not self.strict:
             window = x[None]
             if self.groups > 1:

@@ -1,7 +1,8 @@
 """Recurrent cells: s_t = cell(s_{t-1}, a_t, u_t) with a_t = W x_t + b and u_t = U h_{t-1} + c, and the scan over time.
 
-A state is a tuple of arrays (B, F); the first is the output h. `a` does not depend on the state, so one matrix product
-before the scan computes it for all steps. W and U have a bias each, as in char-rnn (Karpathy 2015), PyTorch and cuDNN.
+A state is a tuple of arrays (B, F), of LSTM cells on an image (B, ..., F); the first is the output h. `a` does not
+depend on the state, so one matrix product before the scan computes it for all steps. W and U have a bias each, as in
+char-rnn (Karpathy 2015), PyTorch and cuDNN.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-State = tuple[Float[Array, "B F"], ...]
+State = tuple[Float[Array, "*batch F"], ...]
 
 
 class Cell(NamedTuple):
@@ -33,7 +34,7 @@ def tanh(state: State, a: Float[Array, "B G"], u: Float[Array, "B G"]) -> State:
     return (jnp.tanh(a + u),)
 
 
-def lstm(state: State, a: Float[Array, "B G"], u: Float[Array, "B G"]) -> State:
+def lstm(state: State, a: Float[Array, "*batch G"], u: Float[Array, "*batch G"]) -> State:
     """[i, f, g, o] = a + u; c' = sigma(f) c + sigma(i) tanh(g); h' = sigma(o) tanh(c') (Gers et al. 2000)."""
     _, c = state
     i, f, g, o = jnp.split(a + u, 4, axis=-1)
