@@ -6,7 +6,7 @@ import runpy
 import sys
 from typing import Any
 
-from gen_jax.bench import codec, record, sampling, scaling, training
+from gen_jax.bench import attention, codec, record, sampling, scaling, training
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate.catalogue import RESULTS, SOURCE, configs
 from gen_jax.runs.summary import SIGN
@@ -360,6 +360,10 @@ Cost of a train step (`gen-jax bench training`):
 Growth with image side, depth and batch (`gen-jax bench scaling`):
 
 {bench("scaling", scaling.COLUMNS)}
+
+Memory of one layer of attention by number of positions (`gen-jax bench attention`):
+
+{bench("attention", attention.COLUMNS)}
 
 Forward passes compared with the same networks in PyTorch (`experiments/benchmarks/torch_forward.py`):
 

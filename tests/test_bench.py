@@ -102,7 +102,8 @@ def inside(row, name):
 def written(found, module):
     """The record is JSON with its method and machine; its table has one line per row."""
     assert json.loads(json.dumps(found)) == found
-    assert found["method"].endswith(timing.METHOD)
+    assert found["method"].startswith(module.METHOD)
+    assert found["method"].endswith(timing.METHOD) == (module is not attention)
     assert {"device", "devices", "cpu", "threads", "versions", "git"} <= found.keys()
     text = record.table(module.COLUMNS, found["rows"])
     header, _, *lines = text.splitlines()
@@ -197,7 +198,6 @@ def test_scaling_fits_its_own_numbers(monkeypatch):
     assert step["seconds"][1] < forward["seconds"][1] + 1  # of one site, not of the image
 
 
-@pytest.mark.slow
 def test_attention_fits_its_own_numbers(monkeypatch):
     """Dense memory is quadratic; with l at the root of L that of the others is not."""
     monkeypatch.setattr(attention, "LENGTHS", (256, 1024))

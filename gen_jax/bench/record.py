@@ -12,11 +12,11 @@ Row = dict[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
 
 
-def record(subject: str, method: str, rows: list[Row]) -> dict[str, Any]:
-    """The JSON object of a benchmark; `method` describes the subject, before the description of all timings."""
+def record(subject: str, method: str, rows: list[Row], timed: bool = True) -> dict[str, Any]:
+    """The JSON object of a benchmark; `method` describes the subject, before the description of all timings, if any."""
     return {
         "bench": subject,
-        "method": f"{method} {timing.METHOD}",
+        "method": f"{method} {timing.METHOD}" if timed else method,
         **machine(),
         "versions": versions(),
         **revision(),
