@@ -27,7 +27,7 @@ def add(commands: Subparsers) -> None:
         subjects, "training", "Measure the cost of a train step in forward passes.", _training, 16
     )
     _subject(subjects, "scaling", "Measure time and memory by side, depth and batch.", _scaling)
-    _subject(subjects, "attention", "Measure memory and time of attention by length.", _attention)
+    _subject(subjects, "attention", "Measure the memory of attention by length.", _attention)
 
     command(
         commands,
