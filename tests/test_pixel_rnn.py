@@ -89,10 +89,9 @@ class NotShifted(FromRight):
 def seen(layer, side=6):
     """[i, j]: the outputs at pixel i of an image depend on the inputs at pixel j."""
     x = jnp.asarray(normal(4, 1, side, side, 2 * F))
-    variables = jax.tree.map(
-        lambda leaf: jnp.asarray(normal(5, *leaf.shape)), layer.init(jax.random.key(0), x)
-    )
-    jacobian = jax.jacrev(lambda x: layer.apply(variables, x).sum(axis=-1))(x)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(normal(5, *leaf.shape)), shapes)
+    jacobian = jax.jit(jax.jacrev(lambda x: layer.apply(variables, x).sum(axis=-1)))(x)
     return np.any(np.asarray(jacobian).reshape(side**2, side**2, -1) != 0, axis=-1)
 
 
