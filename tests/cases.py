@@ -19,23 +19,31 @@ from gen_jax import (
     NADE,
     RNN,
     VQVAE,
+    ColourPermutation,
     Dense,
     DiagonalBiLSTM,
+    DistAug,
     Fixed,
     FullTable,
     GatedPixelCNN,
     Hilbert,
+    ImageGPT,
     ImageRealNVP,
+    ImageTransformer,
     Independent,
     LMConv,
     LMConvEnsemble,
     Local,
+    Local1D,
+    Local2D,
     MADEEnsemble,
     Markov,
     PixelCNN,
     PixelCNNPP,
     PixelSNAIL,
     RealNVP,
+    Reversal,
+    Rotation,
     RowLSTM,
     SCurve,
     Shuffled,
@@ -58,6 +66,7 @@ TINY_RNN = {"depth": 2, "first_kernel": 3, "head_features": 24}
 TINY_SNAIL = {"features": 4, "blocks": 2, "resnets": 1, "key_size": 3, "mixtures": 2}
 TINY_WAVE = {"features": 4, "skip_features": 6}
 TINY_LOCAL = {"features": 4, "resnets": 0, "mixtures": None}
+TINY_IMAGE = {"features": 4, "heads": 2, "inner": 6, "dropout": 0.0}
 TINY_SPARSE = {"features": 4, "key_features": 2, "inner": 6, "dropout": 0.0}
 SMALL = {"depth": 2, "first_kernel": 3, "head_features": 12}
 
@@ -197,6 +206,31 @@ CASES = {
         SparseTransformer(tokens(4, 3), (Fixed(2, 1),), layers=2, **TINY_SPARSE),
         SparseTransformer(tokens(13, 4), (Fixed(4, 2), Dense()), layers=2, **TINY_SPARSE),
         option=True,
+    ),
+    "image_gpt": Case(
+        ImageGPT(image(2, 2, 1, 3), layers=2, features=4, heads=2),
+        ImageGPT(image(3, 2, 2, 4), layers=2, features=4, heads=1),
+    ),
+    "image_transformer": Case(
+        ImageTransformer(image(2, 2, 1, 3), Local2D(1, 2, 1, 1), layers=1, **TINY_IMAGE),
+        ImageTransformer(image(4, 2, 3, 4), Local1D(2, 2), mixtures=2, layers=1, **TINY_IMAGE),
+    ),
+    "image_transformer_mixture": Case(
+        ImageTransformer(image(1, 2, 3, 2), Local1D(1, 1), mixtures=2, layers=1, **TINY_IMAGE),
+        ImageTransformer(image(4, 4, 2, 3), Local2D(2, 2, 1, 1), layers=1, **TINY_IMAGE),
+        option=True,
+    ),
+    "dist_aug": Case(
+        DistAug(
+            image(2, 2, 1, 3),
+            ImageGPT(image(2, 2, 1, 3), layers=1, features=4, heads=1),
+            (Rotation(),),
+        ),
+        DistAug(
+            image(2, 3, 2, 3),
+            SparseTransformer(image(2, 3, 2, 3), (Local(3),), layers=1, **TINY_SPARSE),
+            (ColourPermutation(), Reversal()),
+        ),
     ),
     "wavenet": Case(
         WaveNet(sound(4, 3), cycles=1, depth=2, **TINY_WAVE),

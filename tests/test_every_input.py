@@ -39,7 +39,7 @@ SOME = (
     "pixel_vae",
 )
 SOME += ("wavenet_mixture_conditional", "diffusion", "vq_vae_prior", "classifier")
-NOISY = ("pixel_vae", "iwae", "diffusion", "gan")
+NOISY = ("pixel_vae", "iwae", "diffusion", "gan", "lm_conv", "dist_aug")
 
 
 def with_dropout(model: Any) -> tuple[Any, bool]:

@@ -61,6 +61,7 @@ COUNTS = [
 TESTS: dict[str, Tests] = {
     "heads": [*all_of("ops", "logistic_mixture"), laws(GATED, PP, "nade")],
     "ops/attention": [*all_of("attention", "patterns"), ("diffusion", "attention"), laws(SNAIL)],
+    "ops/augment": [("image_models", "transform or identity or kind")],
     "ops/categorical": [*all_of("ops"), laws("independent", WAVE)],
     "ops/convolution": [*all_of("convolution"), laws(GATED)],
     "ops/coupling": FLOW,
@@ -101,6 +102,9 @@ TESTS: dict[str, Tests] = {
         ("bounds", "pixel"),
         ("latent", "untrained"),
     ],
+    "models/autoregressive/dist_aug": [*all_of("image_models"), laws("dist_aug")],
+    "models/autoregressive/image_gpt": [*all_of("image_models"), laws("image_gpt")],
+    "models/autoregressive/image_transformer": [*all_of("image_models"), laws("image_transformer")],
     "models/autoregressive/raster": [*all_of("raster"), *GATED_TESTS],
     "models/autoregressive/made": [*all_of("nade"), laws("made"), losses("mask")],
     "models/autoregressive/nade": [*all_of("nade", "initialisation"), laws("nade"), losses("nade")],

@@ -11,6 +11,8 @@ from jaxtyping import Array, Int
 
 from gen_jax.density import functional, root_key
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.autoregressive.image_gpt import ImageGPT
+from gen_jax.models.autoregressive.image_transformer import ImageTransformer, Local1D, Local2D
 from gen_jax.models.autoregressive.lm_conv import LMConv
 from gen_jax.models.autoregressive.made import MADE
 from gen_jax.models.autoregressive.nade import NADE
@@ -46,6 +48,13 @@ MODELS = {
     ),
     "sparse_transformer 28x28 grey, dense": SparseTransformer(
         GREY, (Dense(),), layers=4, features=64, key_features=32, inner=128
+    ),
+    "image_gpt 28x28 grey": ImageGPT(GREY, layers=4, features=64, heads=2),
+    "image_transformer 28x28 grey, 2D": ImageTransformer(
+        GREY, Local2D(7, 14, above=7, side=7), layers=4, features=64, heads=2, inner=128
+    ),
+    "image_transformer 32x32 colour, 1D, mixture": ImageTransformer(
+        COLOUR, Local1D(128, 128), mixtures=10, layers=4, features=64, heads=2, inner=128
     ),
     "wavenet 1,024 samples": WaveNet(sound(1024), cycles=2, depth=9, features=64),
     "rnn 28x28 grey": RNN(GREY),

@@ -128,9 +128,9 @@ def sentences(record: dict[str, Any]) -> list[str]:
 
 
 def _features(run: Run) -> Any:
-    model = run.experiment.model
-    if not isinstance(model, Featured):
+    if not isinstance(run.experiment.model, Featured):
         raise InputError(f"{run.experiment.system} shows no blocks whose features could be read")
+    model: Any = run.experiment.model
     return lambda variables, x: model.apply(variables, x, method="block_features")
 
 

@@ -39,8 +39,9 @@ def show_repeated(module: nn.Module, h: Float[Array, "B *places F"]) -> None:
 def features(model: nn.Module, variables: Variables, x: Array) -> tuple[Float[Array, "B F"], ...]:
     """The mean over all places of what each block shows while a model's `__call__` computes, first block first."""
     both: Any = model.apply(variables, x, mutable=[COLLECTION])
+    shown: dict[tuple[str, ...], Any] = flatten_dict(both[1].get(COLLECTION, {}))
     found: list[Array] = []
-    for path, blocks in flatten_dict(both[1].get(COLLECTION, {})).items():
+    for path, blocks in shown.items():
         if path[-1] == BLOCKS:
             found += blocks
         elif path[-1] == REPEATED:  # the first axis counts the repetitions

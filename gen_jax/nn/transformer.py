@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.at import once
+from gen_jax.nn.blocks import show_repeated
 from gen_jax.nn.conv import Dense
 from gen_jax.ops.patterns import Memory, Pattern
 from gen_jax.typing import Dtype
@@ -34,12 +35,13 @@ class Initial(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Attention of several heads: `key_features` are those of all heads together, values have F."""
+    """Attention of several heads: `key_features` and `value_features` are those of all heads together."""
 
     pattern: Pattern
     length: int
     heads: int
     key_features: int
+    value_features: int
     use_bias: bool = True
     initial: Initial = Initial()
     dtype: Dtype = None
@@ -52,14 +54,14 @@ class Attention(nn.Module):
             for name, features, init in (
                 ("query", self.key_features, self.initial.query_key),
                 ("key", self.key_features, self.initial.query_key),
-                ("value", F, self.initial.value),
+                ("value", self.value_features, self.initial.value),
             )
         )
         if time is None:
             mean = jnp.swapaxes(self.pattern.read(query, key, value), 1, 2)
         else:
             mean = self.pattern.read_site(query, *self.kept(key, value, time), time)
-        mean = mean.reshape(*h.shape[:-1], F)
+        mean = mean.reshape(*h.shape[:-1], -1)
         return Dense(F, kernel_init=self.initial.out, name="out", **options)(mean)
 
     def split(self, x: Float[Array, "B *L X"]) -> Float[Array, "B N *L x"]:
@@ -92,7 +94,8 @@ class Block(nn.Module):
     """Attention and the map M, each in a residual branch with dropout at its end.
 
     `norm` is layer normalisation or, without mean and bias, by the root mean square; it stands before ("pre") the
-    branch or after ("post") the sum. Without `key_features` queries and keys are as wide as h.
+    branch or after ("post") the sum. Without `key_features` and `value_features` queries, keys and values are as wide
+    as h.
     """
 
     pattern: Pattern
@@ -100,6 +103,7 @@ class Block(nn.Module):
     heads: int
     inner: int
     key_features: int | None = None
+    value_features: int | None = None
     norm: Literal["layer", "rms"] = "layer"
     where: Literal["pre", "post"] = "pre"
     epsilon: float = 1e-5
@@ -119,6 +123,7 @@ class Block(nn.Module):
             self.length,
             self.heads,
             F if self.key_features is None else self.key_features,
+            F if self.value_features is None else self.value_features,
             initial=self.initial,
             name="attention",
             **options,
@@ -148,6 +153,7 @@ class Period(nn.Module):
     ) -> tuple[Float[Array, "B *L F"], None]:
         for i, pattern in enumerate(self.patterns):
             h = self.block(pattern=pattern, name=f"block_{i}")(h, time, train=self.train)
+            show_repeated(self, _normalised(h))
         return h, None
 
 
@@ -188,6 +194,11 @@ class Stack(nn.Module):
             (h, _), updated = period.apply(variables, h, time, mutable=["cache"])
             self.put_variable("cache", name, updated["cache"])
         return h
+
+
+def _normalised(h: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
+    """h as a next block would read it, but for its gain: h over the root of its mean square."""
+    return h / jnp.sqrt(jnp.mean(h**2, axis=-1, keepdims=True) + 1e-5)
 
 
 def quick_gelu(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

@@ -110,10 +110,9 @@ def fit(x: UInt8[np.ndarray, "N H W 3"], colours: int) -> Colours:
     distinct = len(np.unique(chosen, axis=0))
     if distinct < colours:
         raise InputError(f"the images have {distinct} colours, fewer than {colours}")
-    means = MiniBatchKMeans(
-        colours, n_init=1, batch_size=BATCH, max_iter=PASSES, tol=0.0, max_no_improvement=None,
-        random_state=SEED,
-    )  # fmt: skip
+    settings: dict[str, Any] = {"n_init": 1, "tol": 0.0, "max_no_improvement": None}
+    settings |= {"batch_size": BATCH, "max_iter": PASSES, "random_state": SEED}
+    means: Any = MiniBatchKMeans(colours, **settings)
     centres = np.round(means.fit(chosen.astype(np.float64)).cluster_centers_)
     centres = np.unique(centres.astype(np.uint8), axis=0)
     return centres[np.argsort(centres @ np.array(LUMA), kind="stable")]

@@ -18,15 +18,30 @@ Time = Int[Array, ""] | None
 
 
 class Cache(NamedTuple):
-    """The layers' collection `cache`, the value before, and the terms of the condition."""
+    """The layers' collection `cache`, the values of the site before, and the terms of the condition."""
 
     leaves: dict
-    before: Int[Array, " B"]
+    before: Int[Array, "B *V"]
     terms: Any
 
 
+class Beginning(NamedTuple):
+    """What a model may be given instead of its own start: the first input, and where each value of a sequence lies.
+
+    Without `places` the values lie where the model's sites do.
+    """
+
+    start: Float[Array, "B F"]
+    places: Int[Array, "B sites"] | None = None
+
+
 class Sequence(Autoregressive):
-    """One value a site, in the model's order or, with the field `order_seed`, in a random order of all values."""
+    """One site after the other, in the model's order or, with the field `order_seed`, in a random order of all values.
+
+    A model that can begin otherwise has `begins` and takes a `Beginning` as its condition.
+    """
+
+    begins: ClassVar[bool] = False
 
     order_seed: ClassVar[int | None] = None
 
@@ -37,28 +52,33 @@ class Sequence(Autoregressive):
         return Shuffled(self.order_seed).places(1, self.event.size)[:, None]
 
     def body(
-        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+        self, x: Int[Array, "B *sites_V"], cond: Any, train: bool, time: Time
     ) -> Float[Array, "B *sites P"]:
         """The network: parameters of p(x_t | x_<t) for all times, or for one.
 
         `time` None: x holds all values, in order of generation. The first layer must hide x_t and later values from
-        time t, by `shifted` or by a mask. Otherwise x is the value before this time, NOTHING before the first.
+        time t, by `shifted` or by a mask. Otherwise x is the value before this time, NOTHING before the first. Values
+        have an axis of their own if a site has several.
         """
         raise TypeError(f"{type(self).__name__} does not define its conditionals")
 
-    def terms(self, cond: Num[Array, "B ..."] | None) -> Any:
+    def terms(self, cond: Any) -> Any:
         """The terms of the condition that `body` reads, computed once an event."""
         return cond
 
     def __call__(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
+        self,
+        x: Integer[Array, "B *event"],
+        cond: Array | Beginning | None = None,
+        train: bool = False,
     ) -> Float[Array, "B sites P"]:
-        values = self.site_values(x)[..., 0].astype(jnp.int32)
+        values = _without_axis_of_one(self.site_values(x)).astype(jnp.int32)
         return self.body(values, self.terms(cond), train, None)
 
-    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
+    def init_cache(self, n: int, cond: Array | Beginning | None = None) -> Cache:
         module, variables = self.unbind()
-        before, terms = jnp.full(n, NOTHING, jnp.int32), self.terms(cond)
+        before = jnp.full((n, self.sites.shape[1]), NOTHING, jnp.int32)
+        before, terms = _without_axis_of_one(before), self.terms(cond)
 
         def leaves(variables, *inputs):
             return stepped(module, variables, {}, "body", *inputs, at=jnp.zeros((), int))[1]
@@ -73,12 +93,18 @@ class Sequence(Autoregressive):
         require_cache(module, leaves, cache.leaves)
         return cache._replace(leaves=leaves), params
 
-    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B 1"]) -> Cache:
-        return cache._replace(before=value[:, 0].astype(jnp.int32))
+    def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B V"]) -> Cache:
+        return cache._replace(before=_without_axis_of_one(value).astype(jnp.int32))
 
 
-def shifted(x: Int[Array, "B *sites"], time: Time) -> Int[Array, "B *sites"]:
-    """The value before each time. At one time x is that value already."""
+def shifted(x: Int[Array, "B *sites_V"], time: Time) -> Int[Array, "B *sites_V"]:
+    """The values before each time. At one time x is these already."""
     if time is not None:
         return x
-    return jnp.pad(x, ((0, 0), (1, 0)), constant_values=NOTHING)[:, :-1]
+    before = ((0, 0), (1, 0), *[(0, 0)] * (x.ndim - 2))
+    return jnp.pad(x, before, constant_values=NOTHING)[:, :-1]
+
+
+def _without_axis_of_one(values: Num[Array, "*batch V"]) -> Num[Array, "*batch_V"]:
+    """The values of sites, which have no axis if a site has one."""
+    return values[..., 0] if values.shape[-1] == 1 else values

@@ -6,7 +6,7 @@ initial deviations and the place of the shift as in the code of Jun et al. 2020 
 """
 
 import functools
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax.check import require
-from gen_jax.models.autoregressive.sequence import Sequence, Time
+from gen_jax.models.autoregressive.sequence import Beginning, Sequence, Time
 from gen_jax.nn.conv import Dense
 from gen_jax.nn.transformer import Block, Initial, Stack, quick_gelu
 from gen_jax.ops.patterns import Local, Pattern, Strided, reach
@@ -32,6 +32,7 @@ class SparseTransformer(Sequence):
     """
 
     system: ClassVar[str] = "sparse_transformer"
+    begins: ClassVar[bool] = True
 
     patterns: tuple[Pattern, ...] = (Strided(96), Local(96), Local(96), Local(96))
     layers: int = 128
@@ -69,25 +70,30 @@ class SparseTransformer(Sequence):
             self.param(f"places_{axis}", normal(0.01 / axes**0.5), (side, F))
             for axis, side in enumerate(self.event.shape)
         ]
-        self.start = self.param("start", normal(0.01), (F,))
         self.stack = Stack(block, self.patterns, self.layers, self.remat)
         self.norm = nn.LayerNorm(1e-6)
         self.logits = Dense(self.head.size, use_bias=False, kernel_init=nn.initializers.zeros)
 
+    @nn.compact
     def body(
-        self, x: Int[Array, "B *sites"], cond: Any, train: bool, time: Time
+        self, x: Int[Array, "B *sites"], cond: Beginning | None, train: bool, time: Time
     ) -> Float[Array, "B *sites P"]:
+        F, places = self.features, jnp.arange(self.event.size)
+        if cond is None:
+            start = self.param("start", normal(0.01), (F,))
+        else:
+            start, places = cond.start, places if cond.places is None else cond.places
         if time is None:  # position codes move with their values
-            h = self.embed(x, jnp.arange(self.event.size))
-            start = jnp.broadcast_to(self.start, (len(h), 1, self.features))
+            h = self.embed(x, places)
+            start = jnp.broadcast_to(start, (len(h), F))[:, None]
             h = jnp.concatenate([start, h[:, :-1]], axis=1)
         else:
-            before = self.embed(jnp.maximum(x, 0), jnp.maximum(time - 1, 0))
-            h = jnp.where(time == 0, self.start, before)
+            before = self.embed(jnp.maximum(x, 0), places[..., jnp.maximum(time - 1, 0)])
+            h = jnp.where(time == 0, start, before)
         return self.logits(self.norm(self.stack(h, time, train)))
 
     def embed(
-        self, x: Int[Array, "B *sites"], places: Int[Array, "*sites"]
+        self, x: Int[Array, "B *sites"], places: Int[Array, "*batch"]
     ) -> Float[Array, "B *sites F"]:
         """The code of each value and the codes of its place on each axis of the event."""
         on_axes = jnp.unravel_index(places, self.event.shape)
