@@ -1,5 +1,6 @@
 """The part of an event that is kept while the rest is drawn or coded: its spelling, and an order that sees it first."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -83,7 +84,7 @@ def seen_first(run: T, keep: Mask) -> tuple[T, int]:
     That is the model's own order if it can be, else one of those that it was trained on, else its own over the kept
     places and then over the rest. InputError with the reason where the weights serve no such order.
     """
-    model = run.experiment.model
+    model, event = run.experiment.model, run.experiment.model.event
     if not isinstance(model, Autoregressive):
         raise InputError(
             f"{run.experiment.system} has no order of generation: it draws nothing given a part of an event"
@@ -93,14 +94,13 @@ def seen_first(run: T, keep: Mask) -> tuple[T, int]:
     except InputError:
         if not isinstance(model, AnyOrder):
             raise
-    places = keep.reshape(*model.event.shape[:2], -1).any(axis=-1)
-    for order in (*model.orders, ObservedFirst.of(model.order, places)):
+    places = keep.reshape(*event.shape[:2], -1)
+    for order in model.orders:
         other = run.ordered(order)
-        try:
+        with contextlib.suppress(InputError):
             return other, prefix_length(other.experiment.model, keep)
-        except InputError as error:
-            reason = error
-    raise reason
+    other = run.ordered(ObservedFirst.of(model.order, np.asarray(places.any(axis=-1))))
+    return other, prefix_length(other.experiment.model, keep)
 
 
 def conditional(run: Trained, split: Split, keep: Mask, limit: int | None = None) -> Result:

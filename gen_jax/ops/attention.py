@@ -5,7 +5,7 @@
 Scores and weights are float32 or wider. Leading axes are batches.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,12 +117,12 @@ def one_kernel(
     key: Float[Array, "B N L K"],
     value: Float[Array, "B N L K"],
     window: int | None = None,
-    by: str = "cudnn",
+    by: Literal["cudnn", "xla"] = "cudnn",
 ) -> Float[Array, "B N L K"]:
     """Position t reads 0, ..., t, or the last `window` of these, in the kernel of a library."""
-    swapped = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
     near = None if window is None else (window - 1, 0)
     mean = jax.nn.dot_product_attention(
-        *swapped, is_causal=True, local_window_size=near, implementation=by
+        query, key, value, is_causal=True, local_window_size=near, implementation=by
     )
     return jnp.swapaxes(mean, 1, 2)

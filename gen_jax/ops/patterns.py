@@ -199,8 +199,10 @@ class Strided(Pattern):
     def read(self, query: Keys, key: Keys, value: Values) -> Values:
         """Dense attention in each of the l columns."""
         length = query.shape[2]
-        columns = (jnp.swapaxes(_blocks(x, self.stride), 2, 3) for x in (query, key, value))
-        mean = attention.causal_attention(*columns, inclusive=True)
+        query, key, value = (
+            jnp.swapaxes(_blocks(x, self.stride), 2, 3) for x in (query, key, value)
+        )
+        mean = attention.causal_attention(query, key, value, inclusive=True)
         return _joined(jnp.swapaxes(mean, 2, 3), length)
 
     def slots(self, length: int) -> int:
@@ -246,12 +248,12 @@ class Fixed(Pattern):
         length = query.shape[2]
         query, key, value = (_blocks(x, self.length) for x in (query, key, value))
         own = attention.partial_attention(query, key, value, jnp.tri(self.length, dtype=bool))
-        summaries = (x[..., -self.summary :, :] for x in (key, value))
-        summaries = (x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in summaries)
+        key, value = (x[..., -self.summary :, :] for x in (key, value))
+        key, value = (x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in (key, value))
         block, count = jnp.arange(query.shape[2]), query.shape[2]
         earlier = jnp.repeat(block, self.length)[:, None] > jnp.repeat(block, self.summary)
         flat = query.reshape(*query.shape[:2], -1, query.shape[-1])
-        rest = attention.partial_attention(flat, *summaries, earlier)
+        rest = attention.partial_attention(flat, key, value, earlier)
         rest = jax.tree.map(lambda x: x.reshape(*x.shape[:2], count, -1, x.shape[-1]), rest)
         mean = attention.normalised(attention.merged(own, rest)).astype(value.dtype)
         return _joined(mean, length)

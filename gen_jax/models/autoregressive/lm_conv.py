@@ -265,18 +265,22 @@ class LMConv(Ordered):
         return tables((self.order,), *self.event.shape[:2])
 
     def __call__(
-        self, x: Num[Array, "B H W C"], cond: None = None, train: bool = False
+        self, x: Num[Array, "B H W C"], cond: Array | None = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         params = self.net(self.entered(x), pick(self.own.masks, 0))
         return params.reshape(len(x), self.num_sites, -1)[:, self.own.places[0]]
 
     def visit(
-        self, before: Float[Array, "B C_and_1"], cond: None, train: bool, site: Int[Array, ""]
+        self,
+        before: Float[Array, "B C_and_1"],
+        cond: Int[Array, " B"] | None,
+        train: bool,
+        site: Int[Array, ""],
     ) -> Float[Array, "B P"]:
         return self.net(before, pick(self.own.visits, 0, site))
 
     def loss(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: None = None
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
     ) -> tuple[Scalar, Metrics]:
         """Mean negative log-likelihood in nats per dimension under one of `orders`, which the key draws."""
         joint = lambda index: self.joint(x, index)  # noqa: E731
@@ -318,7 +322,7 @@ class Member(Ordered):
         return np.arange(self.event.size).reshape(-1, self.sides[-1])
 
     def __call__(
-        self, x: Integer[Array, "B D"], cond: Int[Array, " B"], train: bool = False
+        self, x: Integer[Array, "B D"], cond: Int[Array, " B"] | None = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         """All sites of each example, by the masks of its order."""
         every = tables(self.orders, *self.sides[:2])
@@ -332,7 +336,7 @@ class Member(Ordered):
     def visit(
         self,
         before: Float[Array, "B C_and_1"],
-        cond: Int[Array, " B"],
+        cond: Int[Array, " B"] | None,
         train: bool,
         site: Int[Array, ""],
     ) -> Float[Array, "B P"]:
