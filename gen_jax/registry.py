@@ -74,7 +74,7 @@ MODULES = {
     "RNN": "gen_jax.models.autoregressive.recurrent",
     "Raster": "gen_jax.ops.orders",
     "RealNVP": "gen_jax.models.flow.real_nvp",
-    "Rectangle": "gen_jax.ops.patterns",
+    "Rectangle": "gen_jax.ops.rectangle",
     "Reversal": "gen_jax.ops.augment",
     "Rotation": "gen_jax.ops.augment",
     "RowLSTM": "gen_jax.models.autoregressive.pixel_rnn",

@@ -75,6 +75,7 @@ TESTS: dict[str, Tests] = {
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
     "ops/orders": all_of("orders", "nade"),
     "ops/patterns": TRANSFORMERS,
+    "ops/rectangle": TRANSFORMERS,
     "ops/recurrent": RECURRENT,
     "ops/scaling": [*all_of("ops", "logistic_mixture", "diffusion"), *all_of("gan")],
     "ops/shifted_conv": SHIFTED,

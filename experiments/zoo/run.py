@@ -2,10 +2,12 @@
 
 Samples are compared with test images on features of a classifier, which is trained first. A run is in
 runs/zoo/CONFIG_SEED. Finished runs are read, interrupted ones continue. When all are finished, their numbers are
-written to experiments/results/zoo_digits.json, and `make tables` puts them into RESULTS.md.
+written to experiments/results/zoo_digits.json, and `make tables` puts them into RESULTS.md. With `--only SYSTEM ...`
+just these are run, and the rows of all others stay as they are recorded.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -67,10 +69,11 @@ def main() -> int:
     """Run everything; if the data set is not prepared, print a sentence and return status 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=SOURCE / "runs" / "zoo")
+    parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=tuple(SYSTEMS))
     args = parser.parse_args()
     runtime.set_up()
     try:
-        print(zoo(args.runs, RESULTS))
+        print(zoo(args.runs, RESULTS, args.only))
     except InputError as error:
         print(f"zoo: {error}", file=sys.stderr)
         return 2
@@ -84,8 +87,10 @@ def zoo(
     overrides: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> Path:
-    """All systems and seeds; returns the JSON file."""
-    rows, records = [], []
+    """Every seed of these systems; returns the JSON file, in which the rows of other systems stay."""
+    path = out / "zoo_digits.json"
+    before = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    rows, records = {row["system"]: row for row in before["rows"]}, []
     classifier = trained_classifier(runs, overrides, data_dir)
     for system in systems:
         done = []
@@ -99,12 +104,22 @@ def zoo(
             done.append(seeds.finished(experiment, folder, judged, data_dir))
         records += done
         first = {name: done[0][name] for name in ("kind", "value", "draws", "steps", *FIRST)}
-        rows.append({"system": system, **first, **seeds.over(done)})
+        rows[system] = {"system": system, **first, **seeds.over(done)}
+    if rows.keys() - set(systems):
+        records.append(before)  # stands for the runs of the rows that stay
     common = ("num_examples", "device", "cpu", "threads", "git", "dirty")
-    shared = {name: seeds.common({record[name] for record in records} - {None}) for name in common}
-    path = out / "zoo_digits.json"
-    write_atomically(path, results.dumps({"zoo": "digits", "seeds": SEEDS, **shared, "rows": rows}))
+    shared = {name: seeds.common(values_of(records, name)) for name in common}
+    ordered = [rows[system] for system in SYSTEMS if system in rows]
+    tree = {"zoo": "digits", "seeds": SEEDS, **shared, "rows": ordered}
+    write_atomically(path, results.dumps(tree))
     return path
+
+
+def values_of(records: Sequence[dict[str, Any]], name: str) -> set[Any]:
+    """What is recorded under a name: a value of each run, or a list of those of several runs."""
+    values = [record[name] for record in records]
+    lists = [value if isinstance(value, list) else [value] for value in values]
+    return {value for values in lists for value in values} - {None}
 
 
 FIRST = ("certified", "file", "distances", "sample_seconds", "sample_cost")

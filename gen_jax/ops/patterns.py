@@ -5,8 +5,8 @@ row is empty. `allowed` has the pairs as a dense matrix, which is the oracle. `r
 reshaping, without that matrix. `slots`, `write` and `read_site` are what a step keeps and reads. Arrays are (batch,
 heads, positions, features); in steps (batch, heads, slots, features).
 
-Local, strided and fixed: Child, Gray, Radford and Sutskever 2019, 1904.10509, sections 4.2 and 4.3. Rectangles: Parmar
-et al. 2018, 1802.05751, section 3.3. On a GPU and in half precision dense and local attention are one kernel.
+Local, strided and fixed: Child, Gray, Radford and Sutskever 2019, 1904.10509, sections 4.2 and 4.3. On a GPU and in
+half precision dense and local attention are one kernel. `rectangle.py` has the pattern of the Image Transformer.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax.errors import InputError
 from gen_jax.ops import attention
-from gen_jax.ops.orders import Tiles
 
 Keys = Float[Array, "B N L K"]
 Values = Float[Array, "B N L V"]
@@ -157,10 +156,10 @@ class Local(Pattern):
     length: int
 
     def __post_init__(self):
-        _require(self.length >= 1, "local attention needs a length of at least 1")
+        require(self.length >= 1, "local attention needs a length of at least 1")
 
     def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
-        apart = _apart(length)
+        apart = apart_by(length)
         return (apart >= 0) & (apart < self.length)
 
     def read(self, query: Keys, key: Keys, value: Values) -> Values:
@@ -168,13 +167,13 @@ class Local(Pattern):
         if attention.in_one_kernel(query, value):
             return attention.one_kernel(query, key, value, self.length)
         length, size = query.shape[2], self.length
-        query, key, value = (_blocks(x, size) for x in (query, key, value))
+        query, key, value = (blocks(x, size) for x in (query, key, value))
         key, value = (_with_block_before(x) for x in (key, value))
         ahead = jnp.arange(2 * size) - jnp.arange(size)[:, None]
         near = (ahead > 0) & (ahead <= size)
         first = jnp.arange(query.shape[2])[:, None, None] == 0
         exists = ~first | (jnp.arange(2 * size) >= size)
-        return _joined(attention.attend(query, key, value, near & exists), length)
+        return joined(attention.attend(query, key, value, near & exists), length)
 
     def slots(self, length: int) -> int:
         return min(self.length, length)
@@ -190,20 +189,20 @@ class Strided(Pattern):
     stride: int
 
     def __post_init__(self):
-        _require(self.stride >= 1, "strided attention needs a stride of at least 1")
+        require(self.stride >= 1, "strided attention needs a stride of at least 1")
 
     def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
-        apart = _apart(length)
+        apart = apart_by(length)
         return (apart >= 0) & (apart % self.stride == 0)
 
     def read(self, query: Keys, key: Keys, value: Values) -> Values:
         """Dense attention in each of the l columns."""
         length = query.shape[2]
         query, key, value = (
-            jnp.swapaxes(_blocks(x, self.stride), 2, 3) for x in (query, key, value)
+            jnp.swapaxes(blocks(x, self.stride), 2, 3) for x in (query, key, value)
         )
         mean = attention.causal_attention(query, key, value, inclusive=True)
-        return _joined(jnp.swapaxes(mean, 2, 3), length)
+        return joined(jnp.swapaxes(mean, 2, 3), length)
 
     def slots(self, length: int) -> int:
         return self.stride * -(-length // self.stride)
@@ -232,7 +231,7 @@ class Fixed(Pattern):
     summary: int
 
     def __post_init__(self):
-        _require(
+        require(
             1 <= self.summary <= self.length,
             "fixed attention needs a summary of at least 1 and at most the block's length",
         )
@@ -241,12 +240,12 @@ class Fixed(Pattern):
         block, within = np.divmod(np.arange(length), self.length)
         own = block[:, None] == block
         summary = (block[:, None] > block) & (within >= self.length - self.summary)
-        return (own | summary) & (_apart(length) >= 0)
+        return (own | summary) & (apart_by(length) >= 0)
 
     def read(self, query: Keys, key: Keys, value: Values) -> Values:
         """Each block against itself, all positions against the summaries."""
         length = query.shape[2]
-        query, key, value = (_blocks(x, self.length) for x in (query, key, value))
+        query, key, value = (blocks(x, self.length) for x in (query, key, value))
         own = attention.partial_attention(query, key, value, jnp.tri(self.length, dtype=bool))
         key, value = (x[..., -self.summary :, :] for x in (key, value))
         key, value = (x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in (key, value))
@@ -256,7 +255,7 @@ class Fixed(Pattern):
         rest = attention.partial_attention(flat, key, value, earlier)
         rest = jax.tree.map(lambda x: x.reshape(*x.shape[:2], count, -1, x.shape[-1]), rest)
         mean = attention.normalised(attention.merged(own, rest)).astype(value.dtype)
-        return _joined(mean, length)
+        return joined(mean, length)
 
     def slots(self, length: int) -> int:
         return self.length + self.summary * -(-length // self.length)
@@ -275,81 +274,6 @@ class Fixed(Pattern):
         return jnp.where(slot < self.length, slot <= within, summary)
 
 
-@dataclass(frozen=True)
-class Rectangle(Pattern):
-    """Positions of a plane (height, width) in tiles (rows, columns), tile by tile and in raster order in a tile.
-
-    A position reads what was generated up to itself of a rectangle: its tile, `above` rows above it and `side` columns
-    on both sides. A step keeps everything and reads the rectangle. A tile of one row of a plane of one row is a block
-    that reads itself and `side` positions before (the paper's local 1D).
-    """
-
-    height: int
-    width: int
-    rows: int
-    columns: int
-    above: int
-    side: int
-
-    def __post_init__(self):
-        sides = (self.height, self.width, self.rows, self.columns)
-        _require(min(sides) >= 1, "rectangles need sides of at least 1")
-        _require(
-            min(self.above, self.side) >= 0, "rectangles need `above` and `side` of at least 0"
-        )
-        _require(
-            self.height % self.rows == self.width % self.columns == 0,
-            f"tiles of {self.rows}x{self.columns} do not cover a plane of {self.height}x{self.width} without a rest",
-        )
-
-    def refusal(self, length: int) -> str | None:
-        if length != self.height * self.width:
-            return f"a plane of {self.height}x{self.width} has {self.height * self.width} positions, not {length}"
-        return None
-
-    def order(self) -> Int[np.ndarray, " L"]:
-        """The place in the plane, in raster order, of each position."""
-        return Tiles(self.rows, self.columns).places(self.height, self.width)
-
-    def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
-        row, column = np.divmod(self.order(), self.width)
-        top, left = row // self.rows * self.rows, column // self.columns * self.columns
-        rows = (row >= top[:, None] - self.above) & (row < top[:, None] + self.rows)
-        first, last = left[:, None] - self.side, left[:, None] + self.columns + self.side
-        return rows & (column >= first) & (column < last) & (_apart(length) >= 0)
-
-    def read(self, query: Keys, key: Keys, value: Values) -> Values:
-        """Each tile against its rectangle, gathered by a table."""
-        length, size = query.shape[2], self.rows * self.columns
-        table = jnp.asarray(_rectangles(self))
-        key, value = (jnp.take(x, jnp.maximum(table, 0), axis=2) for x in (key, value))
-        time = jnp.arange(length).reshape(-1, size, 1)
-        read = (table >= 0)[:, None] & (table[:, None] <= time)
-        return _joined(attention.attend(_blocks(query, size), key, value, read), length)
-
-    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
-        return jnp.take(memory, jnp.maximum(self._row(time), 0), axis=2)
-
-    def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
-        row = self._row(time)
-        return (row >= 0) & (row <= time)
-
-    def _row(self, time: Int[Array, ""]) -> Int[Array, " m"]:
-        return jnp.asarray(_rectangles(self))[time // (self.rows * self.columns)]
-
-
-@lru_cache(32)
-def _rectangles(pattern: Rectangle) -> Int[np.ndarray, "tiles m"]:
-    """The positions that any position of a tile reads, filled up with -1."""
-    size = pattern.rows * pattern.columns
-    read = pattern.allowed(pattern.height * pattern.width)
-    members = [np.flatnonzero(tile.any(axis=0)) for tile in read.reshape(-1, size, read.shape[1])]
-    table = np.full((len(members), max(map(len, members))), -1)
-    for row, member in zip(table, members, strict=True):
-        row[: len(member)] = member
-    return table
-
-
 @lru_cache(32)
 def reach(patterns: tuple[Pattern, ...], layers: int, length: int) -> Bool[np.ndarray, "L L"]:
     """Entry [t, u]: whether position t depends on position u through layers that take the patterns in turn."""
@@ -363,25 +287,26 @@ def reach(patterns: tuple[Pattern, ...], layers: int, length: int) -> Bool[np.nd
     return reached > 0
 
 
-def _require(condition: bool, text: str) -> None:
+def require(condition: bool, text: str) -> None:
+    """InputError with the text unless the condition holds."""
     if not condition:
         raise InputError(text)
 
 
-def _apart(length: int) -> Int[np.ndarray, "L L"]:
+def apart_by(length: int) -> Int[np.ndarray, "L L"]:
     """t - u."""
     return np.arange(length)[:, None] - np.arange(length)
 
 
-def _blocks(x: Keys, size: int) -> Float[Array, "B N blocks size K"]:
+def blocks(x: Keys, size: int) -> Float[Array, "B N blocks size K"]:
     """Positions in blocks, the last one filled up with zeros, which lie after every position."""
     batch, heads, length, features = x.shape
     x = jnp.pad(x, ((0, 0), (0, 0), (0, -length % size), (0, 0)))
     return x.reshape(batch, heads, -1, size, features)
 
 
-def _joined(x: Float[Array, "B N blocks size K"], length: int) -> Keys:
-    """The inverse of `_blocks`."""
+def joined(x: Float[Array, "B N blocks size K"], length: int) -> Keys:
+    """The inverse of `blocks`."""
     return x.reshape(*x.shape[:2], -1, x.shape[-1])[:, :, :length]
 
 

@@ -20,7 +20,8 @@ from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, shif
 from gen_jax.nn.conv import Dense
 from gen_jax.nn.transformer import Block, Stack
 from gen_jax.ops.orders import Order, Raster, Tiles, positions
-from gen_jax.ops.patterns import Rectangle, reach
+from gen_jax.ops.patterns import reach
+from gen_jax.ops.rectangle import Rectangle
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype
 
