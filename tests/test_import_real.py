@@ -26,7 +26,7 @@ def test_debd_is_read_as_it_is(shared, name):
             assert_same(content.x["validation" if key == "valid" else key], arrays[key])
     assert content.levels == 2
     missing = [split for split in ("train", "validation", "test") if split not in content.x]
-    assert any(note.startswith("no ") for note in notes) == bool(missing)
+    assert any(note.startswith("the files have no ") for note in notes) == bool(missing)
 
 
 WRITTEN = [

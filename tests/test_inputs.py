@@ -154,7 +154,7 @@ def test_values_that_a_narrow_type_would_wrap():
     """2^32 would become 0 as an int32: values are checked before the cast."""
     pure, variables = build(GATED)
     with pytest.raises(InputError, match="values run from 4294967296"):
-        pure.log_prob(variables, np.full((1, 4, 4, 1), 2**32))
+        pure.log_prob(variables, np.full((1, *GATED.event.shape), 2**32))
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_config_stores_an_order(order):
         (lambda: KEPT.places(4, 2), "for images of 2x4 places, not 4x2"),
         (
             lambda: from_tree({"type": "gen_jax:Event", "fields": {"shape": [1]}}, Order),
-            "gen_jax:Event stands where Order belongs",
+            "gen_jax:Event is in the place of Order",
         ),
     ],
 )
