@@ -12,9 +12,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -382,25 +380,6 @@ def fold_in(key: PRNGKey, data: int | str | Array) -> PRNGKey:
 def bits_per_dim(nats: Float[Array, "*batch"], event: Event) -> Float[Array, "*batch"]:
     """nats / (D log 2); `nats` is a negative log-likelihood of the whole event."""
     return nats / (event.size * math.log(2.0))
-
-
-def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Nats:
-    """log (1/K sum_k w_k), a lower bound of log p that grows with K (Burda et al. 2015, 1509.00519, eq. 8)."""
-    return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(log_weights.shape[0])
-
-
-def importance_weighted_bound_in_chunks(
-    log_weights: Callable[[Int[Array, " k"]], Float[Array, "k B"]], draws: int, chunk: int
-) -> Nats:
-    """`importance_weighted_bound` of the draws 0, ..., `draws` - 1; the noise does not depend on `chunk`."""
-    chunk = min(chunk, draws)
-
-    def total(first: Int[Array, ""]) -> Nats:
-        number = first + jnp.arange(chunk)
-        counted = jnp.where((number < draws)[:, None], log_weights(number), -jnp.inf)
-        return jax.nn.logsumexp(counted, axis=0)
-
-    return jax.nn.logsumexp(lax.map(total, jnp.arange(0, draws, chunk)), axis=0) - math.log(draws)
 
 
 def num_parameters(model: Any, variables: Variables) -> int:

@@ -15,12 +15,13 @@ from cases import random_events
 from scipy import stats
 
 from gen_jax import IWAE, VAE, InputError, PixelVAE, binary, functional, image, points
-from gen_jax.density import importance_weighted_bound, num_parameters
+from gen_jax.density import num_parameters
 from gen_jax.laws.row import pooled_chi_square
 from gen_jax.models.autoregressive import base
 from gen_jax.models.latent.base import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.ops import gaussian
+from gen_jax.ops.importance import importance_weighted_bound
 
 pytestmark = pytest.mark.usefixtures("x64")
 DENSE = {"encoder": DenseEncoder((5,)), "decoder": DenseDecoder((5,))}

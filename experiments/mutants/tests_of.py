@@ -69,6 +69,7 @@ TESTS: dict[str, Tests] = {
     "ops/diffusion": DIFFUSION,
     "ops/gates": [*all_of("ops", "shifted_conv"), laws(GATED, PP)],
     "ops/gaussian": [("diffusion", "gaussian"), *LATENT, *FLOW],
+    "ops/importance": [*LATENT, *FLOW],
     "ops/local_mask": [laws("lm_conv"), *all_of("lm_conv")],
     "ops/logistic_mixture": [*all_of("logistic_mixture"), laws(PP)],
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],

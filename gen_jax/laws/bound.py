@@ -15,15 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gen_jax.density import (
-    fold_in,
-    functional,
-    importance_weighted_bound_in_chunks,
-    root_key,
-)
+from gen_jax.density import fold_in, functional, root_key
 from gen_jax.laws.row import ERRORS, Row, errors_of
 from gen_jax.laws.small import all_events, small
 from gen_jax.laws.subject import Subject
+from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.typing import Nats, PRNGKey, Variables
 
 DRAWS, PAIRS, SUMMED, AT_ONCE = (1, 8, 64), 64, 2**18, 4096

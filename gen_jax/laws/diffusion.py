@@ -14,11 +14,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
-from gen_jax.density import bits_per_dim, fold_in, importance_weighted_bound_in_chunks, root_key
+from gen_jax.density import bits_per_dim, fold_in, root_key
 from gen_jax.laws import bound
 from gen_jax.laws.row import ERRORS, Row, errors_of
 from gen_jax.laws.subject import Subject
 from gen_jax.ops import diffusion, gaussian
+from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.typing import Nats, PRNGKey, Variables
 
 SUMMED = 2**15

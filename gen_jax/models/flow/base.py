@@ -14,16 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require_integers, require_key
-from gen_jax.density import (
-    Codec,
-    Kind,
-    LossPer,
-    Value,
-    bits_per_dim,
-    fold_in,
-    importance_weighted_bound_in_chunks,
-)
+from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.ops import dequantize, gaussian
+from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
 VALUES_AT_ONCE = 2**18  # draws x examples x dimensions in one chunk

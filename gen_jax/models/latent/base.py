@@ -20,18 +20,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require, require_integers, require_key
-from gen_jax.density import (
-    Codec,
-    Kind,
-    LossPer,
-    Value,
-    bits_per_dim,
-    fold_in,
-    importance_weighted_bound_in_chunks,
-)
+from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.nn.encoders import DenseEncoder, require_vectors
 from gen_jax.ops import gaussian
+from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.ops.scaling import to_unit
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 

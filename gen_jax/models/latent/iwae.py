@@ -9,8 +9,9 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Integer
 
-from gen_jax.density import bits_per_dim, importance_weighted_bound
+from gen_jax.density import bits_per_dim
 from gen_jax.models.latent.vae import Factorised
+from gen_jax.ops.importance import importance_weighted_bound
 from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 

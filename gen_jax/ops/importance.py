@@ -1,0 +1,33 @@
+"""The bound of importance sampling, log p(x) >= E log (1/K sum_k w_k).
+
+(Burda, Grosse and Salakhutdinov 2015, 1509.00519.)
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from gen_jax.typing import Nats
+
+
+def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Nats:
+    """log (1/K sum_k w_k), a lower bound of log p that grows with K (Burda et al. 2015, 1509.00519, eq. 8)."""
+    return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(log_weights.shape[0])
+
+
+def importance_weighted_bound_in_chunks(
+    log_weights: Callable[[Int[Array, " k"]], Float[Array, "k B"]], draws: int, chunk: int
+) -> Nats:
+    """`importance_weighted_bound` of the draws 0, ..., `draws` - 1; the noise does not depend on `chunk`."""
+    chunk = min(chunk, draws)
+
+    def total(first: Int[Array, ""]) -> Nats:
+        number = first + jnp.arange(chunk)
+        counted = jnp.where((number < draws)[:, None], log_weights(number), -jnp.inf)
+        return jax.nn.logsumexp(counted, axis=0)
+
+    return jax.nn.logsumexp(lax.map(total, jnp.arange(0, draws, chunk)), axis=0) - math.log(draws)
