@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/pixel_rnn_diagonal_digits.py
 Hardware: 2 CPU cores, about three minutes
-Expected: about 1.74 bits/dim on test, exact; independent pixels need 2.41
+Expected: 1.731 ± 0.007 bits/dim on test (mean of three seeds), exact; independent pixels need 2.41
 """
 
 from gen_jax import DiagonalBiLSTM, image
