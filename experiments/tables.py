@@ -51,6 +51,7 @@ ZOO: record.Columns = {
     ),
     "kernel distance": lambda row: (
         f"{row['distances']['kernel']:.3f} ± {row['distances']['kernel_stderr']:.3f}"
+        f" ({row['distances']['classifier'][:8]})"
     ),
     "training": lambda row: f"{row['seconds']:.0f} s",
 }
@@ -81,10 +82,19 @@ FIRST = (  # the table of the README
 HEADER = f"| system | data | {UNIT} | nats | value | certified | file | parameters | training |"
 
 
+def read(name: str) -> dict[str, Any]:
+    """A result file."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def recorded() -> list[dict[str, Any]]:
+    """All result files, by name."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+
+
 def table(of_vectors: bool) -> str:
     """One row per result file, best first within a data set: results on binary vectors, or all others."""
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    results = [result for result in results if result.get("nats") is not None]
+    results = [result for result in recorded() if result.get("nats") is not None]
     results = [result for result in results if is_of_vectors(result) == of_vectors]
     results.sort(key=lambda result: (result["dataset"], result["nats"]))
     lines = [HEADER, "|" + " --- |" * HEADER.count(" | ") + " --- |"]
@@ -116,7 +126,7 @@ def first_table() -> str:
     """Eight results for a first look, one per medium or family."""
     lines = ["| system | data | number | value | file |", "|" + " --- |" * 5]
     for name in FIRST:
-        result = json.loads((RESULTS / f"{name}.json").read_text())
+        result = read(name)
         sign, error = SIGN[result["value"]], f" ± {result['stderr']:.4f}"
         error = "" if of_windows(result) else error
         number = f"{sign}{result['nats']:.4f}{error} nats"  # continuous data
@@ -160,8 +170,7 @@ def unit_note(result: dict[str, Any]) -> str:
 
 def distances() -> str:
     """One row per result file with distances, nearest first within a data set; empty without any."""
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    results = [result for result in results if result.get("distances")]
+    results = [result for result in recorded() if result.get("distances")]
     results.sort(key=lambda result: (result["dataset"], result["distances"]["kernel"]))
     if not results:
         return ""
@@ -212,30 +221,22 @@ def with_table(text: str) -> str:
 
 def bench(name: str, columns: record.Columns) -> str:
     """The rows of a benchmark from its file, followed by the method."""
-    path = RESULTS / f"bench_{name}.json"
-    if not path.exists():
-        return "not measured yet"
-    stored = json.loads(path.read_text())
-    where = f"On {stored['device']} ({stored['cpu']})."
-    return "\n".join(
-        [record.table(columns, stored["rows"]), "", f"{where} {stored.get('method', '')}".strip()]
-    )
+    stored = read(f"bench_{name}")
+    method = f"On {stored['device']} ({stored['cpu']}). {stored.get('method', '')}"
+    return f"{record.table(columns, stored['rows'])}\n\n{method.strip()}"
 
 
 def ablations() -> str:
     """One row per variant of the PixelCNN story, with its numbers on each data set."""
     names = ("digits", "mnist")
-    files = {name: RESULTS / f"ablations_{name}.json" for name in names}
-    stored = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
-    if not stored:
-        return "not measured yet"
+    there = [name for name in names if (RESULTS / f"ablations_{name}.json").exists()]
+    stored = {name: read(f"ablations_{name}") for name in there}
     rows = {name: {row["variant"]: row for row in stored[name]["rows"]} for name in stored}
-    first = next(iter(rows.values()))
     columns = ["variant", "change"]
     for name in names:
         columns += [f"{name} bits/dim", "train", "parameters", "seconds"]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    for variant, row in first.items():
+    for variant, row in rows[there[0]].items():
         cells = [f"`{variant}`", f"`{row['change']}`"]
         for name in names:
             cells += ablation_cells(rows.get(name, {}).get(variant))
@@ -250,10 +251,7 @@ def ablations() -> str:
 
 def zoo() -> str:
     """One row per system on digits over its seeds, best first; systems without likelihood come last."""
-    path = RESULTS / "zoo_digits.json"
-    if not path.exists():
-        return "not measured yet"
-    stored = json.loads(path.read_text())
+    stored = read("zoo_digits")
     rows = sorted(stored["rows"], key=lambda row: row["mean"] or math.inf)
     lines = record.table(ZOO, rows)
     counts = f"{stored['num_examples']} test examples, seeds {', '.join(map(str, stored['seeds']))}"
@@ -262,10 +260,7 @@ def zoo() -> str:
 
 def collapse() -> str:
     """The runs of the collapse study in order, and their machine."""
-    path = RESULTS / "collapse_digits.json"
-    if not path.exists():
-        return "not measured yet"
-    stored = json.loads(path.read_text())
+    stored = read("collapse_digits")
     table = record.table(COLLAPSE, stored["rows"])
     return f"{table}\n\n{stored['steps']:,} steps, {hardware(stored)}."
 
@@ -275,10 +270,9 @@ def published() -> str:
     lines = ["| config | measured | published |", "|" + " --- |" * 3]
     for config in configs():
         name = config["name"]
-        path = RESULTS / f"{name}.json"
-        if not path.exists() or config["published"] is None:
+        if config["published"] is None or not (RESULTS / f"{name}.json").exists():
             continue
-        result = json.loads(path.read_text())
+        result = read(name)
         sign, number, error = SIGN[result["value"]], result["bits_per_dim"], result["stderr"]
         unit = "nats" if " nats" in config["published"] else "bits/dim"
         if unit == "nats":
@@ -300,11 +294,8 @@ def ablation_cells(row: dict[str, Any] | None) -> list[str]:
 
 def structure() -> str:
     """The structure of the code before and after its redesign, measured by experiments/structure.py."""
-    path = RESULTS / "structure.json"
-    if not path.exists():
-        return "not measured yet"
     program = runpy.run_path(str(SOURCE / "experiments" / "structure.py"), run_name="structure")
-    return program["table"](json.loads(path.read_text()))
+    return program["table"](read("structure"))
 
 
 def results_page() -> str:
@@ -326,8 +317,9 @@ The zoo (`make zoo`): every image system on digits, selected on validation, thre
 standard deviation between seeds, `standard error` is that of the mean over test examples. Certificate, file, cost of
 samples and kernel distance are those of the first seed. `log p`: the cost of 64 samples in evaluations of log p of the
 same images, with one draw each. `kernel distance`: between equally many samples and test images, on features of a
-classifier; its ± is the jackknife's error, which is too wide (by about a third) for equal distributions. `training`:
-seconds, on cores shared with other runs.
+classifier (the hash of its weights in brackets: compare it for the same classifier only); its ± is the jackknife's
+error, which is too wide (by about a third) for equal distributions. `training`: seconds, on cores shared with other
+runs.
 
 {zoo()}
 
@@ -381,7 +373,8 @@ number on training images; seconds are those of training, with validation, and w
 
 {ablations()}
 
-Structure of the code (`python experiments/structure.py --before CHECKOUT --record`, which explains the rows):
+Structure of the code (`python experiments/structure.py --before CHECKOUT --record`, which explains the rows); the later
+count includes the systems added since:
 
 {structure()}
 """

@@ -34,11 +34,11 @@ class Pattern:
 
     def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
         """Entry [t, u]: whether position t reads position u."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define what it allows")
 
     def read(self, query: Keys, key: Keys, value: Values) -> Values:
         """The means of all positions."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define how it reads")
 
     def refusal(self, length: int) -> str | None:
         """Say why sequences of this length cannot be read so; None where they can."""
