@@ -61,14 +61,16 @@ class DistAug(Autoregressive):
             for transform, table in zip(self.transforms, self.tables, strict=True)
         ]
 
-    def given(self, kinds: Int[Array, "B T"], places: Int[Array, "B sites"] | None) -> Beginning:
-        """What the base is told of these kinds, one of each transformation."""
+    def beginning(
+        self, kinds: Int[Array, "B T"], places: Int[Array, "B sites"] | None
+    ) -> Beginning:
+        """The start vector of these kinds, one of each transformation, and the places of the values."""
         parts = [table[kinds[:, i]] for i, table in enumerate(self.vectors)]
         return Beginning(sum(parts[1:], parts[0]), places)
 
     def identity(self, n: int) -> Beginning:
-        """What the base is told of n untouched events."""
-        return self.given(jnp.full((n, len(self.transforms)), IDENTITY), None)
+        """The start vector of n untouched events."""
+        return self.beginning(jnp.full((n, len(self.transforms)), IDENTITY), None)
 
     def transformed(
         self, x: Num[Array, "B *event"], kinds: Int[Array, "B T"]
@@ -87,7 +89,7 @@ class DistAug(Autoregressive):
         """log p(t(x)_i | t(x)_<i, t) of every site, nats."""
         moved, places = self.transformed(x, kinds)
         places = places[:, self.sites[:, 0]] if self.move_places else None
-        params = self.base(moved, self.given(kinds, places), train)
+        params = self.base(moved, self.beginning(kinds, places), train)
         return self.head.log_prob(params, self.site_values(moved))
 
     def loss(

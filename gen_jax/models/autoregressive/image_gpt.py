@@ -197,7 +197,7 @@ class ImageBERT(nn.Module):
     def measure(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
-        """Of the hidden tokens of each image: bits a token, and the share that is guessed."""
+        """Bits per hidden token of each image, and the share of hidden tokens that is guessed."""
         nats, correct = self.guesses(x, key)
         return {"masked_bits_per_token": nats / jnp.log(2.0), "masked_accuracy": correct}
 

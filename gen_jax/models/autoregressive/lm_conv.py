@@ -45,7 +45,7 @@ S_CURVES: tuple[Order, ...] = tuple(SCurve(variant) for variant in range(SYMMETR
 
 @functools.cache
 def reaches(resnets: int) -> tuple[Reach, ...]:
-    """Those of all convolutions, in turn."""
+    """The reaches of all convolutions, in the order in which they run."""
     up: tuple[Reach, ...] = ("near",) * 2 * resnets
     down: tuple[Reach, ...] = (*up, "near", "near")
     return ("first", *up, "far", *up, "far", *up, *up, "far", *down, "far", *down)
@@ -60,7 +60,7 @@ def normalised(x: Float[Array, "*sites F"]) -> Float[Array, "*sites F"]:
 
 
 class LocalConv(nn.Module):
-    """A 3x3 convolution under masks. In steps it keeps what entered at each of the `places` of an image."""
+    """A 3x3 convolution under masks. In steps it keeps its input at each of the `places` of an image."""
 
     features: int
     places: int
@@ -94,7 +94,7 @@ class LocalResnet(nn.Module):
     dtype: Dtype = None
 
     def setup(self):
-        """Two convolutions and the 1x1 of the skip."""
+        """Declare the two convolutions and the 1x1 of the skip."""
         self.first = LocalConv(self.features, self.places, dtype=self.dtype)
         self.second = LocalConv(2 * self.features, self.places, dtype=self.dtype)
         if self.skip:
@@ -103,7 +103,7 @@ class LocalResnet(nn.Module):
     def __call__(
         self, x: Float[Array, "*sites F"], at: Masks | Visit, *skip: Float[Array, "*sites F"]
     ) -> Float[Array, "*sites F"]:
-        """All places, or a site."""
+        """The outputs at all places, or at a site."""
         hidden = normalised(self.first(concat_elu(x), at))
         if self.skip:
             hidden = hidden + self.project(*map(concat_elu, skip))
@@ -131,7 +131,7 @@ class LocalNet(nn.Module):
         self.out = Project(self.outputs, dtype=self.dtype)
 
     def __call__(self, x: Float[Array, "*sites I"], at: Masks | Visit) -> Float[Array, "*sites P"]:
-        """Parameters at all places, or those of a site, given what entered at the site before."""
+        """Parameters at all places, or those of a site, given the input of the site before."""
         far = iter(self.far)
         x = normalised(self.first(x, at))
         passed = [x]
@@ -152,7 +152,7 @@ class LocalNet(nn.Module):
 
 
 class Cache(NamedTuple):
-    """The layers' memory, what entered at the site before, and the order of each example, where there are several."""
+    """The layers' memory, the input of the site before, and the order of each example, where there are several."""
 
     memory: dict
     before: Float[Array, "B I"]
@@ -170,7 +170,7 @@ class Ordered(Autoregressive):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """H, W and C."""
+        """Height, width and channels of the images."""
         return self.event.shape
 
     @property
@@ -183,7 +183,7 @@ class Ordered(Autoregressive):
         sizes = {"features": self.features, "resnets": self.resnets, "dtype": self.dtype}
         self.net = LocalNet(**sizes, outputs=self.head.size, places=self.num_sites)
 
-    def entered(self, x: Num[Array, "*B C"]) -> Float[Array, "*B C_and_1"]:
+    def to_input(self, x: Num[Array, "*B C"]) -> Float[Array, "*B C_and_1"]:
         """The scaled values and a one, which is missing where a place is not known."""
         scaled = to_symmetric(x, self.levels)
         return jnp.concatenate([scaled, jnp.ones_like(scaled[..., :1])], axis=-1)
@@ -191,7 +191,7 @@ class Ordered(Autoregressive):
     def joint(self, x: Integer[Array, "B H W C"], index: Int[Array, ""]) -> Nats:
         """log p(x) under one of `orders`, nats."""
         masks = pick(tables(self.orders, *self.shape[:2]).masks, index)
-        params = self.net(self.entered(x), masks)
+        params = self.net(self.to_input(x), masks)
         return jnp.sum(self.head.log_prob(params, x), axis=(1, 2))
 
     def visit(
@@ -201,7 +201,7 @@ class Ordered(Autoregressive):
         train: bool,
         site: Int[Array, ""],
     ) -> Float[Array, "B P"]:
-        """Parameters of a site, given what entered at the site before."""
+        """Parameters of a site, given the input of the site before."""
         raise TypeError(f"{type(self).__name__} does not visit its sites")
 
     def init_cache(self, n: int, cond: Int[Array, " n"] | None = None) -> Cache:
@@ -222,7 +222,7 @@ class Ordered(Autoregressive):
         return cache._replace(memory=memory), params
 
     def write(self, cache: Cache, site: Int[Array, ""], value: Int[Array, "B V"]) -> Cache:
-        return cache._replace(before=self.entered(value).astype(cache.before.dtype))
+        return cache._replace(before=self.to_input(value).astype(cache.before.dtype))
 
     def check(self) -> None:
         """InputError on events, sizes and orders that cannot work."""
@@ -256,7 +256,7 @@ class LMConv(Ordered):
 
     @property
     def sites(self) -> Int[np.ndarray, "sites V"]:
-        """The channels of each pixel, in order."""
+        """Positions of the channels of each pixel, in order of generation."""
         return positions(self.order, self.event.shape)
 
     @property
@@ -267,7 +267,7 @@ class LMConv(Ordered):
     def __call__(
         self, x: Num[Array, "B H W C"], cond: Array | None = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
-        params = self.net(self.entered(x), pick(self.own.masks, 0))
+        params = self.net(self.to_input(x), pick(self.own.masks, 0))
         return params.reshape(len(x), self.num_sites, -1)[:, self.own.places[0]]
 
     def visit(
@@ -329,7 +329,7 @@ class Member(Ordered):
         places = pick(every.places, cond)[..., None]
         values = x.reshape(len(x), self.num_sites, -1)
         image = jnp.take_along_axis(values, jnp.argsort(places, axis=1), axis=1)
-        image = self.entered(image.reshape(len(x), *self.sides))
+        image = self.to_input(image.reshape(len(x), *self.sides))
         params = self.net(image, pick(every.masks, cond)).reshape(len(x), self.num_sites, -1)
         return jnp.take_along_axis(params, places, axis=1)
 
