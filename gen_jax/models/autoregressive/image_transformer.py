@@ -112,14 +112,15 @@ class ImageTransformer(Sequence):
     def setup(self):
         self.check()
         F, (height, width, channels) = self.features, self.event.shape
-        small = nn.initializers.normal(0.02)
+        # Codes of places begin as large as what enters, or attention would not tell near places from far ones.
+        begin = nn.initializers.normal(0.6 if self.mixtures else 0.02)
         values = width if self.mixtures else width * channels
         if self.mixtures:
             self.enter = Dense(F)
         else:
-            self.symbols = nn.Embed(channels * self.levels, F, embedding_init=small)
-        self.rows = self.param("rows", small, (height, F // 2))
-        self.columns = self.param("columns", small, (values, F - F // 2))
+            self.symbols = nn.Embed(channels * self.levels, F, embedding_init=begin)
+        self.rows = self.param("rows", begin, (height, F // 2))
+        self.columns = self.param("columns", begin, (values, F - F // 2))
         block = functools.partial(
             Block,
             length=self.num_sites,
