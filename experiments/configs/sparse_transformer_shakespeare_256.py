@@ -1,4 +1,4 @@
-"""Transformer on the characters of Tiny Shakespeare: windows of 256 characters, local and dense attention in turn.
+"""Transformer on the characters of Tiny Shakespeare, windows of 256: attention ever wider from layer to layer.
 
 Data: gen-jax data import shakespeare_256 tinyshakespeare.txt --length 256
 Command: gen-jax train experiments/configs/sparse_transformer_shakespeare_256.py
@@ -14,11 +14,14 @@ STEPS = 2000
 
 
 def experiment() -> Experiment:
-    """Each window starts without context, so its first characters cost more than with a recurrent network."""
+    """A first layer of two positions tells the character before from the one before that.
+
+    Each window starts without context, so its first characters cost more than with a recurrent network.
+    """
     return Experiment(
         model=SparseTransformer(
             tokens(256, 65),
-            patterns=(Local(32), Dense()),
+            patterns=(Local(2), Local(4), Local(16), Dense()),
             layers=4,
             features=128,
             heads=4,
