@@ -5,9 +5,19 @@ import json
 import numpy as np
 import pytest
 from cases import SMALL, build, random_events
+from flax.traverse_util import flatten_dict, unflatten_dict
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture that applies by itself
 
-from gen_jax import LSTM, GatedPixelCNN, Independent, WaveNet, image, sound, tokens
+from gen_jax import (
+    LSTM,
+    GatedPixelCNN,
+    Independent,
+    PixelCNNPP,
+    WaveNet,
+    image,
+    sound,
+    tokens,
+)
 from gen_jax.data import prepared
 from gen_jax.evaluate import probe
 from gen_jax.experiment import Data, Evaluate, Experiment
@@ -35,6 +45,22 @@ def test_a_block_is_the_last_of_the_network_that_ends_with_it():
         assert len(shorter) == depth
         np.testing.assert_array_equal(shorter[-1], found[depth - 1])
     assert np.abs(found[2] - features(DEEP, variables, x[:, ::-1])[2]).max() > 1e-3
+
+
+def test_blocks_of_several_resolutions_are_in_the_order_in_which_they_run():
+    """A change of a block's bias changes this block's features and all later ones, none before."""
+    model = PixelCNNPP(image(4, 4, 1, 3), features=4, resnets=1, resolutions=2, mixtures=None)
+    _, variables = build(model)
+    x = random_events(model, 3)
+    before = features(model, variables, x)
+    blocks = ("down_0", "coarser/down_0", "coarser/up_0", "up_0", "up_1")
+    assert len(before) == len(blocks)
+    for number, block in enumerate(blocks):
+        params = flatten_dict(variables["params"], sep="/")
+        params[f"finest/{block}/v/second/bias"] += 0.1
+        after = features(model, {"params": unflatten_dict(params, sep="/")}, x)
+        changed = [bool(np.any(a != b)) for a, b in zip(after, before, strict=True)]
+        assert changed == [i >= number for i in range(len(blocks))]
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ class Featured(Protocol):
         """What each block gives for an example, first block first; empty if the network shows none."""
 
 
-def show(module: nn.Module, h: Float[Array, "B *places F"]) -> None:
-    """Show what a block gives."""
-    module.sow(COLLECTION, BLOCKS, h)
+def show(module: nn.Module, h: Float[Array, "B *places F"], part: str = "") -> None:
+    """Show what a block gives. A module whose blocks lie before and after a submodule's names the two parts."""
+    module.sow(COLLECTION, BLOCKS + part, h)
 
 
 def show_repeated(module: nn.Module, h: Float[Array, "B *places F"]) -> None:
@@ -42,7 +42,7 @@ def features(model: nn.Module, variables: Variables, x: Array) -> tuple[Float[Ar
     shown: dict[tuple[str, ...], Any] = flatten_dict(both[1].get(COLLECTION, {}))
     found: list[Array] = []
     for path, blocks in shown.items():
-        if path[-1] == BLOCKS:
+        if path[-1].startswith(BLOCKS):
             found += blocks
         elif path[-1] == REPEATED:  # the first axis counts the repetitions
             found += [block[i] for i in range(len(blocks[0])) for block in blocks]

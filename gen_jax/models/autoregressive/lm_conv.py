@@ -20,6 +20,7 @@ from gen_jax.check import require, require_image
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive, require_cache, stepped, zeros_of
 from gen_jax.models.autoregressive.mixture import Mixture, loss_of_one
+from gen_jax.nn.blocks import show
 from gen_jax.nn.shifted_conv import Project
 from gen_jax.ops.gates import concat_elu
 from gen_jax.ops.local_mask import (
@@ -141,6 +142,7 @@ class LocalNet(nn.Module):
                 passed.append(x)
             for block in blocks:
                 x = block(x, at)
+                show(self, x)
                 passed.append(x)
         passed.pop()
         for stage, blocks in enumerate(self.down):
@@ -148,6 +150,7 @@ class LocalNet(nn.Module):
                 x = normalised(next(far)(x, at))
             for block in blocks:
                 x = block(x, at, passed.pop())
+                show(self, x)
         return self.out(nn.elu(x))
 
 

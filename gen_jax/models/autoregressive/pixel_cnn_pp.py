@@ -20,6 +20,7 @@ from gen_jax.check import require
 from gen_jax.models.autoregressive.pixelwise import Pixelwise, shifted
 from gen_jax.models.autoregressive.raster import Terms
 from gen_jax.nn.at import At, Row, Site
+from gen_jax.nn.blocks import show
 from gen_jax.nn.gated_resnet import GatedBlock
 from gen_jax.nn.shifted_conv import LeftConv, Project, ShiftedConv, WeightNorm
 from gen_jax.ops.convolution import dense
@@ -104,6 +105,7 @@ class Resolution(nn.Module):
         passed = [v]
         for block in self.down:
             v = block.v(v, *next(u), **options)
+            show(self, v)
             passed.append(v)
         if self.resolutions > 1:
 
@@ -115,6 +117,7 @@ class Resolution(nn.Module):
             v = v if isinstance(at, Row) else self.up_v.pick(finer, at)
         for block, before in zip(self.up, passed[len(self.up) - 1 :: -1], strict=True):
             v = block.v(v, *next(u), *([before] if self.skips else []), **options)
+            show(self, v, "_up")
         return v
 
 
