@@ -70,7 +70,7 @@ of its weights in brackets). These are not FID or KID: compare them only for the
 ± after the kernel distance is the jackknife's error, which is too wide (by about a third) for equal distributions."""
 UNIT = "bits/dim"
 FIRST = (  # the table of the README
-    "nade_binarized_mnist",
+    "pixel_rnn_diagonal_binarized_mnist_small",
     "vae_dynamic_mnist_small",
     "pixel_cnn_pp_mnist",
     "pixel_cnn_pp_cifar10_small",

@@ -10,17 +10,17 @@ from gen_jax import LMConv, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.optimizer import Adam, WarmupCosine
 
-STEPS = 3000
+STEPS = 2800
 
 
 def experiment() -> Experiment:
-    """One residual network a stage, 32 features, one of eight S-curves a step."""
+    """One residual network a stage, 24 features, one of eight S-curves a step."""
     return Experiment(
-        model=LMConv(image(28, 28, levels=2), features=32, resnets=1, mixtures=None),
+        model=LMConv(image(28, 28, levels=2), features=24, resnets=1, mixtures=None),
         data=Data("binarized_mnist"),
         optimizer=Adam(WarmupCosine(3e-3, 100, STEPS), b2=0.99, clip_norm=1.0),
         steps=STEPS,
-        batch_size=16,
+        batch_size=8,
         ema=0.995,
-        evaluate=Evaluate(every=500, batch_size=100, examples=2000),
+        evaluate=Evaluate(every=700, batch_size=100, examples=2000),
     )
