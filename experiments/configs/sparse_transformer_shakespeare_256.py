@@ -2,8 +2,8 @@
 
 Data: gen-jax data import shakespeare_256 tinyshakespeare.txt --length 256
 Command: gen-jax train experiments/configs/sparse_transformer_shakespeare_256.py
-Hardware: 2 CPU cores, about ten minutes
-Expected: about 2.1 bits/character on validation, exact
+Hardware: 2 CPU cores, about ten minutes (20 if shared)
+Expected: 2.450 bits/character on test, 2.262 on validation, exact; GRU carries its state on: 2.271 and 2.060
 """
 
 from gen_jax import Dense, Local, SparseTransformer, tokens
