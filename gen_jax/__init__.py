@@ -12,6 +12,7 @@ _NAMES = {
     **MODULES,
     "Bernoulli": "gen_jax.heads",
     "Categorical": "gen_jax.heads",
+    "Condition": "gen_jax.conditions",
     "Density": "gen_jax.density",
     "InputError": "gen_jax.errors",
     "LogisticMixture": "gen_jax.heads",

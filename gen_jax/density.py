@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax import inputs
+from gen_jax.conditions import Cond, Condition, events_of
 from gen_jax.errors import InputError
 from gen_jax.typing import Dtype, Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
@@ -24,6 +25,7 @@ Kind = Literal["mass", "density", "none"]
 Value = Literal["exact", "bound", "estimate"]
 Codec = Literal["direct", "bits_back", "none"]
 LossPer = Literal["dimension", "example"]
+Given = ArrayLike | Condition | None
 
 
 @runtime_checkable
@@ -31,7 +33,8 @@ class Density(Protocol):
     """A distribution over events, as a Linen module: what every model implements.
 
     kind: a probability mass over integers, a density of reals, or no likelihood. value: whether `log_prob` is exact, a
-    lower bound, or an unbiased or numerical estimate. codec: how an entropy coder can use the model.
+    lower bound, or an unbiased or numerical estimate. codec: how an entropy coder can use the model. num_classes: of
+    the labels that come with the data.
     """
 
     event: Event
@@ -40,7 +43,7 @@ class Density(Protocol):
     codec: Codec
     num_classes: int
 
-    def loss(self, x: Array, key: PRNGKey, cond: Array | None = None) -> tuple[Scalar, Metrics]:
+    def loss(self, x: Array, key: PRNGKey, cond: Cond = None) -> tuple[Scalar, Metrics]:
         """Training loss in the unit of its paper and metrics, means over the batch; may update mutable collections.
 
         Collections by name:
@@ -50,15 +53,13 @@ class Density(Protocol):
         - `frozen`: the weights of the field `first`, a trained model (`train/first_stage.py`).
         """
 
-    def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Array | None = None) -> Nats:
+    def log_prob(self, x: Array, key: PRNGKey | None = None, cond: Cond = None) -> Nats:
         """log p(x) in nats, summed over the event; `key` is needed only if the value is not exact.
 
         A model that averages random draws also takes `draws`, their number for each example.
         """
 
-    def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float = 1.0
-    ) -> Array:
+    def sample(self, key: PRNGKey, n: int, cond: Cond = None, temperature: float = 1.0) -> Array:
         """n draws in the type of the data."""
 
 
@@ -82,14 +83,14 @@ class Autoregressive(Protocol):
         """Positions in the flattened event of each site's values."""
 
     def __call__(
-        self, x: Array, cond: Array | None = None, train: bool = False
+        self, x: Array, cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         """Parameters of every p(x_i | x_<i), all sites at once."""
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
         """The sites on which the distribution of this site depends."""
 
-    def init_cache(self, n: int, cond: Array | None = None) -> Any:
+    def init_cache(self, n: int, cond: Cond = None) -> Any:
         """The cache of n empty events; `step` and `write` keep its structure."""
 
     def step(self, cache: Any, site: Int[Array, ""]) -> tuple[Any, Float[Array, "B P"]]:
@@ -102,7 +103,7 @@ class Autoregressive(Protocol):
         """The values of each site, in the order of generation."""
 
     def log_prob_sites(
-        self, x: Array, cond: Array | None = None, train: bool = False
+        self, x: Array, cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites"]:
         """log p(x_i | x_<i) of every site, nats."""
 
@@ -206,9 +207,9 @@ class Chain(Protocol):
 
 @runtime_checkable
 class Conditioned(Protocol):
-    """A model of which each example may be conditioned on an event instead of a class."""
+    """A model that is given more of each example than a label: values of these events, in this order."""
 
-    condition: Event | None
+    conditions: tuple[Event, ...]
 
 
 @runtime_checkable
@@ -258,7 +259,7 @@ class Reconstructing(Protocol):
 class Diagnosed(Protocol):
     """A model with other numbers of a validation than the likelihood, and findings to warn about."""
 
-    def measure(self, x: Array, key: PRNGKey, cond: Array | None = None) -> dict[str, Array]:
+    def measure(self, x: Array, key: PRNGKey, cond: Cond = None) -> dict[str, Array]:
         """Numbers by name, a row for each example."""
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
@@ -293,24 +294,24 @@ def functional(model: Any) -> Functional:
     """
     known = isinstance(model, Density)
 
-    def condition(cond: ArrayLike | None, n: int) -> inputs.Checked:
+    def condition(cond: Given, n: int) -> inputs.Checked:
         if not known:
             return inputs.Checked(cond)
-        name, event = type(model).__name__, condition_of(model)
-        return inputs.condition(name, model.num_classes, event, cond, n)
+        name, events = type(model).__name__, events_of(model)
+        return inputs.condition(name, model.num_classes, events, cond, n)
 
-    def checked(x: ArrayLike, cond: ArrayLike | None) -> tuple[inputs.Checked, inputs.Checked]:
+    def checked(x: ArrayLike, cond: Given) -> tuple[inputs.Checked, inputs.Checked]:
         batch = inputs.examples(model.event if known else None, x)
         return batch, condition(cond, len(batch.values))
 
     @inputs.as_written()
-    def init(key: PRNGKey, x: ArrayLike, cond: ArrayLike | None = None) -> dict:
+    def init(key: PRNGKey, x: ArrayLike, cond: Given = None) -> dict:
         rngs = {name: fold_in(key, name) for name in ("params", "dropout")}
         batch, context = checked(x, cond)
         return model.init(rngs, batch.values, fold_in(key, "loss"), context.values, method="loss")
 
     @inputs.as_written()
-    def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: ArrayLike | None = None):
+    def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: Given = None):
         batch, context = checked(x, cond)
         inputs.number(len(batch.values), "examples of a loss", least=1)
         mutable = [name for name in variables if name != "params"]
@@ -325,7 +326,7 @@ def functional(model: Any) -> Functional:
         variables: Variables,
         x: ArrayLike,
         key: PRNGKey | None = None,
-        cond: ArrayLike | None = None,
+        cond: Given = None,
         draws: int = 1,
     ):
         batch, context = checked(x, cond)
@@ -340,7 +341,7 @@ def functional(model: Any) -> Functional:
         variables: Variables,
         key: PRNGKey,
         n: int,
-        cond: ArrayLike | None = None,
+        cond: Given = None,
         temperature: ArrayLike = 1.0,
     ):
         n, context = inputs.number(n, "samples"), condition(cond, n)
@@ -351,11 +352,6 @@ def functional(model: Any) -> Functional:
         return inputs.marked(draw(context.values), context, heat)
 
     return Functional(model, init, loss, log_prob, sample)
-
-
-def condition_of(model: Any) -> Event | None:
-    """The event that each example is conditioned on; None if it is a class or there is no condition."""
-    return model.condition if isinstance(model, Conditioned) else None
 
 
 def takes_draws(model: Any) -> bool:

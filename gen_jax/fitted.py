@@ -24,8 +24,8 @@ from gen_jax import disk, inputs
 from gen_jax.classes import Trust
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.files import LABELS
+from gen_jax.conditions import Condition, events_of, parts_of
 from gen_jax.data.prepared import ARRAYS, Split
-from gen_jax.density import condition_of
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw
 from gen_jax.experiment import Experiment
@@ -39,6 +39,7 @@ from gen_jax.train.loop import conditions
 from gen_jax.train.program import MAX_STEPS_PER_CALL, Program, steps_per_call
 
 Rows = ArrayLike | Sequence[Any]  # nested lists too
+Given = Rows | Condition | None
 Report = Callable[[int, dict[str, float]], Any]
 
 
@@ -70,7 +71,7 @@ class Fitted:
         return self.trained.step
 
     def log_prob(
-        self, x: Rows, cond: Rows | None = None, draws: int | None = None
+        self, x: Rows, cond: Given = None, draws: int | None = None
     ) -> Float[np.ndarray, " B"]:
         """log p(x) in nats, one number per example: exact, or a bound or estimate with `draws` draws (`model.value`).
 
@@ -79,25 +80,23 @@ class Fitted:
         variables = {name: tree for name, tree in self.variables.items() if name != "carry"}
         return -self._likelihoods(draws)(variables, self._split(x, cond)).per_example
 
-    def evaluate(self, x: Rows, cond: Rows | None = None, draws: int | None = None) -> Result:
+    def evaluate(self, x: Rows, cond: Given = None, draws: int | None = None) -> Result:
         """Mean negative log-likelihood with its standard error; it prints like `gen-jax evaluate`."""
         return self._likelihoods(draws)(self.variables, self._split(x, cond))
 
-    def bits_per_dim(
-        self, x: Rows, cond: Rows | None = None, draws: int | None = None
-    ) -> float | None:
+    def bits_per_dim(self, x: Rows, cond: Given = None, draws: int | None = None) -> float | None:
         """Mean bits per dimension of `evaluate`; None for continuous data."""
         return self.evaluate(x, cond, draws).bits_per_dim
 
     def sample(
-        self, n: int, seed: int = 0, cond: Rows | None = None, temperature: float = 1.0
+        self, n: int, seed: int = 0, cond: Given = None, temperature: float = 1.0
     ) -> Shaped[np.ndarray, "n *event"]:
         """n samples, the same as of `gen-jax sample --num n`.
 
         `cond` is one class for all, or a class or condition for each; by default a model takes all its classes in turn.
         """
         n = inputs.number(n, "samples", least=1)
-        if cond is None or np.ndim(cond) == 0:
+        if cond is None or (not isinstance(cond, Condition) and np.ndim(cond) == 0):
             label = None if cond is None else operator.index(np.asarray(cond)[()])
             return draw.sample(self.trained, n, seed, label, temperature)
         conditions = _condition(self.model, cond, n)
@@ -108,7 +107,7 @@ class Fitted:
         x: Rows,
         keep: Rows,
         seed: int = 0,
-        cond: Rows | None = None,
+        cond: Given = None,
         temperature: float = 1.0,
     ) -> Shaped[np.ndarray, "B *event"]:
         """Each event with the values outside the mask `keep` sampled.
@@ -119,11 +118,11 @@ class Fitted:
         mask = np.broadcast_to(np.asarray(keep, bool), self.model.event.shape)
         return draw.complete(self.trained, split.x, mask, seed, split.labels, temperature)
 
-    def compress(self, x: Rows, cond: Rows | None = None) -> bytes:
+    def compress(self, x: Rows, cond: Given = None) -> bytes:
         """The bytes of a file of the model's number of bits, which `gen-jax decompress` reads too."""
         split = self._split(x, cond)
-        labels_dtype = "" if split.labels is None else split.labels.dtype.str
-        content = Content("npz", {"x": split.x}, split.labels, labels_dtype)
+        label = parts_of(self.model, split.labels).label
+        content = Content("npz", {"x": split.x}, label, "" if label is None else label.dtype.str)
         return self._codec.compress(content)[0]
 
     def decompress(self, data: bytes) -> dict[str, np.ndarray]:
@@ -166,7 +165,7 @@ class Fitted:
             return self._usual_likelihoods
         return self.trained.under(None, inputs.number(draws, "draws", least=1)).likelihoods()
 
-    def _split(self, x: Rows, cond: Rows | None) -> Split:
+    def _split(self, x: Rows, cond: Given) -> Split:
         return _split_of(self.model, x, cond, "examples")
 
 
@@ -175,7 +174,7 @@ def fit(
     x: Rows,
     *,
     steps: int,
-    cond: Rows | None = None,
+    cond: Given = None,
     optimizer: Any = Adam(),  # noqa: B008  a frozen value
     batch_size: int = 64,
     seed: int = 0,
@@ -244,7 +243,7 @@ def load(path: str | Path, trust: Trust = False) -> Fitted:
     return Fitted(run, tuple(run.workdir.metrics_rows()))
 
 
-def _split_of(model: Any, x: Rows, cond: Rows | None, name: str) -> Split:
+def _split_of(model: Any, x: Rows, cond: Given, name: str) -> Split:
     """Checked examples with their classes or conditions, in the types of a prepared data set."""
     checked = inputs.examples(model.event, x if isinstance(x, jax.Array) else np.asarray(x))
     dtype = np.float32 if model.event.levels is None else np.min_scalar_type(model.event.levels - 1)
@@ -255,9 +254,14 @@ def _split_of(model: Any, x: Rows, cond: Rows | None, name: str) -> Split:
     return Split(ARRAYS.name, "", name, values, labels, model.event, model.num_classes)
 
 
-def _condition(model: Any, cond: Rows | None, n: int) -> np.ndarray | None:
-    """The checked classes or conditions of n examples."""
-    rows = cond if cond is None or isinstance(cond, jax.Array) else np.asarray(cond)
-    name, event = type(model).__name__, condition_of(model)
-    checked = inputs.condition(name, model.num_classes, event, rows, n).values
-    return None if checked is None else np.asarray(jax.device_get(checked))
+def _condition(model: Any, cond: Given, n: int) -> Any:
+    """The checked classes and conditions of n examples."""
+
+    def array(rows: Any) -> Any:
+        if isinstance(rows, Condition):
+            return Condition(array(rows.label), tuple(map(array, rows.values)))
+        return rows if rows is None or isinstance(rows, jax.Array) else np.asarray(rows)
+
+    name, events = type(model).__name__, events_of(model)
+    checked = inputs.condition(name, model.num_classes, events, array(cond), n).values
+    return jax.tree.map(lambda part: np.asarray(jax.device_get(part)), checked)

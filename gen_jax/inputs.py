@@ -5,8 +5,9 @@ Inside `jit` values are not known; rows of a result that depend on wrong values 
 """
 
 import contextlib
+import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Shaped
 
+from gen_jax.conditions import Condition, joined
 from gen_jax.errors import InputError
 from gen_jax.typing import Event
 
@@ -41,32 +43,44 @@ def examples(event: Event | None, x: ArrayLike) -> Checked:
 
 
 def condition(
-    name: str, classes: int, event: Event | None, cond: ArrayLike | None, n: int
+    name: str, classes: int, events: Sequence[Event], cond: ArrayLike | Condition | None, n: int
 ) -> Checked:
-    """The condition of each of n examples: one of `classes`, or an `event`, or none.
+    """The condition of each of n examples: one of `classes`, if any, and a value of each of `events`.
 
-    InputError, which names the model, if it is missing, superfluous, or of another length or type.
+    InputError, which names the model, if a part is missing, superfluous, or of another length or type.
     """
-    event = None if classes else event
-    if cond is None:
-        if classes:
+    if not isinstance(cond, Condition):
+        if classes and events and cond is not None:
             raise InputError(
-                f"{name} has {classes} classes and needs one for each example, not nothing"
+                f"{name} takes a class and {len(events)} other conditions: give them as a Condition"
             )
-        if event is not None:
-            raise InputError(
-                f"{name} needs a condition of shape {event.shape} for each example, not nothing"
-            )
-        return Checked(None)
-    if not classes and event is None:
-        raise InputError(f"{name} is not conditional: it takes no cond")
-    shape = np.shape(cond)
-    if shape[:1] != (n,) or (classes and len(shape) > 1):
-        what = "class" if classes else "condition"
+        values = () if cond is None or not events else (cond,)
+        cond = Condition(None if events else cond, values)
+    label, values = cond
+    if classes and label is None:
         raise InputError(
-            f"cond has shape {shape}: there is to be one {what} for each of {n} examples"
+            f"{name} has {classes} classes and needs one for each example, not nothing"
         )
-    return _classes(classes, cond) if event is None else _events(event, cond, "conditions")
+    if events and not values:
+        shapes = " and ".join(str(event.shape) for event in events)
+        raise InputError(
+            f"{name} needs a condition of shape {shapes} for each example, not nothing"
+        )
+    if not classes and not events and (label is not None or values):
+        raise InputError(f"{name} is not conditional: it takes no cond")
+    if not classes and label is not None:
+        raise InputError(f"{name} has no classes: it takes no label")
+    if len(values) != len(events):
+        raise InputError(
+            f"{name} takes {len(events)} conditions besides a class, not {len(values)}"
+        )
+    checked = [] if label is None else [_classes(classes, _rows(label, n, "class"))]
+    for event, value in zip(events, values, strict=True):
+        checked.append(_events(event, _rows(value, n, "condition"), "conditions"))
+    parts = [part.values for part in checked]
+    both = joined(parts[0], parts[1:]) if classes else joined(None, parts)
+    sound = [part.sound for part in checked if part.sound is not None]
+    return Checked(both, functools.reduce(operator.and_, sound) if sound else None)
 
 
 @contextlib.contextmanager
@@ -76,18 +90,11 @@ def as_written() -> Iterator[None]:
         yield
 
 
-def empty_result(program: Callable[..., Array], *inputs: Array | None) -> Array:
+def empty_result(program: Callable[..., Array], *inputs: Any) -> Array:
     """The result of a program for no examples, in the type and shape that one example gives."""
-    example = [None if x is None else jnp.zeros((1, *x.shape[1:]), x.dtype) for x in inputs]
+    example = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), inputs)
     result = jax.eval_shape(program, *example)
     return jnp.zeros((0, *result.shape[1:]), result.dtype)
-
-
-def any_condition(classes: int, event: Event | None, n: int) -> Array | None:
-    """Zeros in the shape and type of the conditions of n examples; None if they have none."""
-    if classes or event is None:
-        return jnp.zeros(n, jnp.int32) if classes else None
-    return jnp.zeros((n, *event.shape), jnp.float32 if event.levels is None else jnp.int32)
 
 
 def temperature(value: ArrayLike) -> Checked:
@@ -167,6 +174,15 @@ def _events(event: Event, x: ArrayLike, what: str) -> Checked:
         right = _within(x, event.levels) if known is None else None
     sound = None if right is None else jnp.all(right, axis=tuple(range(1, x.ndim)))
     return Checked(x, sound)
+
+
+def _rows(part: ArrayLike, n: int, what: str) -> ArrayLike:
+    shape = np.shape(part)
+    if shape[:1] != (n,) or (what == "class" and len(shape) > 1):
+        raise InputError(
+            f"cond has shape {shape}: there is to be one {what} for each of {n} examples"
+        )
+    return part
 
 
 def _classes(classes: int, cond: ArrayLike) -> Checked:

@@ -60,6 +60,7 @@ MODULES = {
     "Local2D": "gen_jax.models.autoregressive.image_transformer",
     "MADE": "gen_jax.models.autoregressive.made",
     "MADEEnsemble": "gen_jax.models.autoregressive.made",
+    "MapReader": "gen_jax.nn.conditioning",
     "Markov": "gen_jax.models.baseline.markov",
     "NADE": "gen_jax.models.autoregressive.nade",
     "ObservedFirst": "gen_jax.ops.orders",

@@ -37,6 +37,7 @@ from gen_jax import (
     Local1D,
     Local2D,
     MADEEnsemble,
+    MapReader,
     Markov,
     PixelCNN,
     PixelCNNPP,
@@ -57,9 +58,11 @@ from gen_jax import (
     sound,
     tokens,
 )
+from gen_jax.conditions import drawn
 from gen_jax.density import Functional, functional
 from gen_jax.models.diffusion.ddpm import LinearSchedule
 from gen_jax.nn.unet import UNet
+from gen_jax.typing import Event
 
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
 TINY_RNN = {"depth": 2, "first_kernel": 3, "head_features": 24}
@@ -126,6 +129,25 @@ CASES = {
         GatedPixelCNN(image(2, 2, 1, 3), num_classes=3, features=4, **SMALL),
         GatedPixelCNN(image(3, 3, 3, 2), num_classes=3, features=12, **SMALL),
     ),
+    "gated_pixel_cnn_given": Case(
+        GatedPixelCNN(
+            image(2, 2, 1, 3),
+            num_classes=2,
+            vector=2,
+            maps=(image(1, 2, 1, 3),),
+            reader=MapReader(4, 1, 1, embedding=2),
+            features=4,
+            **SMALL,
+        ),
+        GatedPixelCNN(
+            image(2, 4, 2, 3),
+            maps=(Event((1, 2, 1), 5), Event((2, 4, 2))),
+            reader=MapReader(4, 1, 2),
+            features=4,
+            **SMALL,
+        ),
+        option=True,
+    ),
     "pixel_cnn": Case(
         PixelCNN(image(3, 4, 1, 2), depth=1, features=6, first_kernel=3, head_features=12),
         PixelCNN(image(7, 8, 1, 3), depth=2, features=6, first_kernel=5, head_features=12),
@@ -166,6 +188,23 @@ CASES = {
         PixelCNNPP(image(2, 2, 1, 3), num_classes=3, resolutions=2, **TINY),
         PixelCNNPP(image(2, 4, 3, 2), num_classes=3, resolutions=2, **TINY),
         option=True,
+    ),
+    "pixel_cnn_pp_maps": Case(
+        PixelCNNPP(
+            image(2, 2, 1, 3),
+            num_classes=2,
+            maps=(image(2, 1, 1, 4),),
+            reader=MapReader(4, 1, 2, embedding=2),
+            resolutions=1,
+            **TINY,
+        ),
+        PixelCNNPP(
+            image(4, 4, 3, 4),
+            maps=(image(2, 2, 3, 4), Event((4, 4, 2))),
+            reader=MapReader(4, 1, 2),
+            resolutions=2,
+            **TINY,
+        ),
     ),
     "pixel_cnn_pp_softmax": Case(
         PixelCNNPP(image(2, 2, 1, 3), resolutions=2, **{**TINY, "mixtures": None}),
@@ -240,6 +279,19 @@ CASES = {
         WaveNet(sound(4, 3), num_classes=3, cycles=1, depth=1, kernel=3, mixtures=2, **TINY_WAVE),
         WaveNet(sound(17, 6), num_classes=3, cycles=1, depth=2, kernel=3, mixtures=2, **TINY_WAVE),
     ),
+    "wavenet_given": Case(
+        WaveNet(sound(4, 3), num_classes=2, codes=(tokens(2, 4),), cycles=1, depth=1, **TINY_WAVE),
+        WaveNet(
+            sound(12, 5),
+            local=2,
+            hop=5,
+            codes=(tokens(3, 4), Event((6, 2), 3)),
+            cycles=1,
+            depth=2,
+            **TINY_WAVE,
+        ),
+        option=True,
+    ),
     "rnn": Case(RNN(image(2, 2, 1, 3), features=5, depth=1), RNN(image(3, 3, 1, 2), features=6)),
     "lstm": Case(LSTM(image(1, 2, 3, 2), features=4), LSTM(image(2, 3, 3, 4), features=6, depth=3)),
     "lstm_text": Case(LSTM(tokens(4, 4), features=5, carry=True), option=True),
@@ -281,7 +333,7 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
     """Pure functions and variables of seeded noise, so that no leaf has its initial value; gains lie around 1."""
     pure, rng = functional(model), np.random.default_rng(seed)
     x = jnp.zeros((2, *model.event.shape), jnp.int32)
-    shapes = dict(jax.eval_shape(pure.init, jax.random.key(seed), x, cond=labels(model, 2)))
+    shapes = dict(jax.eval_shape(pure.init, jax.random.key(seed), x, cond=conditions(model, 2)))
     shapes.pop("carry", None)  # belongs to the rows of a batch
 
     def moved(path, leaf):
@@ -296,8 +348,9 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
     return pure, jax.tree_util.tree_map_with_path(moved, shapes)
 
 
-def labels(model: Any, n: int) -> jax.Array | None:
-    return jnp.arange(n) % model.num_classes if model.num_classes else None
+def conditions(model: Any, n: int) -> Any:
+    """All classes in turn, and random values of the model's other conditions; None without any."""
+    return jax.tree.map(jnp.asarray, drawn(model, n))
 
 
 def random_events(model: Any, n: int, seed: int = 0) -> jax.Array:

@@ -12,7 +12,8 @@ STRUCTURE = runpy.run_path(str(ROOT / "experiments" / "structure.py"), run_name=
 FLOORS = (
     "errors former registry terminal",
     "disk sharding sources stored typing",
-    "check classes fingerprint inputs ops",
+    "check classes conditions fingerprint ops",
+    "inputs",
     "config_tree data density heads nn schedules",
     "media models optimizer",
     "experiment",

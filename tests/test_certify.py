@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import build, labels, random_events
+from cases import build, conditions, random_events
 from test_cli import call, own_cache, succeed  # noqa: F401
 
 from gen_jax import (
@@ -75,10 +75,9 @@ def no_pictures(monkeypatch):
 
 def subject(model, seed=0, variables=None, scale=0.4, images=3):
     pure, built = build(model, seed, scale)
-    classes = labels(model, images)
-    classes = None if classes is None else np.asarray(classes)
+    cond = jax.tree.map(np.asarray, conditions(model, images))
     x = np.asarray(random_events(model, images))
-    return Subject(pure, variables or built, x, classes, seed)
+    return Subject(pure, variables or built, x, cond, seed)
 
 
 def failing(law, model, **options):

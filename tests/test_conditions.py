@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import labels, of_systems
+from cases import conditions, of_systems
 from test_families import SYSTEMS
 
 from gen_jax import InputError, functional, runtime
@@ -31,14 +31,14 @@ def as_before():
 def programs(model, x, optimizer):
     """One train step, log_prob and samples, traced."""
     pure, optimizer, key = functional(model), optimizer.build(), root_key(0)
-    batch = {"x": jnp.asarray(x), "cond": labels(model, len(x))}
+    batch = {"x": jnp.asarray(x), "cond": conditions(model, len(x))}
 
     def step(batch):
         state = create_state(pure, optimizer, key, batch)
         return train_step(state, batch, model=pure, optimizer=optimizer, key=key, ema=0.9)
 
     def judge(variables, batch):
-        drawn = pure.sample(variables, key, 2, labels(model, 2))
+        drawn = pure.sample(variables, key, 2, conditions(model, 2))
         if model.kind == "none":
             return drawn
         return drawn, pure.log_prob(variables, batch["x"], key, cond=batch["cond"])

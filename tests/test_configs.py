@@ -5,7 +5,7 @@ import runpy
 
 import jax
 import jax.numpy as jnp
-from cases import labels
+from cases import conditions
 
 from gen_jax import functional
 from gen_jax.density import num_parameters
@@ -23,7 +23,7 @@ def test_every_config_builds_its_model():
         file, name = config_name(path)
         own = f"{experiment.system}(_any_order)?_{experiment.data.name}(_small)?"
         assert re.fullmatch(own, name or file.stem)
-        event, cond = experiment.model.event, labels(experiment.model, 2)
+        event, cond = experiment.model.event, conditions(experiment.model, 2)
         x = jnp.zeros((2, *event.shape), float if event.levels is None else jnp.int32)
         shapes = jax.eval_shape(functional(experiment.model).init, jax.random.key(0), x, cond)
         if experiment.first_stage is None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import CASES, labels, of_systems, random_events
+from cases import CASES, conditions, of_systems, random_events
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from test_families import SYSTEMS as FAMILIES
@@ -92,8 +92,7 @@ def mesh_of(devices: int):
 def batches_of(model, x=None, steps=2):
     """Batches of 16 rows, stacked."""
     rows = np.asarray(random_events(model, steps * ROWS) if x is None else x[: steps * ROWS])
-    cond = labels(model, steps * ROWS)
-    batches = {"x": rows, "cond": None if cond is None else np.asarray(cond)}
+    batches = {"x": rows, "cond": jax.tree.map(np.asarray, conditions(model, steps * ROWS))}
     return jax.tree.map(lambda x: x.reshape(steps, ROWS, *x.shape[1:]), batches)
 
 
@@ -279,8 +278,8 @@ def test_samples_and_completions_do_not_depend_on_the_devices(name, num, monkeyp
     model = PIXELS if name == "gated_pixel_cnn" else CASES[name].model
     keep = np.zeros(model.event.shape, bool)
     keep.reshape(-1)[: model.event.size // 2] = True
-    x, classes = np.asarray(random_events(model, num)), labels(model, num)
-    classes = None if classes is None else np.asarray(classes)
+    x = np.asarray(random_events(model, num))
+    classes = jax.tree.map(np.asarray, conditions(model, num))
     pure = functional(model)
     variables = variables_of(pure, x, classes)
     if "counts" in variables:
@@ -304,10 +303,10 @@ def test_samples_and_completions_do_not_depend_on_the_devices(name, num, monkeyp
 def test_sampling_is_split_over_the_devices(case):
     """Read in the compiled program: a loop carries a device's rows, no buffer has all, nothing is sent."""
     model, mesh, rows = case.model, mesh_of(8), 31
-    pure, cond = functional(model), labels(model, 8 * rows)
-    shapes = variables_of(pure, random_events(model, 2), labels(model, 2))
+    pure, cond = functional(model), conditions(model, 8 * rows)
+    shapes = variables_of(pure, random_events(model, 2), conditions(model, 2))
     variables = jax.device_put(shapes, NamedSharding(mesh, P()))
-    cond = None if cond is None else sharding.put_rows(np.asarray(cond), mesh)
+    cond = sharding.put_rows(jax.tree.map(np.asarray, cond), mesh)
     lowered = draw.sampler(pure, mesh).lower(variables, KEY, 8 * rows, cond, 1.0)
     program = lowered.compile({"xla_backend_optimization_level": 0}).as_text()
     dimensions = re.findall(r"\w+\[([\d,]+)\]", program)

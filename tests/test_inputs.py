@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, build, labels, random_events
+from cases import CASES, build, conditions, random_events
 from test_bounds import BOUNDS, DENSE
 from test_ddpm import MODELS as DIFFUSIONS
 from test_flows import PAIR, PLANE
@@ -84,7 +84,7 @@ def test_values_of_no_event(name):
     """Known values raise; inside `jit` their rows and the loss are NaN, and other rows are unchanged."""
     pure, variables = built(name)
     model = pure.model
-    x, cond = events(model), labels(model, 3)
+    x, cond = events(model), conditions(model, 3)
     if model.event.levels is None:
         wrong, words = [np.nan, np.inf], "not finite"
     else:
@@ -111,13 +111,13 @@ def test_values_of_no_event(name):
 def test_no_examples_have_no_numbers(name):
     pure, variables = built(name)
     none = events(pure.model, 0)
-    log_prob = pure.log_prob(variables, none, KEY, cond=labels(pure.model, 0))
+    log_prob = pure.log_prob(variables, none, KEY, cond=conditions(pure.model, 0))
     assert (log_prob.shape, log_prob.dtype) == ((0,), jnp.float32)
-    drawn = pure.sample(variables, KEY, 0, cond=labels(pure.model, 0))
+    drawn = pure.sample(variables, KEY, 0, cond=conditions(pure.model, 0))
     assert drawn.shape == none.shape
     assert np.issubdtype(drawn.dtype, none.dtype.type)
     with pytest.raises(InputError, match="examples of a loss is a whole number of at least 1"):
-        pure.loss(variables, none, KEY, cond=labels(pure.model, 0))
+        pure.loss(variables, none, KEY, cond=conditions(pure.model, 0))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import functools
 import jax
 import numpy as np
 import pytest
-from cases import CASES, FAMILIES, build, labels, of_systems, random_events
+from cases import CASES, FAMILIES, build, conditions, of_systems, random_events
 
 from gen_jax import MADE
+from gen_jax.conditions import conditional
 from gen_jax.laws import autoregressive as laws
 from gen_jax.laws import diffusion, flow, mixture, staged
 from gen_jax.laws.subject import Subject
@@ -36,15 +37,15 @@ complete_context = functools.partial(laws.causal, complete=True)
 def subject(model, x64=True, events=16):
     """A model with random parameters, random events and all sites; what it compiles serves all laws."""
     pure, variables = build(model)
-    classes = None if labels(model, events) is None else np.asarray(labels(model, events))
+    cond = jax.tree.map(np.asarray, conditions(model, events))
     x = np.asarray(random_events(model, events), np.int32)
-    return Subject(pure, variables, x, classes, seed=0, random_sites=model.num_sites)
+    return Subject(pure, variables, x, cond, seed=0, random_sites=model.num_sites)
 
 
 def influence(model, variables):
     """influence[i, j]: the parameters of site i change when the values of site j do, all else bit-identical."""
     s = subject(model)
-    s = Subject(s.pure, variables, s.x, s.labels, s.seed, s.random_sites)
+    s = Subject(s.pure, variables, s.x, s.cond, s.seed, s.random_sites)
     return laws.influence(s).moved.T
 
 
@@ -80,6 +81,13 @@ def test_holds(case, law):
     assert_holds(law, case.larger)
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if conditional(case.model)])
+def test_depends_on_each_condition(name):
+    """On the class and on each other value that it states."""
+    for model in (CASES[name].model, CASES[name].larger):
+        assert_holds(laws.depends, model)
+
+
 @every_system
 def test_samples_follow_the_density(case):
     """Chi-square of 20,000 samples against the enumerated probabilities."""
@@ -101,7 +109,7 @@ def test_completion_keeps_the_known_part(name):
     """Known sites stay bit for bit; the drawn ones equal those of the sampler given the same values."""
     model, n = CASES[name].larger, 4
     variables = subject(model).variables
-    x, cond, known = random_events(model, n, 5), labels(model, n), model.num_sites // 2
+    x, cond, known = random_events(model, n, 5), conditions(model, n), model.num_sites // 2
     draw = jax.jit(functools.partial(ancestral, model), static_argnums=2)
     first, second = (
         np.asarray(draw(variables, jax.random.key(k), n, cond, 1.0, x, known)) for k in (0, 1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, build, labels, random_events
+from cases import CASES, build, conditions, random_events
 from scipy import stats
 from test_bounds import BOUNDS
 from test_bounds import build as build_latent
@@ -67,7 +67,7 @@ def test_the_loss_is_minus_the_bound(name, monkeypatch):
         x, cond = jax.random.normal(KEY, (2000, *model.event.shape)), None
     else:
         repeats = 1 if model.value == "exact" or name.startswith("vq") else 250
-        x, cond = jnp.tile(random_events(model, 8).T, repeats).T, labels(model, 8 * repeats)
+        x, cond = jnp.tile(random_events(model, 8).T, repeats).T, conditions(model, 8 * repeats)
     draws = getattr(model, "draws", 1)
     if "batch_stats" in variables:
         variables = {**variables, **jax.jit(pure.loss)(variables, x, KEY)[1][1]}

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, build, labels
+from cases import CASES, build, conditions
 
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive.gated_pixel_cnn import VerticalConv
@@ -98,7 +98,7 @@ def test_a_convolution_over_rows_steps(strict):
 def test_only_stepping_has_a_memory(name):
     """Neither `init` nor the parallel form creates a cache; a step keeps its shapes and types."""
     model = CASES[name].model
-    x, cond = jnp.zeros((2, *model.event.shape), jnp.int32), labels(model, 2)
+    x, cond = jnp.zeros((2, *model.event.shape), jnp.int32), conditions(model, 2)
     made = jax.eval_shape(model.init, jax.random.key(0), x, cond)
     assert "cache" not in made
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, build, labels, random_events
+from cases import CASES, build, conditions, random_events
 
 from gen_jax import MADE, InputError, MADEEnsemble, functional, image
 from gen_jax.models.autoregressive import made
@@ -21,7 +21,7 @@ SEQUENCES = {name: case for name, case in CASES.items() if isinstance(case.model
 def test_only_steps_have_a_cache(case):
     """Neither `init` nor the parallel form creates a cache; a step refuses a cache that lacks the layers' part."""
     model = case.model
-    x, cond = jnp.zeros((2, *model.event.shape), jnp.int32), labels(model, 2)
+    x, cond = jnp.zeros((2, *model.event.shape), jnp.int32), conditions(model, 2)
     variables = jax.eval_shape(functional(model).init, jax.random.key(0), x, cond)
     assert "cache" not in variables
     _, updated = jax.eval_shape(functools.partial(model.apply, mutable=True), variables, x, cond)

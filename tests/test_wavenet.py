@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import all_events, build, labels, random_events
+from cases import all_events, build, conditions, random_events
 from test_laws import influence
 
-from gen_jax import InputError, WaveNet, functional, image, sound
+from gen_jax import InputError, WaveNet, functional, image, sound, tokens
+from gen_jax.conditions import Condition
 from gen_jax.density import num_parameters
 from gen_jax.models.autoregressive import base, wavenet
 from gen_jax.models.autoregressive.wavenet import DilatedConv
@@ -149,7 +150,7 @@ def test_local_conditioning_normalises_and_moves_what_follows():
 def count(model):
     x = jnp.zeros((2, *model.event.shape), jnp.int32)
     init = functional(model).init
-    return num_parameters(model, jax.eval_shape(init, jax.random.key(0), x, labels(model, 2)))
+    return num_parameters(model, jax.eval_shape(init, jax.random.key(0), x, conditions(model, 2)))
 
 
 def test_parameter_count():
@@ -167,12 +168,35 @@ def test_parameter_count():
     [
         (WaveNet(image(2, 2, 1, 3)), "wavenet is a model of sequences (L,), not of (2, 2, 1)"),
         (WaveNet(sound(4), kernel=1), "wavenet needs a kernel of at least 2"),
-        (WaveNet(sound(4), local=2, num_classes=2), "a class or on local features, not on both"),
+        (
+            WaveNet(sound(4), codes=(tokens(3, 2),)),
+            "where T divides 4, not Event(shape=(3,), levels=2)",
+        ),
         (WaveNet(sound(4), depth=0), "depth"),
-        (WaveNet(sound(5), local=2, hop=4), "needs a condition of shape (2, 2) for each example"),
     ],
 )
 def test_refusals(model, sentence):
     with pytest.raises(InputError) as refusal:
         count(model)
     assert sentence in str(refusal.value)
+
+
+def test_all_that_it_is_given_is_asked_for():
+    model = WaveNet(sound(5, 3), num_classes=2, local=2, hop=4, codes=(tokens(5, 4),), **TINY)
+    x, label = jnp.zeros((2, 5), jnp.int32), jnp.zeros(2, jnp.int32)
+    frames, codes = jnp.zeros((2, 2, 2)), jnp.zeros((2, 5), jnp.int32)
+    for cond, sentence in (
+        (None, "has 2 classes and needs one for each example, not nothing"),
+        (label, "takes a class and 2 other conditions: give them as a Condition"),
+        (Condition(label), "needs a condition of shape (2, 2) and (5,) for each example"),
+        (Condition(label, (frames,)), "takes 2 conditions besides a class, not 1"),
+        (Condition(label, (frames, codes + 4)), "levels from 0 to 3"),
+        (Condition(label, (codes, frames)), "conditions have shape (5,)"),
+        (Condition(None, (frames, codes)), "has 2 classes and needs one"),
+    ):
+        with pytest.raises(InputError) as refusal:
+            functional(model).init(jax.random.key(0), x, cond)
+        assert sentence in str(refusal.value)
+    plain = WaveNet(sound(5, 3), codes=(tokens(5, 4),), **TINY)
+    with pytest.raises(InputError, match="has no classes: it takes no label"):
+        functional(plain).init(jax.random.key(0), x, Condition(label, (codes,)))

@@ -6,6 +6,7 @@ import jax
 
 from gen_jax.bench import record, systems
 from gen_jax.bench.timing import ratios, seconds, summary, turns
+from gen_jax.conditions import zeros
 from gen_jax.density import root_key
 from gen_jax.models.autoregressive import base
 
@@ -37,15 +38,15 @@ def measure(batch: int, naive: bool = True) -> dict[str, Any]:
 
 def _row(name: str, model: Any, batch: int, naive: bool) -> record.Row:
     key, x, variables = root_key(0), systems.drawn(model, batch), systems.initial(model)
-    forward = jax.jit(model.apply)
-    draw = jax.jit(lambda v, k: base.ancestral(model, v, k, batch))
+    forward, cond = jax.jit(model.apply), zeros(model, batch)
+    draw = jax.jit(lambda v, k: base.ancestral(model, v, k, batch, cond))
     times = turns(
-        {"forward": lambda: forward(variables, x), "sample": lambda: draw(variables, key)}
+        {"forward": lambda: forward(variables, x, cond), "sample": lambda: draw(variables, key)}
     )
     sample = summary("sample_seconds", times["sample"])
     loop = None
     if naive:
-        some = jax.jit(lambda v, k: base.naive(model, v, k, batch, upto=NAIVE_SITES))
+        some = jax.jit(lambda v, k: base.naive(model, v, k, batch, cond, upto=NAIVE_SITES))
         some = some.lower(variables, key).compile()
         loop = seconds(some, variables, key) * model.num_sites / NAIVE_SITES
     return {

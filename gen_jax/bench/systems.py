@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Int
 
+from gen_jax.conditions import zeros
 from gen_jax.density import functional, root_key
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.image_gpt import ImageGPT
@@ -23,6 +24,7 @@ from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
 from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
 from gen_jax.models.autoregressive.wavenet import WaveNet
+from gen_jax.nn.conditioning import MapReader
 from gen_jax.ops.orders import Shuffled
 from gen_jax.ops.patterns import Dense, Local, Strided
 from gen_jax.typing import Variables, image, sound
@@ -38,6 +40,9 @@ MODELS = {
     "made 28x28 grey, 2 levels": MADE(image(28, 28, levels=2), hidden=(8000,), order_seed=0),
     "pixel_cnn_pp 28x28 grey": PixelCNNPP(GREY, features=64, resnets=2),
     "pixel_cnn_pp 32x32 colour": PixelCNNPP(COLOUR, features=64, resnets=2),
+    "pixel_cnn_pp 32x32 colour, given a grey image": PixelCNNPP(
+        COLOUR, features=64, resnets=2, maps=(image(32, 32, 1, 16),), reader=MapReader(embedding=16)
+    ),
     "pixel_rnn_row 28x28 grey": RowLSTM(GREY, features=64, head_features=64, depth=3),
     "pixel_rnn_diagonal 28x28 grey": DiagonalBiLSTM(GREY, features=64, head_features=64, depth=3),
     "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
@@ -70,7 +75,7 @@ def drawn(model: Any, batch: int) -> Int[Array, "batch *event"]:
 
 def initial(model: Any) -> Variables:
     """The initial variables of a model."""
-    return jax.jit(functional(model).init)(root_key(0), drawn(model, 2))
+    return jax.jit(functional(model).init)(root_key(0), drawn(model, 2), zeros(model, 2))
 
 
 def size(variables: Variables) -> int:

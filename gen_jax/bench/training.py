@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from gen_jax import sharding
 from gen_jax.bench import record, systems
 from gen_jax.bench.timing import ratios, summary, turns
+from gen_jax.conditions import zeros
 from gen_jax.density import Functional, functional, root_key
 from gen_jax.optimizer import Adam
 from gen_jax.runs.state import TrainState, create_state
@@ -62,14 +63,15 @@ class Training(NamedTuple):
 
 def training(model: Any, batch: int) -> Training:
     """The programs of the train loop for a model on noise, with one step per call."""
-    return training_of(functional(model), np.asarray(systems.drawn(model, batch)))
+    x = np.asarray(systems.drawn(model, batch))
+    return training_of(functional(model), x, zeros(model, batch))
 
 
-def training_of(pure: Functional, x: Any) -> Training:
-    """The same for a loss on a batch x, an array or a tree of arrays."""
+def training_of(pure: Functional, x: Any, cond: Any = None) -> Training:
+    """The same for a loss on a batch x, an array or a tree of arrays, under a condition."""
     key, mesh = root_key(0), sharding.data_mesh(len(jax.tree.leaves(x)[0]))
     optimizer = Adam().build()
-    rows = {"x": x, "cond": None}
+    rows = {"x": x, "cond": cond}
     first = sharding.put(rows, mesh, P("data"))
     create = functools.partial(create_state, pure, optimizer, key)
     placed = sharding.state_sharding(jax.eval_shape(create, first), mesh)
@@ -77,7 +79,7 @@ def training_of(pure: Functional, x: Any) -> Training:
 
     def loss(state: TrainState, batch: Any) -> jax.Array:
         variables = {"params": state.params, **state.collections}
-        return pure.loss(variables, batch["x"], key)[0]
+        return pure.loss(variables, batch["x"], key, batch["cond"])[0]
 
     return Training(
         create=lambda: created(first),

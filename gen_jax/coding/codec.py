@@ -21,6 +21,7 @@ from gen_jax.coding.frequencies import MAX_LEVELS
 from gen_jax.coding.staged import Staged as StagedTranscoder
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder
+from gen_jax.conditions import events_of
 from gen_jax.config_tree import former, identity
 from gen_jax.density import Staged
 from gen_jax.errors import InputError
@@ -211,6 +212,9 @@ class Codec:
         return [lanes for lanes in LANES if lanes <= most]
 
     def _labels(self, content: Content, count: int) -> np.ndarray | None:
+        if events_of(self.model):
+            name = type(self.model).__name__
+            raise InputError(f"{name} is given more than a class, which a file does not hold")
         classes, labels = self.model.num_classes, content.labels
         if labels is None:
             if classes:

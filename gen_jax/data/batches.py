@@ -7,6 +7,7 @@ import grain
 import jax
 import numpy as np
 
+from gen_jax.conditions import rows_of
 from gen_jax.data.dynamic import binarised
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
@@ -81,5 +82,5 @@ def take(split: Split, indices: np.ndarray, conditional: bool) -> Batch:
     """The examples at `indices`, with labels for a conditional model."""
     return {
         "x": split.x[indices],
-        "cond": split.labels[indices] if conditional and split.labels is not None else None,
+        "cond": rows_of(split.labels, indices) if conditional else None,
     }

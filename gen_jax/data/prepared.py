@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from gen_jax.data import official
@@ -38,6 +39,8 @@ ARRAYS = Data("arrays in memory")
 class Split:
     """All examples of a split, in the order of the original files, with labels if the data set has classes.
 
+    Examples in memory may have conditions of any form (`gen_jax/conditions.py`) in place of labels.
+
     If there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and every training batch draws again.
     `presentation` says how examples are shown (`gen_jax/media/`), such as the bytes of a text's symbols. Examples of a
     text are consecutive windows; `rest`: trailing symbols that do not fill a window.
@@ -47,7 +50,7 @@ class Split:
     version: str
     split: str
     x: np.ndarray
-    labels: np.ndarray | None
+    labels: Any
     event: Event
     num_classes: int
     greys: np.ndarray | None = None
@@ -72,10 +75,9 @@ class Split:
     def checksum(self) -> str:
         """SHA-256 of the examples and their classes in order; it tells data sets of the same name apart."""
         digest = hashlib.sha256(repr((self.rest, self.class_names)).encode())
-        for array in (self.x if self.greys is None else self.greys, self.labels):
-            if array is not None:
-                digest.update(f"{array.dtype.str} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+        for array in jax.tree.leaves((self.x if self.greys is None else self.greys, self.labels)):
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 

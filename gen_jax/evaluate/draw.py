@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gen_jax import inputs, sharding
+from gen_jax.conditions import Cond, events_of, rows_of
 from gen_jax.density import Functional, fold_in, root_key
 from gen_jax.errors import InputError
 from gen_jax.evaluate.regions import seen_first
@@ -30,7 +31,7 @@ def sample(
     temperature: float = 1.0,
     length: int | None = None,
     prompt: Sequence[int] = (),
-    cond: np.ndarray | None = None,
+    cond: Cond = None,
 ) -> np.ndarray:
     """`num` samples; a class-conditional model takes `label`, one `cond` per sample, or else all classes in turn.
 
@@ -54,9 +55,7 @@ def sample(
     for first in range(0, num, batch):
         count = min(batch, num - first)
         rows = sharding.filled(count, run.mesh)
-        cond = (
-            None if labels is None else sharding.put_rows(labels[first : first + count], run.mesh)
-        )
+        cond = sharding.put_rows(rows_of(labels, slice(first, first + count)), run.mesh)
         drawn = draw(run.variables, fold_in(key, first), rows, cond, temperature)
         parts.append(np.asarray(drawn)[:count])
     return np.concatenate(parts)
@@ -97,7 +96,7 @@ def complete(
     x: np.ndarray,
     keep: np.ndarray,
     seed: int = 0,
-    labels: np.ndarray | None = None,
+    labels: Cond = None,
     temperature: float = 1.0,
 ) -> np.ndarray:
     """Each image with the pixels outside `keep` drawn given those inside, which stay as they are.
@@ -124,7 +123,7 @@ def complete(
     for first in range(0, len(x), batch):
         rows = slice(first, first + batch)
         part = sharding.put_rows(x[rows].astype(np.int32), run.mesh)
-        cond = None if labels is None else sharding.put_rows(labels[rows], run.mesh)
+        cond = sharding.put_rows(rows_of(labels, rows), run.mesh)
         drawn = draw(run.variables, fold_in(key, first), part, cond, known)
         parts.append(np.asarray(drawn)[: len(x[rows])])
     return np.concatenate(parts)
@@ -132,7 +131,12 @@ def complete(
 
 def labels_for(run: Trained, num: int, label: int | None) -> np.ndarray | None:
     """The class of each sample; InputError for a label that the model does not have."""
-    classes = run.experiment.model.num_classes
+    classes, events = run.experiment.model.num_classes, events_of(run.experiment.model)
+    if events:
+        shapes = " and ".join(str(event.shape) for event in events)
+        raise InputError(
+            f"{run.experiment.system} needs a condition of shape {shapes} for each sample: give it from Python"
+        )
     if not classes:
         if label is not None:
             raise InputError(

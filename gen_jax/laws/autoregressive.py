@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from gen_jax.conditions import changed, events_of, rows_of
 from gen_jax.density import Computing, bits_per_dim, fold_in, root_key
 from gen_jax.laws.row import ERRORS, Row, pooled_chi_square
 from gen_jax.laws.small import all_events
@@ -22,6 +23,7 @@ from gen_jax.models.autoregressive.base import batch_of, naive, stepped_params
 
 DRAWS = 128
 COUNTED, UNLIKELY = 20_000, 4.0  # samples, and -log10 of the smallest p-value that may be chance
+VALUES = 3  # values of other conditions than classes under which all events are summed
 HEAT = 1.3  # temperature of samples that are drawn twice
 SUM = 1e-4  # float32 rounding of a logistic of the smallest scale, e^-7 at 256 levels, is 5e-5
 SAME, STEP, STEP_BFLOAT16 = 1e-4, 1e-4, 5e-2
@@ -50,7 +52,7 @@ def influence(s: Subject) -> Influence:
     moved_by = jax.jit(lambda a, b: jnp.max(jnp.abs(b - a), axis=(0, 2)))
     rng = np.random.default_rng((s.seed, 1))
     moves, leak, scale, changes = np.zeros((len(sites), model.num_sites)), 0.0, 0.0, 0
-    for x, cond, count in s.chunks(s.x, s.labels):
+    for x, cond, count in s.chunks(s.x, s.cond):
         before = s.params(x, cond)
         scale = np.maximum(scale, np.asarray(jnp.max(jnp.abs(before))))
         for k, site in enumerate(sites):
@@ -129,10 +131,10 @@ def martingale(s: Subject) -> Iterator[Row]:
     excess, batch = [], batch_of(model, s.variables)
     for first in range(0, DRAWS, batch):
         count = min(batch, DRAWS - first)
-        cond = s.classes(count)
+        cond = s.conditions(count)
         x = s.sample(fold_in(key, first), count, cond, 1.0)
-        for part, labels, count in s.chunks(x, cond):
-            _, p, entropy = s.conditionals(s.params(part, labels), part)
+        for part, rows, count in s.chunks(x, cond):
+            _, p, entropy = s.conditionals(s.params(part, rows), part)
             surprise = -np.log(np.maximum(p, np.finfo(np.float32).tiny), dtype=np.float64)
             excess.append((surprise.sum(axis=(1, 2)) - entropy.sum(axis=1))[:count])
     values = np.concatenate(excess)
@@ -144,19 +146,22 @@ def martingale(s: Subject) -> Iterator[Row]:
 
 
 def total(s: Subject) -> Iterator[Row]:
-    """The probabilities of all events sum to 1, for every class."""
-    x, classes = all_events(s.model.event), range(max(1, s.model.num_classes))
-    sums = [np.exp(s.log_probs(x, _all(s, k, len(x)))[1]).sum() for k in classes]
+    """The probabilities of all events sum to 1, for every class and for several values of other conditions."""
+    x, number = (
+        all_events(s.model.event),
+        s.model.num_classes or (VALUES if events_of(s.model) else 1),
+    )
+    sums = [np.exp(s.log_probs(x, _all(s, k, len(x)))[1]).sum() for k in range(number)]
     off = float(np.max(np.abs(np.asarray(sums) - 1.0)))
     yield Row("all events sum to 1", off, SUM, "probability", f"{len(x):,} events")
 
 
 def frequencies(s: Subject) -> Iterator[Row]:
     """Samples have the frequencies of the enumerated probabilities: -log10 of the p-value of a chi-square test."""
-    x, label = all_events(s.model.event), min(1, s.model.num_classes - 1)
-    expected = COUNTED * np.exp(s.log_probs(x, _all(s, label, len(x)))[1])
+    x = all_events(s.model.event)
+    expected = COUNTED * np.exp(s.log_probs(x, _all(s, 1, len(x)))[1])
     key = fold_in(root_key(s.seed), "frequencies")
-    drawn = s.sample(key, COUNTED, _all(s, label, COUNTED), 1.0)
+    drawn = s.sample(key, COUNTED, _all(s, 1, COUNTED), 1.0)
     powers = s.model.event.levels ** np.arange(s.model.event.size)[::-1]
     counts = np.bincount(drawn.reshape(COUNTED, -1) @ powers, minlength=len(x))
     off = -math.log10(max(pooled_chi_square(counts, expected), 1e-300))
@@ -167,7 +172,7 @@ def same_draws(s: Subject) -> Iterator[Row]:
     """Cached steps draw the same integers as full parallel passes with the same keys."""
     n, key = batch_of(s.model, s.variables), fold_in(root_key(s.seed), "same draws")
     parallel = jax.jit(functools.partial(naive, s.model), static_argnums=2)
-    args = (key, n, s.classes(n), HEAT)
+    args = (key, n, s.conditions(n), HEAT)
     drawn = [s.sample(*args), np.asarray(parallel(s.variables, *args))]
     note = f"{n} samples at temperature {HEAT}, {len(np.unique(drawn[0]))} different values"
     yield Row("steps draw as full passes", float(np.sum(drawn[0] != drawn[1])), 0.0, "values", note)
@@ -176,16 +181,30 @@ def same_draws(s: Subject) -> Iterator[Row]:
 def finite(s: Subject) -> Iterator[Row]:
     """Parameters, conditionals and log p of extreme images are finite."""
     bad = 0
-    for x, cond, count in s.chunks(s.extremes, s.classes(len(s.extremes))):
+    for x, cond, count in s.chunks(s.extremes, s.conditions(len(s.extremes))):
         params = s.params(x, cond)
         parts = (params, s.log_probs(x, cond)[1], *s.conditionals(params, x))
         bad += sum(int(np.sum(~np.isfinite(np.asarray(part)[:count]))) for part in parts)
     yield Row("finite", float(bad), 0.0, "numbers", "all lowest, all highest, checkerboard, noise")
 
 
-def _all(s: Subject, label: int, n: int) -> np.ndarray | None:
-    """The same class for n events, if the model is conditional."""
-    return np.full(n, label, np.int32) if s.model.num_classes else None
+def depends(s: Subject) -> Iterator[Row]:
+    """The class changes the parameters of some site, and so does each other value that the model is given."""
+    changes = changed(s.model, s.cond, s.seed)
+    if not changes:
+        return
+    ignored = 0
+    for other in changes:
+        pairs = zip(s.chunks(s.x, s.cond), s.chunks(s.x, other), strict=True)
+        same = [np.array_equal(s.params(*a[:2]), s.params(*b[:2])) for a, b in pairs]
+        ignored += all(same)
+    note = f"{len(changes)} conditions, each changed for {len(s.x)} real events"
+    yield Row("depends on its conditions", float(ignored), 0.0, "conditions ignored", note)
+
+
+def _all(s: Subject, index: int, n: int) -> Any:
+    """The same condition for n events, if the model is given any."""
+    return rows_of(s.conditions(index + 1), np.full(n, index))
 
 
 def _pmfs(

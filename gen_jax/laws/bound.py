@@ -36,7 +36,7 @@ def rises(s: Subject) -> Iterator[Row]:
     means, worst = [], -math.inf
     before = None
     for draws in DRAWS:
-        values = _bounds(s, s.x, s.labels, draws)
+        values = _bounds(s, s.x, s.cond, draws)
         means.append(values)
         if before is not None:
             worst = float(np.maximum(worst, errors_of(before - values)))
@@ -118,14 +118,14 @@ def unit_sum(
 
 def finite(s: Subject) -> Iterator[Row]:
     """The bound of extreme images is finite."""
-    bad = np.sum(~np.isfinite(_bounds(s, s.extremes, s.classes(len(s.extremes)), 1)))
+    bad = np.sum(~np.isfinite(_bounds(s, s.extremes, s.conditions(len(s.extremes)), 1)))
     yield Row("finite", float(bad), 0.0, "numbers", "all lowest, all highest, checkerboard, noise")
 
 
-def _bounds(s: Subject, x: np.ndarray, labels: np.ndarray | None, draws: int) -> np.ndarray:
+def _bounds(s: Subject, x: np.ndarray, cond: Any, draws: int) -> np.ndarray:
     """L_K of each example, nats; each K has its own noise."""
     bound = jax.jit(functools.partial(s.pure.log_prob, draws=draws))
     key, values = fold_in(fold_in(root_key(s.seed), "bounds"), draws), []
-    for first, (part, cond, count) in enumerate(s.chunks(x, labels)):
-        values.append(np.asarray(bound(s.variables, part, fold_in(key, first), cond=cond))[:count])
+    for first, (part, rows, count) in enumerate(s.chunks(x, cond)):
+        values.append(np.asarray(bound(s.variables, part, fold_in(key, first), cond=rows))[:count])
     return np.concatenate(values).astype(np.float64)

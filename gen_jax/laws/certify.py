@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from gen_jax import fingerprint
+from gen_jax.conditions import conditional, drawn, joined, parts_of
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import (
@@ -43,6 +44,7 @@ AUTOREGRESSIVE: tuple[Law, ...] = (
     *CODED,
     autoregressive.finite,
 )
+CONDITIONAL: tuple[Law, ...] = (autoregressive.depends,)
 MIXTURE: tuple[Law, ...] = (*map(mixture.of_members, AUTOREGRESSIVE), mixture.mean, *CODED)
 BOUND: tuple[Law, ...] = (bound.rises, bound.unit_sum, bound.finite)
 STAGED: tuple[Law, ...] = (staged.joint, staged.first_values, *CODED, bound.finite)
@@ -71,7 +73,7 @@ def laws_of(model: Any) -> tuple[Law, ...]:
     if isinstance(model, Staged):
         return STAGED
     if model.value == "exact" and isinstance(model, Autoregressive):
-        return AUTOREGRESSIVE
+        return (*AUTOREGRESSIVE, *(CONDITIONAL if conditional(model) else ()))
     if model.value == "exact" and isinstance(model, Latent):
         return MIXTURE
     if model.value == "bound" and takes_draws(model):
@@ -84,13 +86,17 @@ def laws_of(model: Any) -> tuple[Law, ...]:
 
 
 def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, Any]:
-    """The certificate of a run: its laws on `examples` events spread over the split, extreme events and samples."""
+    """The certificate of a run: its laws on `examples` events spread over the split, extreme events and samples.
+
+    Conditions that do not come with the data are drawn at random.
+    """
     begin, chosen = time.perf_counter(), laws_of(run.experiment.model)
     indices = spread(len(split), examples)
     real = take(split, indices, run.conditional)
     variables = jax.device_put(run.variables, jax.local_devices()[0])
     x = real["x"] if split.event.levels is None else real["x"].astype(np.int32)
-    subject = Subject(run.model, variables, x, real["cond"], seed)
+    values = parts_of(run.model.model, drawn(run.model.model, len(x), seed)).values
+    subject = Subject(run.model, variables, x, joined(real["cond"], values), seed)
     with jax.default_matmul_precision("highest"):
         rows = [row for law in chosen for row in law(subject)]
     return {

@@ -7,6 +7,7 @@ import numpy as np
 
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.transcoder import SLACK
+from gen_jax.conditions import parts_of
 from gen_jax.errors import InputError
 from gen_jax.laws.row import Row
 from gen_jax.laws.subject import Subject
@@ -20,7 +21,7 @@ def code_length(s: Subject) -> Iterator[Row]:
     codec = Codec(s.model, s.variables)
     try:
         events = s.x.astype(np.min_scalar_type(codec.levels - 1))
-        data, size = codec.compress(Content("npz", {"x": events}, s.labels))
+        data, size = codec.compress(Content("npz", {"x": events}, parts_of(s.model, s.cond).label))
         wrong = float(np.sum(codec.decompress(data).arrays["x"] != events))
     except (FloatingPointError, InputError) as error:
         yield Row("code length", math.nan, SLACK, "relative", str(error))

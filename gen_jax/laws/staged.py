@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.conditions import parts_of
 from gen_jax.density import fold_in, functional, root_key
 from gen_jax.laws import autoregressive as laws
 from gen_jax.laws.row import Row
@@ -50,7 +51,13 @@ def first_values(s: Subject) -> Iterator[Row]:
     """The laws of an exact mass on the first stage, at the codes of the real images."""
     stage = s.model.stages(s.variables)[0]
     codes, *_ = jax.jit(lambda x: s.model.apply(s.variables, x, method="parts"))(s.x)
-    subject = Subject(functional(stage.model), stage.variables, np.asarray(codes), s.labels, s.seed)
+    subject = Subject(
+        functional(stage.model),
+        stage.variables,
+        np.asarray(codes),
+        parts_of(s.model, s.cond).label,
+        s.seed,
+    )
     for law in (laws.causal, laws.normalised, laws.steps, laws.martingale):
         for row in law(subject):
             yield dataclasses.replace(row, law=f"codes: {row.law}")

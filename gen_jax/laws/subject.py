@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
+from gen_jax.conditions import joined, parts_of, rows_of
 from gen_jax.density import Autoregressive, Functional, functional
 from gen_jax.typing import Variables
 
@@ -26,7 +27,7 @@ NUMBERS = 2**24  # size of an array of parameters: 64 MiB in float32
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, its weights on one device, real examples with their classes, and the seed of all choices.
+    """A model, its weights on one device, real examples with their conditions, and the seed of all choices.
 
     `random_sites`: number of chosen sites besides those at corners, edges and the middle.
     """
@@ -34,7 +35,7 @@ class Subject:
     pure: Functional
     variables: Variables
     x: np.ndarray
-    labels: np.ndarray | None
+    cond: Any
     seed: int
     random_sites: int = RANDOM_SITES
 
@@ -60,24 +61,20 @@ class Subject:
         return np.stack(images).astype(self.x.dtype)
 
     @cached_property
-    def every(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real and extreme events with their classes; the extreme ones have different classes."""
-        both = np.concatenate([self.x, self.extremes])
-        if self.labels is None:
-            return both, None
-        return both, np.concatenate(
-            [self.labels, np.arange(len(self.extremes)) % self.model.num_classes]
-        )
+    def every(self) -> tuple[np.ndarray, Any]:
+        """Real and extreme events with their conditions; the extreme ones have different classes."""
+        both, last = np.concatenate([self.x, self.extremes]), self.conditions(len(self.extremes))
+        return both, jax.tree.map(lambda *parts: np.concatenate(parts), self.cond, last)
 
-    def classes(self, n: int) -> np.ndarray | None:
-        """n classes, all in turn, if the model is conditional."""
-        classes = self.model.num_classes
-        return np.arange(n, dtype=np.int32) % classes if classes else None
+    def conditions(self, n: int) -> Any:
+        """Conditions of n events, if the model is given any: all classes in turn, and the real values in turn."""
+        label, values = parts_of(self.model, self.cond)
+        if label is not None:
+            label = np.arange(n, dtype=np.int32) % self.model.num_classes
+        return joined(label, rows_of(values, np.arange(n) % len(self.x)))
 
-    def chunks(
-        self, x: np.ndarray, labels: np.ndarray | None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray | None, int]]:
-        """Chunks of events and classes, all of one size, padded with their first row, and how many rows count."""
+    def chunks(self, x: np.ndarray, cond: Any) -> Iterator[tuple[np.ndarray, Any, int]]:
+        """Chunks of events and conditions, all of one size, padded with their first row, and how many rows count."""
         model = self.model
         each = model.event.size
         if isinstance(model, Autoregressive):
@@ -87,14 +84,15 @@ class Subject:
             rows = np.arange(first, first + size)
             count = min(size, len(x) - first)
             rows = np.where(rows < len(x), rows, first)
-            yield x[rows], None if labels is None else labels[rows], count
+            yield x[rows], rows_of(cond, rows), count
 
     @cached_property
     def members(self) -> "Subject":
-        """For a mixture over an integer z: the model p(x | z) with class z, on the same events in the order of z."""
+        """For a mixture over an integer z: the model p(x | z) given z, on the same events in the order of z."""
         member, variables = self.model.bind(self.variables).given.unbind()
-        z = np.arange(len(self.x), dtype=np.int32) % member.num_classes
-        return Subject(functional(member), variables, self.ordered(self.x, z), z, self.seed)
+        z = np.arange(len(self.x), dtype=np.int32) % self.model.latents.num_levels
+        x = self.ordered(self.x, z)
+        return Subject(functional(member), variables, x, z[:, None], self.seed)
 
     def ordered(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
         """The events, flat, in the order of p(x | z)."""
@@ -103,13 +101,13 @@ class Subject:
 
     @cached_property
     def params(self) -> Any:
-        """The parallel pass, compiled once: from (x, classes) to the parameters of all sites."""
+        """The parallel pass, compiled once: from (x, cond) to the parameters of all sites."""
         program = jax.jit(lambda variables, x, cond: self.model.apply(variables, x, cond))
         return lambda x, cond: program(self.variables, x, cond)
 
     @cached_property
     def log_probs(self) -> Any:
-        """A function from (x, classes) to log p of every site and of the whole event; compiled once."""
+        """A function from (x, cond) to log p of every site and of the whole event; compiled once."""
 
         def both(variables, x, cond):
             sites = self.model.apply(variables, x, cond, method="log_prob_sites")
@@ -122,7 +120,7 @@ class Subject:
 
     @cached_property
     def sample(self) -> Any:
-        """A function from (key, n, classes, temperature) to n samples; compiled once for each n."""
+        """A function from (key, n, cond, temperature) to n samples; compiled once for each n."""
         program = jax.jit(self.pure.sample, static_argnums=2)
         return lambda *args: np.asarray(program(self.variables, *args))
 

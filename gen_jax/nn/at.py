@@ -92,6 +92,16 @@ def spread(term: Float[Array, "B F"], at: At) -> Float[Array, "B 1 1 F"] | Float
     return term[:, None, None] if at is None else term
 
 
+def placed(map: Float[Array, "B H W F"], at: At) -> Float[Array, "*sites F"]:
+    """What a map holds at all sites, at a row (W B F) or at a site (B F)."""
+    if at is None:
+        return map
+    row = lax.dynamic_index_in_dim(map, at.row, 1, keepdims=False)
+    if isinstance(at, Row):
+        return jnp.swapaxes(row, 0, 1)
+    return lax.dynamic_index_in_dim(row, at.column, 1, keepdims=False)
+
+
 def here(
     term: Float[Array, "*all F"], at: At, groups: int = 1, splits: int = 1
 ) -> Float[Array, "*here f"]:

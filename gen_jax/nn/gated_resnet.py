@@ -67,12 +67,13 @@ class GatedResnet(nn.Module):
 class GatedBlock(nn.Module):
     """u' = u(u, skip_u) and v' = v(v, u', skip_v); without `upper` there is only v.
 
-    `skips`: tensors from the way down are added.
+    `skips`: tensors from the way down are added. `mapped`: so is a map that the image is conditioned on.
     """
 
     features: int
     upper: bool = True
     skips: bool = False
+    mapped: bool = False
     num_classes: int = 0
     dropout: float = 0.0
     dtype: Dtype = None
@@ -86,6 +87,6 @@ class GatedBlock(nn.Module):
             "activation": self.activation,
         }
         if self.upper:
-            self.u = GatedResnet(self.features, 3, aux=self.skips, **options)
-        aux = self.upper or self.skips
+            self.u = GatedResnet(self.features, 3, aux=self.skips or self.mapped, **options)
+        aux = self.upper or self.skips or self.mapped
         self.v = GatedResnet(self.features, 2, aux=aux, term=self.upper, **options)

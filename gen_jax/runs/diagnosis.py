@@ -5,6 +5,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from gen_jax.conditions import conditional
 from gen_jax.data.prepared import Split
 from gen_jax.density import Diagnosed, Functional, fold_in
 from gen_jax.runs.likelihood import batches
@@ -28,10 +29,11 @@ class Diagnosis:
     ) -> tuple[dict[str, float], dict[str, str]]:
         """Scalars and findings over all examples, or the first `limit`."""
         model, parts = self.model.model, []
-        conditional = bool(model.num_classes)
         if not isinstance(model, Diagnosed):
             return {}, {}
-        for index, batch, counted in batches(split, limit, self.batch_size, self.mesh, conditional):
+        for index, batch, counted in batches(
+            split, limit, self.batch_size, self.mesh, conditional(model)
+        ):
             measured = jax.device_get(self.measure(variables, batch, index))
             parts.append(jax.tree.map(lambda rows, counted=counted: rows[counted], measured))
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

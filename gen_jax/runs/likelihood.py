@@ -21,9 +21,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float
 
 from gen_jax import sharding
+from gen_jax.conditions import conditional
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Functional, Value, condition_of, fold_in, takes_draws
+from gen_jax.density import Functional, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.runs.summary import divergence, figure
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
@@ -146,8 +147,9 @@ class Likelihoods:
         if "carry" in variables:
             return self._in_order(variables, split, limit)
         model, values = self.model.model, []
-        conditional = bool(model.num_classes or condition_of(model))
-        for index, batch, counted in batches(split, limit, self.batch_size, self.mesh, conditional):
+        for index, batch, counted in batches(
+            split, limit, self.batch_size, self.mesh, conditional(model)
+        ):
             log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
             values.append(-log_prob[counted])
         of = (split.event, model.value, self.draws, split.unit)

@@ -12,14 +12,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import inputs, sharding
+from gen_jax import sharding
 from gen_jax.classes import Trust
+from gen_jax.conditions import zeros
 from gen_jax.data.prepared import Data, unit_of
 from gen_jax.density import (
     AnyOrder,
     Functional,
     Sampled,
-    condition_of,
     functional,
     root_key,
     takes_draws,
@@ -61,7 +61,7 @@ class Trained:
         event, key = self.experiment.model.event, root_key(0)
         if len(event.shape) != 3 or event.levels is None:
             return False
-        cond = jnp.zeros(1, jnp.int32) if self.conditional else None
+        cond = zeros(self.experiment.model, 1)
         try:
             jax.eval_shape(lambda v: self.model.sample(v, key, 1, cond), self.variables)
         except InputError:
@@ -206,8 +206,7 @@ def variable_shapes(experiment: Experiment) -> dict[str, Any]:
 def _shapes(experiment: Experiment) -> TrainState:
     model, rows = experiment.model, experiment.batch_size
     dtype = jnp.float32 if model.event.levels is None else jnp.uint8
-    cond = inputs.any_condition(model.num_classes, condition_of(model), rows)
-    batch = {"x": jnp.zeros((rows, *model.event.shape), dtype), "cond": cond}
+    batch = {"x": jnp.zeros((rows, *model.event.shape), dtype), "cond": zeros(model, rows)}
     create = partial(create_state, functional(model), experiment.transformation())
     return jax.eval_shape(partial(create, root_key(experiment.seed)), batch)
 

@@ -10,9 +10,10 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from gen_jax import sharding
+from gen_jax.conditions import conditional
 from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Split
-from gen_jax.density import condition_of, functional, root_key
+from gen_jax.density import functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.optimizer import planned_steps
@@ -39,8 +40,8 @@ class Program:
         self.experiment = experiment
         self.model, self.key = functional(experiment.model), root_key(experiment.seed)
         optimizer, accumulate = experiment.transformation(), experiment.optimizer.accumulate
-        conditional = bool(experiment.model.num_classes or condition_of(experiment.model))
-        self.batches = Batches(split, experiment.batch_size, experiment.seed, conditional)
+        given = conditional(experiment.model)
+        self.batches = Batches(split, experiment.batch_size, experiment.seed, given)
         self.mesh = sharding.data_mesh(experiment.batch_size // accumulate)
         create = functools.partial(create_state, self.model, optimizer, self.key)
         self._first = sharding.put(

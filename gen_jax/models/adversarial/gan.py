@@ -21,6 +21,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Num
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Kind, Value, fold_in
 from gen_jax.errors import InputError
 from gen_jax.nn.conv import Conv, ConvTranspose
@@ -187,7 +188,7 @@ class GAN(nn.Module):
         return logit
 
     def loss(
-        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """-V(D, G), with gradients in D only, plus the generator's loss, with gradients in G only; nats an example."""
         del cond  # no classes
@@ -204,7 +205,7 @@ class GAN(nn.Module):
         }
 
     def log_prob(
-        self, x: Num[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+        self, x: Num[Array, "B *event"], key: PRNGKey | None = None, cond: Cond = None
     ) -> Nats:
         """InputError: a GAN has no likelihood."""
         raise InputError(
@@ -212,7 +213,7 @@ class GAN(nn.Module):
         )
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Num[Array, "n *event"]:
         """G(temperature z) with the running statistics; for integers rounded to the nearest level."""
         del cond  # no classes
@@ -220,7 +221,7 @@ class GAN(nn.Module):
         return x if self.event.levels is None else from_symmetric(x, self.event.levels)
 
     def measure(
-        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> dict[str, Array]:
         """Logits of D on data and on an equal number of samples."""
         del cond  # no classes

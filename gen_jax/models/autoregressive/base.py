@@ -17,7 +17,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from gen_jax.check import require_integers
-from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, condition_of, fold_in
+from gen_jax.conditions import Cond, zeros
+from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.nn import blocks
@@ -37,7 +38,10 @@ class Autoregressive(nn.Module):
 
     event: Event
 
-    num_classes: ClassVar[int] = 0  # a class-conditional model makes a field of it
+    num_classes: ClassVar[int] = (
+        0  # of the labels that come with the data; a model with classes makes a field of it
+    )
+    conditions: ClassVar[tuple[Event, ...]] = ()  # what else an example is given
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "direct"
@@ -66,7 +70,7 @@ class Autoregressive(nn.Module):
         return len(self.sites)
 
     def __call__(
-        self, x: Array, cond: Array | None = None, train: bool = False
+        self, x: Array, cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         """Parameters of every p(x_i | x_<i), all sites at once."""
         raise TypeError(f"{type(self).__name__} does not define its conditionals")
@@ -75,7 +79,7 @@ class Autoregressive(nn.Module):
         """The sites that the distribution of this site depends on: all earlier ones, unless a model overrides it."""
         return np.arange(self.num_sites) < site
 
-    def init_cache(self, n: int, cond: Array | None = None) -> Cache:
+    def init_cache(self, n: int, cond: Cond = None) -> Cache:
         """The cache for n events of which no site is known; `step` and `write` keep its structure."""
         raise TypeError(f"{type(self).__name__} does not step")
 
@@ -97,20 +101,20 @@ class Autoregressive(nn.Module):
         return blocks.features(module, variables, x)
 
     def log_prob_sites(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
+        self, x: Integer[Array, "B *event"], cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites"]:
         """log p(x_i | x_<i) of every site, nats."""
         return self.head.log_prob(self(x, cond, train), self.site_values(x))
 
     def log_prob(
-        self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Cond = None
     ) -> Nats:
         """log p(x), exact, nats."""
         del key  # exact: no noise
         return jnp.sum(self.log_prob_sites(x, cond), axis=-1)
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean negative log-likelihood in nats per dimension."""
         del key  # dropout has its own stream
@@ -118,7 +122,7 @@ class Autoregressive(nn.Module):
         return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
         """n draws by ancestral sampling."""
         module, variables = self.unbind()
@@ -130,7 +134,7 @@ def ancestral(
     variables: Variables,
     key: PRNGKey,
     n: int,
-    cond: Array | None = None,
+    cond: Cond = None,
     temperature: float | Scalar = 1.0,
     known: Num[Array, "n *event"] | None = None,
     num_known: int | Int[Array, ""] = 0,
@@ -160,7 +164,7 @@ def naive(
     variables: Variables,
     key: PRNGKey,
     n: int,
-    cond: Array | None = None,
+    cond: Cond = None,
     temperature: float | Scalar = 1.0,
     upto: int | None = None,
 ) -> Int[Array, "n *event"]:
@@ -179,7 +183,7 @@ def naive(
 
 
 def stepped_params(
-    model: Any, variables: Variables, x: Integer[Array, "B *event"], cond: Array | None = None
+    model: Any, variables: Variables, x: Integer[Array, "B *event"], cond: Cond = None
 ) -> Float[Array, "B sites P"]:
     """Parameters of every site, computed step by step through a given x; `__call__` must give the same."""
     cache = model.apply(variables, x.shape[0], cond, method="init_cache")
@@ -233,10 +237,7 @@ def batch_of(model: Any, variables: Variables) -> int:
 
 def cache_bytes(model: Autoregressive, variables: Variables) -> int:
     """Bytes of the cache of one event, the condition included."""
-    event, cond = condition_of(model), None
-    if model.num_classes or event is not None:
-        shape, kind = ((), jnp.int32) if event is None else (event.shape, jnp.float32)
-        cond = jax.ShapeDtypeStruct((1, *shape), kind)
+    cond = zeros(model, 1)
     empty = lambda variables, cond: model.apply(variables, 1, cond, method="init_cache")  # noqa: E731
     shapes = jax.tree.leaves(jax.eval_shape(empty, variables, cond))
     return max(1, sum(leaf.size * leaf.dtype.itemsize for leaf in shapes))

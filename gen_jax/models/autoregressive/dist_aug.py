@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.heads import Head
 from gen_jax.models.autoregressive.base import Autoregressive
@@ -93,7 +94,7 @@ class DistAug(Autoregressive):
         return self.head.log_prob(params, self.site_values(moved))
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of -log p(t(x) | t) in nats per dimension."""
         counts = jnp.array([len(table) for table in self.tables])
@@ -102,14 +103,14 @@ class DistAug(Autoregressive):
         return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
 
     def __call__(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
+        self, x: Integer[Array, "B *event"], cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         return self.base(x, self.identity(len(x)), train)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
         return self.base.context(site)
 
-    def init_cache(self, n: int, cond: Array | None = None) -> Any:
+    def init_cache(self, n: int, cond: Cond = None) -> Any:
         return self.base.init_cache(n, self.identity(n))
 
     def step(self, cache: Any, site: Int[Array, ""]) -> tuple[Any, Float[Array, "B P"]]:

@@ -1,8 +1,9 @@
 """Gated PixelCNN: log p(x) = sum_i log p(x_i | x_<i) over pixels in raster order, R then G then B in a pixel.
 
 Two stacks of masked convolutions, which together have no blind spot. Each layer is a gated unit, tanh(W_f * x + V_f y)
-. sigma(W_g * x + V_g y), where y is a class or a vector that the image is conditioned on. The horizontal stack has
-residual and skip connections (van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, 1606.05328).
+. sigma(W_g * x + V_g y), where y is what the image is conditioned on: a class, a vector, or a map with a vector at each
+pixel. The horizontal stack has residual and skip connections (van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and
+Kavukcuoglu 2016, 1606.05328).
 """
 
 from typing import ClassVar
@@ -14,10 +15,12 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.check import require, require_image
+from gen_jax.conditions import Cond, parts_of
 from gen_jax.models.autoregressive.raster import Raster
-from gen_jax.nn.at import At, Row, halves_here, spread
+from gen_jax.nn.at import At, Row, halves_here, placed, spread
 from gen_jax.nn.blocks import show
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
+from gen_jax.nn.conditioning import Context, MapReader, Maps
 from gen_jax.nn.conv import Dense
 from gen_jax.ops.convolution import convolve
 from gen_jax.ops.gates import gated_tanh
@@ -63,9 +66,9 @@ class GatedLayer(nn.Module):
 
     v' = tanh(W_f * v) . sigma(W_g * v) over the rows above. h' = h + W (tanh(.) . sigma(.)) over the columns to the
     left; a 1x1 convolution of W * v is added before the gate. The first layer reads the image by mask A and has no
-    residual. If `conditional`, V y is added before every gate, without bias, where y is the condition (a one-hot class
-    or a vector). V is initialised near zero: an uninformative y would otherwise add noise to every gate and push
-    training towards collapse.
+    residual. If `conditional`, V y is added before every gate, without bias, where y is a vector, a one-hot class or
+    both side by side; if `mapped`, the same with the map's vector at the pixel. V is initialised near zero: an
+    uninformative y would otherwise add noise to every gate and push training towards collapse.
     """
 
     features: int
@@ -73,6 +76,7 @@ class GatedLayer(nn.Module):
     groups: int
     first: bool = False
     conditional: bool = False
+    mapped: bool = False
     dropout: float = 0.0
     dtype: Dtype = None
 
@@ -87,15 +91,21 @@ class GatedLayer(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         if self.conditional:
             self.condition = nn.Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
+        if self.mapped:
+            self.map = nn.Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
 
     def above(
-        self, v: Float[Array, "*sites I"], cond: Float[Array, "B K"] | None, at: Row | None
+        self, v: Float[Array, "*sites I"], cond: Context, at: Row | None
     ) -> tuple[Float[Array, "*sites F"], Float[Array, "*sites two_F"]]:
         """v', and the term that is added before the gate of the horizontal stack."""
         a = self.vertical(v, at)
         b = self.link(a, at)
         if self.conditional:
-            term = spread(self.condition(jnp.asarray(cond, a.dtype)), at)
+            term = spread(self.condition(jnp.asarray(cond.vector, a.dtype)), at)
+            to_vertical, to_horizontal = jnp.split(term, 2, axis=-1)
+            a, b = a + to_vertical, b + to_horizontal
+        if self.mapped:
+            term = self.map(placed(cond.maps[0], at).astype(a.dtype))
             to_vertical, to_horizontal = jnp.split(term, 2, axis=-1)
             a, b = a + to_vertical, b + to_horizontal
         return gated_tanh(a), b
@@ -117,8 +127,9 @@ class GatedLayer(nn.Module):
 class GatedPixelCNN(Raster):
     """Images (H, W, C) of any number of levels; the features are split into C groups, so C must divide them.
 
-    `vector` > 0: each example is conditioned on a vector of this length instead of a class. `embedding` > 0: the levels
-    are symbols without an order, such as codes, and the network reads a learned vector of this length for each.
+    `vector` > 0: each example is conditioned on a vector of this length. `maps`: it is conditioned on these images or
+    grids of codes, whose sides divide its own and which `reader` reads. `embedding` > 0: the levels are symbols without
+    an order, such as codes, and the network reads a learned vector of this length for each.
     """
 
     system: ClassVar[str] = "gated_pixel_cnn"
@@ -133,6 +144,8 @@ class GatedPixelCNN(Raster):
     dropout: float = 0.0
     embedding: int = 0
     dtype: Dtype = None
+    maps: tuple[Event, ...] = ()
+    reader: MapReader = MapReader(resolutions=1)
 
     def setup(self):
         self.check()
@@ -143,11 +156,13 @@ class GatedPixelCNN(Raster):
                 self.groups,
                 first=i == 0,
                 conditional=bool(self.num_classes or self.vector),
+                mapped=bool(self.maps),
                 dropout=self.dropout,
                 dtype=self.dtype,
             )
             for i in range(self.depth)
         ]
+        self.read_maps = Maps(self.reader, self.dtype)
         if self.embedding:
             self.embed = nn.Embed(self.levels, self.embedding, param_dtype=jnp.result_type(float))
         outputs = self.groups * self.head.size
@@ -160,9 +175,18 @@ class GatedPixelCNN(Raster):
         return not self.embedding
 
     @property
-    def condition(self) -> Event | None:
-        """The vector that an example is conditioned on, if any."""
-        return Event((self.vector,)) if self.vector else None
+    def conditions(self) -> tuple[Event, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The vector, if any, and the maps."""
+        return (*((Event((self.vector,)),) if self.vector else ()), *self.maps)
+
+    def read(self, cond: Cond) -> Context:
+        """The one-hot class and the vector side by side; the map of each resolution."""
+        label, values = parts_of(self, cond)
+        vectors = [] if label is None else [nn.one_hot(label, self.num_classes)]
+        vectors += values[: bool(self.vector)]
+        vector = jnp.concatenate(vectors, axis=-1) if len(vectors) > 1 else (*vectors, None)[0]
+        maps = values[bool(self.vector) :]
+        return Context(vector, self.read_maps(maps, self.maps, self.event) if maps else ())
 
     @property
     def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -177,12 +201,11 @@ class GatedPixelCNN(Raster):
     def vertical(
         self,
         image: Float[Array, "*sites I"],
-        cond: Num[Array, "B *K"] | None,
+        cond: Context,
         train: bool = False,
         at: Row | None = None,
     ) -> list[Float[Array, "*sites two_F"]]:
         """For each layer the term before its horizontal gate."""
-        cond = nn.one_hot(cond, self.num_classes) if self.num_classes else cond
         v, terms = image, []
         for layer in self.layers:
             v, term = layer.above(v, cond, at)
@@ -193,7 +216,7 @@ class GatedPixelCNN(Raster):
         self,
         image: Float[Array, "*sites I"],
         terms: list[Float[Array, "*row two_F"]],
-        cond: Num[Array, "B *K"] | None,
+        cond: Context,
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
@@ -226,10 +249,7 @@ class GatedPixelCNN(Raster):
             min(self.features, self.head_features) >= 1 and 0 <= self.dropout < 1,
             "gated_pixel_cnn needs features >= 1, head_features >= 1 and dropout in [0, 1)",
         )
-        require(
-            not (self.num_classes and self.vector),
-            "gated_pixel_cnn is conditioned on a class or a vector, not on both",
-        )
+        self.reader.check(self.maps, self.event)
         require(
             self.features % self.groups == self.head_features % self.groups == 0,
             f"gated_pixel_cnn needs features ({self.features}) and head_features ({self.head_features}) divisible"

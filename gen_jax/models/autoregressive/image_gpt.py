@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require, require_integers
+from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Kind, Value, fold_in
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive.sequence import NOTHING, Beginning, Sequence, Time, shifted
@@ -157,7 +158,7 @@ class ImageBERT(nn.Module):
         return self.network(h, jnp.arange(self.event.size), train, None)
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         nats, correct = self.guesses(x, key, train=True)
         return jnp.mean(nats), {"masked_accuracy": jnp.mean(correct)}
@@ -183,19 +184,19 @@ class ImageBERT(nn.Module):
         return blocks.features(module, variables, x)
 
     def log_prob(
-        self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Cond = None
     ) -> Nats:
         """InputError: guesses of hidden tokens are no distribution of images."""
         raise InputError("image_bert guesses hidden tokens: it has no distribution of images")
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
         """InputError: guesses of hidden tokens are no distribution of images."""
         raise InputError("image_bert guesses hidden tokens: it has no distribution to sample from")
 
     def measure(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> dict[str, Array]:
         """Bits per hidden token of each image, and the share of hidden tokens that is guessed."""
         nats, correct = self.guesses(x, key)

@@ -17,9 +17,10 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from gen_jax.check import require, require_image
+from gen_jax.conditions import Cond
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive, require_cache, stepped, zeros_of
-from gen_jax.models.autoregressive.mixture import Mixture, loss_of_one
+from gen_jax.models.autoregressive.mixture import Mixture, index_of, loss_of_one
 from gen_jax.nn.blocks import show
 from gen_jax.nn.shifted_conv import Project
 from gen_jax.ops.gates import concat_elu
@@ -159,7 +160,7 @@ class Cache(NamedTuple):
 
     memory: dict
     before: Float[Array, "B I"]
-    cond: Array | None
+    cond: Cond
 
 
 class Ordered(Autoregressive):
@@ -200,14 +201,14 @@ class Ordered(Autoregressive):
     def visit(
         self,
         before: Float[Array, "B C_and_1"],
-        cond: Int[Array, " B"] | None,
+        cond: Cond,
         train: bool,
         site: Int[Array, ""],
     ) -> Float[Array, "B P"]:
         """Parameters of a site, given the input of the site before."""
         raise TypeError(f"{type(self).__name__} does not visit its sites")
 
-    def init_cache(self, n: int, cond: Int[Array, " n"] | None = None) -> Cache:
+    def init_cache(self, n: int, cond: Cond = None) -> Cache:
         module, variables = self.unbind()
         before = jnp.zeros((n, self.shape[-1] + 1))
 
@@ -268,7 +269,7 @@ class LMConv(Ordered):
         return tables((self.order,), *self.event.shape[:2])
 
     def __call__(
-        self, x: Num[Array, "B H W C"], cond: Array | None = None, train: bool = False
+        self, x: Num[Array, "B H W C"], cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         params = self.net(self.to_input(x), pick(self.own.masks, 0))
         return params.reshape(len(x), self.num_sites, -1)[:, self.own.places[0]]
@@ -276,14 +277,14 @@ class LMConv(Ordered):
     def visit(
         self,
         before: Float[Array, "B C_and_1"],
-        cond: Int[Array, " B"] | None,
+        cond: Cond,
         train: bool,
         site: Int[Array, ""],
     ) -> Float[Array, "B P"]:
         return self.net(before, pick(self.own.visits, 0, site))
 
     def loss(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean negative log-likelihood in nats per dimension under one of `orders`, which the key draws."""
         joint = lambda index: self.joint(x, index)  # noqa: E731
@@ -307,14 +308,14 @@ class LMConv(Ordered):
 
 
 class Member(Ordered):
-    """One of `orders` as a class: `cond` has its index, events are flat and in its order of generation."""
+    """The network under one of `orders`, given its index; events are flat and in its order of generation."""
 
     sides: tuple[int, ...] = ()
 
     @property
-    def num_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The number of orders."""
-        return len(self.orders)
+    def conditions(self) -> tuple[Event, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The index of the order."""
+        return (Event((1,), len(self.orders)),)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -325,21 +326,21 @@ class Member(Ordered):
         return np.arange(self.event.size).reshape(-1, self.sides[-1])
 
     def __call__(
-        self, x: Integer[Array, "B D"], cond: Int[Array, " B"] | None = None, train: bool = False
+        self, x: Integer[Array, "B D"], cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         """All sites of each example, by the masks of its order."""
-        every = tables(self.orders, *self.sides[:2])
-        places = pick(every.places, cond)[..., None]
+        every, index = tables(self.orders, *self.sides[:2]), index_of(cond)
+        places = pick(every.places, index)[..., None]
         values = x.reshape(len(x), self.num_sites, -1)
         image = jnp.take_along_axis(values, jnp.argsort(places, axis=1), axis=1)
         image = self.to_input(image.reshape(len(x), *self.sides))
-        params = self.net(image, pick(every.masks, cond)).reshape(len(x), self.num_sites, -1)
+        params = self.net(image, pick(every.masks, index)).reshape(len(x), self.num_sites, -1)
         return jnp.take_along_axis(params, places, axis=1)
 
     def visit(
         self,
         before: Float[Array, "B C_and_1"],
-        cond: Int[Array, " B"] | None,
+        cond: Cond,
         train: bool,
         site: Int[Array, ""],
     ) -> Float[Array, "B P"]:
@@ -348,7 +349,7 @@ class Member(Ordered):
 
         axes: dict = {"params": None, "cache": 0}
         each = nn.vmap(alone, variable_axes=axes, split_rngs={"params": False})
-        visits = pick(tables(self.orders, *self.sides[:2]).visits, cond, site)
+        visits = pick(tables(self.orders, *self.sides[:2]).visits, index_of(cond), site)
         return each(self.net, before, visits)
 
 

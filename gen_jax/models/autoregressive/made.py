@@ -16,8 +16,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.check import require, require_integers
+from gen_jax.conditions import Cond
 from gen_jax.heads import head_for
-from gen_jax.models.autoregressive.mixture import Mixture
+from gen_jax.models.autoregressive.mixture import Mixture, index_of
 from gen_jax.models.autoregressive.sequence import Sequence, Time
 from gen_jax.nn.at import once
 from gen_jax.ops.masks import degree_mask
@@ -240,14 +241,18 @@ class MADE(Sequence):
 
 
 class Member(Sequence):
-    """p_k(x) of an ensemble: `cond` is the index k of the mask; events are flat, in the order of mask k."""
+    """p_k(x) of an ensemble, given the index k of the mask; events are flat, in the order of mask k."""
 
     net: MaskedMLP
 
     @property
-    def num_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The number of masks."""
-        return len(self.net.order_seeds)
+    def conditions(self) -> tuple[Event, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The index of the mask."""
+        return (Event((1,), len(self.net.order_seeds)),)
+
+    def terms(self, cond: Cond) -> Int[Array, " B"]:
+        """The index of each example."""
+        return index_of(cond)
 
     def body(
         self, x: Int[Array, "B *sites"], cond: Int[Array, " B"], train: bool, time: Time

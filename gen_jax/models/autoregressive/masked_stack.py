@@ -4,10 +4,10 @@ A 7x7 convolution with mask A, residual blocks, two masked 1x1 convolutions, and
 the last three reads ReLUs (van den Oord, Kalchbrenner and Kavukcuoglu 2016, 1601.06759, table 1).
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
 from gen_jax.check import require, require_image
 from gen_jax.models.autoregressive.raster import Raster, Terms
@@ -56,7 +56,7 @@ class MaskedStack(Raster):
         self,
         image: Float[Array, "*sites I"],
         terms: Terms,
-        cond: Num[Array, "B *K"] | None,
+        cond: Any,
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
+from gen_jax.conditions import Cond, values_of
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.models.autoregressive.base import Autoregressive, ancestral
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
@@ -36,7 +37,7 @@ class Mixture(nn.Module):
 
     @property
     def given(self) -> Autoregressive:
-        """p(x | k) = p_k(x), with k as its class, of flat events in the order of generation of k."""
+        """p(x | k) = p_k(x), given k as an event of one value, of flat events in the order of generation of k."""
         raise TypeError(f"{type(self).__name__} does not define its members")
 
     def joint(self, x: Integer[Array, "B *event"], index: Int[Array, ""]) -> Nats:
@@ -59,7 +60,7 @@ class Mixture(nn.Module):
         return lax.map(joint, jnp.arange(self.num_members)).T
 
     def log_prob(
-        self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey | None = None, cond: Cond = None
     ) -> Nats:
         """log 1/K sum_k p_k(x), nats: probabilities of whole events are averaged."""
         del key, cond  # exact, no classes
@@ -70,14 +71,14 @@ class Mixture(nn.Module):
         return jax.nn.log_softmax(self.joints(x), axis=1)
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean negative log-likelihood in nats per dimension of one member, which the key draws for the batch."""
         del cond
         return loss_of_one(lambda index: self.joint(x, index), key, self.num_members, self.event)
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
         """n draws: a member for each, then its sites one after the other."""
         del cond
@@ -86,6 +87,12 @@ class Mixture(nn.Module):
         in_order = ancestral(module, variables, key, n, index, temperature)
         rank = jnp.argsort(self.order(index), axis=1)
         return jnp.take_along_axis(in_order, rank, axis=1).reshape(n, *self.event.shape)
+
+
+def index_of(cond: Cond) -> Int[Array, " B"]:
+    """The index k of each example, which is all that a member is given."""
+    (index,) = values_of(cond)
+    return jnp.reshape(index, -1)
 
 
 def drawn(key: PRNGKey, number: int, shape: tuple[int, ...] = ()) -> Int[Array, "*shape"]:

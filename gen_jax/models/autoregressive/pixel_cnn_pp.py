@@ -14,17 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond, parts_of
 from gen_jax.models.autoregressive.pixelwise import Pixelwise, shifted
 from gen_jax.models.autoregressive.raster import Terms
-from gen_jax.nn.at import At, Row, Site
+from gen_jax.nn.at import At, Row, Site, placed
 from gen_jax.nn.blocks import show
+from gen_jax.nn.conditioning import Context, MapReader, Maps
 from gen_jax.nn.gated_resnet import GatedBlock
 from gen_jax.nn.shifted_conv import LeftConv, Project, ShiftedConv, WeightNorm
 from gen_jax.ops.convolution import dense
-from gen_jax.typing import Dtype
+from gen_jax.typing import Dtype, Event
 
 
 class Resolution(nn.Module):
@@ -32,7 +34,8 @@ class Resolution(nn.Module):
 
     The streams u (rows above) and v (also columns to the left) pass it one after the other and keep their shape;
     without `upper` there is only v. With `skips` each block on the way up also reads the input of the block at its
-    height on the way down. A coarse site (r, c) is computed at the fine site (2 r, 2 c).
+    height on the way down. If it is `mapped`, all blocks also read a map of the condition at this resolution. A coarse
+    site (r, c) is computed at the fine site (2 r, 2 c).
     """
 
     features: int
@@ -40,6 +43,7 @@ class Resolution(nn.Module):
     resolutions: int
     upper: bool = True
     skips: bool = True
+    mapped: bool = False
     num_classes: int = 0
     dropout: float = 0.0
     dtype: Dtype = None
@@ -48,6 +52,7 @@ class Resolution(nn.Module):
         F, last = self.features, self.resolutions == 1
         options = {
             "upper": self.upper,
+            "mapped": self.mapped,
             "num_classes": self.num_classes,
             "dropout": self.dropout,
             "dtype": self.dtype,
@@ -68,25 +73,26 @@ class Resolution(nn.Module):
             )
 
     def vertical(
-        self, u: Float[Array, "*sites F"], cond: Int[Array, " B"] | None, train: bool, at: At
+        self, u: Float[Array, "*sites F"], cond: Context, train: bool, at: At
     ) -> tuple[Float[Array, "*sites F"], Terms]:
         """The stream u, and its value after every block, here and at coarser resolutions: v reads all of them."""
-        options = {"cond": cond, "train": train, "at": at}
+        options = {"cond": cond.vector, "train": train, "at": at}
+        near = self._near(cond, at)
         passed, terms, coarser_terms = [u], [], ()
         for block in self.down:
-            u = block.u(u, **options)
+            u = block.u(u, *near, **options)
             passed.append(u)
             terms.append(u)
         if self.resolutions > 1:
 
             def below(level: Resolution, u: Array) -> tuple[Array, Terms]:
-                u, terms = level.coarser.vertical(u, cond, train, at and at.coarser)
+                u, terms = level.coarser.vertical(u, cond.coarser, train, at and at.coarser)
                 return level.up_u(u, at), terms
 
             u, coarser_terms = coarse(self, "u", below, self.down_u(u, at), at)
             u = self.up_u.pick(u, at)
         for block, before in zip(self.up, passed[len(self.up) - 1 :: -1], strict=True):
-            u = block.u(u, *([before] if self.skips else []), **options)
+            u = block.u(u, *([before] if self.skips else []), *near, **options)
             terms.append(u)
         return u, (terms, coarser_terms)
 
@@ -94,31 +100,36 @@ class Resolution(nn.Module):
         self,
         v: Float[Array, "*sites F"],
         terms: Terms,
-        cond: Int[Array, " B"] | None,
+        cond: Context,
         train: bool,
         at: At,
     ) -> Float[Array, "*sites F"]:
         """The stream v; each block also reads u after that block."""
-        options = {"cond": cond, "train": train, "at": at}
+        options = {"cond": cond.vector, "train": train, "at": at}
+        near = self._near(cond, at)
         after, coarser_terms = terms or ((), ())
         u = iter([(u,) for u in after] or [()] * (len(self.down) + len(self.up)))
         passed = [v]
         for block in self.down:
-            v = block.v(v, *next(u), **options)
+            v = block.v(v, *next(u), *near, **options)
             show(self, v)
             passed.append(v)
         if self.resolutions > 1:
 
             def below(level: Resolution, v: Array) -> Array | None:
-                v = level.coarser.horizontal(v, coarser_terms, cond, train, at and at.coarser)
+                at_coarser = at and at.coarser
+                v = level.coarser.horizontal(v, coarser_terms, cond.coarser, train, at_coarser)
                 return None if isinstance(at, Row) else level.up_v(v, at)
 
             finer = coarse(self, "v", below, self.down_v(v, at), at)
             v = v if isinstance(at, Row) else self.up_v.pick(finer, at)
         for block, before in zip(self.up, passed[len(self.up) - 1 :: -1], strict=True):
-            v = block.v(v, *next(u), *([before] if self.skips else []), **options)
+            v = block.v(v, *next(u), *([before] if self.skips else []), *near, **options)
             show(self, v, "_up")
         return v
+
+    def _near(self, cond: Context, at: At) -> list[Float[Array, "*sites M"]]:
+        return [placed(cond.maps[0], at)] if self.mapped else []
 
 
 def coarse(module: nn.Module, name: str, below: Callable[..., Any], x: Array, at: At) -> Any:
@@ -300,6 +311,8 @@ class PixelCNNPP(Pixelwise):
     resolutions: int = 3
     two_streams: bool = True
     skips: bool = True
+    maps: tuple[Event, ...] = ()
+    reader: MapReader = MapReader()
 
     def setup(self):
         super().setup()
@@ -312,16 +325,27 @@ class PixelCNNPP(Pixelwise):
             self.resolutions,
             self.two_streams,
             self.skips,
+            bool(self.maps),
             self.num_classes,
             self.dropout,
             dtype,
         )
+        self.read_maps = Maps(self.reader, dtype)
         self.out = Project(self.head.size, dtype=dtype)
+
+    @property
+    def conditions(self) -> tuple[Event, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The maps."""
+        return self.maps
+
+    def read(self, cond: Cond) -> Context:
+        label, values = parts_of(self, cond)
+        return Context(label, self.read_maps(values, self.maps, self.event) if values else ())
 
     def vertical(
         self,
         image: Float[Array, "*sites C_and_1"],
-        cond: Int[Array, " B"] | None,
+        cond: Context,
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:
@@ -336,7 +360,7 @@ class PixelCNNPP(Pixelwise):
         self,
         image: Float[Array, "*sites C_and_1"],
         terms: Terms,
-        cond: Int[Array, " B"] | None,
+        cond: Context,
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
@@ -357,6 +381,7 @@ class PixelCNNPP(Pixelwise):
             min(self.features, self.resnets, self.resolutions) >= 1,
             "pixel_cnn_pp needs features, resnets and resolutions >= 1",
         )
+        self.reader.check(self.maps, self.event, self.resolutions)
         H, W, _ = self.event.shape
         side = 2 ** (self.resolutions - 1)
         require(

@@ -18,6 +18,7 @@ from gen_jax.models.autoregressive.pixelwise import Pixelwise
 from gen_jax.models.autoregressive.raster import Terms
 from gen_jax.nn.at import At, Row, Site
 from gen_jax.nn.blocks import show
+from gen_jax.nn.conditioning import Context
 from gen_jax.nn.gated_resnet import GatedBlock
 from gen_jax.nn.shifted_conv import Project
 from gen_jax.ops import attention
@@ -189,7 +190,7 @@ class PixelSNAIL(Pixelwise):
         self,
         image: Float[Array, "*sites C_and_1"],
         terms: Terms,
-        cond: Int[Array, " B"] | None,
+        cond: Context,
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
@@ -199,7 +200,7 @@ class PixelSNAIL(Pixelwise):
         if isinstance(at, Site):
             places = grid[at.row, at.column], grid[at.before.row, at.before.column]
         for block in self.stack:
-            v = block(v, pixel, places, cond, train, at)
+            v = block(v, pixel, places, cond.vector, train, at)
             show(self, v)
         return self.out(nn.elu(v))
 

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Num
 
 from gen_jax.check import require, require_image
+from gen_jax.conditions import Cond, label_of
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.raster import Raster, Terms
 from gen_jax.nn.at import At, Row, Site, here
+from gen_jax.nn.conditioning import Context
 from gen_jax.nn.shifted_conv import LeftConv, ShiftedConv
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype
@@ -45,10 +47,13 @@ class Pixelwise(Raster):
         scaled = to_symmetric(x, self.levels)
         return jnp.concatenate([scaled, jnp.ones_like(scaled[..., :1])], axis=-1)
 
+    def read(self, cond: Cond) -> Context:
+        return Context(label_of(cond))
+
     def vertical(
         self,
         image: Float[Array, "*sites C_and_1"],
-        cond: Int[Array, " B"] | None,
+        cond: Context,
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:

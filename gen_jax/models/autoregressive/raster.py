@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from gen_jax.conditions import Cond
 from gen_jax.models.autoregressive.base import (
     Autoregressive,
     require_cache,
@@ -32,7 +33,7 @@ class Cache(NamedTuple):
     memory: dict
     terms: Terms
     row: Float[Array, "W B I"]
-    cond: Array | None
+    cond: Any
 
 
 class Raster(Autoregressive):
@@ -52,10 +53,14 @@ class Raster(Autoregressive):
         """The network's input for these levels: here scaled to [-1, 1]. The numbers of each group are neighbours."""
         return to_symmetric(x, self.levels)
 
+    def read(self, cond: Cond) -> Any:
+        """The condition as `vertical` and `horizontal` are given it, computed once an event: here unchanged."""
+        return cond
+
     def vertical(
         self,
         image: Float[Array, "*sites I"],
-        cond: Num[Array, "B *K"] | None,
+        cond: Any,
         train: bool = False,
         at: Row | None = None,
     ) -> Terms:
@@ -67,7 +72,7 @@ class Raster(Autoregressive):
         self,
         image: Float[Array, "*sites I"],
         terms: Terms,
-        cond: Num[Array, "B *K"] | None,
+        cond: Any,
         train: bool = False,
         at: At = None,
     ) -> Float[Array, "*sites P"]:
@@ -77,10 +82,10 @@ class Raster(Autoregressive):
     def __call__(
         self,
         x: Num[Array, "B H W C"],
-        cond: Num[Array, "B *K"] | None = None,
+        cond: Cond = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:
-        image = self.to_input(x)
+        image, cond = self.to_input(x), self.read(cond)
         params = self.horizontal(image, self.vertical(image, cond, train), cond, train)
         return params.reshape(x.shape[0], self.num_sites, -1)
 
@@ -100,10 +105,11 @@ class Raster(Autoregressive):
         context[site - group : site] = True
         return context
 
-    def init_cache(self, n: int, cond: Num[Array, "n *K"] | None = None) -> Cache:
+    def init_cache(self, n: int, cond: Cond = None) -> Cache:
         """Zeros, with which the parallel form pads too, in the shapes that a step of the network gives."""
         height, width, channels = self.event.shape
         module, variables = self.unbind()
+        cond = self.read(cond)
 
         def shapes(variables, cond):
             levels, zero = jnp.zeros((n, 1, width, channels), jnp.int32), jnp.zeros((), int)
@@ -154,7 +160,7 @@ class Raster(Autoregressive):
 
 
 def begin_row(
-    module: Raster, variables: Variables, memory: dict, image: Array, cond: Array | None, at: Site
+    module: Raster, variables: Variables, memory: dict, image: Array, cond: Any, at: Site
 ) -> tuple[dict, Terms]:
     """The collection `cache` and the terms after the computation at the row of a site; `image` is the row above."""
     row = Row(at.row, at.height, at.width)

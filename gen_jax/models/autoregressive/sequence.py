@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer, Num
 
+from gen_jax.conditions import Cond
 from gen_jax.models.autoregressive.base import Autoregressive, require_cache, stepped, zeros_of
 from gen_jax.ops.orders import Shuffled
 
@@ -69,13 +70,13 @@ class Sequence(Autoregressive):
     def __call__(
         self,
         x: Integer[Array, "B *event"],
-        cond: Array | Beginning | None = None,
+        cond: Cond | Beginning = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:
         values = _without_axis_of_one(self.site_values(x)).astype(jnp.int32)
         return self.body(values, self.terms(cond), train, None)
 
-    def init_cache(self, n: int, cond: Array | Beginning | None = None) -> Cache:
+    def init_cache(self, n: int, cond: Cond | Beginning = None) -> Cache:
         module, variables = self.unbind()
         before = jnp.full((n, self.sites.shape[1]), NOTHING, jnp.int32)
         before, terms = _without_axis_of_one(before), self.terms(cond)

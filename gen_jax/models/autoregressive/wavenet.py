@@ -6,6 +6,7 @@ Graves, Kalchbrenner, Senior and Kavukcuoglu 2016, 1609.03499) or to a mixture o
 1711.10433).
 """
 
+import functools
 from typing import ClassVar
 
 import flax.linen as nn
@@ -13,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond, parts_of
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, shifted
@@ -108,9 +110,10 @@ class FrameUpsample(nn.Module):
 class WaveNet(Sequence):
     """Sequences (L,) of codes, read one-hot, with a softmax; with `mixtures` K read as reals, with K logistics.
 
-    They can be conditioned globally on a class (`num_classes`) or locally. With `local` > 0 the condition of an example
-    is an array (frames, local) of features, one frame for each `hop` samples; the last frame may cover fewer. To
-    condition on both, write the class into every frame.
+    They can be conditioned globally on a class (`num_classes`), and locally on any number of sequences. With
+    `local` > 0 one is an array (frames, local) of features, one frame for each `hop` samples; the last frame may cover
+    fewer. The others are sequences of symbols, `codes`, of shape (T,) or (T, G), whose length divides the event's; the
+    network reads a learned vector of `embedding` numbers for each symbol.
     """
 
     system: ClassVar[str] = "wavenet"
@@ -125,6 +128,8 @@ class WaveNet(Sequence):
     skip_features: int = 128
     mixtures: int | None = None
     dtype: Dtype = None
+    codes: tuple[Event, ...] = ()
+    embedding: int = 32
 
     def setup(self):
         self.check()
@@ -136,7 +141,7 @@ class WaveNet(Sequence):
                 self.skip_features,
                 self.kernel,
                 dilation,
-                conditional=bool(self.num_classes or self.local),
+                conditional=bool(self.num_classes or self.conditions),
                 last=i == len(dilations) - 1,
                 dtype=self.dtype,
             )
@@ -146,6 +151,10 @@ class WaveNet(Sequence):
         self.out = Dense(self.head.size, dtype=self.dtype)
         if self.local:
             self.upsample = FrameUpsample(self.hop, dtype=self.dtype)
+        Symbols = functools.partial(nn.Embed, param_dtype=jnp.result_type(float))
+        self.tables = [Symbols(event.num_levels, self.embedding) for event in self.codes]
+        hops = [self.event.size // event.shape[0] for event in self.codes]
+        self.upsamples = [FrameUpsample(hop, dtype=self.dtype) for hop in hops]
 
     def body(
         self, x: Int[Array, "B *sites"], cond: Float[Array, "B T K"] | None, train: bool, time: Time
@@ -165,19 +174,24 @@ class WaveNet(Sequence):
             return nn.one_hot(codes, self.levels)
         return jnp.where(codes == NOTHING, 0, to_symmetric(codes, self.levels))[..., None]
 
-    def terms(self, cond: Num[Array, "B ..."] | None) -> Float[Array, "B T K"] | None:
-        """One vector for all times, from the class, or one for each, from the features; InputError without them."""
-        if self.num_classes:
-            return nn.one_hot(cond, self.num_classes)[:, None]
-        if not self.local:
-            return None
-        frames = -(-self.event.size // self.hop)
-        if cond is None or cond.shape[1:] != (frames, self.local):
-            features = "nothing" if cond is None else f"features of shape {cond.shape[1:]}"
-            raise InputError(
-                f"wavenet with local features needs {(frames, self.local)} for each example, not {features}"
-            )
-        return self.upsample(cond)[:, : self.event.size]
+    def terms(self, cond: Cond) -> Float[Array, "B T K"] | None:
+        """One vector for all times, from a class alone, or one for each; InputError without features or codes."""
+        label, values = parts_of(self, cond)
+        for event, value in zip(self.conditions, values, strict=True):
+            if value is None or value.shape[1:] != event.shape:
+                shape = "nothing" if value is None else f"a value of shape {value.shape[1:]}"
+                raise InputError(f"wavenet needs {event.shape} for each example, not {shape}")
+        parts = [] if label is None else [nn.one_hot(label, self.num_classes)[:, None]]
+        if self.local:
+            parts.append(self.upsample(values[0])[:, : self.event.size])
+        codes = values[bool(self.local) :]
+        for table, upsample, value in zip(self.tables, self.upsamples, codes, strict=True):
+            parts.append(upsample(table(value).reshape(*value.shape[:2], -1)))
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        length = max(part.shape[1] for part in parts)
+        parts = [jnp.broadcast_to(p, (len(p), length, p.shape[2])) for p in parts]
+        return jnp.concatenate(parts, axis=-1)
 
     @property
     def head(self) -> Head:
@@ -185,10 +199,10 @@ class WaveNet(Sequence):
         return head_for(self.levels, 1, self.mixtures)
 
     @property
-    def condition(self) -> Event | None:
-        """The frames of local features, if any."""
+    def conditions(self) -> tuple[Event, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The frames of local features, if any, and the codes."""
         frames = -(-self.event.size // max(self.hop, 1))
-        return Event((frames, self.local)) if self.local else None
+        return (*((Event((frames, self.local)),) if self.local else ()), *self.codes)
 
     @property
     def receptive_field(self) -> int:
@@ -213,7 +227,11 @@ class WaveNet(Sequence):
             self.kernel >= 2 and (self.mixtures is None or self.mixtures >= 1),
             "wavenet needs a kernel of at least 2 and, if any, 1 or more mixtures",
         )
-        require(
-            not (self.num_classes and self.local),
-            "wavenet is conditioned on a class or on local features, not on both",
-        )
+        for event in self.codes:
+            require(
+                event.levels is not None
+                and len(event.shape) <= 2
+                and self.event.size % event.shape[0] == 0,
+                f"codes are symbols of shape (T,) or (T, G), where T divides {self.event.size}, not {event}",
+            )
+        require(self.embedding >= 1, f"wavenet needs embedding >= 1, not {self.embedding}")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
+from gen_jax.conditions import Cond
 from gen_jax.density import bits_per_dim
 from gen_jax.models.autoregressive.sequence import Sequence, Time
 from gen_jax.typing import Metrics, PRNGKey, Scalar
@@ -48,7 +49,7 @@ class Counting(Sequence):
         return log_probs[..., 1:] - log_probs[..., :1] if self.levels == 2 else log_probs
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Code length of the batch under the counts before it, nats per dimension."""
         nats = -jnp.mean(self.log_prob(x, key, cond))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from gen_jax.conditions import Cond
 from gen_jax.models.autoregressive.sequence import Time
 from gen_jax.models.baseline.base import Counting
 
@@ -34,7 +35,7 @@ class Independent(Counting):
         return jnp.broadcast_to(params, (x.shape[0], *params.shape))
 
     def log_prob_sites(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None, train: bool = False
+        self, x: Integer[Array, "B *event"], cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites"]:
         """The values of the table; the head would give the same by a sum over all levels."""
         return self.log_table()[jnp.arange(self.event.size), x.reshape(x.shape[0], -1)]

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.check import require, require_key
+from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Computing, Kind, Value, bits_per_dim, fold_in
 from gen_jax.nn.unet import UNet
 from gen_jax.ops.scaling import from_unit, to_symmetric
@@ -98,7 +99,7 @@ class ChainBound(nn.Module):
         self,
         x: Num[Array, "B *event"],
         key: PRNGKey | None = None,
-        cond: Array | None = None,
+        cond: Cond = None,
         draws: int = 1,
     ) -> Nats:
         """-L in nats, over all t. More `draws` for each term reduce the noise of the number, not the bound's gap."""

@@ -22,6 +22,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.models.diffusion.base import ChainBound
@@ -130,7 +131,7 @@ class DDPM(ChainBound):
         return diffusion.chain(self.alpha_bar)
 
     def loss(
-        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """`objective`: E |eps - eps_theta(x_t, t)|^2 per dimension, the bound in bits/dim, or the first + 0.001 bound.
 
@@ -211,7 +212,7 @@ class DDPM(ChainBound):
         return gaussian.log_mass(x, mean, log_scale, self.event.levels)
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Num[Array, "n *event"]:
         """x_T from N(0, I), then x_{T-1}, ..., x_0; the temperature scales the standard deviation of every draw."""
         del cond  # no classes

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require_integers, require_key
+from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.ops.importance import importance_weighted_bound_in_chunks
@@ -49,14 +50,14 @@ class Flow(nn.Module):
         return jnp.sum(gaussian.log_prob(z), axis=-1) + log_det
 
     def log_prob(
-        self, x: Float[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+        self, x: Float[Array, "B *event"], key: PRNGKey | None = None, cond: Cond = None
     ) -> Nats:
         """log p(x), exact."""
         del key, cond  # no noise, no classes
         return self.log_density(x)
 
     def loss(
-        self, x: Float[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Float[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of -log p(x), nats an example."""
         del key, cond  # no noise, no classes
@@ -64,7 +65,7 @@ class Flow(nn.Module):
         return nats, {"nats": nats}
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Float[Array, "n *event"]:
         """x = f^-1(z) with z from N(0, temperature^2 I)."""
         del cond  # no classes
@@ -89,7 +90,7 @@ class DequantizedFlow(Flow):
         self,
         x: Integer[Array, "B *event"],
         key: PRNGKey | None = None,
-        cond: Array | None = None,
+        cond: Cond = None,
         draws: int = 1,
     ) -> Nats:
         """The bound with `draws` dequantised copies, nats; memory does not grow with them."""
@@ -109,7 +110,7 @@ class DequantizedFlow(Flow):
         return importance_weighted_bound_in_chunks(log_weights, draws, chunk)
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of -log p(x + u) with one draw of u, nats a dimension."""
         del cond  # no classes
@@ -118,7 +119,7 @@ class DequantizedFlow(Flow):
         return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
         """A draw from the density, rounded down to integers."""
         return dequantize.cell(super().sample(key, n, cond, temperature), self.event.num_levels)

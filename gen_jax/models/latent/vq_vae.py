@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.check import require, require_image, require_integers
+from gen_jax.conditions import Cond
 from gen_jax.density import bits_per_dim
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
@@ -143,9 +144,9 @@ class Pixels(Autoregressive):
     whole: "VQVAE"
 
     @property
-    def condition(self) -> Event:
+    def conditions(self) -> tuple[Event, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The codes z."""
-        return self.whole.code_event
+        return (self.whole.code_event,)
 
     @property
     def head(self) -> Head:
@@ -269,7 +270,7 @@ class VQVAE(Staged):
         return self.codebook.nearest(self.encode(x)), x
 
     def loss(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Equation 3 with means for sums: -log p(x | z) per dimension, squared errors per number of a vector.
 
@@ -302,7 +303,7 @@ class VQVAE(Staged):
         return loss, metrics
 
     def measure(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
     ) -> dict[str, Array]:
         """The codes, and -log p(x | z) in nats."""
         del key, cond  # no noise, no classes

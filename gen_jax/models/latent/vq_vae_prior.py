@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Integer
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond
 from gen_jax.density import bits_per_dim, functional
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.latent.staged import Stage, Staged
@@ -55,7 +56,7 @@ class VQVAEPrior(Staged):
         return parts
 
     def loss(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """The loss of the prior on the codes, nats per code. Metrics: both stages in nats, the bound in bits/dim."""
         codes, _ = self.parts(x)
@@ -69,7 +70,7 @@ class VQVAEPrior(Staged):
         return loss, metrics
 
     def measure(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
     ) -> dict[str, Array]:
         """-log p(z) and -log p(x | z) in nats."""
         del key  # no noise
