@@ -41,6 +41,7 @@ from gen_jax import (
     Markov,
     PixelCNN,
     PixelCNNPP,
+    PixelCNNPyramid,
     PixelSNAIL,
     RealNVP,
     Reversal,
@@ -307,6 +308,28 @@ FAMILIES = {
     "image_flow": ImageRealNVP(image(1, 2, 1, 3), features=3, blocks=1, scales=1, alpha=0.1),
     "diffusion": DDPM(
         image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)
+    ),
+    "pyramid": PixelCNNPyramid(
+        image(4, 4, 1, 2),
+        (
+            GatedPixelCNN(image(1, 1, 1, 2), features=4, **SMALL),
+            PixelCNNPP(
+                image(2, 2, 1, 2),
+                maps=(image(1, 1, 1, 2),),
+                reader=MapReader(4, 1, 1),
+                resolutions=1,
+                dropout=0.0,
+                **TINY,
+            ),
+            GatedPixelCNN(
+                image(4, 4, 1, 2),
+                maps=(image(2, 2, 1, 2),),
+                reader=MapReader(4, 1, 1, embedding=2),
+                features=4,
+                **SMALL,
+            ),
+        ),
+        view="subsample",
     ),
     "stages": VQVAEPrior(
         VQVAE(image(2, 4, 1, 2), strided=(3,), codes=3, blocks=1, residual=2, size=2),

@@ -29,6 +29,7 @@ LIMITS = {
     "terms not below 0": 1e-12,
     "joint sums to 1": 1e-10,
     "bound is one of its terms": 1e-10,
+    "no mass outside the views": 1e-10,
 }  # of other rows as in a certificate
 complete_context = functools.partial(laws.causal, complete=True)
 
@@ -137,6 +138,7 @@ def test_completion_keeps_the_known_part(name):
         ("diffusion", diffusion.chain),
         ("diffusion", diffusion.non_negative),
         ("stages", staged.joint),
+        ("pyramid", staged.joint),
     ],
 )
 def test_of_a_family_holds(name, law):

@@ -17,8 +17,8 @@ from gen_jax.laws import staged
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.row import pooled_chi_square
 from gen_jax.laws.subject import Subject
-from gen_jax.models.latent.staged import Staged
 from gen_jax.models.latent.vq_vae import Pixels
+from gen_jax.models.staged import Staged
 
 NET = {"blocks": 1, "residual": 2, "size": 2}
 PRIOR = {"depth": 2, "features": 4, "first_kernel": 3, "head_features": 4, "embedding": 3}

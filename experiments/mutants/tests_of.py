@@ -36,9 +36,9 @@ LATENT = [
     inputs("vae"),
     ("latent", "autoencoder or collapse"),
 ]
-FLOW = [*all_of("initialisation", "flows"), losses("flow", "level")]
+FLOW = [*all_of("initialisation", "flows", "class_conditional"), losses("flow", "level")]
 DIFFUSION = [
-    *all_of("initialisation", "diffusion", "ddpm"),
+    *all_of("initialisation", "diffusion", "ddpm", "class_conditional"),
     losses("diffusion", "time"),
     inputs("diffusion"),
 ]
@@ -89,12 +89,13 @@ TESTS: dict[str, Tests] = {
     "nn/causal_conv": [*all_of("ops", "raster"), *GATED_TESTS],
     "nn/masked_conv": [laws("[pixel_cnn]"), *all_of("raster", "pixel_rnn"), ("models", "")],
     "nn/conv.py": [*all_of("convolution", "gan"), *VQ, inputs("diffusion")],
+    "nn/conditioning": [laws("given", "maps"), *all_of("auxiliary")],
     "nn/encoders": LATENT,
     "nn/gated_resnet": SHIFTED,
     "nn/shifted_conv": SHIFTED,
     "nn/transformer": TRANSFORMERS,
     "nn/unet": DIFFUSION,
-    "models/adversarial": [*all_of("gan"), inputs("gan"), ("families", "gan")],
+    "models/adversarial": [*all_of("gan", "class_conditional"), inputs("gan"), ("families", "gan")],
     "models/baseline/full_table": COUNTS,
     "models/baseline/fvsbn": [laws("fvsbn"), *COUNTS],
     "models/baseline": COUNTS,
@@ -111,6 +112,7 @@ TESTS: dict[str, Tests] = {
     "models/autoregressive/made": [*all_of("nade"), laws("made"), losses("mask")],
     "models/autoregressive/nade": [*all_of("nade", "initialisation"), laws("nade"), losses("nade")],
     "models/autoregressive/pixel_cnn_pp": [*SHIFTED, ("models", "spot or sees")],
+    "models/autoregressive/pixel_cnn_auxiliary": [*all_of("auxiliary"), laws("pyramid")],
     "models/autoregressive/pixel_cnn": [
         laws("[pixel_cnn]"),
         ("models", ""),
@@ -135,7 +137,7 @@ TESTS: dict[str, Tests] = {
         losses("nade", "lstm"),
         ("models", "counting"),
     ],
-    "models/latent/staged": VQ,
+    "models/staged": [*VQ, *all_of("auxiliary")],
     "models/diffusion": DIFFUSION,
     "models/discriminative": [("distances", "classifier"), inputs("classifier")],
     "models/flow": FLOW,

@@ -42,6 +42,8 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "pixel_rnn_diagonal": (),
     "gated_pixel_cnn": (),
     "pixel_cnn_pp": (),
+    "pixel_cnn_gray": (),
+    "pixel_cnn_pyramid": (),
     "pixel_snail": (),
     "lm_conv": (),
     "sparse_transformer": (),

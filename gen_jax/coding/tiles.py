@@ -5,7 +5,7 @@ Other events must have the model's shape. All tiles of all arrays form one seque
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int32
@@ -29,12 +29,12 @@ class Tile(NamedTuple):
 class Block(NamedTuple):
     """The tiles of one batch, flattened: their values, which values lie inside an image, the condition of each tile.
 
-    The condition is the class or, for a later stage of a model, the values of the previous stage.
+    The condition is the class or, for a stage of a model, whatever that is given (`gen_jax/conditions.py`).
     """
 
     values: Int32[np.ndarray, "lanes D"]
     coded: Bool[np.ndarray, "lanes D"]
-    cond: Int32[np.ndarray, "lanes *of"] | None
+    cond: Any
 
 
 def as_events(shape: Shape, event: Event) -> Shape:

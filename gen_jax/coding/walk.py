@@ -60,7 +60,7 @@ class Walk:
         self,
         values: Int32[np.ndarray, "lanes D"],
         coded: Bool[np.ndarray, "lanes D"],
-        cond: np.ndarray | None,
+        cond: Any,
         choose: Choose,
     ) -> None:
         """Visit the sites up to the last coded one; `values` becomes the chosen and the filled-in values."""
@@ -87,7 +87,7 @@ class Walk:
         self,
         values: Int32[np.ndarray, "lanes D"],
         coded: Bool[np.ndarray, "lanes D"],
-        cond: np.ndarray | None,
+        cond: Any,
     ) -> np.ndarray:
         """Bits of each lane by the parallel pass, summed over the sites with coded values."""
         return np.asarray(self.programs.bits(self.variables, values, coded, cond), np.float64)

@@ -6,11 +6,16 @@ from outside registers its rule with `@small.register` (`functools.singledispatc
 
 import functools
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gen_jax.errors import InputError
+from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.autoregressive.pixel_cnn_auxiliary import PixelCNNGray, PixelCNNPyramid
+from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
@@ -63,6 +68,47 @@ def _with_prior(model: VQVAEPrior) -> VQVAEPrior:
     first = _staged(model.first.clone(parent=None))
     prior = model.prior.clone(parent=None, event=first.code_event)
     return model.clone(parent=None, first=first, prior=prior)
+
+
+def _network(network: Autoregressive, event: Event, view: Event | None) -> Autoregressive:
+    """A small network of this image given this view; the kinds that read views shrink, others stay unchanged."""
+    channels, maps = event.shape[-1], () if view is None else (view,)
+    sizes: dict[str, Any] = {"event": event}
+    if isinstance(network, GatedPixelCNN):
+        features = {"features": 4 * channels, "head_features": 4 * channels}
+        sizes |= {"depth": 1, "first_kernel": 3, "maps": maps, **features}
+    if isinstance(network, PixelCNNPP):
+        sizes |= {"features": 4, "resnets": 1, "resolutions": 1, "maps": maps}
+    if maps and isinstance(network, GatedPixelCNN | PixelCNNPP):
+        sizes["reader"] = replace(network.reader, features=4, resnets=1, resolutions=1)
+    return network.clone(parent=None, **sizes)
+
+
+@small.register
+def _gray(model: PixelCNNGray) -> PixelCNNGray:
+    """A model with 81 grey images or 64 colour images, in two levels of grey."""
+    channels = model.event.shape[-1]
+    event = Event((2, 2, 1), 3) if channels == 1 else Event((1, 2, channels), 2)
+    view = Event((*event.shape[:2], 1), 2)
+    first, last = model.networks
+    networks = (_network(first, view, None), _network(last, event, view))
+    return model.clone(parent=None, event=event, levels=2, networks=networks)
+
+
+@small.register
+def _pyramid(model: PixelCNNPyramid) -> PixelCNNPyramid:
+    """A model of two levels and two parts, or three if views are parts of the pixels, whose values are fewer."""
+    parts = min(len(model.networks), 3 if model.view == "subsample" else 2)
+    channels = model.event.shape[-1] if parts == 2 else 1
+    shapes = [(2**k, 2**k, channels) for k in range(parts)]
+    events = [Event(shape, 2) for shape in shapes]
+    networks = [
+        _network(network, event, view)
+        for network, event, view in zip(
+            model.networks[-parts:], events, [None, *events], strict=False
+        )
+    ]
+    return model.clone(parent=None, event=events[-1], networks=tuple(networks))
 
 
 @small.register

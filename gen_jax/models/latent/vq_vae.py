@@ -21,7 +21,7 @@ from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.baseline.uniform import Uniform
-from gen_jax.models.latent.staged import Stage, Staged
+from gen_jax.models.staged import Stage, Staged
 from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.ops import vq
 from gen_jax.ops.scaling import to_symmetric
@@ -250,7 +250,8 @@ class VQVAE(Staged):
         """The codes under the uniform prior; the image given the codes."""
         below = {name: {"whole": tree} for name, tree in variables.items()}
         pixels = Pixels(self.event, self.clone(parent=None), parent=None)
-        return Stage(Uniform(self.code_event, parent=None), {}), Stage(pixels, below)
+        codes = Uniform(self.code_event, parent=None)
+        return Stage("codes", codes, {}), Stage("image", pixels, below, needs=(0,))
 
     def encode(self, x: Integer[Array, "B H W C"]) -> Float[Array, "B h w G D"]:
         """The encoder's outputs."""
@@ -266,7 +267,7 @@ class VQVAE(Staged):
         """Parameters of every site given codes."""
         return self.decode(self.codebook(codes))
 
-    def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B *of"], ...]:
+    def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B ..."], ...]:
         return self.codebook.nearest(self.encode(x)), x
 
     def loss(

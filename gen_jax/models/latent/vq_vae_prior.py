@@ -7,15 +7,14 @@ decoder are those of a trained `VQVAE` and are not trained further.
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Integer
 
 from gen_jax.check import require
 from gen_jax.conditions import Cond
 from gen_jax.density import bits_per_dim, functional
 from gen_jax.models.autoregressive.base import Autoregressive
-from gen_jax.models.latent.staged import Stage, Staged
 from gen_jax.models.latent.vq_vae import VQVAE
+from gen_jax.models.staged import Stage, Staged
 from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 
 
@@ -49,9 +48,9 @@ class VQVAEPrior(Staged):
         """The codes under the prior; the image given the codes."""
         of_prior = {name: tree["prior"] for name, tree in variables.items() if "prior" in tree}
         _, pixels = self.first.clone(parent=None).stages(variables["frozen"]["first_stage"])
-        return Stage(self.prior.clone(parent=None), of_prior), pixels
+        return Stage("codes", self.prior.clone(parent=None), of_prior), pixels
 
-    def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B *of"], ...]:
+    def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B ..."], ...]:
         parts: Any = self.first.clone(parent=None).apply(self.frozen.value, x, method="parts")
         return parts
 
@@ -76,10 +75,6 @@ class VQVAEPrior(Staged):
         del key  # no noise
         codes, reconstruction = self.log_prob_stages(x, cond)
         return {"codes": -codes, "reconstruction": -reconstruction}
-
-    def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Means over the split; no findings."""
-        return {name: float(nats.mean()) for name, nats in measured.items()}, {}
 
     def check(self) -> None:
         require(
