@@ -159,26 +159,29 @@ class Weighted(Protocol):
 
 @runtime_checkable
 class Staged(Protocol):
-    """log p(x) >= log p(v_1) + log p(v_2 | v_1) + ... with values v(x), the last of which is x itself."""
+    """log p(x) >= sum_k log p(v_k | v_<k) with values v(x); equal if `value` is exact (`models/staged.py`)."""
 
     def stages(self, variables: Variables) -> tuple[Any, ...]:
-        """An autoregressive model and its variables for each stage."""
+        """For each stage an autoregressive model, its variables, and the earlier stages that it needs."""
 
     def parts(self, x: Array) -> tuple[Array, ...]:
         """v(x), the values of each stage."""
+
+    def whole(self, parts: Any) -> Array:
+        """x from the values of all stages."""
 
 
 @runtime_checkable
 class Bijective(Protocol):
     """A bijection z = f(x) between (dequantised) data and standard normal noise."""
 
-    def forward(self, x: Array, train: bool = False) -> tuple[Array, Nats]:
+    def forward(self, x: Array, train: bool = False, cond: Cond = None) -> tuple[Array, Nats]:
         """z, one vector for each example, and log |det dz/dx|; with `train` the statistics are those of the batch."""
 
-    def inverse(self, z: Array) -> Array:
+    def inverse(self, z: Array, cond: Cond = None) -> Array:
         """x = f^-1(z)."""
 
-    def log_density(self, x: Array, train: bool = False) -> Nats:
+    def log_density(self, x: Array, train: bool = False, cond: Cond = None) -> Nats:
         """log p of reals, nats."""
 
 
@@ -195,13 +198,17 @@ class Chain(Protocol):
     def to_event(self, x_0: Array) -> Array:
         """The event nearest to x_0."""
 
-    def back(self, x_t: Array, t: Int[Array, " B"], now: Any, train: bool = False) -> Any:
+    def back(
+        self, x_t: Array, t: Int[Array, " B"], now: Any, train: bool = False, cond: Cond = None
+    ) -> Any:
         """The network's output at x_t, the x_0 that it implies, and log sigma of p(x_{t-1} | x_t)."""
 
     def log_decoder(self, x: Array, mean: Array, log_scale: Array) -> Array:
         """log p(x_0 | x_1) of each value."""
 
-    def terms(self, x: Array, key: PRNGKey, draws: int = 1) -> Float[Array, "B terms"]:
+    def terms(
+        self, x: Array, key: PRNGKey, draws: int = 1, cond: Cond = None
+    ) -> Float[Array, "B terms"]:
         """L_0, ..., L_T in nats."""
 
 

@@ -82,9 +82,9 @@ def test_a_wrong_sign_is_caught(monkeypatch):
 def test_a_forgotten_normalisation_is_caught(monkeypatch):
     right = BatchNorm.__call__
 
-    def wrong(self, x, train=False):
-        y, log_det = right(self, x, train)
-        return y, 0 * log_det
+    def wrong(self, x, train=False, y=None):
+        z, log_det = right(self, x, train, y)
+        return z, 0 * log_det
 
     monkeypatch.setattr(BatchNorm, "__call__", wrong)
     assert failing(PLANE, CHECKED) == {"log-determinant", "integral is 1"}

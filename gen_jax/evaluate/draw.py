@@ -74,20 +74,22 @@ def sampler(model: Functional, mesh: Mesh) -> Any:
     return jax.jit(model.sample, static_argnums=2, out_shardings=NamedSharding(mesh, P("data")))
 
 
-def reconstruct(run: Trained, x: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Reconstructions of examples from a bottleneck, for models that have one."""
+def reconstruct(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -> np.ndarray:
+    """Reconstructions of examples from a bottleneck, for models that have one; with their classes if it has any."""
     reconstructed = jax.jit(functools.partial(run.experiment.model.apply, method="reconstruct"))
     key = fold_in(root_key(seed), "reconstruct")
-    rows = sharding.put_rows(x.astype(np.int32), run.mesh)
-    return np.asarray(reconstructed(run.variables, rows, key))[: len(x)]
+    rows, given = sharding.put_rows((x.astype(np.int32), cond), run.mesh)
+    options = {} if cond is None else {"cond": given}
+    return np.asarray(reconstructed(run.variables, rows, key, **options))[: len(x)]
 
 
-def curves(run: Trained, x: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+def curves(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -> dict[str, np.ndarray]:
     """The mean over examples of the model's curves, such as the terms of a bound, for models that have some."""
     computed = jax.jit(functools.partial(run.experiment.model.apply, method="curves"))
     key = fold_in(root_key(seed), "curves")
-    rows = sharding.put_rows(x, run.mesh)
-    per_example = jax.device_get(computed(run.variables, rows, key))
+    rows, given = sharding.put_rows((x, cond), run.mesh)
+    options = {} if cond is None else {"cond": given}
+    per_example = jax.device_get(computed(run.variables, rows, key, **options))
     return {name: values[: len(x)].mean(axis=0) for name, values in per_example.items()}
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from gen_jax.conditions import zeros
 from gen_jax.density import fold_in, functional, root_key
 from gen_jax.laws.row import ERRORS, Row, errors_of
 from gen_jax.laws.small import all_events, small
@@ -26,9 +27,9 @@ DRAWS, PAIRS, SUMMED, AT_ONCE = (1, 8, 64), 64, 2**18, 4096
 SUM = 0.15  # by chance the sum is off by 0.01 to 0.07
 VALUES_AT_ONCE = 2**21  # draws x examples x dimensions of a chunk
 
-Bound = Callable[[Any, Variables, Array, PRNGKey, int], Nats]
+Bound = Callable[[Any, Variables, Array, PRNGKey, int, Any], Nats]
 Lost = Callable[[Any, Variables, PRNGKey], float]
-Simulated = Callable[[Any, Variables, PRNGKey, int, int], tuple[Array, Nats]]
+Simulated = Callable[[Any, Variables, PRNGKey, int, int, Any], tuple[Array, Nats]]
 
 
 def rises(s: Subject) -> Iterator[Row]:
@@ -50,9 +51,10 @@ def rises(s: Subject) -> Iterator[Row]:
 
 
 def simulated(
-    model: Any, variables: Variables, key: PRNGKey, n: int, draws: int
+    model: Any, variables: Variables, key: PRNGKey, n: int, draws: int, cond: Any = None
 ) -> tuple[Int[Array, "n *event"], Nats]:
     """Samples x of a model with a Gaussian latent, and U_K, nats: one of `draws` weights has the z that generated x."""
+    del cond  # no classes
     call = functools.partial(model.apply, variables)
     z = jax.random.normal(fold_in(key, "z"), (n, model.latent))
     x = call(z, fold_in(key, "x"), method="draw")
@@ -75,16 +77,19 @@ def both_sides(
     """On pairs (x, z) sampled from the model the lower bound lies below the upper bound."""
     key = fold_in(root_key(s.seed), "simulated")
     program = jax.jit(functools.partial(simulated, s.model), static_argnums=(2, 3))
-    x, upper = (np.asarray(part) for part in program(s.variables, key, PAIRS, draws))
-    gap = upper.astype(np.float64) - _bounds(s, x, None, draws)
+    cond = s.conditions(PAIRS)
+    x, upper = (np.asarray(part) for part in program(s.variables, key, PAIRS, draws, cond))
+    gap = upper.astype(np.float64) - _bounds(s, x, cond, draws)
     drawn = f"{draws} draw{'s' * (draws > 1)}"
     note = f"{PAIRS} pairs, {drawn}: {gap.mean():.3f} nats between lower and upper bound"
     yield Row("lower below upper", errors_of(-gap), ERRORS, "errors", note)
 
 
-def log_prob(model: Any, variables: Variables, x: Array, key: PRNGKey, draws: int) -> Nats:
+def log_prob(
+    model: Any, variables: Variables, x: Array, key: PRNGKey, draws: int, cond: Any
+) -> Nats:
     """L_K, as in evaluation."""
-    return model.apply(variables, x, key, draws=draws, method="log_prob")
+    return model.apply(variables, x, key, cond, draws=draws, method="log_prob")
 
 
 def unit_sum(
@@ -99,8 +104,12 @@ def unit_sum(
     every = all_events(pure.model.event)
     key = fold_in(root_key(s.seed), "unit sum")
     some = np.random.default_rng(s.seed).choice(len(every), 64, replace=False)
-    variables = pure.init(key, every[some])
-    weight = jax.jit(lambda x, key: bound(pure.model, variables, x, key, 2))
+    variables = pure.init(key, every[some], zeros(pure.model, 64))
+
+    @jax.jit
+    def weight(x: Array, key: PRNGKey) -> Nats:
+        return bound(pure.model, variables, x, key, 2, zeros(pure.model, len(x)))
+
     sums, times = [], max(1, summed // len(every))
     for draw in range(times):
         parts = [

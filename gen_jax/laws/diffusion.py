@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
+from gen_jax.conditions import rows_of
 from gen_jax.density import bits_per_dim, fold_in, root_key
 from gen_jax.laws import bound
 from gen_jax.laws.row import ERRORS, Row, errors_of
@@ -56,8 +57,9 @@ def non_negative(s: Subject) -> Iterator[Row]:
     """Every term of the bound is a divergence or the cost of an integer: finite and not negative."""
     terms = jax.jit(functools.partial(s.model.apply, method="terms"))
     key, chunks = fold_in(root_key(s.seed), "terms"), []
-    for first, (x, _, count) in enumerate(s.chunks(*s.every)):
-        chunks.append(np.asarray(terms(s.variables, x, fold_in(key, first)))[:count])
+    for first, (x, cond, count) in enumerate(s.chunks(*s.every)):
+        part = terms(s.variables, x, fold_in(key, first), cond=cond)
+        chunks.append(np.asarray(part)[:count])
     each = np.concatenate(chunks)
     note = f"{each.shape[1]} terms of {len(each)} real and extreme images"
     if s.model.kind == "mass":
@@ -68,14 +70,19 @@ def non_negative(s: Subject) -> Iterator[Row]:
 
 def trajectories(s: Subject) -> Iterator[Row]:
     """The sum of terms equals the mean log-weight of trajectories, on the same images."""
-    x = np.resize(s.x, (WALKS, *s.x.shape[1:]))
-    walk = jax.jit(lambda variables, key, x: trajectory(s.model, variables, key, len(x), x)[1])
+    rows = np.arange(WALKS) % len(s.x)
+
+    @jax.jit
+    def walk(variables: Variables, key: PRNGKey, x: Array, cond: Any) -> Nats:
+        return trajectory(s.model, variables, key, len(x), x, cond)[1]
+
     terms, key = jax.jit(s.pure.log_prob), fold_in(root_key(s.seed), "trajectories")
     gaps = []
-    for first, (part, _, count) in enumerate(s.chunks(x, None)):
+    for first, (part, cond, count) in enumerate(s.chunks(s.x[rows], rows_of(s.cond, rows))):
         walk_key, terms_key = (fold_in(fold_in(key, name), first) for name in ("walk", "terms"))
-        walked = np.asarray(walk(s.variables, walk_key, part), np.float64)
-        gaps.append((walked - np.asarray(terms(s.variables, part, terms_key), np.float64))[:count])
+        walked = np.asarray(walk(s.variables, walk_key, part, cond), np.float64)
+        summed = np.asarray(terms(s.variables, part, terms_key, cond), np.float64)
+        gaps.append((walked - summed)[:count])
     gap = np.concatenate(gaps)
     note = (
         f"{WALKS} trajectories, {gap.mean():+.3f} ± {gap.std(ddof=1) / WALKS**0.5:.3f} nats apart"
@@ -99,6 +106,7 @@ def trajectory(
     key: PRNGKey,
     n: int,
     x: Num[Array, "n *event"] | None = None,
+    cond: Any = None,
 ) -> tuple[Num[Array, "n *event"], Nats]:
     """A trajectory's x and log p(x_{0:T}) - log q(x_{1:T} | x_0), nats; it is drawn from q given x, or from the model.
 
@@ -116,7 +124,7 @@ def trajectory(
         x_t, log_weight, event = carry
         now, before = (diffusion.at(chain, _all(n, s), axes) for s in (t, t - 1))
         noise = _normal(fold_in(key, t), shape)
-        back = model.apply(variables, x_t, _all(n, t), now, method="back")
+        back = model.apply(variables, x_t, _all(n, t), now, cond=cond, method="back")
         mean = diffusion.posterior_mean(now, back.data, x_t)
         if data is None:
             drawn = gaussian.sample(mean, back.log_scale, noise)
@@ -143,25 +151,25 @@ def trajectory(
 
 
 def trajectory_bound(
-    model: Any, variables: Variables, x: Num[Array, "B *event"], key: PRNGKey, draws: int
+    model: Any, variables: Variables, x: Num[Array, "B *event"], key: PRNGKey, draws: int, cond: Any
 ) -> Nats:
     """The importance-weighted bound of `draws` trajectories, nats."""
 
     def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
-        return trajectory(model, variables, fold_in(key, number[0]), len(x), x)[1][None]
+        return trajectory(model, variables, fold_in(key, number[0]), len(x), x, cond)[1][None]
 
     return importance_weighted_bound_in_chunks(log_weights, draws, chunk=1)
 
 
 def simulated(
-    model: Any, variables: Variables, key: PRNGKey, n: int, draws: int
+    model: Any, variables: Variables, key: PRNGKey, n: int, draws: int, cond: Any = None
 ) -> tuple[Num[Array, "n *event"], Nats]:
     """Samples x and an upper bound of log p(x), nats: one of `draws` trajectories generated x (see `laws.bound`)."""
-    x, generating = trajectory(model, variables, fold_in(key, "own"), n)
+    x, generating = trajectory(model, variables, fold_in(key, "own"), n, None, cond)
 
     def log_weights(number: Int[Array, " k"]) -> Float[Array, "k n"]:
         key_of = fold_in(fold_in(key, "q"), number[0])
-        other = trajectory(model, variables, key_of, n, x)[1]
+        other = trajectory(model, variables, key_of, n, x, cond)[1]
         return jnp.where(number == 0, generating, other)[None]
 
     return x, importance_weighted_bound_in_chunks(log_weights, draws, chunk=1)

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from gen_jax.conditions import zeros
 from gen_jax.density import fold_in, root_key
 from gen_jax.laws import bound
 from gen_jax.laws.row import Row
@@ -39,7 +40,8 @@ def round_trip(s: Subject) -> Iterator[Row]:
     """inverse(forward(x)) is x, relative to the largest value."""
     y = _reals(s)
     with jax.enable_x64(True):
-        apart = np.abs(_call(s, "inverse", _call(s, "forward", y)[0]) - y)
+        z, _ = _call(s, "forward", y, s.every[1])
+        apart = np.abs(_call(s, "inverse", z, s.every[1]) - y)
     measured = float(np.max(apart) / max(1.0, float(np.abs(y).max())))
     note = f"{len(s.x)} real and {len(s.extremes)} extreme examples"
     yield Row("round trip", measured, ROUND_TRIP, "relative", note)
@@ -54,15 +56,18 @@ def determinant(s: Subject) -> Iterator[Row]:
     with jax.enable_x64(True):
         variables = _doubled(s.variables)
 
-        def forward(x: Array) -> Array:
-            return model.apply(variables, x[None], method="forward")[0][0]
+        def by_autodiff(pair: tuple[Array, Any]) -> Array:
+            x, cond = pair[0], jax.tree.map(lambda part: part[None], pair[1])
 
-        def by_autodiff(x: Array) -> Array:
+            def forward(x: Array) -> Array:
+                return model.apply(variables, x[None], cond=cond, method="forward")[0][0]
+
             jacobian = jax.jacfwd(forward)(x).reshape(model.event.size, model.event.size)
             return jnp.sum(gaussian.log_prob(forward(x))) + jnp.linalg.slogdet(jacobian)[1]
 
-        expected = np.asarray(jax.jit(lambda y: lax.map(by_autodiff, y))(jnp.asarray(y)))
-        density = _call(s, "log_density", y, model)
+        pairs = jax.tree.map(jnp.asarray, (y, s.every[1]))
+        expected = np.asarray(jax.jit(lambda pairs: lax.map(by_autodiff, pairs))(pairs))
+        density = _call(s, "log_density", y, s.every[1], model)
     apart = float(np.max(np.abs(density - expected)))
     note = f"{len(y)} examples of shape {model.event.shape}, Jacobian by autodiff"
     yield Row("log-determinant", apart, DETERMINANT, "nats", note)
@@ -72,16 +77,16 @@ def rounding(s: Subject) -> Iterator[Row]:
     """log p in float32, as evaluated, agrees with float64 on real examples, relative to its size."""
     y = _reals(s)[: len(s.x)]
     program = jax.jit(functools.partial(s.model.apply, method="log_density"))
-    rounded = np.asarray(program(s.variables, y.astype(np.float32)))
+    rounded = np.asarray(program(s.variables, y.astype(np.float32), cond=s.cond))
     with jax.enable_x64(True):
-        exact = _call(s, "log_density", y.astype(np.float32).astype(np.float64))
+        exact = _call(s, "log_density", y.astype(np.float32).astype(np.float64), s.cond)
     apart = np.abs(rounded - exact) / np.maximum(1.0, np.abs(exact))
     yield Row("float32", float(np.max(apart)), ROUNDED, "relative", "log p of real examples")
 
 
 def samples(s: Subject) -> Iterator[Row]:
     """f of the model's samples is standard normal: each coordinate is normal and |z|^2 is chi-square."""
-    z = _call(s, "forward", _samples(s).astype(np.float64))[0]
+    z = _call(s, "forward", _samples(s).astype(np.float64), s.conditions(SAMPLES))[0]
     distances = [_distance(jax.scipy.stats.norm.cdf(column)) for column in z.T]
     distances.append(_distance(jax.scipy.stats.chi2.cdf(np.sum(z**2, axis=1), z.shape[1])))
     note = f"{len(z):,} samples, each of {z.shape[1]} coordinates and the norm: sqrt(n) times the Kolmogorov distance"
@@ -99,17 +104,17 @@ def outside(model: Any, variables: Variables, key: PRNGKey) -> float:
     @jax.jit
     def share(variables, key):
         z = jax.random.normal(key, (OUTSIDE, model.event.size))
-        y = model.apply(variables, z, method="inverse").reshape(OUTSIDE, -1)
+        y = model.apply(variables, z, zeros(model, OUTSIDE), method="inverse").reshape(OUTSIDE, -1)
         return jnp.mean(jnp.any((y < 0) | (y >= model.event.levels), axis=-1))
 
     return float(share(variables, key))
 
 
 def integral(s: Subject) -> Iterator[Row]:
-    """The density of a 2-D model integrates to 1 on a grid around its samples."""
+    """The density of a 2-D model, under its first class, integrates to 1 on a grid around its samples."""
     if s.model.event.shape != (2,):
         return
-    x = _samples(s).astype(np.float64)
+    x = _samples(s, zeros(s.model, SAMPLES)).astype(np.float64)
     low, high = x.min(axis=0), x.max(axis=0)
     edges = [
         np.linspace(a - MARGIN * (b - a), b + MARGIN * (b - a), SIDE + 1)
@@ -119,7 +124,9 @@ def integral(s: Subject) -> Iterator[Row]:
     area = np.prod([edge[1] - edge[0] for edge in edges])
     program = jax.jit(functools.partial(s.model.apply, method="log_density"))
     grid = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(64, -1, 2)
-    logs = [np.asarray(program(s.variables, part.astype(np.float32)), np.float64) for part in grid]
+    cond = zeros(s.model, grid.shape[1])
+    parts = [program(s.variables, part.astype(np.float32), cond=cond) for part in grid]
+    logs = [np.asarray(part, np.float64) for part in parts]
     total = float(np.sum(np.exp(logs)) * area)
     note = f"{total:.4f} on {SIDE} x {SIDE} points"
     yield Row("integral is 1", abs(total - 1.0), MASS, "", note)
@@ -127,7 +134,8 @@ def integral(s: Subject) -> Iterator[Row]:
 
 def finite(s: Subject) -> Iterator[Row]:
     """log p of extreme examples is finite in float32."""
-    log_prob = np.asarray(jax.jit(s.pure.log_prob)(s.variables, s.extremes))
+    cond = s.conditions(len(s.extremes))
+    log_prob = np.asarray(jax.jit(s.pure.log_prob)(s.variables, s.extremes, cond=cond))
     bad = float(np.sum(~np.isfinite(log_prob)))
     yield Row("finite", bad, 0.0, "numbers", "corners ten times as far as the data, noise between")
 
@@ -140,10 +148,12 @@ def _reals(s: Subject) -> Float[np.ndarray, "N *event"]:
     return both + np.random.default_rng((s.seed, 2)).uniform(0, 1, both.shape)
 
 
-def _samples(s: Subject) -> Float[np.ndarray, "n *event"]:
+def _samples(s: Subject, cond: Any = None) -> Float[np.ndarray, "n *event"]:
+    """Samples, by default of all classes in turn."""
+    cond = s.conditions(SAMPLES) if cond is None else cond
     draw = jax.jit(s.pure.sample, static_argnums=2)
     key = fold_in(root_key(s.seed), "certify")
-    return np.asarray(draw(s.variables, key, SAMPLES))
+    return np.asarray(draw(s.variables, key, SAMPLES, cond))
 
 
 def _doubled(variables: Any) -> Any:
@@ -151,11 +161,11 @@ def _doubled(variables: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), variables)
 
 
-def _call(s: Subject, method: str, x: np.ndarray, model: Any = None) -> Any:
+def _call(s: Subject, method: str, x: np.ndarray, cond: Any, model: Any = None) -> Any:
     """The result of a method of the model, in float64."""
     with jax.enable_x64(True):
         program = jax.jit(functools.partial((model or s.model).apply, method=method))
-        return jax.tree.map(np.asarray, program(_doubled(s.variables), jnp.asarray(x)))
+        return jax.tree.map(np.asarray, program(_doubled(s.variables), jnp.asarray(x), cond=cond))
 
 
 def _distance(u: Float[Array, " n"]) -> float:

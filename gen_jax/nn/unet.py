@@ -78,7 +78,8 @@ class SelfAttention(nn.Module):
 class UNet(nn.Module):
     """At each resolution `blocks` residual blocks down and `blocks` + 1 up, with `features` x its multiplier channels.
 
-    `attention`: heights of the images with self-attention after every block.
+    `attention`: heights of the images with self-attention after every block. A vector y is added to the embedding of
+    the time through a linear map.
     """
 
     features: int = 128
@@ -103,11 +104,19 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], t: Num[Array, " B"], outputs: int, train: bool = False
+        self,
+        x: Float[Array, "B H W C"],
+        t: Num[Array, " B"],
+        outputs: int,
+        train: bool = False,
+        y: Float[Array, "B K"] | None = None,
     ) -> Float[Array, "B H W outputs"]:
         """An image of the same size with `outputs` channels, initially zero."""
         dtype, last = self.dtype, len(self.multipliers) - 1
         time = TimeEmbedding(self.features, dtype)(t)
+        if y is not None:
+            linear = nn.Dense(4 * self.features, use_bias=False, dtype=dtype, kernel_init=GLOROT)
+            time = time + linear(y)
 
         def conv(features, stride=1):
             return Conv(features, (3, 3), stride, dtype=dtype, kernel_init=GLOROT)

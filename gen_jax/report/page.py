@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gen_jax import fingerprint, stored
-from gen_jax.data.batches import spread
+from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Curved, Reconstructing
 from gen_jax.errors import InputError
@@ -209,8 +209,9 @@ def _samples(run: Run, medium: Medium) -> Markup:
 
 
 def _reconstructions(run: Run, medium: Medium, split: Split) -> Markup:
-    x = split.x[spread(len(split), RECONSTRUCTIONS)]
-    reconstructed = draw.reconstruct(run, x)
+    batch = take(split, spread(len(split), RECONSTRUCTIONS), run.conditional)
+    x = batch["x"]
+    reconstructed = draw.reconstruct(run, x, cond=batch["cond"])
     caption = f"Examples of {split.split} above, their reconstructions below."
     return paragraph(caption) + medium.figure(x) + medium.figure(reconstructed)
 
@@ -266,8 +267,9 @@ def _source(revision: dict[str, Any]) -> str:
 
 def _model_curves(run: Run, split: Split) -> list[tuple[str, Markup]]:
     """Each curve of the model on a logarithmic axis, with its title and its sum."""
-    x, sections = split.x[spread(len(split), CURVED)], []
-    for title, values in draw.curves(run, x).items():
+    batch, sections = take(split, spread(len(split), CURVED), run.conditional), []
+    x = batch["x"]
+    for title, values in draw.curves(run, x, cond=batch["cond"]).items():
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.subplots()
         axes.plot(values, lw=1, marker="o", ms=2)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gen_jax.conditions import zeros
 from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
 from gen_jax.density import Bijective
@@ -39,8 +40,9 @@ def sections(medium: Points, run: Run, split: Split) -> Iterator[Section]:
 def both_ways(run: Run, x: Float[np.ndarray, "N 2"]) -> Figure:
     """Points, their latents and a grid after f; noise, samples and a grid after the inverse."""
     model, variables = run.experiment.model, run.variables
-    forward = jax.jit(lambda x: model.apply(variables, x, method="forward")[0])
-    inverse = jax.jit(lambda z: model.apply(variables, z, method="inverse"))
+    under = lambda points: zeros(model, len(points))  # noqa: E731  the first class
+    forward = jax.jit(lambda x: model.apply(variables, x, cond=under(x), method="forward")[0])
+    inverse = jax.jit(lambda z: model.apply(variables, z, under(z), method="inverse"))
     noise = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
     figure = Figure(figsize=(9, 6), layout="constrained")
     names = (("x", "z = f(x)", "f(grid)"), ("z", "x = f⁻¹(z)", "f⁻¹(grid)"))

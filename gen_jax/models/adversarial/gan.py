@@ -21,7 +21,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Num
 
 from gen_jax.check import require
-from gen_jax.conditions import Cond
+from gen_jax.conditions import Cond, label_of
 from gen_jax.density import Codec, Kind, Value, fold_in
 from gen_jax.errors import InputError
 from gen_jax.nn.conv import Conv, ConvTranspose
@@ -67,14 +67,17 @@ class DenseGenerator(nn.Module):
 
 
 class DenseDiscriminator(nn.Module):
-    """Leaky rectified layers over the flattened event."""
+    """Leaky rectified layers over the flattened event, and over the vector y beside it."""
 
     hidden: tuple[int, ...] = (256, 256)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B *event"]) -> Float[Array, " B"]:
+    def __call__(
+        self, x: Float[Array, "B *event"], y: Float[Array, "B K"] | None = None
+    ) -> Float[Array, " B"]:
         """The logit of D(x)."""
         x = x.reshape(x.shape[0], -1)
+        x = x if y is None else jnp.concatenate([x, y], axis=-1)
         for features in self.hidden:
             x = nn.leaky_relu(nn.Dense(features)(x), SLOPE)
         return nn.Dense(1)(x)[:, 0]
@@ -103,14 +106,20 @@ class ConvGenerator(nn.Module):
 class ConvDiscriminator(nn.Module):
     """4x4 convolutions of stride 2, one for each of `features`, then a linear map.
 
-    It is always normalised by the statistics of its batch, so real and generated examples come in separate batches.
+    It is always normalised by the statistics of its batch, so real and generated examples come in separate batches. A
+    vector y is appended to the channels of every pixel.
     """
 
     features: tuple[int, ...] = (64, 128)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, " B"]:
+    def __call__(
+        self, x: Float[Array, "B H W C"], y: Float[Array, "B K"] | None = None
+    ) -> Float[Array, " B"]:
         """The logit of D(x)."""
+        if y is not None:
+            planes = jnp.broadcast_to(y[:, None, None], (*x.shape[:-1], y.shape[-1]))
+            x = jnp.concatenate([x, planes], axis=-1)
         for index, features in enumerate(self.features):
             x = Conv(features, (4, 4), 2, kernel_init=INIT, use_bias=index == 0)(x)
             x = nn.leaky_relu(x if index == 0 else BatchNorm(decay=None)(x, train=True), SLOPE)
@@ -149,7 +158,10 @@ class BatchNorm(nn.Module):
 
 
 class GAN(nn.Module):
-    """Integers, scaled to [-1, 1], or reals. Generator and discriminator step together, on the same draws of z."""
+    """Integers, scaled to [-1, 1], or reals. Generator and discriminator step together, on the same draws of z.
+
+    With classes G reads the one-hot class beside z, and D beside x (Mirza and Osindero 2014, 1411.1784, equation 2).
+    """
 
     system: ClassVar[str] = "gan"
 
@@ -159,7 +171,7 @@ class GAN(nn.Module):
     discriminator: DenseDiscriminator | ConvDiscriminator = DenseDiscriminator()
     saturating: bool = False
 
-    num_classes: ClassVar[int] = 0
+    num_classes: int = 0
     kind: ClassVar[Kind] = "none"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"
@@ -167,11 +179,21 @@ class GAN(nn.Module):
     def setup(self):
         self.check()
 
+    def one_hot(self, cond: Cond) -> tuple[Float[Array, "B K"], ...]:
+        """The class of each example as a vector; nothing without classes."""
+        return (jax.nn.one_hot(label_of(cond), self.num_classes),) if self.num_classes else ()
+
     def generate(
-        self, key: PRNGKey, n: int, train: bool = False, temperature: float | Scalar = 1.0
+        self,
+        key: PRNGKey,
+        n: int,
+        train: bool = False,
+        temperature: float | Scalar = 1.0,
+        cond: Cond = None,
     ) -> Float[Array, "n *event"]:
         """G(temperature z), in (-1, 1) for integers."""
         z = temperature * jax.random.normal(key, (n, self.latent))
+        z = jnp.concatenate([z, *self.one_hot(cond)], axis=-1) if self.num_classes else z
         x = self.generator(z, self.event.shape, train)
         return x if self.event.levels is None else jnp.tanh(x)
 
@@ -181,22 +203,21 @@ class GAN(nn.Module):
             return x.astype(jnp.result_type(float))
         return to_symmetric(x, self.event.levels)
 
-    def judged(self, x: Float[Array, "B *event"]) -> Float[Array, " B"]:
+    def judged(self, x: Float[Array, "B *event"], cond: Cond = None) -> Float[Array, " B"]:
         """The logit of D(x), with a gradient in x and none in the weights of D."""
         discriminator, variables = self.discriminator.unbind()
-        logit: Any = discriminator.apply(stop_gradient(variables), x)
+        logit: Any = discriminator.apply(stop_gradient(variables), x, *self.one_hot(cond))
         return logit
 
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """-V(D, G), with gradients in D only, plus the generator's loss, with gradients in G only; nats an example."""
-        del cond  # no classes
-        fake = self.generate(fold_in(key, "z"), len(x), train=True)
-        on_real = self.discriminator(self.scaled(x))
-        on_fake = self.discriminator(stop_gradient(fake))
+        fake = self.generate(fold_in(key, "z"), len(x), train=True, cond=cond)
+        on_real = self.discriminator(self.scaled(x), *self.one_hot(cond))
+        on_fake = self.discriminator(stop_gradient(fake), *self.one_hot(cond))
         loss_of_d = -value_function(on_real, on_fake)
-        loss_of_g = generator_loss(self.judged(fake), self.saturating)
+        loss_of_g = generator_loss(self.judged(fake, cond), self.saturating)
         return loss_of_d + loss_of_g, {
             "discriminator_loss": loss_of_d,
             "generator_loss": loss_of_g,
@@ -216,17 +237,15 @@ class GAN(nn.Module):
         self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Num[Array, "n *event"]:
         """G(temperature z) with the running statistics; for integers rounded to the nearest level."""
-        del cond  # no classes
-        x = self.generate(key, n, temperature=temperature)
+        x = self.generate(key, n, temperature=temperature, cond=cond)
         return x if self.event.levels is None else from_symmetric(x, self.event.levels)
 
     def measure(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> dict[str, Array]:
         """Logits of D on data and on an equal number of samples."""
-        del cond  # no classes
-        fake = self.generate(key, len(x))
-        return {"real": self.judged(self.scaled(x)), "fake": self.judged(fake)}
+        fake = self.generate(key, len(x), cond=cond)
+        return {"real": self.judged(self.scaled(x), cond), "fake": self.judged(fake, cond)}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
         """Means of D and both losses; a low `d_real` shows that D recognises only its training data. No findings."""

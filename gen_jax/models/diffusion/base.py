@@ -25,14 +25,15 @@ VALUES_AT_ONCE = 2**17  # times x examples x dimensions in one chunk
 class ChainBound(nn.Module):
     """A mass over integers, which are scaled to [-1, 1], or a density of reals.
 
-    `network` is called with x_t, t in 1..T, the number of output channels, and `train`.
+    `network` is called with x_t, t in 1..T, the number of output channels, and `train`; with classes also with a vector
+    for each example, which is zero where no class is given.
     """
 
     event: Event
     network: nn.Module = UNet()
     timesteps: int = 1000
 
-    num_classes: ClassVar[int] = 0
+    num_classes: int = 0
     value: ClassVar[Value] = "bound"
     codec: ClassVar[Codec] = "none"
 
@@ -63,7 +64,12 @@ class ChainBound(nn.Module):
         return from_unit((x_0 + 1) / 2, self.event.levels)
 
     def term(
-        self, x: Num[Array, "B *event"], t: Int[Array, " B"], noise: Float[Array, "B *event"]
+        self,
+        x: Num[Array, "B *event"],
+        t: Int[Array, " B"],
+        noise: Float[Array, "B *event"],
+        *,
+        cond: Cond = None,
     ) -> Any:
         """L_{t-1} in nats, at the x_t made with this noise; other values may follow it."""
         raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
@@ -73,19 +79,21 @@ class ChainBound(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
 
     def terms(
-        self, x: Num[Array, "B *event"], key: PRNGKey, draws: int = 1
+        self, x: Num[Array, "B *event"], key: PRNGKey, draws: int = 1, cond: Cond = None
     ) -> Float[Array, "B terms"]:
         """L_0, L_1, ..., L_T in nats, each a mean over `draws` draws of x_t; memory does not grow with T or draws."""
         module, variables = self.unbind()
         chunk = max(1, min(self.timesteps, VALUES_AT_ONCE // x.size))
         firsts = jnp.arange(1, self.timesteps + 1, chunk)
         tiled = jnp.repeat(x, chunk, axis=0)
+        label = jax.tree.map(lambda part: jnp.repeat(part, chunk, axis=0), cond)
 
         def some(first: Int[Array, ""], key: PRNGKey) -> Float[Array, "B chunk"]:
             t = jnp.minimum(first + jnp.arange(chunk), self.timesteps)
             noise = jax.vmap(lambda t: _normal(fold_in(key, t), x.shape), out_axes=1)(t)
             every = jnp.tile(t, len(x)), noise.reshape(tiled.shape)
-            return module.apply(variables, tiled, *every, method="term")[0].reshape(len(x), chunk)
+            terms: Any = module.apply(variables, tiled, *every, cond=label, method="term")
+            return terms[0].reshape(len(x), chunk)
 
         def one_draw(total, draw):
             return total + lax.map(lambda first: some(first, fold_in(key, draw)), firsts), None
@@ -104,12 +112,14 @@ class ChainBound(nn.Module):
     ) -> Nats:
         """-L in nats, over all t. More `draws` for each term reduce the noise of the number, not the bound's gap."""
         key = require_key(key, type(self).__name__)
-        del cond  # no classes
-        return -jnp.sum(self.terms(x, key, draws), axis=1)
+        return -jnp.sum(self.terms(x, key, draws, cond), axis=1)
 
-    def curves(self, x: Num[Array, "B *event"], key: PRNGKey) -> dict[str, Float[Array, "B terms"]]:
+    def curves(
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
+    ) -> dict[str, Float[Array, "B terms"]]:
         """The terms of the bound."""
-        return {"Terms L_t of the bound, bits/dim": bits_per_dim(self.terms(x, key), self.event)}
+        terms = self.terms(x, key, cond=cond)
+        return {"Terms L_t of the bound, bits/dim": bits_per_dim(terms, self.event)}
 
     def check(self) -> None:
         require(self.timesteps >= 2, f"timesteps must be at least 2, not {self.timesteps}")

@@ -13,7 +13,7 @@ The sampler with less noise and fewer steps is DDIM (Song, Meng and Ermon 2020, 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.check import require
-from gen_jax.conditions import Cond
+from gen_jax.conditions import Cond, label_of
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.models.diffusion.base import ChainBound
@@ -30,6 +30,7 @@ from gen_jax.ops import diffusion, gaussian
 from gen_jax.ops.diffusion import Chain, Predicted
 from gen_jax.typing import Metrics, Nats, PRNGKey, Scalar
 
+NO_CLASS = -1  # whose one-hot vector is zero
 HYBRID = 1e-3  # weight of the bound, in bits/dim (Nichol and Dhariwal 2021, equation 16)
 
 
@@ -84,16 +85,22 @@ class DDPMSampler:
     Without `eta` each step draws from p(x_{t-1} | x_t); with all T steps the samples have the distribution that
     `log_prob` bounds. With `eta` the steps are those of DDIM: 0 adds no noise, 1 adds the posterior variance. The last
     step adds no noise if there are fewer than T steps, or with DDIM.
+
+    `guidance` w: the network's output under the class is moved away from that without one, to out + w (out - out_free)
+    (Ho and Salimans 2022, 2207.12598, equation 6); samples then follow no distribution that `log_prob` bounds.
     """
 
     steps: int | None = None
     eta: float | None = None
+    guidance: float = 0.0
 
     def __post_init__(self):
         if self.steps is not None and self.steps < 1:
             raise InputError(f"sampler.steps must be at least 1, not {self.steps}")
         if self.eta is not None and not 0 <= self.eta <= 1:
             raise InputError(f"sampler.eta must lie in [0, 1], not {self.eta}")
+        if not 0 <= self.guidance < math.inf:
+            raise InputError(f"sampler.guidance must be at least 0, not {self.guidance}")
 
 
 class Back(NamedTuple):
@@ -110,6 +117,8 @@ class DDPM(ChainBound):
     `variance`: sigma_t^2 is `beta`_t, or the variance of the `posterior` q(x_{t-1} | x_t, x_0), or `learned` between
     the logarithms of both (Nichol and Dhariwal 2021, equation 15). At t = 1 the first two are the posterior's at t = 2.
     `objective`: the `simple` error, the `bound`, or `hybrid`, where the bound trains the learned variance only.
+    `drop_label`: the fraction of training examples whose class is withheld, so that the network also learns to do
+    without, as guidance needs.
     """
 
     system: ClassVar[str] = "ddpm"
@@ -119,6 +128,7 @@ class DDPM(ChainBound):
     variance: Literal["beta", "posterior", "learned"] = "beta"
     objective: Literal["simple", "bound", "hybrid"] = "simple"
     sampler: DDPMSampler = DDPMSampler()
+    drop_label: float = 0.1
 
     @property
     def alpha_bar(self) -> Float[np.ndarray, " times"]:
@@ -137,10 +147,13 @@ class DDPM(ChainBound):
 
         Each example has one t, uniform over 1..T, so its bound is unbiased and noisy. x_0 is not clipped.
         """
-        del cond  # no classes
+        label = label_of(cond)
+        if self.num_classes:
+            free = jax.random.bernoulli(fold_in(key, "label"), self.drop_label, x.shape[:1])
+            label = jnp.where(free, NO_CLASS, label)
         t = jax.random.randint(fold_in(key, "t"), x.shape[:1], 1, self.timesteps + 1)
         noise = jax.random.normal(fold_in(key, "noise"), x.shape, jnp.result_type(float))
-        term, error = self.term(x, t, noise, True, self.objective == "hybrid")
+        term, error = self.term(x, t, noise, True, self.objective == "hybrid", cond=label)
         simple = jnp.mean(error)
         bound = bits_per_dim(jnp.mean(self.timesteps * term + self.prior_term(x)), self.event)
         value = {"simple": simple, "bound": bound, "hybrid": simple + HYBRID * bound}
@@ -153,6 +166,8 @@ class DDPM(ChainBound):
         noise: Float[Array, "B *event"],
         train: bool = False,
         mean_fixed: bool = False,
+        *,
+        cond: Cond = None,
     ) -> tuple[Nats, Nats]:
         """L_{t-1} in nats, and |eps - eps_theta|^2 as a mean over dimensions, at x_t = signal_t x_0 + noise_t eps.
 
@@ -160,7 +175,7 @@ class DDPM(ChainBound):
         """
         x_0, now = self.to_reals(x), diffusion.at(self.chain, t, x.ndim)
         x_t = diffusion.diffused(now, x_0, noise)
-        back = self.back(x_t, t, now, train)
+        back = self.back(x_t, t, now, train, cond)
         data = lax.stop_gradient(back.data) if mean_fixed else back.data
         mean = diffusion.posterior_mean(now, data, x_t)
         true_mean = diffusion.posterior_mean(now, x_0, x_t)
@@ -182,7 +197,13 @@ class DDPM(ChainBound):
         return jnp.sum(gaussian.kl_to_standard(mean, log_scale), axis=tuple(range(1, x.ndim)))
 
     def back(
-        self, x_t: Float[Array, "B *event"], t: Int[Array, " B"], now: Chain, train: bool = False
+        self,
+        x_t: Float[Array, "B *event"],
+        t: Int[Array, " B"],
+        now: Chain,
+        train: bool = False,
+        cond: Cond = None,
+        guidance: float = 0.0,
     ) -> Back:
         """Output, x_0 and log sigma_t at x_t; `now` holds the coefficients of the chain at t.
 
@@ -190,8 +211,12 @@ class DDPM(ChainBound):
         """
         channels = x_t.shape[-1]
         outputs = channels * (2 if self.variance == "learned" else 1)
-        both = self.network(x_t, t, outputs, train).astype(x_t.dtype)
+        both = self._output(x_t, t, outputs, train, label_of(cond)).astype(x_t.dtype)
         output, weight = both[..., :channels], both[..., channels:]
+        if guidance:
+            nothing = jnp.full(len(x_t), NO_CLASS)
+            free = self._output(x_t, t, outputs, train, nothing)[..., :channels]
+            output = output + guidance * (output - free.astype(x_t.dtype))
         data = diffusion.data_of(self.predicted, now, output, x_t)
         if self.event.levels is not None and not train:
             data = jnp.clip(data, -1.0, 1.0)
@@ -199,6 +224,14 @@ class DDPM(ChainBound):
             weight = (weight + 1) / 2
             return Back(output, data, weight * now.forward + (1 - weight) * now.posterior)
         return Back(output, data, now.large if self.variance == "beta" else now.posterior)
+
+    def _output(
+        self, x_t: Array, t: Array, outputs: int, train: bool, label: Any
+    ) -> Float[Array, "B *positions outputs"]:
+        """The network's output, under the class if there are classes."""
+        if not self.num_classes:
+            return self.network(x_t, t, outputs, train)
+        return self.network(x_t, t, outputs, train, jax.nn.one_hot(label, self.num_classes))
 
     def log_decoder(
         self,
@@ -215,7 +248,6 @@ class DDPM(ChainBound):
         self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Num[Array, "n *event"]:
         """x_T from N(0, I), then x_{T-1}, ..., x_0; the temperature scales the standard deviation of every draw."""
-        del cond  # no classes
         module, variables = self.unbind()
         steps, eta = self.sampler.steps or self.timesteps, self.sampler.eta
         times = np.round(np.linspace(0, self.timesteps, steps + 1)).astype(np.int32)
@@ -232,7 +264,8 @@ class DDPM(ChainBound):
                 diffusion.at(chain, jnp.full(n, place), len(shape)) for place in (i, i - 1)
             )
             t = jnp.full(n, jnp.asarray(times)[i])
-            back = cast(Back, module.apply(variables, x, t, now, method="back"))
+            options = {"cond": cond, "guidance": self.sampler.guidance}
+            back = cast(Back, module.apply(variables, x, t, now, **options, method="back"))
             if eta is None:
                 mean, scale = diffusion.posterior_mean(now, back.data, x), jnp.exp(back.log_scale)
             else:
@@ -253,4 +286,9 @@ class DDPM(ChainBound):
         require(
             (self.sampler.steps or 1) <= self.timesteps,
             f"sampler.steps {self.sampler.steps} exceeds the model's {self.timesteps} timesteps",
+        )
+        require(0 <= self.drop_label < 1, f"drop_label must lie in [0, 1), not {self.drop_label}")
+        require(
+            not self.sampler.guidance or bool(self.num_classes and self.drop_label),
+            "sampler.guidance needs a model with classes that is trained with drop_label > 0",
         )

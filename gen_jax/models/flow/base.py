@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require_integers, require_key
-from gen_jax.conditions import Cond
+from gen_jax.conditions import Cond, label_of
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.ops.importance import importance_weighted_bound_in_chunks
@@ -28,48 +28,49 @@ class Flow(nn.Module):
 
     event: Event
 
-    num_classes: ClassVar[int] = 0
+    num_classes: int = 0
     kind: ClassVar[Kind] = "density"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"
     loss_per: ClassVar[LossPer] = "example"
 
     def forward(
-        self, x: Float[Array, "B *event"], train: bool = False
+        self, x: Float[Array, "B *event"], train: bool = False, cond: Cond = None
     ) -> tuple[Float[Array, "B D"], Nats]:
-        """z and log |det dz/dx|."""
+        """z and log |det dz/dx|, for each example under its class if there are classes."""
         raise TypeError(f"{type(self).__name__} does not define f")
 
-    def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B *event"]:
+    def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B *event"]:
         """x, with the statistics of evaluation."""
         raise TypeError(f"{type(self).__name__} does not define the inverse of f")
 
-    def log_density(self, x: Float[Array, "B *event"], train: bool = False) -> Nats:
+    def log_density(
+        self, x: Float[Array, "B *event"], train: bool = False, cond: Cond = None
+    ) -> Nats:
         """log p of reals, nats."""
-        z, log_det = self.forward(x, train)
+        z, log_det = self.forward(x, train, cond)
         return jnp.sum(gaussian.log_prob(z), axis=-1) + log_det
 
     def log_prob(
         self, x: Float[Array, "B *event"], key: PRNGKey | None = None, cond: Cond = None
     ) -> Nats:
         """log p(x), exact."""
-        del key, cond  # no noise, no classes
-        return self.log_density(x)
+        del key  # no noise
+        return self.log_density(x, cond=cond)
 
     def loss(
         self, x: Float[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of -log p(x), nats an example."""
-        del key, cond  # no noise, no classes
-        nats = -jnp.mean(self.log_density(x, train=True))
+        del key  # no noise
+        nats = -jnp.mean(self.log_density(x, True, cond))
         return nats, {"nats": nats}
 
     def sample(
         self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Float[Array, "n *event"]:
         """x = f^-1(z) with z from N(0, temperature^2 I)."""
-        del cond  # no classes
-        return self.inverse(temperature * jax.random.normal(key, (n, self.event.size)))
+        return self.inverse(temperature * jax.random.normal(key, (n, self.event.size)), cond)
 
 
 class DequantizedFlow(Flow):
@@ -95,7 +96,6 @@ class DequantizedFlow(Flow):
     ) -> Nats:
         """The bound with `draws` dequantised copies, nats; memory does not grow with them."""
         key = require_key(key, type(self).__name__)
-        del cond  # no classes
         module, variables = self.unbind()
         noise = functools.partial(jax.random.uniform, shape=x.shape)
 
@@ -103,7 +103,8 @@ class DequantizedFlow(Flow):
             u = jax.vmap(lambda k: noise(fold_in(key, k)))(number)
             y = dequantize.uniform(jnp.broadcast_to(x, u.shape), u)
             y = y.reshape(-1, *self.event.shape)
-            log_p: Any = module.apply(variables, y, method="log_density")
+            tiled = None if cond is None else jnp.tile(label_of(cond), len(u))
+            log_p: Any = module.apply(variables, y, cond=tiled, method="log_density")
             return log_p.reshape(u.shape[:2])
 
         chunk = max(1, VALUES_AT_ONCE // x.size)
@@ -113,9 +114,8 @@ class DequantizedFlow(Flow):
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of -log p(x + u) with one draw of u, nats a dimension."""
-        del cond  # no classes
         y = dequantize.uniform(x, jax.random.uniform(key, x.shape))
-        nats = -jnp.mean(self.log_density(y, train=True))
+        nats = -jnp.mean(self.log_density(y, True, cond))
         return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
 
     def sample(

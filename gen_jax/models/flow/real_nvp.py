@@ -10,13 +10,15 @@ import math
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond, label_of
 from gen_jax.models.flow.base import DequantizedFlow, Flow
-from gen_jax.nn.bijections import AffineCoupling, chain, unchain
+from gen_jax.nn.bijections import AffineCoupling, Vector, chain, unchain
 from gen_jax.nn.shifted_conv import Project, WeightNorm
 from gen_jax.ops import dequantize, masks
 from gen_jax.ops.convolution import convolve
@@ -24,15 +26,19 @@ from gen_jax.ops.squeeze import squeeze, unsqueeze
 from gen_jax.typing import Event, Nats, points
 
 MOMENTUM, EPSILON = 0.99, 1e-5  # of batch normalisation
+LABEL_INIT = nn.initializers.normal(0.05)
 
 
 class MLP(nn.Module):
-    """Dense layers with silu, and a linear map to the outputs."""
+    """Dense layers with silu over x and y side by side, and a linear map to the outputs."""
 
     hidden: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B I"], outputs: int) -> Float[Array, "B outputs"]:
+    def __call__(
+        self, x: Float[Array, "B I"], outputs: int, y: Vector = None
+    ) -> Float[Array, "B outputs"]:
+        x = x if y is None else jnp.concatenate([x, y.astype(x.dtype)], axis=-1)
         for features in self.hidden:
             x = nn.silu(nn.Dense(features)(x))
         return nn.Dense(outputs, kernel_init=nn.initializers.zeros)(x)
@@ -51,15 +57,21 @@ class Conv3x3(WeightNorm):
 class ResNet(nn.Module):
     """Weight-normalised residual blocks of two 3x3 convolutions, with a skip connection from each to the last layer.
 
-    (Dinh et al. 2016, section 3.7, without the batch normalisation inside: the first batch sets the scales.)
+    (Dinh et al. 2016, section 3.7, without the batch normalisation inside: the first batch sets the scales.) A vector y
+    is added to the first layer through a linear map.
     """
 
     features: int
     blocks: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W I"], outputs: int) -> Float[Array, "B H W outputs"]:
+    def __call__(
+        self, x: Float[Array, "B H W I"], outputs: int, y: Vector = None
+    ) -> Float[Array, "B H W outputs"]:
         x = Conv3x3(self.features)(nn.relu(jnp.concatenate([x, -x], axis=-1)))
+        if y is not None:
+            linear = nn.Dense(self.features, use_bias=False, kernel_init=LABEL_INIT)
+            x = x + linear(y.astype(x.dtype))[:, None, None]
         skip = Project(self.features)(x)
         for _ in range(self.blocks):
             h = Conv3x3(self.features)(nn.relu(x))
@@ -69,7 +81,7 @@ class ResNet(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """y = (x - m) / sqrt(v + epsilon) for each channel, with its determinant (Dinh et al. 2016, section 3.7).
+    """z = (x - m) / sqrt(v + epsilon) for each channel, with its determinant (Dinh et al. 2016, section 3.7).
 
     In training m and v are the mean and variance of the batch, and the determinant treats them as constants. In
     evaluation they are running means, so each example is mapped by a bijection. The running means start with those of
@@ -78,9 +90,10 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B *event"], train: bool = False
+        self, x: Float[Array, "B *event"], train: bool = False, y: Vector = None
     ) -> tuple[Float[Array, "B *event"], Nats]:
-        """y and log |det dy/dx|; in training the running means move."""
+        """z and log |det dz/dx|; in training the running means move."""
+        del y  # the same statistics for all
         axes = tuple(range(x.ndim - 1))
         batch = {"mean": jnp.mean(x, axes), "variance": jnp.var(x, axes)}
         running = {
@@ -96,10 +109,16 @@ class BatchNorm(nn.Module):
         log_det = -0.5 * (x[0].size // x.shape[-1]) * jnp.sum(jnp.log(variance))
         return (x - batch["mean"]) / jnp.sqrt(variance), jnp.broadcast_to(log_det, len(x))
 
-    def inverse(self, y: Float[Array, "B *event"]) -> Float[Array, "B *event"]:
+    def inverse(self, z: Float[Array, "B *event"], y: Vector = None) -> Float[Array, "B *event"]:
         """x, with the running means."""
+        del y  # the same statistics for all
         mean, variance = (self.get_variable("batch_stats", n) for n in ("mean", "variance"))
-        return y * jnp.sqrt(variance + EPSILON) + mean
+        return z * jnp.sqrt(variance + EPSILON) + mean
+
+
+def one_hot(model: Flow, cond: Cond) -> Vector:
+    """The class of each example as a vector; None without classes."""
+    return jax.nn.one_hot(label_of(cond), model.num_classes) if model.num_classes else None
 
 
 def diagonal_first(channels: int) -> Int[np.ndarray, " four_times_channels"]:
@@ -111,7 +130,10 @@ def diagonal_first(channels: int) -> Int[np.ndarray, " four_times_channels"]:
 
 
 class RealNVP(Flow):
-    """Points: `depth` couplings keep even and odd dimensions in turn; batch normalisation before and after each."""
+    """Points: `depth` couplings keep even and odd dimensions in turn; batch normalisation before and after each.
+
+    The networks of all couplings also read the class, if there are classes.
+    """
 
     system: ClassVar[str] = "real_nvp"
 
@@ -128,12 +150,12 @@ class RealNVP(Flow):
         self.layers = layers
 
     def forward(
-        self, x: Float[Array, "B D"], train: bool = False
+        self, x: Float[Array, "B D"], train: bool = False, cond: Cond = None
     ) -> tuple[Float[Array, "B D"], Nats]:
-        return chain(self.layers, x, train)
+        return chain(self.layers, x, train, one_hot(self, cond))
 
-    def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
-        return unchain(self.layers, z)
+    def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B D"]:
+        return unchain(self.layers, z, one_hot(self, cond))
 
     def check(self) -> None:
         require(
@@ -148,7 +170,8 @@ class ImageRealNVP(DequantizedFlow):
 
     Each of the `scales` has three couplings with checkerboard masks, a squeeze, and three couplings that keep half of
     the channels; then half of the values are factored out, as part of z. The last scale has four checkerboards only.
-    Each residual network has `blocks` blocks and `features` channels, twice as many after each squeeze.
+    Each residual network has `blocks` blocks and `features` channels, twice as many after each squeeze, and also reads
+    the class, if there are classes.
     """
 
     system: ClassVar[str] = "real_nvp"
@@ -175,23 +198,25 @@ class ImageRealNVP(DequantizedFlow):
         return layers
 
     def forward(
-        self, x: Float[Array, "B H W C"], train: bool = False
+        self, x: Float[Array, "B H W C"], train: bool = False, cond: Cond = None
     ) -> tuple[Float[Array, "B D"], Nats]:
         """z, with the values factored out first in front, and log |det dz/dx|; x in [0, levels)."""
+        y = one_hot(self, cond)
         x, log_slope = dequantize.to_logit(x, self.event.num_levels, self.alpha)
         total, parts = jnp.sum(log_slope.reshape(len(x), -1), axis=-1), []
         for scale, layers in enumerate(self.positions):
-            x, log_det = chain(layers, x, train)
+            x, log_det = chain(layers, x, train, y)
             total = total + log_det
             if scale < len(self.channels):
-                x, log_det = chain(self.channels[scale], squeeze(x), train)
+                x, log_det = chain(self.channels[scale], squeeze(x), train, y)
                 total = total + log_det
                 x, part = jnp.split(x[..., diagonal_first(x.shape[-1] // 4)], 2, axis=-1)
                 parts.append(part.reshape(len(x), -1))
         return jnp.concatenate([*parts, x.reshape(len(x), -1)], axis=-1), total
 
-    def inverse(self, z: Float[Array, "B D"]) -> Float[Array, "B H W C"]:
+    def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B H W C"]:
         """x, mostly in [0, levels]."""
+        y = one_hot(self, cond)
         height, width, channels = self.event.shape
         shapes = [(height >> k, width >> k, channels << k) for k in range(self.scales)]
         ends = np.cumsum([math.prod(shape) for shape in shapes[1:]]).tolist()
@@ -201,8 +226,8 @@ class ImageRealNVP(DequantizedFlow):
             if scale < len(self.channels):
                 x = jnp.concatenate([x, parts[scale].reshape(x.shape)], axis=-1)
                 x = x[..., np.argsort(diagonal_first(x.shape[-1] // 4))]
-                x = unsqueeze(unchain(self.channels[scale], x))
-            x = unchain(self.positions[scale], x)
+                x = unsqueeze(unchain(self.channels[scale], x, y))
+            x = unchain(self.positions[scale], x, y)
         return dequantize.from_logit(x, self.event.num_levels, self.alpha)
 
     def check(self) -> None:
