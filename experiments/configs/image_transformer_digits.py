@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/image_transformer_digits.py
 Hardware: 2 CPU cores, about three minutes
-Expected: about 1.85 bits/dim on test, exact
+Expected: 1.867 bits/dim on test, exact (mean of three seeds)
 """
 
 from gen_jax import ImageTransformer, Local2D, image

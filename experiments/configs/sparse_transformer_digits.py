@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/sparse_transformer_digits.py
 Hardware: 2 CPU cores, about three minutes
-Expected: 1.81 bits/dim on test, exact
+Expected: 1.804 bits/dim on test, exact (mean of three seeds)
 """
 
 from gen_jax import Local, SparseTransformer, Strided, image
