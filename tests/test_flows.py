@@ -127,11 +127,11 @@ def test_bijective_layer_by_layer_and_whole(model, monkeypatch):
     def found(x):
         seen = []
 
-        def recorded(layers, x, train):
+        def recorded(layers, x, train, y):
             for layer in layers:
                 seen.append((*layer.unbind(), x))
-                x = layer(x, train)[0]
-            return chain(layers, seen[-len(layers)][2], train)
+                x = layer(x, train, y)[0]
+            return chain(layers, seen[-len(layers)][2], train, y)
 
         monkeypatch.setattr(real_nvp, "chain", recorded)
         z, log_det = pure.model.apply(variables, x, method="forward")

@@ -33,7 +33,7 @@ class ChainBound(nn.Module):
     network: nn.Module = UNet()
     timesteps: int = 1000
 
-    num_classes: int = 0
+    num_classes = 0  # a class-conditional model makes a field of it, its last
     value: ClassVar[Value] = "bound"
     codec: ClassVar[Codec] = "none"
 

@@ -129,6 +129,7 @@ class DDPM(ChainBound):
     objective: Literal["simple", "bound", "hybrid"] = "simple"
     sampler: DDPMSampler = DDPMSampler()
     drop_label: float = 0.1
+    num_classes: int = 0
 
     @property
     def alpha_bar(self) -> Float[np.ndarray, " times"]:

@@ -28,7 +28,7 @@ class Flow(nn.Module):
 
     event: Event
 
-    num_classes: int = 0
+    num_classes = 0  # a class-conditional flow makes a field of it, its last
     kind: ClassVar[Kind] = "density"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"

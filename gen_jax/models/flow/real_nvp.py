@@ -140,6 +140,7 @@ class RealNVP(Flow):
     event: Event = points()
     depth: int = 8
     hidden: tuple[int, ...] = (64, 64)
+    num_classes: int = 0
 
     def setup(self):
         self.check()
@@ -180,6 +181,7 @@ class ImageRealNVP(DequantizedFlow):
     blocks: int = 8
     scales: int = 2
     alpha: float = 0.05
+    num_classes: int = 0
 
     def setup(self):
         super().setup()
