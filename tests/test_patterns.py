@@ -10,7 +10,7 @@ import pytest
 
 from gen_jax import Dense, Fixed, Full, InputError, Local, Rectangle, Strided
 from gen_jax.ops import attention
-from gen_jax.ops.patterns import reach
+from gen_jax.ops.patterns import Memory, reach
 
 pytestmark = pytest.mark.usefixtures("x64")
 B, N, K, V = 2, 3, 4, 5
@@ -49,12 +49,12 @@ def stepped(pattern, query, key, value):
     length = query.shape[2]
 
     def body(memory, inputs):
-        time, query, *new = inputs
-        memory = [pattern.write(old, one, time) for old, one in zip(memory, new, strict=True)]
-        return memory, pattern.read_site(query, *memory, time)
+        time, query, key, value = inputs
+        memory = pattern.write(memory, key, value, time)
+        return memory, pattern.read_site(query, memory, time)
 
     parts = pattern.parts(length)
-    memory = [tuple(jnp.zeros((B, N, part, size)) for part in parts) for size in (K, V)]
+    memory = Memory(*(tuple(jnp.zeros((B, N, part, size)) for part in parts) for size in (K, V)))
     times = [jnp.moveaxis(x, 2, 0) for x in (query, key, value)]
     return jnp.moveaxis(jax.lax.scan(body, memory, (jnp.arange(length), *times))[1], 0, 2)
 

@@ -72,6 +72,7 @@ TESTS: dict[str, Tests] = {
     "ops/importance": [*LATENT, *FLOW],
     "ops/local_mask": [laws("lm_conv"), *all_of("lm_conv")],
     "ops/logistic_mixture": [*all_of("logistic_mixture"), laws(PP)],
+    "ops/loops": [*all_of("raster", "patterns"), laws("[made")],
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
     "ops/orders": all_of("orders", "nade"),

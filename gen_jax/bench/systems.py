@@ -44,12 +44,16 @@ MODELS = {
         COLOUR, features=64, resnets=2, maps=(image(32, 32, 1, 16),), reader=MapReader(embedding=16)
     ),
     "pixel_rnn_row 28x28 grey": RowLSTM(GREY, features=64, head_features=64, depth=3),
+    "pixel_rnn_row 32x32 colour": RowLSTM(COLOUR, features=66, head_features=66, depth=3),
     "pixel_rnn_diagonal 28x28 grey": DiagonalBiLSTM(GREY, features=64, head_features=64, depth=3),
     "pixel_snail 28x28 grey": PixelSNAIL(GREY, features=64, blocks=2),
     "lm_conv 28x28 grey, S-curve": LMConv(GREY, features=64, resnets=2),
     "lm_conv 28x28 grey, random order": LMConv(GREY, features=64, resnets=2, order=Shuffled(0)),
     "sparse_transformer 28x28 grey": SparseTransformer(
         GREY, (Strided(28), Local(28)), layers=4, features=64, key_features=32, inner=128
+    ),
+    "sparse_transformer 32x32 colour": SparseTransformer(
+        COLOUR, (Strided(96), Local(96)), layers=4, features=64, key_features=32, inner=128
     ),
     "sparse_transformer 28x28 grey, dense": SparseTransformer(
         GREY, (Dense(),), layers=4, features=64, key_features=32, inner=128

@@ -12,17 +12,13 @@ A step knows nothing at or after its site. So in steps the network's input is th
 before (at a `Site`), where the parallel form is given the image and shifts it ("mask A").
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from gen_jax.ops.masks import take_group
-
-State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -73,18 +69,6 @@ class Site:
 
 
 At = Row | Site | None
-
-
-def once(when: Bool[Array, ""], turn: Callable[[State], State], state: State) -> State:
-    """turn(state) where `when` holds, else `state`.
-
-    This is a loop of at most one turn instead of a `lax.cond`: a loop updates its carry in place, a cond copies it.
-    """
-    return lax.while_loop(
-        lambda carry: carry[0],
-        lambda carry: (jnp.array(False), turn(carry[1])),
-        (jnp.asarray(when), state),
-    )[1]
 
 
 def spread(term: Float[Array, "B F"], at: At) -> Float[Array, "B 1 1 F"] | Float[Array, "B F"]:

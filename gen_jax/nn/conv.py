@@ -4,10 +4,11 @@ They have only the options that the networks here use: padding "SAME", one bias 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
@@ -42,6 +43,16 @@ class Dense(Map):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch I"], at: At = None) -> Float[Array, "*batch O"]:
         return self.mapped(x, product_at(at))
+
+
+def in_one_product(maps: Sequence[Dense], x: Float[Array, "*batch I"]) -> list[Array]:
+    """What each map gives of the same x in a step, by one product with all their kernels side by side."""
+    params = [linear.variables["params"] for linear in maps]
+    joined = {name: jnp.concatenate([p[name] for p in params], axis=-1) for name in params[0]}
+    x, *weights = promote_dtype(x, *joined.values(), dtype=maps[0].dtype)
+    joined = dict(zip(joined, weights, strict=True))
+    ends = np.cumsum([linear.features for linear in maps])[:-1]
+    return jnp.split(x @ joined["kernel"] + joined.get("bias", 0), ends, axis=-1)
 
 
 def product_at(at: At) -> Callable[[Array, Array], Array]:

@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
-from gen_jax.nn.at import once
 from gen_jax.nn.blocks import show_repeated
-from gen_jax.nn.conv import Dense
-from gen_jax.ops.patterns import Memory, Pattern
+from gen_jax.nn.conv import Dense, in_one_product
+from gen_jax.ops.patterns import Memory, Parts, Pattern
 from gen_jax.typing import Dtype
 
 Time = Int[Array, ""] | None
@@ -49,18 +49,20 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, h: Float[Array, "B *L F"], time: Time = None) -> Float[Array, "B *L F"]:
         F, options = h.shape[-1], {"use_bias": self.use_bias, "dtype": self.dtype}
-        query, key, value = (
-            self.split(Dense(features, kernel_init=init, name=name, **options)(h))
+        maps = [
+            Dense(features, kernel_init=init, name=name, **options)
             for name, features, init in (
                 ("query", self.key_features, self.initial.query_key),
                 ("key", self.key_features, self.initial.query_key),
                 ("value", self.value_features, self.initial.value),
             )
-        )
+        ]
         if time is None:
+            query, key, value = (self.split(linear(h)) for linear in maps)
             mean = jnp.swapaxes(self.pattern.read(query, key, value), 1, 2)
         else:
-            mean = self.pattern.read_site(query, *self.kept(key, value, time), time)
+            query, key, value = map(self.split, in_one_product(maps, h))
+            mean = self.pattern.read_site(query, self.kept(key, value, time), time)
         mean = mean.reshape(*h.shape[:-1], -1)
         return Dense(F, kernel_init=self.initial.out, name="out", **options)(mean)
 
@@ -71,23 +73,16 @@ class Attention(nn.Module):
 
     def kept(
         self, key: Float[Array, "B N K"], value: Float[Array, "B N V"], time: Int[Array, ""]
-    ) -> tuple[Memory, Memory]:
+    ) -> Memory:
         """Keys and values of the positions so far, this one included."""
         parts = self.pattern.parts(self.length)
 
-        def empty(x: Float[Array, "B N d"]) -> Memory:
+        def empty(x: Float[Array, "B N d"]) -> Parts:
             return tuple(jnp.zeros((*x.shape[:2], part, x.shape[2]), x.dtype) for part in parts)
 
-        def write(memory: tuple[Memory, Memory]) -> tuple[Memory, Memory]:
-            keys, values = memory
-            return self.pattern.write(keys, key, time), self.pattern.write(values, value, time)
-
-        keys, values = (
-            self.variable("cache", name, empty, x) for name, x in (("keys", key), ("values", value))
-        )
-        # `once`, or XLA would read the memory as it was, too, and copy it in order to write.
-        keys.value, values.value = once(time >= 0, write, (keys.value, values.value))
-        return keys.value, values.value
+        memory = self.variable("cache", "memory", lambda: Memory(empty(key), empty(value)))
+        memory.value = self.pattern.write(memory.value, key, value, time)
+        return memory.value
 
 
 class Block(nn.Module):
@@ -187,8 +182,10 @@ class Stack(nn.Module):
         period = Period(self.block, self.patterns, parent=None)
         for i in range(periods):
             name = f"period_{i}"
+            # Behind a barrier XLA takes the parameters of a period out of the stack once, not in every step of a loop.
+            take = lambda leaf, i=i: lax.optimization_barrier(leaf[i])  # noqa: E731
             variables = {
-                "params": jax.tree.map(lambda leaf, i=i: leaf[i], params),
+                "params": jax.tree.map(take, params),
                 "cache": self.get_variable("cache", name, {}),
             }
             (h, _), updated = period.apply(variables, h, time, mutable=["cache"])

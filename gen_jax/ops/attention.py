@@ -5,10 +5,12 @@
 Scores and weights are float32 or wider. Leading axes are batches.
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -87,6 +89,28 @@ def partial_attention(
         "...ij,...jv->...iv", weights.astype(value.dtype), value, preferred_element_type=wide
     )
     return Partial(peak, total, weighted)
+
+
+def attend_parts(
+    query: Float[Array, "*batch I K"],
+    keys: tuple[Float[Array, "*batch _J K"], ...],
+    values: tuple[Float[Array, "*batch _J V"], ...],
+    read: Bool[Array, " J"],
+) -> Float[Array, "*batch I V"]:
+    """Attention over the entries of several arrays, of which at least one entry is `read`.
+
+    The arrays are read where they lie. Only their scores are put together.
+    """
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    product = functools.partial(jnp.einsum, preferred_element_type=wide)
+    scores = jnp.concatenate([product("...ik,...jk->...ij", query, key) for key in keys], axis=-1)
+    scores = jnp.where(read, scores / query.shape[-1] ** 0.5, jnp.finfo(wide).min)
+    weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    ends = np.cumsum([key.shape[-2] for key in keys])[:-1]
+    shares = jnp.split(weights.astype(values[0].dtype), ends, axis=-1)
+    means = [product("...ij,...jv->...iv", w, v) for w, v in zip(shares, values, strict=True)]
+    return (sum(means) / total).astype(values[0].dtype)
 
 
 def merged(one: Partial, other: Partial) -> Partial:

@@ -12,6 +12,7 @@ half precision dense and local attention are one kernel. `rectangle.py` has the 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +22,24 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax.errors import InputError
 from gen_jax.ops import attention
+from gen_jax.ops.loops import once
 
 Keys = Float[Array, "B N L K"]
 Values = Float[Array, "B N L V"]
-Slots = Float[Array, "B N slots _d"]
-Memory = tuple[Slots, ...]
+Slots = Float[Array, "B N _slots _d"]
+Parts = tuple[Slots, ...]
+
+
+class Memory(NamedTuple):
+    """The keys and the values that a step keeps, each in one or more arrays."""
+
+    keys: Parts
+    values: Parts
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """What position t reads. Steps keep a memory of keys and one of values, each of one or more arrays."""
+    """What position t reads. Steps keep a memory of keys and values."""
 
     def allowed(self, length: int) -> Bool[np.ndarray, "L L"]:
         """Entry [t, u]: whether position t reads position u."""
@@ -57,28 +66,39 @@ class Pattern:
         del slots
         return (time,)
 
-    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
+    def recall(self, slots: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
         """The slots among which a time reads."""
         del time
-        return memory
+        return slots
 
     def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
         """Which of the slots of `recall` a time reads."""
         return jnp.arange(slots) <= time
 
-    def write(self, memory: Memory, new: Float[Array, "B N K"], time: Int[Array, ""]) -> Memory:
-        """Keep the key or the value of a time."""
-        [kept] = memory
-        for slot in self.places(time, kept.shape[2]):
-            kept = lax.dynamic_update_slice_in_dim(kept, new[:, :, None], slot, axis=2)
-        return (kept,)
+    def write(
+        self,
+        memory: Memory,
+        key: Float[Array, "B N K"],
+        value: Float[Array, "B N V"],
+        time: Int[Array, ""],
+    ) -> Memory:
+        """Keep the key and the value of a time."""
+
+        def kept(parts: Parts, new: Float[Array, "B N _d"]) -> Parts:
+            [slots] = parts
+            for slot in self.places(time, slots.shape[2]):
+                slots = lax.dynamic_update_slice_in_dim(slots, new[:, :, None], slot, axis=2)
+            return (slots,)
+
+        return Memory(kept(memory.keys, key), kept(memory.values, value))
 
     def read_site(
-        self, query: Float[Array, "B N K"], keys: Memory, values: Memory, time: Int[Array, ""]
+        self, query: Float[Array, "B N K"], memory: Memory, time: Int[Array, ""]
     ) -> Float[Array, "B N V"]:
         """The mean of one position, whose key and value have been written."""
-        read = self.open(time, keys[0].shape[2])
-        key, value = (self.recall(memory[0], time) for memory in (keys, values))
+        (keys,), (values,) = memory
+        read = self.open(time, keys.shape[2])
+        key, value = self.recall(keys, time), self.recall(values, time)
         return attention.attend(query[:, :, None], key, value, read[None])[:, :, 0]
 
 
@@ -99,39 +119,53 @@ class Dense(Pattern):
         count = min(4, -(-length // 256))
         return (-(-length // count),) * count
 
-    def write(self, memory: Memory, new: Float[Array, "B N K"], time: Int[Array, ""]) -> Memory:
-        part, slot = jnp.divmod(time, memory[0].shape[2])
+    def write(
+        self,
+        memory: Memory,
+        key: Float[Array, "B N K"],
+        value: Float[Array, "B N V"],
+        time: Int[Array, ""],
+    ) -> Memory:
+        part, slot = jnp.divmod(time, memory.keys[0].shape[2])
 
-        def updated(number: int, kept: Slots) -> Slots:
+        def updated(number: int, kept: Slots, new: Float[Array, "B N _d"]) -> Slots:
             before = lax.dynamic_slice_in_dim(kept, slot, 1, axis=2)
-            value = jnp.where(part == number, new[:, :, None], before)
-            return lax.dynamic_update_slice_in_dim(kept, value, slot, axis=2)
+            new = jnp.where(part == number, new[:, :, None], before)
+            return lax.dynamic_update_slice_in_dim(kept, new, slot, axis=2)
 
-        return tuple(updated(number, kept) for number, kept in enumerate(memory))
+        def written(parts: Parts, new: Float[Array, "B N _d"]) -> Parts:
+            return tuple(updated(number, kept, new) for number, kept in enumerate(parts))
+
+        def both(memory: Memory) -> Memory:
+            return Memory(written(memory.keys, key), written(memory.values, value))
+
+        # `once`, or XLA would read the memory as it was, too, and copy it in order to write.
+        return once(time >= 0, both, memory)
 
     def read_site(
-        self, query: Float[Array, "B N K"], keys: Memory, values: Memory, time: Int[Array, ""]
+        self, query: Float[Array, "B N K"], memory: Memory, time: Int[Array, ""]
     ) -> Float[Array, "B N V"]:
-        size = keys[0].shape[2]
+        size = memory.keys[0].shape[2]
         part, slot = jnp.divmod(time, size)
 
         def up_to(last: int) -> Callable[..., Float[Array, "B N 1 V"]]:
-            def mean(query: Array, keys: Memory, values: Memory) -> Float[Array, "B N 1 V"]:
+            def mean(query: Array, memory: Memory) -> Float[Array, "B N 1 V"]:
                 sums = [
                     attention.partial_attention(
                         query,
-                        keys[i],
-                        values[i],
+                        memory.keys[i],
+                        memory.values[i],
                         jnp.arange(size)[None] <= (slot if i == last else size),
                     )
                     for i in range(last + 1)
                 ]
-                return attention.normalised(reduce(attention.merged, sums)).astype(values[0].dtype)
+                sums = reduce(attention.merged, sums)
+                return attention.normalised(sums).astype(memory.values[0].dtype)
 
             return mean
 
-        branches = [up_to(last) for last in range(len(keys))]
-        return lax.switch(part, branches, query[:, :, None], keys, values)[:, :, 0]
+        branches = [up_to(last) for last in range(len(memory.keys))]
+        return lax.switch(part, branches, query[:, :, None], memory)[:, :, 0]
 
 
 @dataclass(frozen=True)
@@ -211,9 +245,20 @@ class Strided(Pattern):
         """Column after column."""
         return (time % self.stride * (slots // self.stride) + time // self.stride,)
 
-    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
-        rows = memory.shape[2] // self.stride
-        return lax.dynamic_slice_in_dim(memory, time % self.stride * rows, rows, axis=2)
+    def write(
+        self,
+        memory: Memory,
+        key: Float[Array, "B N K"],
+        value: Float[Array, "B N V"],
+        time: Int[Array, ""],
+    ) -> Memory:
+        # `once`, or XLA would write while it cuts the column, which takes a copy of the memory as it was.
+        write = super().write
+        return once(time >= 0, lambda memory: write(memory, key, value, time), memory)
+
+    def recall(self, slots: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
+        rows = slots.shape[2] // self.stride
+        return lax.dynamic_slice_in_dim(slots, time % self.stride * rows, rows, axis=2)
 
     def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
         return jnp.arange(slots // self.stride) <= time // self.stride

@@ -3,7 +3,6 @@
 (Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku and Tran 2018, 1802.05751, section 3.3.)
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,8 +12,20 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax.ops import attention
+from gen_jax.ops.loops import once
 from gen_jax.ops.orders import Tiles
-from gen_jax.ops.patterns import Keys, Pattern, Slots, Values, apart_by, blocks, joined, require
+from gen_jax.ops.patterns import (
+    Keys,
+    Memory,
+    Parts,
+    Pattern,
+    Slots,
+    Values,
+    apart_by,
+    blocks,
+    joined,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -22,8 +33,8 @@ class Rectangle(Pattern):
     """Positions of a plane (height, width) in tiles (rows, columns), tile by tile and in raster order in a tile.
 
     A position reads what was generated up to itself of a rectangle: its tile, `above` rows above it and `side` columns
-    on both sides. A step keeps the plane and reads the rectangle. A tile of one row of a plane of one row is a block
-    that reads itself and `side` positions before (the paper's local 1D).
+    on both sides. A step keeps the plane, and reads a copy of the rectangle that is made once a tile. A tile of one row
+    of a plane of one row is a block that reads itself and `side` positions before (the paper's local 1D).
     """
 
     height: int
@@ -67,49 +78,44 @@ class Rectangle(Pattern):
         read = (table >= 0)[:, None] & (table[:, None] <= time)
         return joined(attention.attend(blocks(query, size), key, value, read), length)
 
-    @property
-    def right(self) -> int:
-        """Columns on the right of a tile that it reads: in rows above it only."""
-        return self.side if self.above else 0
-
     def slots(self, length: int) -> int:
-        """The plane with `above` more rows and the side columns, so that a rectangle is a slice at every border."""
-        return math.prod(self._padded)
+        """A tile, what it reads of earlier tiles, and the plane."""
+        return sum(self.parts(length))
 
-    def places(self, time: Int[Array, ""], slots: int) -> tuple[Int[Array, ""], ...]:
-        row, column = jnp.divmod(jnp.asarray(self.order())[time], self.width)
-        return ((row + self.above) * self._padded[1] + column + self.side,)
+    def parts(self, length: int) -> tuple[int, ...]:
+        return self.rows * self.columns, _earlier(self).shape[1], length
 
-    def recall(self, memory: Slots, time: Int[Array, ""]) -> Float[Array, "B N m _d"]:
-        batch, heads, _, features = memory.shape
-        plane = memory.reshape(batch, heads, *self._padded, features)
-        return self._slice(plane, time).reshape(batch, heads, -1, features)
+    def write(
+        self,
+        memory: Memory,
+        key: Float[Array, "B N K"],
+        value: Float[Array, "B N V"],
+        time: Int[Array, ""],
+    ) -> Memory:
+        size = self.rows * self.columns
+        tile, slot = jnp.divmod(time, size)
+        table = jnp.asarray(_earlier(self))[tile]
 
-    def open(self, time: Int[Array, ""], slots: int) -> Bool[Array, " m"]:
-        return self._slice(jnp.asarray(_times(self))[None, None, :, :, None], time).ravel() <= time
+        def turned(last: Slots, plane: Slots) -> Parts:
+            """The tile before goes to the plane, from which the earlier positions of the rectangle are gathered."""
+            plane = lax.dynamic_update_slice_in_dim(plane, last, (tile - 1) * size, axis=2)
+            return jnp.take(plane, table, axis=2, mode="clip"), plane
 
-    @property
-    def _padded(self) -> tuple[int, int]:
-        return self.height + self.above, self.side + self.width + self.right
+        def kept(parts: Parts, new: Float[Array, "B N _d"]) -> Parts:
+            here, *rest = parts
+            rest = once((slot == 0) & (tile > 0), lambda rest: turned(here, rest[1]), tuple(rest))
+            return lax.dynamic_update_slice_in_dim(here, new[:, :, None], slot, axis=2), *rest
 
-    def _slice(self, plane: Array, time: Int[Array, ""]) -> Array:
-        """The rectangle of a time, cut from an array (B, N, *padded, d)."""
-        row, column = jnp.divmod(time // (self.rows * self.columns), self.width // self.columns)
-        zero = jnp.zeros_like(row)
-        start = (zero, zero, row * self.rows, column * self.columns, zero)
-        size = (self.above + self.rows, self.side + self.columns + self.right)
-        return lax.dynamic_slice(plane, start, (*plane.shape[:2], *size, plane.shape[-1]))
+        return Memory(kept(memory.keys, key), kept(memory.values, value))
 
-
-@lru_cache(32)
-def _times(pattern: Rectangle) -> Int[np.ndarray, "padded_height padded_width"]:
-    """The position at every place of the padded plane; outside of the plane the number of positions."""
-    length = pattern.height * pattern.width
-    plane = np.empty(length, int)
-    plane[pattern.order()] = np.arange(length)
-    borders = ((pattern.above, 0), (pattern.side, pattern.right))
-    plane = plane.reshape(pattern.height, pattern.width)
-    return np.pad(plane, borders, constant_values=length)
+    def read_site(
+        self, query: Float[Array, "B N K"], memory: Memory, time: Int[Array, ""]
+    ) -> Float[Array, "B N V"]:
+        tile, slot = jnp.divmod(time, self.rows * self.columns)
+        here = jnp.arange(self.rows * self.columns) <= slot
+        read = jnp.concatenate([here, jnp.asarray(_earlier(self) >= 0)[tile]])
+        keys, values = memory.keys[:2], memory.values[:2]
+        return attention.attend_parts(query[:, :, None], keys, values, read)[:, :, 0]
 
 
 @lru_cache(32)
@@ -122,3 +128,11 @@ def _rectangles(pattern: Rectangle) -> Int[np.ndarray, "tiles m"]:
     for row, member in zip(table, members, strict=True):
         row[: len(member)] = member
     return table
+
+
+@lru_cache(32)
+def _earlier(pattern: Rectangle) -> Int[np.ndarray, "tiles m"]:
+    """The positions that a tile reads of earlier tiles, filled up with -1; m is at least 1."""
+    table, size = _rectangles(pattern), pattern.rows * pattern.columns
+    table = np.where(table < np.arange(len(table))[:, None] * size, table, -1)
+    return table[:, : max(1, table.shape[1] - size)]

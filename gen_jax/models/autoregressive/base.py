@@ -6,6 +6,7 @@ x_i ~ p(x_i | x_<i) for i = 0, 1, ..., takes one cached step a site under `lax.s
 parallel pass a site: it makes the same draws from the same key at a thousand times the cost.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -146,14 +147,17 @@ def ancestral(
     if known is not None:
         values = jnp.swapaxes(model.site_values(known), 0, 1).astype(jnp.int32)
 
+    times = jnp.arange(len(sites))
+    keys = jax.vmap(functools.partial(fold_in, key))(times)
+
     def body(cache, inputs):
-        site, value = inputs
+        site, key, value = inputs
         cache, params = model.apply(variables, cache, site, method="step")
-        drawn = model.head.sample(params, fold_in(key, site), temperature).astype(jnp.int32)
+        drawn = model.head.sample(params, key, temperature).astype(jnp.int32)
         value = jnp.where(site < num_known, value, drawn)
         return model.apply(variables, cache, site, value, method="write"), value
 
-    _, values = lax.scan(body, cache, (jnp.arange(len(sites)), values))
+    _, values = lax.scan(body, cache, (times, keys, values))
     flat = jnp.zeros((n, model.event.size), jnp.int32)
     flat = flat.at[:, sites].set(jnp.swapaxes(values, 0, 1))
     return lax.reshape(flat, (n, *model.event.shape))

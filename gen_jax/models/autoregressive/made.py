@@ -20,7 +20,7 @@ from gen_jax.conditions import Cond
 from gen_jax.heads import head_for
 from gen_jax.models.autoregressive.mixture import Mixture, index_of
 from gen_jax.models.autoregressive.sequence import Sequence, Time
-from gen_jax.nn.at import once
+from gen_jax.ops.loops import once
 from gen_jax.ops.masks import degree_mask
 from gen_jax.ops.orders import Raster, Shuffled
 from gen_jax.ops.scaling import num_indicators, to_indicators

@@ -20,7 +20,8 @@ from gen_jax.models.autoregressive.base import (
     stepped,
     zeros_of,
 )
-from gen_jax.nn.at import At, Row, Site, once
+from gen_jax.nn.at import At, Row, Site
+from gen_jax.ops.loops import once
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Variables
 
