@@ -124,36 +124,46 @@ class AnyOrder(Protocol):
 
 @runtime_checkable
 class Latent(Protocol):
-    """p(x) = sum_z p(z) p(x | z) with a q(z | x) that can be sampled, as `codec == "bits_back"` needs it.
+    """p(x) = sum_z p(z) p(x | z) with latents in groups, p(z) = prod_g p(z_g | z_<g), as bits-back coding needs it.
 
-    latents: z, real with the prior N(0, I) or an integer with a uniform prior. A bound module also has `given`, which
-    is p(x | z) with the stepping methods of `Autoregressive` and z as condition. If `value` is exact, q is p(z | x).
+    q(z | x) = prod_g q(z_g | z_<g, x) can be sampled; if `value` is exact, it is p(z | x). The groups are visited like
+    the sites of an autoregressive model. A bound module also has `given`, which is p(x | z) with the stepping methods
+    of `Autoregressive` and the state after the last group as condition.
     """
 
-    latents: Event
+    groups: tuple[Any, ...]
 
-    def encode(self, x: Array) -> Any:
-        """Parameters of q(z | x): mean and log of the standard deviation, or log-probabilities."""
+    def begin(self, n: int, x: Array | None = None) -> Any:
+        """The state of n examples before the first group; without x the groups have a prior only."""
 
-    def order(self, z: Array) -> Int[Array, "B D"]:
+    def group(self, state: Any, k: int) -> tuple[Any, Any, Any]:
+        """The state, and the parameters of p(z_k | z_<k) and, if x is known, of q(z_k | z_<k, x)."""
+
+    def put(self, state: Any, k: int, z: Array) -> Any:
+        """The state after z_k has become known."""
+
+    def order(self, state: Any) -> Int[Array, "B D"]:
         """Positions of the flattened event in the order of `given`."""
 
 
 @runtime_checkable
 class Weighted(Protocol):
-    """log p(x) >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x), z a Gaussian vector of `latent` units."""
+    """log p(x) >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x), with latents as in `Latent`."""
 
-    latent: int
+    def draw_latents(
+        self, key: PRNGKey, n: int, temperature: float = 1.0
+    ) -> tuple[Any, list[Array]]:
+        """The state after all groups, drawn from the prior, and the latents of each."""
 
-    def noise(self, key: PRNGKey, number: Int[Array, " K"], examples: int) -> Float[Array, "K B Z"]:
-        """Standard normal noise for the draws with these numbers."""
+    def log_terms(
+        self, x: Array, state: Any, key: PRNGKey, number: Int[Array, " K"]
+    ) -> tuple[Float[Array, "K B"], tuple[Float[Array, "K B"], ...]]:
+        """log p(x | z) of the draws with these numbers, and log p(z) - log q(z | x)."""
 
-    def log_weights(
-        self, x: Array, mean: Array, log_scale: Array, noise: Array, train: bool = False
-    ) -> tuple[Float[Array, "K B"], Float[Array, "K B"]]:
-        """log p(x | z) and log p(z) - log q(z | x) at z = mean + exp(log_scale) noise."""
+    def log_weights_at(self, x: Array, latents: list[Array]) -> Nats:
+        """log w at given latents."""
 
-    def draw(self, z: Array, key: PRNGKey, temperature: float = 1.0) -> Array:
+    def draw(self, state: Any, key: PRNGKey, temperature: float = 1.0) -> Array:
         """A draw of x from p(x | z)."""
 
 

@@ -34,11 +34,12 @@ from gen_jax.coding.bits_back import BitsBack
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.container import Entry
 from gen_jax.coding.frequencies import weights
-from gen_jax.coding.latents import FINE, WIDTH, Gaussian
+from gen_jax.coding.latents import FINE, REACH, WIDTH, Gaussian
 from gen_jax.coding.stack import Stack
 from gen_jax.models.autoregressive.mixture import Mixture
-from gen_jax.models.latent.vae import Rows
+from gen_jax.models.latent.factorised import Rows
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
+from gen_jax.ops.latents import Normal
 
 DENSE = {"encoder": DenseEncoder((5,)), "decoder": DenseDecoder((5,))}
 MODELS = {
@@ -55,7 +56,7 @@ VECTOR = MODELS["vector"]
 
 
 def build(model):
-    return built(model) if isinstance(model, Mixture) else narrow(model)
+    return narrow(model) if isinstance(model, VAE | IWAE | PixelVAE) else built(model)
 
 
 def events(model, count):
@@ -111,9 +112,9 @@ def noise(variables, monkeypatch):
     """(z - m(x)) / s(x) of the file's own draws."""
     found, ratio = [], Gaussian.log_ratio
 
-    def seen(self, z, mean, log_scale):
-        found.append((z - mean) * np.exp(-log_scale))
-        return ratio(self, z, mean, log_scale)
+    def seen(self, z, q, p):
+        found.append((z - q.mean) * np.exp(-q.log_scale))
+        return ratio(self, z, q, p)
 
     monkeypatch.setattr(Gaussian, "log_ratio", seen)
     _, size = Codec(VECTOR, variables).compress(content(events(VECTOR, 600)))
@@ -174,7 +175,8 @@ def test_steps_that_are_not_the_parallel_pass_are_caught(monkeypatch):
 
 def test_push_undoes_pop_and_costs_the_mass():
     """Under Gaussians in bins and under frequencies; masses by distribution functions of SciPy."""
-    rng, one = np.random.default_rng(0), Gaussian(1)
+    rng, one = np.random.default_rng(0), Gaussian((1,))
+    standard = Normal(np.zeros((900, 1)), np.zeros((900, 1)))
     stack = Stack(rng.integers(1, 2**32, 4000, dtype=np.uint32))
     mean, log_scale = rng.normal(0, 2, (900, 1)), rng.normal(-1, 1, (900, 1))
     mean[0], mean[1], log_scale[2], log_scale[3] = 1e30, -20, -80, 30  # outside, a point, flat
@@ -188,21 +190,22 @@ def test_push_undoes_pop_and_costs_the_mass():
         costs[-1] -= stack.bits
         return symbols
 
-    given = popped(one.pop_posterior, stack, mean, log_scale)
+    given = popped(one.pop_posterior, stack, Normal(mean, log_scale), standard)
     plain = popped(stack.pop, weights(rows))
-    prior = popped(one.pop_prior, stack, 900)
+    prior = popped(one.pop_prior, stack, standard)
 
     for push, *args in (
-        (one.push_prior, stack, prior),
+        (one.push_prior, stack, prior, standard),
         (stack.push, plain, weights(rows)),
-        (one.push_posterior, stack, given, mean, log_scale),
+        (one.push_posterior, stack, given, Normal(mean, log_scale), standard),
     ):
         push(*args)
         stack.flip(pad)
     np.testing.assert_array_equal(stack.words(), before)
 
     def bits(symbols, mean, scale):
-        edges = one.values(symbols)[..., None] + np.array([-0.5, 0.5]) * WIDTH / FINE
+        middle = (symbols + 0.5) * (WIDTH / FINE) - REACH
+        edges = middle[:, None, None] + np.array([-0.5, 0.5]) * WIDTH / FINE
         return -np.log2(np.diff(stats.norm.cdf(edges, mean[..., None], scale[..., None]))).sum()
 
     own = bits(given[4:], mean[4:], np.exp(log_scale[4:]))
@@ -213,8 +216,9 @@ def test_push_undoes_pop_and_costs_the_mass():
 
 @pytest.mark.parametrize("bad", [(np.nan, 0.0), (0.0, np.inf)])
 def test_no_posterior_is_refused(bad):
+    standard = Normal(np.zeros((1, 1)), np.zeros((1, 1)))
     with pytest.raises(FloatingPointError):
-        Gaussian(1).pop_posterior(Stack(), *np.array(bad)[:, None, None])
+        Gaussian((1,)).pop_posterior(Stack(), Normal(*np.array(bad)[:, None, None]), standard)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +255,10 @@ def test_a_forged_number_of_images_ends_at_once(compressed, monkeypatch):
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     for moved in (0.0, 30.0):
         right = Gaussian.push_posterior
-        costly = lambda self, stack, z, mean, scale: right(self, stack, z, mean + moved, scale)  # noqa: B023, E731
+
+        def costly(self, stack, z, q, p, right=right, moved=moved):
+            right(self, stack, z, q._replace(mean=q.mean + moved), p)
+
         monkeypatch.setattr(Gaussian, "push_posterior", costly)
         with pytest.raises(InputError, match="damaged"):
             codec.decompress(container.pack(forged, words))

@@ -18,7 +18,8 @@ from gen_jax import IWAE, VAE, InputError, PixelVAE, binary, functional, image, 
 from gen_jax.density import num_parameters
 from gen_jax.laws.row import pooled_chi_square
 from gen_jax.models.autoregressive import base
-from gen_jax.models.latent.base import KLTerm
+from gen_jax.models.latent.estimators import reparameterised
+from gen_jax.models.latent.losses import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.ops import gaussian
 from gen_jax.ops.importance import importance_weighted_bound
@@ -76,11 +77,14 @@ def quadrature(name):
         apply = functools.partial(model.apply, variables)
         tiled = jnp.broadcast_to(x, (pairs[0], *x.shape)).reshape(-1, *x.shape[1:])
         likelihood = apply(tiled, jnp.repeat(nodes, len(x), axis=0), method="log_likelihood")
-        noise = jnp.broadcast_to(nodes[:, None], (*pairs, model.latent))
-        mean, log_scale = apply(x, method="encode")
-        return likelihood, apply(x, mean, log_scale, noise, method="log_weights")
+        noise = jnp.repeat(nodes, len(x), axis=0)
+        draw = lambda group, p, q, drawn: reparameterised(  # noqa: E731
+            group, p, q, noise.reshape(drawn.shape)
+        )
+        arguments = (x, apply(len(x), x, method="begin"), jax.random.key(0))
+        return likelihood, apply(*arguments, jnp.arange(pairs[0]), draw, method="log_terms")
 
-    likelihood, (given, ratio) = jax.device_get(evaluated(x, nodes))
+    likelihood, (given, (ratio,)) = jax.device_get(evaluated(x, nodes))
     log_joint = likelihood.reshape(pairs) + log_weight[:, None]
     log_w, average = given + ratio, np.exp(log_weight)[:, None]
     return {
@@ -145,14 +149,14 @@ def test_chunks_do_not_change_the_bound(monkeypatch):
     @jax.jit
     def plain(x, key):
         apply = functools.partial(model.apply, variables)
-        noise = apply(key, jnp.arange(10), 6, method="noise")
-        parts = apply(x, *apply(x, method="encode"), noise, method="log_weights")
-        return importance_weighted_bound(sum(parts)), noise
+        state = apply(6, x, method="begin")
+        likelihood, (ratio,) = apply(x, state, key, jnp.arange(10), method="log_terms")
+        return importance_weighted_bound(likelihood + ratio), ratio
 
-    expected, noise = plain(x, key)
+    expected, ratio = plain(x, key)
     for one in found:
         np.testing.assert_allclose(one, expected, rtol=1e-12)
-    assert np.unique(np.asarray(noise)).size == noise.size
+    assert np.unique(np.asarray(ratio)).size == ratio.size
 
 
 def test_five_thousand_draws_take_the_memory_of_fifty(monkeypatch):
@@ -176,9 +180,9 @@ def test_the_gradient_of_iwae_weighs_the_draws():
 
     def log_weights(params):
         apply = functools.partial(model.apply, {"params": params})
-        mean, log_scale = apply(x, method="encode")
-        noise = apply(key, jnp.arange(3), 4, method="noise")
-        return sum(apply(x, mean, log_scale, noise, method="log_weights"))
+        state = apply(4, x, method="begin")
+        likelihood, (ratio,) = apply(x, state, key, jnp.arange(3), method="log_terms")
+        return likelihood + ratio
 
     log_w = np.asarray(jax.jit(log_weights)(params))
     normalised = np.exp(log_w - np.logaddexp.reduce(log_w, axis=0))

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from cases import build as built
 from cases import random_events
 from test_bounds import BOUNDS, PIXEL, build
 from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
@@ -16,7 +17,7 @@ from gen_jax.laws import bound as bounds
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject
 from gen_jax.models.latent import base
-from gen_jax.models.latent.base import GaussianLatent
+from gen_jax.models.latent.base import LatentModel
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
@@ -33,7 +34,8 @@ CASES = {
 
 
 def subject(model, images=16):
-    pure, variables = build(model)
+    gaussian = isinstance(model, VAE | IWAE | PixelVAE)
+    pure, variables = build(model) if gaussian else built(model, scale=0.3)
     return Subject(pure, variables, np.asarray(random_events(model, images)), None, 0)
 
 
@@ -55,12 +57,14 @@ def test_the_laws_hold(model):
 
 
 def weights_times(monkeypatch, change):
-    right = GaussianLatent.log_weights
+    right = LatentModel.log_terms
 
     def wrong(self, *args, **options):
-        return change(self, *right(self, *args, **options))
+        given, (ratio,) = right(self, *args, **options)
+        given, ratio = change(self, given, ratio)
+        return given, (ratio,)
 
-    monkeypatch.setattr(GaussianLatent, "log_weights", wrong)
+    monkeypatch.setattr(LatentModel, "log_terms", wrong)
 
 
 def test_a_mis_scaled_kl_is_caught(monkeypatch):
@@ -95,13 +99,13 @@ def test_a_bound_that_falls_with_draws_is_caught(monkeypatch):
 
 
 def test_a_lower_bound_above_the_upper_is_caught(monkeypatch):
-    right = GaussianLatent.log_prob
+    right = LatentModel.log_prob
 
     @functools.wraps(right)  # its signature says that it takes draws
     def wrong(self, *args, **options):
         return right(self, *args, **options) + 1.0
 
-    monkeypatch.setattr(GaussianLatent, "log_prob", wrong)
+    monkeypatch.setattr(LatentModel, "log_prob", wrong)
     assert failing(bounds.both_sides, VECTOR) == {"lower below upper"}
 
 

@@ -12,7 +12,7 @@ from cases import random_events
 from test_bounds import BOUNDS, all_events, build, quadrature
 
 from gen_jax import InputError, functional
-from gen_jax.models.latent.base import KLTerm
+from gen_jax.models.latent.losses import KLTerm
 from gen_jax.runs.state import create_state
 from gen_jax.train.step import train_step
 
@@ -76,17 +76,17 @@ def test_the_diagnosis_by_hand():
     model = BOUNDS["vae"]
     mean = np.array([[0.0, 0.3], [0.1, -0.3], [0.0, 0.3], [0.1, -0.3]])
     measured = {
-        "kl": np.array([0.0, 0.1, 0.0, 0.1]),
+        "kl": np.array([[0.0], [0.1], [0.0], [0.1]]),
         "reconstruction": np.full(4, 2.0),
-        "mean": mean,
+        "location": mean,
     }
     scalars, findings = model.diagnosis(measured)
     assert scalars == pytest.approx({"kl": 0.05, "reconstruction": 2.0, "active_units": 1.0})
     assert not findings
-    scalars, findings = model.diagnosis({**measured, "mean": 0.3 * mean})
+    scalars, findings = model.diagnosis({**measured, "location": 0.3 * mean})
     assert scalars["active_units"] == 0
     assert "none of 2 units active" in findings["posterior collapse"]
-    assert not model.diagnosis({**measured, "mean": 0 * mean, "kl": np.ones(4)})[1]
+    assert not model.diagnosis({**measured, "location": 0 * mean, "kl": np.ones((4, 1))})[1]
 
 
 def test_what_is_measured():
@@ -95,8 +95,10 @@ def test_what_is_measured():
     _, variables = build(model)
     x = all_events(model)
     measured = model.apply(variables, x, jax.random.key(0), method="measure")
-    np.testing.assert_allclose(measured["kl"], quadrature("vae")["kl"], atol=1e-8)
-    np.testing.assert_array_equal(measured["mean"], model.apply(variables, x, method="encode")[0])
+    np.testing.assert_allclose(measured["kl"][:, 0], quadrature("vae")["kl"], atol=1e-8)
+    np.testing.assert_array_equal(
+        measured["location"], model.apply(variables, x, method="encode")[0]
+    )
     assert measured["reconstruction"].shape == (16,)
     assert np.all(np.asarray(measured["reconstruction"]) > 0)
 

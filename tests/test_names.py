@@ -101,7 +101,7 @@ def test_public_names():
 
 
 def test_a_class_of_gen_jax_without_a_public_name_is_held_by_no_config():
-    from gen_jax.models.latent.base import KLWeighted
+    from gen_jax.models.latent.losses import KLWeighted
 
     with pytest.raises(InputError, match=r"KLWeighted: it is not in gen_jax/registry\.py"):
         to_tree(KLWeighted(image(2, 2)))

@@ -6,7 +6,7 @@ Hardware: 2 CPU cores, about two minutes
 
 from gen_jax import PixelVAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
-from gen_jax.models.latent.base import KLTerm
+from gen_jax.models.latent.losses import KLTerm
 from gen_jax.nn.encoders import DenseEncoder
 from gen_jax.optimizer import Adam, WarmupCosine
 

@@ -35,6 +35,7 @@ LATENT = [
     losses("vae"),
     inputs("vae"),
     ("latent", "autoencoder or collapse"),
+    ("latent_groups", ""),
 ]
 FLOW = [*all_of("initialisation", "flows", "class_conditional"), losses("flow", "level")]
 DIFFUSION = [
@@ -70,6 +71,7 @@ TESTS: dict[str, Tests] = {
     "ops/gates": [*all_of("ops", "shifted_conv"), laws(GATED, PP)],
     "ops/gaussian": [("diffusion", "gaussian"), *LATENT, *FLOW],
     "ops/importance": [*LATENT, *FLOW],
+    "ops/latents": [*LATENT, *all_of("bits_back")],
     "ops/local_mask": [laws("lm_conv"), *all_of("lm_conv")],
     "ops/logistic_mixture": [*all_of("logistic_mixture"), laws(PP)],
     "ops/loops": [*all_of("raster", "patterns"), laws("[made")],
@@ -144,6 +146,7 @@ TESTS: dict[str, Tests] = {
     "models/flow": FLOW,
     "models/latent/vq": VQ,
     "models/latent/pixel_vae": [("bounds", ""), *LATENT],
+    "models/latent/estimators": all_of("latent_groups"),
     "models/latent": LATENT,
 }
 

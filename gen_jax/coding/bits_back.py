@@ -1,9 +1,13 @@
 """Latent variable models as transcoders: -log2 p(x | z) - log2 p(z) + log2 q(z | x) bits per example (BB-ANS).
 
-For each example the encoder pops z with q(z | x), pushes x with p(x | z) and pushes z with p(z). The bits that the pop
-takes off the stack are the bits got back. The expected length is the bound with one draw, or log p(x) itself if q is
-the exact posterior (Townsend, Bird and Barber 2019, 1901.04866; Hinton and van Camp 1993). The decoder undoes these
-steps in reverse, so the encoder begins with the last example.
+For each example the encoder pops the groups of z in order, each with q(z_k | z_<k, x), pushes x with p(x | z) and
+pushes the groups in reverse, each with p(z_k | z_<k). The bits that the pops take off the stack are the bits got back.
+The expected length is the bound with one draw, or log p(x) itself if q is the exact posterior (Townsend, Bird and
+Barber 2019, 1901.04866; Hinton and van Camp 1993). The decoder undoes these steps in reverse, so the encoder begins
+with the last example.
+
+Encoder and decoder must see equal bits. So both get priors and latents from a state without x, and posteriors from a
+state with x, by the same programs; the encoder visits the groups with both states at once.
 
 The first pop consumes initial bits that carry no message, and a larger first block proportionally more. So the encoder
 begins with single examples; a block then has a quarter as many examples as are already on the stack. The decoder makes
@@ -18,13 +22,13 @@ import hashlib
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from gen_jax.coding.frequencies import Symbols, Weights, Words, uniform
-from gen_jax.coding.latents import latents_of
+from gen_jax.coding.latents import Latents, latents_of
 from gen_jax.coding.stack import PAD, Stack
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import Blocks, Coded, check_length
@@ -38,20 +42,31 @@ END = uniform(1, 4)
 NOTHING = np.zeros(1, np.int32)
 
 
+class Latent(NamedTuple):
+    """A group of latents of the used lanes: symbols, values, and the parameters of its prior and its posterior."""
+
+    symbols: Symbols
+    z: np.ndarray
+    p: Any
+    q: Any
+
+
 class BitsBack:
     """The transcoder of `codec == "bits_back"`: compiled once for a model and a number of lanes.
 
-    The model has `latents` and `encode` (see `coding/latents.py`); `given`, which steps through p(x | z) with z as its
-    condition; and `order`, the positions of the event in the order of `given`.
+    The model has latents in groups, as `density.Latent`; `given`, which steps through p(x | z) with the state after the
+    last group as its condition; and `order`, the positions of the event in the order of `given`.
     """
 
     def __init__(self, model: Any, variables: Variables, lanes: int):
         if model.num_classes:
             raise InputError("bits-back is for models without classes")
         self.model, self.lanes = model, lanes
-        self.latents = latents_of(model.latents)
+        self.groups = [latents_of(group) for group in model.groups]
         self.likelihood = Walk(model, variables, lanes, lambda model: model.given)
-        self._encode, self._order = self._program("encode"), self._program("order")
+        self._order = self._program("order")
+        self._begin = self._program("begin", lanes)
+        self._group, self._put = (self._program(name, static=2) for name in ("group", "put"))
 
     def share(self, left: int) -> int:
         """A fifth of the tiles left, which is a quarter of those that the encoder coded before."""
@@ -61,19 +76,28 @@ class BitsBack:
         """Code all blocks; the model's bits are its bound with one draw per tile, independent of the file's draw."""
         stack, rng = Stack(), np.random.default_rng(0)
         bits = squares = pushed = expected = 0.0
+
+        def pop(k: int, p: Any, q: Any) -> tuple[Symbols, np.ndarray]:
+            symbols = self.groups[k].pop_posterior(stack, q, p)
+            return symbols, self.groups[k].values(symbols, p)
+
+        def draw(k: int, p: Any, q: Any) -> tuple[Symbols, np.ndarray]:
+            del p
+            return NOTHING, self.groups[k].draw(rng, q)
+
         for block in blocks.read(labels, backwards=True):
-            used, pad, params = self._latent(block)
-            stack.flip(pad)
-            symbols = self.latents.pop_posterior(stack, *params)
-            z = self.latents.values(symbols)
+            used, x = _events(block)
+            stack.flip(self._pad(used, x))
+            state, latents = self._visit(used, x, pop)
             pushed -= stack.bits
-            self._push(stack, block, self._filled(used, z))
+            self._push(stack, block, state)
             pushed += stack.bits
-            self.latents.push_prior(stack, symbols)
+            for group, latent in zip(reversed(self.groups), reversed(latents), strict=True):
+                group.push_prior(stack, latent.symbols, latent.p)
             stack.push(NOTHING, END)
 
-            values, of_file = self._bits(block, used, z, params)
-            _, of_model = self._bits(block, used, self.latents.draw(rng, *params), params)
+            values, of_file = self._bits(block, used, state, latents)
+            _, of_model = self._bits(block, used, *self._visit(used, x, draw))
             expected += float(values.sum())
             bits += float(of_model.sum())
             squares += float(np.sum((of_file - of_model) ** 2))
@@ -84,19 +108,60 @@ class BitsBack:
         """Undo `encode`: fill the values of the blocks, last block first."""
         del num_labels  # no classes
         stack = Stack(words)
+
+        def pop(k: int, p: Any, q: Any) -> tuple[Symbols, np.ndarray]:
+            del q  # x is not known yet
+            symbols = self.groups[k].pop_prior(stack, p)
+            return symbols, self.groups[k].values(symbols, p)
+
         for block in blocks.fill(None):
             if stack.pop(END).any():
                 raise InputError("the coded events are damaged")
-            used: np.ndarray = np.any(block.coded, axis=1)
-            symbols = self.latents.pop_prior(stack, int(used.sum()))
-            z = self._filled(used, self.latents.values(symbols))
-            self._walk(block, z, lambda rows, _: stack.pop(rows))
-            _, pad, params = self._latent(block)
-            self.latents.push_posterior(stack, symbols, *params)
-            stack.flip(pad)
+            used, _ = _events(block)
+            state, latents = self._visit(used, None, pop)
+            self._walk(block, state, lambda rows, _: stack.pop(rows))
+            _, x = _events(block)
+            known = [(latent.symbols, latent.z) for latent in latents]
+            _, latents = self._visit(used, x, lambda k, p, q, known=known: known[k])
+            for group, latent in zip(reversed(self.groups), reversed(latents), strict=True):
+                group.push_posterior(stack, latent.symbols, latent.q, latent.p)
+            stack.flip(self._pad(used, x))
         stack.finish()
 
-    def _push(self, stack: Stack, block: Block, z: np.ndarray) -> None:
+    def _visit(
+        self,
+        used: np.ndarray,
+        x: np.ndarray | None,
+        choose: Callable[[int, Any, Any], tuple[Symbols, np.ndarray]],
+    ) -> tuple[Any, list[Latent]]:
+        """The state after all groups and their latents, which `choose` decides from the parameters of the used lanes.
+
+        The state is that without x; of x come the posteriors only.
+        """
+        state = self._begin()
+        after = None if x is None else self._begin(x.reshape(self.lanes, *self.model.event.shape))
+        latents = []
+        for k, group in enumerate(self.groups):
+            state, p, _ = self._group(state, k)
+            p, q = self._rows(group, p, used), None
+            if x is not None:
+                after, _, q = self._group(after, k)
+                q = self._rows(group, q, used)
+            symbols, z = choose(k, p, q)
+            filled = np.zeros((self.lanes, *group.shape), group.dtype)
+            filled[used] = z
+            state = self._put(state, k, filled)
+            if x is not None:
+                after = self._put(after, k, filled)
+            latents.append(Latent(symbols, z, p, q))
+        return state, latents
+
+    def _rows(self, group: Latents, params: Any, used: np.ndarray) -> Any:
+        """Parameters of a group with a row for each used lane."""
+        full = group.full(jax.tree.map(np.asarray, params), self.lanes)
+        return jax.tree.map(lambda part: part[used], full)
+
+    def _push(self, stack: Stack, block: Block, state: Any) -> None:
         """Push the values in the reverse order of the walk."""
         pushes: list[tuple[Symbols, Weights]] = []
 
@@ -104,50 +169,47 @@ class BitsBack:
             pushes.append((symbols, rows))
             return symbols
 
-        self._walk(block, z, record)
+        self._walk(block, state, record)
         for symbols, rows in reversed(pushes):
             stack.push(symbols, rows)
 
-    def _walk(self, block: Block, z: np.ndarray, choose: Choose) -> None:
-        order, values, coded = self._ordered(block, z)
-        self.likelihood.walk(values, coded, z, choose)
+    def _walk(self, block: Block, state: Any, choose: Choose) -> None:
+        order, values, coded = self._ordered(block, state)
+        self.likelihood.walk(values, coded, state, choose)
         np.put_along_axis(block.values, order, values, axis=1)
 
     def _bits(
-        self, block: Block, used: np.ndarray, z: np.ndarray, params: list[np.ndarray]
+        self, block: Block, used: np.ndarray, state: Any, latents: list[Latent]
     ) -> tuple[np.ndarray, np.ndarray]:
         """-log2 p(x | z) and -log2 p(x, z) / q(z | x) of each used lane, by the parallel pass."""
-        filled = self._filled(used, z)
-        _, values, coded = self._ordered(block, filled)
-        bits = self.likelihood.bits(values, coded, filled)[used]
-        return bits, bits - self.latents.log_ratio(z, *params) / math.log(2.0)
+        _, values, coded = self._ordered(block, state)
+        bits = total = self.likelihood.bits(values, coded, state)[used]
+        for group, latent in zip(self.groups, latents, strict=True):
+            total = total - group.log_ratio(latent.z, latent.q, latent.p) / math.log(2.0)
+        return bits, total
 
-    def _latent(self, block: Block) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """The used lanes, a pad, and the parameters of q(z | x) of these lanes; values that are not coded are zero."""
-        x = np.where(block.coded, block.values, 0)
-        used: np.ndarray = np.any(block.coded, axis=1)
-        encoded = self._encode(x.reshape(self.lanes, *self.model.event.shape))
-        size = -(-RANDOM * int(used.sum()) * math.prod(self.latents.shape) // PAD)
+    def _pad(self, used: np.ndarray, x: np.ndarray) -> Symbols:
+        """Random bits for all latents of a block, computed from its values."""
+        latents = sum(math.prod(group.shape) for group in self.groups)
+        size = -(-RANDOM * int(used.sum()) * latents // PAD)
         pad = hashlib.shake_128(x.astype("<i4").tobytes()).digest(2 * size)
-        params = [np.asarray(part)[used] for part in jax.tree.leaves(encoded)]
-        return used, np.frombuffer(pad, "<u2").astype(np.int32), params
+        return np.frombuffer(pad, "<u2").astype(np.int32)
 
-    def _ordered(self, block: Block, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        order = np.asarray(self._order(z))
+    def _ordered(self, block: Block, state: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        order = np.asarray(self._order(state))
         values = np.take_along_axis(block.values, order, axis=1)
         return order, values, np.take_along_axis(block.coded, order, axis=1)
 
-    def _filled(self, used: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """z with a row for each lane, zero for unused lanes."""
-        out = np.zeros((self.lanes, *self.latents.shape), self.latents.dtype)
-        out[used] = z
-        return out
-
-    def _program(self, method: str) -> Callable:
-        """A compiled method of the model."""
+    def _program(self, method: str, *first: Any, static: int | None = None) -> Callable:
+        """A compiled method of the model; `static`: the place of an argument that each program is made for."""
 
         def apply(variables, *args):
             with jax.default_matmul_precision("highest"):
-                return self.model.apply(variables, *args, method=method)
+                return self.model.apply(variables, *first, *args, method=method)
 
-        return partial(jax.jit(apply), self.likelihood.variables)
+        return partial(jax.jit(apply, static_argnums=static), self.likelihood.variables)
+
+
+def _events(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """The used lanes, and the events of all lanes; values that are not coded are zero."""
+    return np.any(block.coded, axis=1), np.where(block.coded, block.values, 0)

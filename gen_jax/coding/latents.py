@@ -1,19 +1,20 @@
-"""Latents as symbols: reals in bins under Gaussians, or an integer; float64 on the host, the same in both directions.
+"""Groups of latents as symbols; float64 on the host, the same in both directions. Arrays have one row per example.
 
-The event `latents` of a model decides. Reals have the prior N(0, I), and `encode` gives the mean and the log standard
-deviation of q(z | x). One integer has a uniform prior, and `encode` gives log q(z | x) for every level. Arrays have one
-row per example.
+A group of `ops/latents.py` decides. Reals are coded in units of their prior: (z - m_p) / s_p is standard normal under
+the prior, and under the posterior a Gaussian whose bins are the same. Bits and integers are coded as symbols. The
+parameters p of the prior and q of the posterior are those of the group, with one row per example.
 """
 
 import math
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float64, Integer
-from scipy.special import ndtr
+from scipy.special import expit, ndtr
 
 from gen_jax.coding.frequencies import Symbols, Weights, uniform, weights
 from gen_jax.coding.stack import Stack
-from gen_jax.typing import Event
+from gen_jax.ops import latents as groups
 
 WIDTH, FINE = 0.25, 64  # width of a coarse bin, and its number of fine bins
 REACH = 16.0  # coarse bins cover |z| <= 16; the outer two extend to infinity
@@ -22,6 +23,43 @@ THINNEST = 2.0**-20  # smallest standard deviation: a narrower posterior lies in
 NEVER = 1e-300  # mass of a bin that is too unlikely for float64
 
 Column = Float64[np.ndarray, " units"]
+Numbers = Float[np.ndarray, "n *shape"]
+
+
+@runtime_checkable
+class Latents(Protocol):
+    """A group of latents on a stack; every push undoes the pop of the same name."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+
+    def full(self, params: Any, n: int) -> Any:
+        """Parameters with a row for each of n examples, of those that broadcast."""
+        ...
+
+    def pop_prior(self, stack: Stack, p: Any) -> Symbols:
+        """z from the prior."""
+        ...
+
+    def push_prior(self, stack: Stack, symbols: Symbols, p: Any) -> None: ...
+
+    def pop_posterior(self, stack: Stack, q: Any, p: Any) -> Symbols:
+        """z from the posterior; FloatingPointError if its parameters are not finite."""
+        ...
+
+    def push_posterior(self, stack: Stack, symbols: Symbols, q: Any, p: Any) -> None: ...
+
+    def values(self, symbols: Symbols, p: Any) -> np.ndarray:
+        """z, as the model takes it."""
+        ...
+
+    def draw(self, rng: np.random.Generator, q: Any) -> np.ndarray:
+        """A draw of z from the posterior, without bins."""
+        ...
+
+    def log_ratio(self, z: np.ndarray, q: Any, p: Any) -> Float64[np.ndarray, " n"]:
+        """log p(z) - log q(z), nats, summed over the group."""
+        ...
 
 
 class Gaussian:
@@ -34,110 +72,113 @@ class Gaussian:
 
     dtype = np.float32
 
-    def __init__(self, units: int):
-        self.shape = (units,)
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
 
-    def pop_prior(self, stack: Stack, count: int) -> Symbols:
-        """z from N(0, I), for `count` examples."""
-        mean = np.zeros(count * self.shape[0])
+    def full(self, params: groups.Normal, n: int) -> groups.Normal:
+        return groups.Normal(*(np.broadcast_to(part, (n, *self.shape)) for part in params))
+
+    def pop_prior(self, stack: Stack, p: groups.Normal) -> Symbols:
+        mean = np.zeros(p.mean.size)
         return _pop(stack, mean, mean + 1)
 
-    def push_prior(self, stack: Stack, symbols: Symbols) -> None:
-        """The inverse of `pop_prior`."""
+    def push_prior(self, stack: Stack, symbols: Symbols, p: groups.Normal) -> None:
         mean = np.zeros(len(symbols))
         _push(stack, symbols, mean, mean + 1)
 
-    def pop_posterior(
-        self, stack: Stack, mean: Float[np.ndarray, "n Z"], log_scale: Float[np.ndarray, "n Z"]
-    ) -> Symbols:
-        """z from N(mean, scale^2); FloatingPointError if its parameters are not finite."""
-        return _pop(stack, *_columns(mean, log_scale))
+    def pop_posterior(self, stack: Stack, q: groups.Normal, p: groups.Normal) -> Symbols:
+        return _pop(stack, *_in_units_of(q, p))
 
     def push_posterior(
-        self,
-        stack: Stack,
-        symbols: Symbols,
-        mean: Float[np.ndarray, "n Z"],
-        log_scale: Float[np.ndarray, "n Z"],
+        self, stack: Stack, symbols: Symbols, q: groups.Normal, p: groups.Normal
     ) -> None:
-        """The inverse of `pop_posterior`."""
-        _push(stack, symbols, *_columns(mean, log_scale))
+        _push(stack, symbols, *_in_units_of(q, p))
 
-    def values(self, symbols: Symbols) -> Float[np.ndarray, "n Z"]:
-        """The middle of each bin, exact in float32."""
-        z = (symbols + 0.5) * (WIDTH / FINE) - REACH
-        return z.astype(self.dtype).reshape(-1, *self.shape)
+    def values(self, symbols: Symbols, p: groups.Normal) -> Float[np.ndarray, "n *shape"]:
+        """The middle of each bin, mapped from units of the prior; exact in float32 under N(0, I)."""
+        z = ((symbols + 0.5) * (WIDTH / FINE) - REACH).reshape(-1, *self.shape)
+        mean, log_scale = _double(p)
+        return (mean + np.exp(log_scale) * z).astype(self.dtype)
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        mean: Float[np.ndarray, "n Z"],
-        log_scale: Float[np.ndarray, "n Z"],
-    ) -> Float[np.ndarray, "n Z"]:
-        """A draw of z from q(z | x), without bins."""
-        z = mean + np.exp(log_scale) * rng.normal(size=mean.shape)
+    def draw(self, rng: np.random.Generator, q: groups.Normal) -> Float[np.ndarray, "n *shape"]:
+        z = q.mean + np.exp(q.log_scale) * rng.normal(size=q.mean.shape)
         return z.astype(self.dtype)
 
     def log_ratio(
-        self,
-        z: Float[np.ndarray, "n Z"],
-        mean: Float[np.ndarray, "n Z"],
-        log_scale: Float[np.ndarray, "n Z"],
+        self, z: Float[np.ndarray, "n *shape"], q: groups.Normal, p: groups.Normal
     ) -> Float64[np.ndarray, " n"]:
-        """log p(z) - log q(z | x), nats, a ratio of densities."""
-        z, mean, log_scale = (part.astype(np.float64) for part in (z, mean, log_scale))
+        (mean, log_scale), (prior_mean, prior_log_scale) = _double(q), _double(p)
+        z = z.astype(np.float64)
         noise = (z - mean) * np.exp(-log_scale)
-        return np.sum(log_scale + 0.5 * (noise**2 - z**2), axis=-1)
+        prior_noise = (z - prior_mean) * np.exp(-prior_log_scale)
+        ratio = log_scale - prior_log_scale + 0.5 * (noise**2 - prior_noise**2)
+        return np.sum(ratio.reshape(len(z), -1), axis=-1)
 
 
-class Index:
-    """One integer below `levels`, coded as one symbol."""
+class Discrete:
+    """Bits or integers, one symbol each; a distribution is a row of probabilities."""
 
     dtype = np.int32
 
-    def __init__(self, levels: int):
-        self.shape, self._levels = (), levels
+    def __init__(self, group: groups.Bernoulli | groups.Categorical):
+        self.shape, self._group = group.shape, group
 
-    def pop_prior(self, stack: Stack, count: int) -> Symbols:
-        """z with equal probabilities, for `count` examples."""
-        return stack.pop(uniform(count, self._levels))
+    def full(self, params: np.ndarray, n: int) -> np.ndarray:
+        last = () if isinstance(self._group, groups.Bernoulli) else params.shape[-1:]
+        return np.broadcast_to(params, (n, *self.shape, *last))
 
-    def push_prior(self, stack: Stack, symbols: Symbols) -> None:
-        """The inverse of `pop_prior`."""
-        stack.push(symbols, uniform(len(symbols), self._levels))
+    def pop_prior(self, stack: Stack, p: Any) -> Symbols:
+        return stack.pop(self._weights(p))
 
-    def pop_posterior(self, stack: Stack, log_q: Float[np.ndarray, "n levels"]) -> Symbols:
-        """z from q(z | x); FloatingPointError if that is not a distribution."""
-        return stack.pop(weights(np.exp(log_q, dtype=np.float64)))
+    def push_prior(self, stack: Stack, symbols: Symbols, p: Any) -> None:
+        stack.push(symbols, self._weights(p))
 
-    def push_posterior(
-        self, stack: Stack, symbols: Symbols, log_q: Float[np.ndarray, "n levels"]
-    ) -> None:
-        """The inverse of `pop_posterior`."""
-        stack.push(symbols, weights(np.exp(log_q, dtype=np.float64)))
+    def pop_posterior(self, stack: Stack, q: Any, p: Any) -> Symbols:
+        return stack.pop(self._weights(q))
 
-    def values(self, symbols: Symbols) -> Symbols:
-        """z itself: a symbol is its value."""
-        return symbols
+    def push_posterior(self, stack: Stack, symbols: Symbols, q: Any, p: Any) -> None:
+        stack.push(symbols, self._weights(q))
 
-    def draw(
-        self, rng: np.random.Generator, log_q: Float[np.ndarray, "n levels"]
-    ) -> Integer[np.ndarray, " n"]:
-        """A draw of z from q(z | x), by the Gumbel-max trick."""
-        noise = rng.gumbel(size=log_q.shape)
-        return np.argmax(log_q + noise, axis=-1).astype(self.dtype)
+    def values(self, symbols: Symbols, p: Any) -> Integer[np.ndarray, "n *shape"]:
+        return symbols.reshape(-1, *self.shape)
+
+    def draw(self, rng: np.random.Generator, q: Any) -> Integer[np.ndarray, "n *shape"]:
+        """By the Gumbel-max trick."""
+        log_q = self._log_probs(q)
+        return np.argmax(log_q + rng.gumbel(size=log_q.shape), axis=-1).astype(self.dtype)
 
     def log_ratio(
-        self, z: Integer[np.ndarray, " n"], log_q: Float[np.ndarray, "n levels"]
+        self, z: Integer[np.ndarray, "n *shape"], q: Any, p: Any
     ) -> Float64[np.ndarray, " n"]:
-        """log p(z) - log q(z | x), nats."""
-        log_q_z = np.take_along_axis(log_q, z[:, None], axis=-1)[:, 0]
-        return -math.log(self._levels) - log_q_z.astype(np.float64)
+        at = lambda logs: np.take_along_axis(logs, z[..., None], axis=-1)[..., 0]  # noqa: E731
+        ratio = at(self._log_probs(p)) - at(self._log_probs(q)).astype(np.float64)
+        return np.sum(ratio.reshape(len(z), -1), axis=-1)
+
+    def _log_probs(self, params: np.ndarray) -> Float[np.ndarray, "n *shape levels"]:
+        """log p of every level."""
+        if isinstance(self._group, groups.Bernoulli):
+            logit = params.astype(np.float64)
+            return -np.logaddexp(0, np.stack([logit, -logit], axis=-1))
+        if params.shape[-1] == 1:  # equal probabilities
+            params = np.full(params.shape, -math.log(self._group.levels))
+        return np.broadcast_to(params, (*params.shape[:-1], self._group.levels))
+
+    def _weights(self, params: np.ndarray) -> Weights:
+        levels = self._group.levels
+        if isinstance(self._group, groups.Bernoulli):
+            logit = params.astype(np.float64)
+            return weights(np.stack([expit(-logit), expit(logit)], axis=-1).reshape(-1, levels))
+        if params.shape[-1] == 1:
+            return uniform(params.size, levels)
+        return weights(np.exp(params, dtype=np.float64).reshape(-1, levels))
 
 
-def latents_of(event: Event) -> Gaussian | Index:
-    """How the latents of a model are coded: reals in bins, or one integer."""
-    return Gaussian(event.size) if event.levels is None else Index(event.levels)
+def latents_of(group: groups.Group) -> Latents:
+    """How a group is coded: reals in bins, or symbols."""
+    if isinstance(group, groups.Gaussian):
+        return Gaussian(group.shape)
+    assert isinstance(group, groups.Bernoulli | groups.Categorical)
+    return Discrete(group)
 
 
 def _pop(stack: Stack, mean: Column, scale: Column) -> Symbols:
@@ -151,13 +192,18 @@ def _push(stack: Stack, symbols: Symbols, mean: Column, scale: Column) -> None:
     stack.push(high, _coarse(mean, scale))
 
 
-def _columns(
-    mean: Float[np.ndarray, "n Z"], log_scale: Float[np.ndarray, "n Z"]
-) -> tuple[Column, Column]:
-    if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(log_scale))):
+def _double(params: groups.Normal) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, "..."]]:
+    return params.mean.astype(np.float64), params.log_scale.astype(np.float64)
+
+
+def _in_units_of(q: groups.Normal, p: groups.Normal) -> tuple[Column, Column]:
+    """Mean and scale of the posterior of (z - m_p) / s_p."""
+    if not all(np.all(np.isfinite(part)) for part in (*q, *p)):
         raise FloatingPointError("the model's posterior is not finite: nothing can be coded")
-    scale = np.maximum(np.exp(log_scale, dtype=np.float64), THINNEST)
-    return np.ravel(mean).astype(np.float64), np.ravel(scale)
+    (mean, log_scale), (prior_mean, prior_log_scale) = _double(q), _double(p)
+    mean = (mean - prior_mean) * np.exp(-prior_log_scale)
+    scale = np.maximum(np.exp(log_scale - prior_log_scale), THINNEST)
+    return np.ravel(mean), np.ravel(scale)
 
 
 def _coarse(mean: Column, scale: Column) -> Weights:

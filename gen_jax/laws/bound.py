@@ -53,21 +53,18 @@ def rises(s: Subject) -> Iterator[Row]:
 def simulated(
     model: Any, variables: Variables, key: PRNGKey, n: int, draws: int, cond: Any = None
 ) -> tuple[Int[Array, "n *event"], Nats]:
-    """Samples x of a model with a Gaussian latent, and U_K, nats: one of `draws` weights has the z that generated x."""
+    """Samples x of a model with latents, and U_K, nats: one of `draws` weights has the z that generated x."""
     del cond  # no classes
     call = functools.partial(model.apply, variables)
-    z = jax.random.normal(fold_in(key, "z"), (n, model.latent))
-    x = call(z, fold_in(key, "x"), method="draw")
-    mean, log_scale = call(x, method="encode")
-    true_noise = (z - mean) * jnp.exp(-log_scale)  # the noise of q that gives the z of x
+    state, latents = call(fold_in(key, "z"), n, method="draw_latents")
+    x = call(state, fold_in(key, "x"), method="draw")
+    before, true = call(n, x, method="begin"), call(x, latents, method="log_weights_at")
 
     def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
-        noise = call(fold_in(key, "q"), number, n, method="noise")
-        noise = jnp.where((number == 0)[:, None, None], true_noise, noise)
-        parts = call(x, mean, log_scale, noise, method="log_weights")
-        return parts[0] + parts[1]
+        likelihood, (ratio,) = call(x, before, fold_in(key, "q"), number, method="log_terms")
+        return jnp.where((number == 0)[:, None], true, likelihood + ratio)
 
-    chunk = max(1, VALUES_AT_ONCE // (n * model.event.size))
+    chunk = max(1, VALUES_AT_ONCE // (n * model.largest))
     return x, importance_weighted_bound_in_chunks(log_weights, draws, chunk)
 
 

@@ -28,10 +28,10 @@ def mean(s: Subject) -> Iterator[Row]:
     member, apart = s.members, 0.0
     whole, part = jax.jit(s.pure.log_prob), jax.jit(member.pure.log_prob)
     for x, _, _ in s.chunks(s.every[0], None):
-        every = (np.full(len(x), z, np.int32) for z in range(s.model.latents.num_levels))
+        every = (np.full(len(x), z, np.int32) for z in range(s.model.num_members))
         logs = np.stack([part(member.variables, s.ordered(x, z), cond=z[:, None]) for z in every])
         average = np.logaddexp.reduce(logs.astype(np.float64)) - math.log(len(logs))
         log_prob = np.asarray(whole(s.variables, x), np.float64)
         apart = np.maximum(apart, np.max(np.abs(log_prob - average) / np.maximum(1.0, -average)))
-    note = f"{s.model.latents.num_levels} members, {len(s.every[0])} real and extreme events"
+    note = f"{s.model.num_members} members, {len(s.every[0])} real and extreme events"
     yield Row("log_prob is the mean of the members", float(apart), SAME, "relative", note)

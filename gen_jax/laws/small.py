@@ -19,7 +19,8 @@ from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
-from gen_jax.models.latent.base import GaussianLatent, KLTerm, KLWeighted
+from gen_jax.models.latent.encoded import Encoded
+from gen_jax.models.latent.losses import KLTerm, KLWeighted
 from gen_jax.models.latent.vq_vae import VQVAE
 from gen_jax.models.latent.vq_vae_prior import VQVAEPrior
 from gen_jax.nn.unet import UNet
@@ -42,16 +43,16 @@ def small(model: Any) -> Any:
 
 
 @small.register
-def _latent(model: GaussianLatent) -> GaussianLatent:
-    """A model with two latent units and 2^16 images or 2^10 vectors."""
+def _latent(model: Encoded) -> Encoded:
+    """A model with 2^16 images or 2^10 vectors, and two latents at each place of a grid of the same scale."""
     event = Event((4, 4, 1), 2) if len(model.event.shape) == 3 else Event((10,), 2)
-    return model.clone(event=event, latent=2)
-
-
-@small.register
-def _weighted(model: KLWeighted) -> GaussianLatent:
-    """The same without groups of units, since two units may not split into them."""
-    return _latent(model).clone(kl=KLTerm())
+    changes: dict[str, Any] = {"event": event, "latent": 2}
+    if isinstance(model, KLWeighted):
+        changes["kl"] = KLTerm()  # two latents may not split into groups
+    if model.places:
+        sides = zip(model.places, model.event.shape, event.shape, strict=False)
+        changes["grid"] = tuple(max(1, small * place // side) for place, side, small in sides)
+    return model.clone(**changes)
 
 
 @small.register

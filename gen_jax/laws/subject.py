@@ -90,7 +90,7 @@ class Subject:
     def members(self) -> "Subject":
         """For a mixture over an integer z: the model p(x | z) given z, on the same events in the order of z."""
         member, variables = self.model.bind(self.variables).given.unbind()
-        z = np.arange(len(self.x), dtype=np.int32) % self.model.latents.num_levels
+        z = np.arange(len(self.x), dtype=np.int32) % self.model.num_members
         x = self.ordered(self.x, z)
         return Subject(functional(member), variables, x, z[:, None], self.seed)
 

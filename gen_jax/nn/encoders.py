@@ -86,12 +86,16 @@ class ConvDecoder(nn.Module):
         return Conv(outputs, (3, 3))(x)
 
 
-def require_vectors(encoder: nn.Module, features: Array, n: int) -> None:
-    """InputError unless the encoder, which may be any module, gives a vector (F,) for each of `n` examples."""
+def require_features(
+    encoder: nn.Module, features: Array, n: int, places: tuple[int, ...] = ()
+) -> None:
+    """InputError unless the encoder, which may be any module, gives a vector (F,) at each place of each example."""
     shape = jnp.shape(features)
-    if len(shape) != 2 or shape[0] != n:
+    if shape[:-1] != (n, *places):
+        where = "each place of each example" if places else "each example"
+        asked = ", ".join(map(str, (n, *places, "F")))
         raise InputError(
-            f"an encoder gives a vector for each example, ({n}, F): {type(encoder).__name__} gives {shape}"
+            f"an encoder gives a vector for {where}, ({asked}): {type(encoder).__name__} gives {shape}"
         )
 
 

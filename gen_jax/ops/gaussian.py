@@ -20,7 +20,9 @@ def log_prob(
 
 
 def sample(
-    mean: Float[Array, "..."], log_scale: Float[Array, "..."], noise: Float[Array, "..."]
+    mean: float | Float[Array, "..."],
+    log_scale: float | Float[Array, "..."],
+    noise: Float[Array, "..."],
 ) -> Float[Array, "..."]:
     """mean + exp(log_scale) noise: with standard normal noise a draw, differentiable in mean and scale."""
     return mean + jnp.exp(log_scale) * noise
@@ -36,8 +38,8 @@ def kl_to_standard(
 def kl(
     mean: Float[Array, "..."],
     log_scale: Float[Array, "..."],
-    other_mean: Float[Array, "..."],
-    other_log_scale: Float[Array, "..."],
+    other_mean: float | Float[Array, "..."],
+    other_log_scale: float | Float[Array, "..."],
 ) -> Float[Array, "..."]:
     """KL(N(mean, s^2) || N(other_mean, other_s^2)) of each component; all four broadcast."""
     wider = log_scale - other_log_scale

@@ -19,6 +19,24 @@ def importance_weighted_bound(log_weights: Float[Array, "K B"]) -> Nats:
     return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(log_weights.shape[0])
 
 
+def normalised_weights(log_weights: Float[Array, "K B"]) -> Float[Array, "K B"]:
+    """w_k / sum_j w_j."""
+    return jax.nn.softmax(log_weights, axis=0)
+
+
+def leave_one_out_baselines(log_weights: Float[Array, "K B"]) -> Float[Array, "K B"]:
+    """For each k the bound with log w_k replaced by the mean of the other logs, so that it does not depend on draw k.
+
+    (Mnih and Rezende 2016, 1602.06725, equation 8.) Each is a logsumexp over a row of a K x K matrix: subtracting one
+    term from the sum of weights would cancel where that term dominates.
+    """
+    draws = len(log_weights)
+    others = (jnp.sum(log_weights, axis=0) - log_weights) / (draws - 1)
+    own = jnp.eye(draws, dtype=bool)[..., None]
+    replaced = jnp.where(own, others[:, None], log_weights[None])  # row k: draw k replaced
+    return jax.nn.logsumexp(replaced, axis=1) - math.log(draws)
+
+
 def importance_weighted_bound_in_chunks(
     log_weights: Callable[[Int[Array, " k"]], Float[Array, "k B"]], draws: int, chunk: int
 ) -> Nats:

@@ -5,7 +5,7 @@ is known, so bits-back codes at -log p(x).
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Integer
 from gen_jax.conditions import Cond, values_of
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.models.autoregressive.base import Autoregressive, ancestral
+from gen_jax.ops.latents import Categorical, Group
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
 
@@ -49,9 +50,23 @@ class Mixture(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define its orders")
 
     @property
-    def latents(self) -> Event:
+    def groups(self) -> tuple[Group, ...]:
         """k, uniform."""
-        return Event((1,), self.num_members)
+        return (Categorical((), self.num_members),)
+
+    def begin(
+        self, n: int, x: Integer[Array, "n *event"] | None = None
+    ) -> Float[Array, "n K"] | None:
+        """log p(k | x), exact."""
+        return None if x is None else self.encode(x)
+
+    def group(self, state: Any, k: int) -> tuple[Any, Float[Array, "1"], Any]:
+        """Equal probabilities, and log p(k | x)."""
+        return state, Categorical((), self.num_members).uniform, state
+
+    def put(self, state: Any, k: int, z: Int[Array, " n"]) -> Int[Array, " n"]:
+        """The member, as the condition of `given`."""
+        return z
 
     def joints(self, x: Integer[Array, "B *event"]) -> Float[Array, "B K"]:
         """log p_k(x) of every member, one after the other, nats."""

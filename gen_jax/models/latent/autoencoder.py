@@ -17,8 +17,8 @@ from gen_jax.errors import InputError
 from gen_jax.nn.encoders import (
     DenseDecoder,
     DenseEncoder,
+    require_features,
     require_outputs,
-    require_vectors,
 )
 from gen_jax.ops.scaling import from_unit, to_unit
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
@@ -46,7 +46,7 @@ class Autoencoder(nn.Module):
     def encode(self, x: Num[Array, "B *event"]) -> Float[Array, "B Z"]:
         """z = f(x)."""
         features = self.encoder(to_unit(x, self.event.num_levels))
-        require_vectors(self.encoder, features, len(x))
+        require_features(self.encoder, features, len(x))
         return self.code(features)
 
     def decode(self, z: Float[Array, "B Z"]) -> Float[Array, "B *event"]:

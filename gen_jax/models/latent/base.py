@@ -1,16 +1,17 @@
-"""The evidence lower bound, for every model with a Gaussian latent vector.
+"""The evidence lower bound, for every model with latents in groups z = (z_1, ..., z_G).
 
-log p(x) = log E_q(z|x) w >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x), with p(z) = N(0, I) and
-q(z | x) = N(m(x), s(x)^2) (Kingma and Welling 2013, 1312.6114, equation 3 for K = 1; Burda, Grosse and Salakhutdinov
-2015, 1509.00519, equation 8). A subclass defines p(x | z). Likelihood, sampling and diagnosis are written here.
+log p(x) = log E_q(z|x) w >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x) (Kingma and Welling 2013, 1312.6114,
+equation 3 for K = 1; Burda, Grosse and Salakhutdinov 2015, 1509.00519, equation 8). Prior and posterior go through the
+groups in the same order: p(z) = prod_g p(z_g | z_<g) and q(z | x) = prod_g q(z_g | z_<g, x).
 
-The loss may weight the KL term; the bound never does. At training step t the loss is
-    E_q -log p(x | z) + beta min(1, t / annealing) sum_g max(free_bits, KL_g),
-where KL_g is the sum over the latent units of group g.
+A subclass defines its `groups`, how it visits them (`begin`, `group`, `put`) and p(x | z). The state after the last
+group is what p(x | z) is conditioned on. Likelihood, sampling, training and diagnosis are written here, the codec in
+`coding/bits_back.py`.
 """
 
 import functools
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -19,57 +20,41 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
-from gen_jax.check import require, require_integers, require_key
-from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
-from gen_jax.errors import InputError
-from gen_jax.nn.encoders import DenseEncoder, require_vectors
-from gen_jax.ops import gaussian
+from gen_jax.check import require_integers, require_key
+from gen_jax.density import Codec, Kind, LossPer, Value, fold_in
+from gen_jax.models.latent.estimators import Draw, reparameterised
 from gen_jax.ops.importance import importance_weighted_bound_in_chunks
-from gen_jax.ops.scaling import to_unit
-from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
+from gen_jax.ops.latents import Group
+from gen_jax.typing import Event, Nats, PRNGKey, Scalar
 
-VALUES_AT_ONCE = 2**21  # draws x examples x dimensions in one chunk
-ACTIVE = 0.01  # least variance of E[z | x] over the data of an active unit (Burda et al. 2015, section 5)
-COLLAPSED = 0.1  # greatest KL of a collapsed posterior, nats
+VALUES_AT_ONCE = 2**21  # draws x examples x numbers of the largest activation in one chunk
+ACTIVE = 0.01  # least variance of an active unit's location over the data (Burda et al. 2015)
+COLLAPSED = 0.1  # greatest KL of a collapsed group, nats
+MEASURED = 4096  # most numbers of an example that a diagnosis keeps
 
-
-@dataclass(frozen=True)
-class KLTerm:
-    """The weight of the KL in the loss: it grows to `beta` (Higgins et al. 2017) over `annealing` steps.
-
-    (Bowman et al. 2015, 1511.06349; 0: `beta` from the first step.) `free_bits` is the least KL, in nats, that counts
-    for each of `groups` groups of equal size (Kingma et al. 2016, 1606.04934, equation 15).
-    """
-
-    beta: float = 1.0
-    annealing: int = 0
-    free_bits: float = 0.0
-    groups: int = 1
-
-    def __post_init__(self):
-        if min(self.beta, self.annealing, self.free_bits) < 0 or self.groups < 1:
-            raise InputError("kl needs beta, annealing and free_bits >= 0 and groups >= 1")
-
-    def weight(self, step: Int[Array, ""] | int) -> Float[Array, ""]:
-        """beta min(1, step / annealing)."""
-        return self.beta * jnp.minimum(1.0, step / self.annealing if self.annealing else 1.0)
-
-    def floored(self, kl: Float[Array, " Z"]) -> Float[Array, ""]:
-        """sum_g max(free_bits, KL_g) from the mean KL of each unit; no gradient below the floor."""
-        groups = jnp.sum(kl.reshape(self.groups, -1), axis=1)
-        return jnp.sum(jnp.maximum(groups, self.free_bits))
+State = Any
+# Called at each group with (number, group, prior, posterior or None): z, and any arrays to collect.
+Choose = Callable[[Any, Group, Any, Any], tuple[Array, Any]]
 
 
-class GaussianLatent(nn.Module):
-    """A probability mass over integers with a latent vector of `latent` units.
+def visit(model: Any, state: State, choose: Choose, first: int = 0) -> tuple[State, list[Any]]:
+    """Go through the groups from `first`; `choose` decides each z. The last state, and what `choose` collected."""
+    collected = []
+    for k in range(first, len(model.groups)):
+        state, p, q = model.group(state, k)
+        z, result = choose(k, model.groups[k], p, q)
+        state = model.put(state, k, z)
+        collected.append(result)
+    return state, collected
 
-    `encoder` is any Linen module from values in [0, 1], (B, *event), to features (B, F); some are in `nn/encoders.py`.
+
+class LatentModel(nn.Module):
+    """A probability mass over integers with latents in groups.
+
     At validation `measure` and `diagnosis` log KL, reconstruction and active units, and report posterior collapse.
     """
 
     event: Event
-    latent: int = 50
-    encoder: nn.Module = DenseEncoder()
 
     num_classes: ClassVar[int] = 0
     kind: ClassVar[Kind] = "mass"
@@ -78,64 +63,105 @@ class GaussianLatent(nn.Module):
     loss_per: ClassVar[LossPer] = "example"
 
     @property
-    def latents(self) -> Event:
-        """z: reals with the prior N(0, I)."""
-        return Event((self.latent,))
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of latents, in the order of generation."""
+        raise TypeError(f"{type(self).__name__} does not define its latents")
 
     @property
     def given(self) -> Any:
-        """p(x | z) in the stepping interface of `autoregressive.base.Autoregressive`, with z as the condition."""
+        """p(x | z) in the stepping interface of `Autoregressive`, with the state after the last group as condition."""
         raise TypeError(f"{type(self).__name__} does not define p(x | z)")
 
-    def order(self, z: Float[Array, "B Z"]) -> Int[Array, "B D"]:
-        """Positions of the event in the order of `given`: here unchanged."""
-        return jnp.broadcast_to(jnp.arange(self.event.size), (len(z), self.event.size))
+    @property
+    def largest(self) -> int:
+        """The numbers of an example in the largest activation, by which draws are split into chunks."""
+        return self.event.size
 
     def setup(self):
         self.check()
-        self.posterior = nn.Dense(2 * self.latent)
+
+    def begin(self, n: int, x: Integer[Array, "n *event"] | None = None) -> State:
+        """The state of n examples before the first group; without x the groups have a prior only."""
+        raise TypeError(f"{type(self).__name__} does not define its latents")
+
+    def group(self, state: State, k: int) -> tuple[State, Any, Any]:
+        """The state, and the parameters of p(z_k | z_<k) and, if x is known, of q(z_k | z_<k, x)."""
+        raise TypeError(f"{type(self).__name__} does not define its latents")
+
+    def put(self, state: State, k: int, z: Array) -> State:
+        """The state after z_k has become known."""
+        raise TypeError(f"{type(self).__name__} does not define its latents")
+
+    def order(self, state: State) -> Int[Array, "B D"]:
+        """Positions of the event in the order of `given`: here unchanged."""
+        n = len(jax.tree.leaves(state)[0])
+        return jnp.broadcast_to(jnp.arange(self.event.size), (n, self.event.size))
 
     def log_likelihood(
-        self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
+        self, x: Integer[Array, "B *event"], state: State, train: bool = False
     ) -> Nats:
-        """log p(x | z) in nats."""
+        """log p(x | z) in nats; `state` is that after the last group."""
         raise TypeError(f"{type(self).__name__} does not define p(x | z)")
 
     def draw(
-        self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
+        self, state: State, key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
         """A draw of x from p(x | z)."""
         raise TypeError(f"{type(self).__name__} does not define p(x | z)")
 
-    def encode(
-        self, x: Integer[Array, "B *event"]
-    ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
-        """Mean and log of the standard deviation of q(z | x); InputError if the encoder gives no vectors."""
-        features = self.encoder(to_unit(x, self.event.num_levels))
-        require_vectors(self.encoder, features, len(x))
-        mean, log_scale = jnp.split(self.posterior(features), 2, axis=-1)
-        return mean, log_scale
+    def visit(self, state: State, choose: Choose, first: int = 0) -> tuple[State, list[Any]]:
+        """`visit` of this model; a model with many equal groups may scan over them."""
+        return visit(self, state, choose, first)
 
-    def log_weights(
+    def key_of(self, key: PRNGKey, k: int | Int[Array, ""]) -> PRNGKey:
+        """The key of the noise of group k; a single group has the key itself."""
+        return fold_in(key, k) if len(self.groups) > 1 else key
+
+    def log_terms(
         self,
         x: Integer[Array, "B *event"],
-        mean: Float[Array, "B Z"],
-        log_scale: Float[Array, "B Z"],
-        noise: Float[Array, "K B Z"],
+        state: State,
+        key: PRNGKey,
+        number: Int[Array, " K"],
+        draw: Draw = reparameterised,
         train: bool = False,
-    ) -> tuple[Float[Array, "K B"], Float[Array, "K B"]]:
-        """log p(x | z) and log p(z) - log q(z | x) at z = mean + exp(log_scale) noise; their sum is log w."""
-        z = gaussian.sample(mean, log_scale, noise)
-        log_q = gaussian.log_prob(noise) - log_scale
-        ratio = jnp.sum(gaussian.log_prob(z) - log_q, axis=-1)
-        tiled = jnp.broadcast_to(x, (len(noise), *x.shape)).reshape(-1, *x.shape[1:])
-        likelihood = self.log_likelihood(tiled, z.reshape(-1, self.latent), train)
-        return likelihood.reshape(ratio.shape), ratio
+    ) -> tuple[Float[Array, "K B"], tuple[Float[Array, "K B"], ...]]:
+        """log p(x | z) of the draws with these numbers, and the terms of `draw`, summed over all latents.
 
-    def noise(self, key: PRNGKey, number: Int[Array, " K"], examples: int) -> Float[Array, "K B Z"]:
-        """Standard normal noise for the draws with these numbers; each depends on the key and its number only."""
-        normal = functools.partial(jax.random.normal, shape=(examples, self.latent))
-        return jax.vmap(lambda k: normal(fold_in(key, k)))(number)
+        By default the only term is log p(z) - log q(z | x). `state` is that of `begin` with x. The noise of a draw
+        depends on the key and its number only.
+        """
+        shape = len(number), len(x)
+        rows = functools.partial(_repeated, number=len(number))
+
+        def noise(k, group):
+            one = lambda draw: group.noise(self.key_of(fold_in(key, draw), k), len(x))  # noqa: E731
+            return jax.vmap(one)(number)
+
+        def totals(terms):
+            return tuple(jnp.sum(term.reshape(*shape, -1), axis=-1) for term in terms)
+
+        def choose(k, group, p, q):
+            z, terms = draw(group, p, q, _flat(noise(k, group)))
+            return z, totals(terms)
+
+        state, p, q = self.group(state, 0)  # the first group has the same parameters for every draw
+        z, terms = draw(self.groups[0], p, q, noise(0, self.groups[0]))
+        state = self.put(jax.tree.map(rows, state), 0, _flat(z))
+        state, later = self.visit(state, choose, first=1)
+        likelihood = self.log_likelihood(rows(x), state, train).reshape(shape)
+        every = zip(totals(terms), *later, strict=True)
+        return likelihood, tuple(functools.reduce(operator.add, parts) for parts in every)
+
+    def log_weights_at(self, x: Integer[Array, "B *event"], latents: list[Array]) -> Nats:
+        """log w of each example at given latents, one array for each group."""
+
+        def choose(k, group, p, q):
+            ratio = group.log_prob(p, latents[k]) - group.log_prob(q, latents[k])
+            return latents[k], jnp.sum(ratio.reshape(len(x), -1), axis=-1)
+
+        state, ratios = visit(self, self.begin(len(x), x), choose)
+        return self.log_likelihood(x, state) + functools.reduce(operator.add, ratios)
 
     def log_prob(
         self,
@@ -148,84 +174,126 @@ class GaussianLatent(nn.Module):
         key = require_key(key, type(self).__name__)
         del cond  # no classes
         module, variables = self.unbind()
-        mean, log_scale = self.encode(x)
+        state = self.begin(len(x), x)
 
         def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
-            noise = self.noise(key, number, len(x))
-            parts = module.apply(variables, x, mean, log_scale, noise, method="log_weights")
-            return parts[0] + parts[1]
+            likelihood, (ratio,) = module.apply(
+                variables, x, state, key, number, method="log_terms"
+            )
+            return likelihood + ratio
 
-        chunk = max(1, VALUES_AT_ONCE // (len(x) * self.event.size))
+        chunk = max(1, VALUES_AT_ONCE // (len(x) * self.largest))
         return importance_weighted_bound_in_chunks(log_weights, draws, chunk)
+
+    def draw_latents(
+        self, key: PRNGKey, n: int, temperature: float | Scalar = 1.0
+    ) -> tuple[State, list[Array]]:
+        """The state after all groups, drawn from the prior, and the latents of each."""
+
+        def choose(k, group, p, q):
+            z, _ = group.draw(p, temperature * group.noise(self.key_of(key, k), n))
+            return z, z
+
+        return self.visit(self.begin(n), choose)
 
     def sample(
         self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
-        """z from N(0, temperature^2 I), then x from p(x | z)."""
+        """z from the prior, its noise times `temperature`, then x from p(x | z)."""
         del cond  # no classes
-        z = temperature * jax.random.normal(fold_in(key, "z"), (n, self.latent))
-        return self.draw(z, fold_in(key, "x"), temperature)
+        state, _ = self.draw_latents(fold_in(key, "z"), n, temperature)
+        return self.draw(state, fold_in(key, "x"), temperature)
 
     def reconstruct(self, x: Integer[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
-        """x from p(x | z) at z = E[z | x]."""
-        return self.draw(self.encode(x)[0], key)
+        """x from p(x | z) at the most probable z of each q(z_k | z_<k, x)."""
+        choose = lambda k, group, p, q: (group.mode(q), None)  # noqa: E731
+        state, _ = self.visit(self.begin(len(x), x), choose)
+        return self.draw(state, key)
+
+    def measured(self, k: int) -> Int[np.ndarray, " units"]:
+        """The units of group k that a diagnosis looks at: all, or evenly spaced ones if the model has over 4,096."""
+        size, parts = int(np.prod(self.groups[k].shape)), self.groups[k].parts
+        numbers = sum(int(np.prod(group.shape)) * group.parts for group in self.groups)
+        share = MEASURED // (len(self.groups) * parts)
+        count = size if numbers <= MEASURED else min(size, max(1, share))
+        return np.linspace(0, size - 1, count).astype(int)
 
     def measure(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
     ) -> dict[str, Array]:
-        """KL in closed form and -log p(x | z) at one draw of z, both in nats, and E[z | x]."""
+        """KL of each group in closed form and -log p(x | z), nats, at one draw of z; locations of the units."""
         del cond  # no classes
-        mean, log_scale = self.encode(x)
-        noise = self.noise(key, jnp.arange(1), len(x))
-        likelihood, _ = self.log_weights(x, mean, log_scale, noise)
-        kl = jnp.sum(gaussian.kl_to_standard(mean, log_scale), axis=-1)
-        return {"kl": kl, "reconstruction": -likelihood[0], "mean": mean}
+
+        def choose(k, group, p, q):
+            z, _ = group.draw(q, group.noise(self.key_of(fold_in(key, 0), k), len(x)))
+            kl = jnp.sum(group.kl(q, p).reshape(len(x), -1), axis=-1)
+            location = group.location(q, p).reshape(len(x), -1, group.parts)
+            return z, (kl, location[:, self.measured(k)].reshape(len(x), -1))
+
+        state, parts = visit(self, self.begin(len(x), x), choose)
+        kl, locations = zip(*parts, strict=True)
+        likelihood = self.log_likelihood(x, state)
+        return {
+            "kl": jnp.stack(kl, axis=1),
+            "reconstruction": -likelihood,
+            "location": jnp.concatenate(locations, axis=1),
+        }
+
+    def curves(self, x: Integer[Array, "B *event"], key: PRNGKey) -> dict[str, Array]:
+        """The KL of each group."""
+        return {"KL of each group, nats": self.measure(x, key)["kl"]}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Mean KL and reconstruction, and the number of active units, whose E[z | x] has a variance above 0.01."""
-        active = int(np.sum(np.var(measured["mean"], axis=0) > ACTIVE))
-        scalars = {name: float(measured[name].mean()) for name in ("kl", "reconstruction")}
-        findings = {}
-        if not active and scalars["kl"] < COLLAPSED:
-            findings["posterior collapse"] = (
-                f"posterior collapse: KL {scalars['kl']:.3f} nats, none of {self.latent} units active; x is modelled"
-                " without z, which free bits or annealing of the KL can prevent"
-            )
-        return {**scalars, "active_units": float(active)}, findings
+        """Mean KL, of several groups also of each, reconstruction, and the number of active units.
+
+        A unit is active if its location (for N(0, I) this is E[z | x]) has a variance above 0.01 over the data. A group
+        without active units and with a KL below 0.1 nats has collapsed.
+        """
+        kl = measured["kl"].mean(axis=0)
+        ends = np.cumsum([len(self.measured(k)) * g.parts for k, g in enumerate(self.groups)])
+        active = []
+        for group, columns in zip(
+            self.groups, np.split(measured["location"], ends[:-1], axis=1), strict=True
+        ):
+            variance = np.var(columns, axis=0).reshape(-1, group.parts).sum(axis=1)
+            active.append(int(np.sum(variance > ACTIVE)))
+        scalars = {
+            "kl": float(kl.sum()),
+            "reconstruction": float(measured["reconstruction"].mean()),
+        }
+        scalars["active_units"] = float(sum(active))
+        if len(kl) > 1:
+            scalars |= {f"kl_{k + 1}": float(nats) for k, nats in enumerate(kl)}
+        return scalars, self._collapse(kl, active)
+
+    def _collapse(self, kl: Float[np.ndarray, " G"], active: list[int]) -> dict[str, str]:
+        """The finding that groups have collapsed, if any have."""
+        dead = [k for k, units in enumerate(active) if not units and kl[k] < COLLAPSED]
+        if not dead:
+            return {}
+        every = len(dead) == len(kl)
+        where = (
+            ""
+            if every
+            else f" of group{'s' * (len(dead) > 1)} " + ", ".join(str(k + 1) for k in dead)
+        )
+        units = sum(len(self.measured(k)) for k in dead)
+        without = "z" if every else "them"
+        sentence = (
+            f"posterior collapse{where}: KL {sum(kl[dead]):.3f} nats, none of {units} units active; x is modelled"
+            f" without {without}, which free bits or annealing of the KL can prevent"
+        )
+        return {"posterior collapse": sentence}
 
     def check(self) -> None:
         require_integers(self.event, type(self).__name__)
-        require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")
 
 
-class KLWeighted(GaussianLatent):
-    """The loss with one draw of z and the KL in closed form, weighted by `kl`; `log_prob` is the plain bound."""
+def _repeated(x: Array, number: int) -> Array:
+    """The rows of x `number` times, one copy after the other."""
+    return jnp.broadcast_to(x, (number, *x.shape)).reshape(-1, *x.shape[1:])
 
-    kl: KLTerm = KLTerm()
 
-    def setup(self):
-        super().setup()
-        if self.kl.annealing:
-            self.step = self.variable("schedule", "step", jnp.zeros, (), jnp.int32)
-
-    def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
-    ) -> tuple[Scalar, Metrics]:
-        """Mean of -log p(x | z) plus the weighted KL, nats an example; the logged bits/dim and `kl` are unweighted."""
-        del cond  # no classes
-        mean, log_scale = self.encode(x)
-        noise = self.noise(key, jnp.arange(1), len(x))
-        likelihood, _ = self.log_weights(x, mean, log_scale, noise, train=True)
-        units = jnp.mean(gaussian.kl_to_standard(mean, log_scale), axis=0)
-        reconstruction, kl = -jnp.mean(likelihood), jnp.sum(units)
-        weight = self.kl.weight(self.step.value if self.kl.annealing else 0)
-        metrics = {"reconstruction": reconstruction, "kl": kl, "kl_weight": weight}
-        metrics["bits_per_dim"] = bits_per_dim(reconstruction + kl, self.event)
-        return reconstruction + weight * self.kl.floored(units), metrics
-
-    def check(self) -> None:
-        super().check()
-        require(
-            self.latent % self.kl.groups == 0,
-            f"{self.latent} units do not split into kl.groups = {self.kl.groups}",
-        )
+def _flat(x: Array) -> Array:
+    """(K, B, ...) as (K B, ...)."""
+    return x.reshape(-1, *x.shape[2:])

@@ -9,11 +9,12 @@ from typing import ClassVar
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
-from gen_jax.models.latent.base import KLWeighted
+from gen_jax.models.latent.encoded import Encoded
+from gen_jax.models.latent.losses import KLWeighted
 from gen_jax.typing import Dtype, Nats, PRNGKey, Scalar
 
 
-class PixelVAE(KLWeighted):
+class PixelVAE(KLWeighted, Encoded):
     """The fields from `depth` on are those of the decoder, a `GatedPixelCNN`; `kl` weights the KL in the loss."""
 
     system: ClassVar[str] = "pixel_vae"
@@ -45,11 +46,11 @@ class PixelVAE(KLWeighted):
         return self.decoder
 
     def log_likelihood(
-        self, x: Integer[Array, "B *event"], z: Float[Array, "B Z"], train: bool = False
+        self, x: Integer[Array, "B *event"], state: Float[Array, "B Z"], train: bool = False
     ) -> Nats:
-        return self.decoder.log_prob_sites(x, z, train).sum(axis=-1)
+        return self.decoder.log_prob_sites(x, state, train).sum(axis=-1)
 
     def draw(
-        self, z: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
+        self, state: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
-        return self.decoder.sample(key, len(z), z, temperature)
+        return self.decoder.sample(key, len(state), state, temperature)
