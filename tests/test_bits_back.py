@@ -20,6 +20,7 @@ from test_codec_damage import survive
 from gen_jax import (
     IWAE,
     VAE,
+    DiscreteVAE,
     Hilbert,
     InputError,
     LMConvEnsemble,
@@ -49,6 +50,8 @@ MODELS = {
         image(3, 3, 1, 3), latent=2, encoder=DenseEncoder((4,)),
         depth=2, features=4, first_kernel=3, head_features=4,
     ),
+    "bits": DiscreteVAE(binary(6), latent=4, draws=2, **DENSE),
+    "codes": DiscreteVAE(image(2, 3, 1, 3), latent=2, levels=5, size=2, draws=2, **DENSE),
     "ensemble": MADEEnsemble(image(2, 3, 1, 2), hidden=(7, 6), num_masks=3),
     "orders": LMConvEnsemble(image(2, 3, 1, 3), orders=(SCurve(0), Hilbert(5)), **TINY_LOCAL),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from cases import random_events
 from test_bounds import BOUNDS, PIXEL, build
 from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
 
-from gen_jax import IWAE, VAE, PixelVAE, image
+from gen_jax import IWAE, VAE, DiscreteVAE, PixelVAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.laws import bound as bounds
 from gen_jax.laws.certify import laws_of
@@ -19,6 +19,7 @@ from gen_jax.laws.subject import Subject
 from gen_jax.models.latent import base
 from gen_jax.models.latent.base import LatentModel
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.nn.grids import GridDecoder, GridEncoder
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
 
@@ -30,6 +31,16 @@ CASES = {
     "conv": VAE(image(4, 4), latent=3, encoder=ConvEncoder((3, 4)), decoder=ConvDecoder((4, 3))),
     "iwae": IWAE(image(3, 3, 1, 2), latent=2, draws=3, **DENSE),
     "pixel_vae": PixelVAE(image(2, 2, 1, 3), latent=2, encoder=DenseEncoder((4,)), **PIXEL),
+    "vimco": DiscreteVAE(image(3, 3, 1, 2), latent=3, **DENSE),
+    "codes": DiscreteVAE(
+        image(8, 8, 1, 3),
+        latent=1,
+        levels=3,
+        size=2,
+        grid=(2, 2),
+        encoder=GridEncoder((3, 3), 1, 2),
+        decoder=GridDecoder((3, 3), 1, 2),
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from test_flows import PAIR, PLANE
 from test_flows import build as build_flow
 from test_vq_vae import COLOUR, MODELS, random_variables
 
-from gen_jax import DDPM, MADEEnsemble, binary, points
+from gen_jax import DDPM, DiscreteVAE, MADEEnsemble, binary, points
 from gen_jax.density import fold_in
 from gen_jax.models.flow import real_nvp
 from gen_jax.ops import dequantize
@@ -32,6 +32,7 @@ SYSTEMS = {
     "vae_mixture": (BOUNDS["vae_mixture"], EXAMPLE),
     "iwae": (BOUNDS["iwae"], EXAMPLE),
     "pixel_vae": (BOUNDS["pixel_vae"], EXAMPLE),
+    "vimco": (DiscreteVAE(binary(4), latent=3), EXAMPLE),
     "flow": (PLANE, EXAMPLE),
     "image_flow": (PAIR, DIMENSION),
     "diffusion": (DDPM(points(2), Dense(), STEPS, SCHEDULE, objective="bound"), BITS),
@@ -39,7 +40,11 @@ SYSTEMS = {
     "vq_vae_prior": (MODELS["classes"], None),
 }
 SYSTEMS |= {name: (case.model, DIMENSION) for name, case in CASES.items()}
-SLOW = {"vae_mixture", "pixel_vae", *CASES} - {"nade", "lstm", "gated_pixel_cnn_conditional"}
+SLOW = {"vae_mixture", "pixel_vae", "vimco", *CASES} - {
+    "nade",
+    "lstm",
+    "gated_pixel_cnn_conditional",
+}
 every_system = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in SYSTEMS],

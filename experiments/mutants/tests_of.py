@@ -71,7 +71,7 @@ TESTS: dict[str, Tests] = {
     "ops/gates": [*all_of("ops", "shifted_conv"), laws(GATED, PP)],
     "ops/gaussian": [("diffusion", "gaussian"), *LATENT, *FLOW],
     "ops/importance": [*LATENT, *FLOW],
-    "ops/latents": [*LATENT, *all_of("bits_back")],
+    "ops/latents": [*LATENT, *all_of("vimco", "bits_back")],
     "ops/local_mask": [laws("lm_conv"), *all_of("lm_conv")],
     "ops/logistic_mixture": [*all_of("logistic_mixture"), laws(PP)],
     "ops/loops": [*all_of("raster", "patterns"), laws("[made")],
@@ -94,6 +94,7 @@ TESTS: dict[str, Tests] = {
     "nn/conv.py": [*all_of("convolution", "gan"), *VQ, inputs("diffusion")],
     "nn/conditioning": [laws("given", "maps"), *all_of("auxiliary")],
     "nn/encoders": LATENT,
+    "nn/grids": [*VQ, ("vimco", "grid")],
     "nn/gated_resnet": SHIFTED,
     "nn/shifted_conv": SHIFTED,
     "nn/transformer": TRANSFORMERS,
@@ -146,7 +147,8 @@ TESTS: dict[str, Tests] = {
     "models/flow": FLOW,
     "models/latent/vq": VQ,
     "models/latent/pixel_vae": [("bounds", ""), *LATENT],
-    "models/latent/estimators": all_of("latent_groups"),
+    "models/latent/vimco": all_of("vimco"),
+    "models/latent/estimators": all_of("latent_groups", "vimco"),
     "models/latent": LATENT,
 }
 

@@ -56,6 +56,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "vae": (),
     "iwae": (),
     "pixel_vae": (),
+    "vimco": (),
     "real_nvp": (),
     "ddpm": (),
     "gan": (),

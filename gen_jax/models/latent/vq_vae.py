@@ -22,7 +22,7 @@ from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.baseline.uniform import Uniform
 from gen_jax.models.staged import Stage, Staged
-from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.grids import GridDecoder, GridEncoder
 from gen_jax.ops import vq
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
@@ -30,52 +30,6 @@ from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 COLLAPSED = 2.0  # least perplexity of a codebook that has not collapsed
 EPSILON = 1e-5  # added to the share of each code, as a fraction of even use
 INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform", in_axis=-1, out_axis=-2)
-
-
-class ResidualStack(nn.Module):
-    """x + (ReLU, 3x3 to `hidden`, ReLU, 1x1 back) `blocks` times, then ReLU."""
-
-    blocks: int
-    hidden: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B H W F"]) -> Float[Array, "B H W F"]:
-        for _ in range(self.blocks):
-            h = nn.relu(Conv(self.hidden, (3, 3))(nn.relu(x)))
-            x = x + Conv(x.shape[-1], (1, 1))(h)
-        return nn.relu(x)
-
-
-class GridEncoder(nn.Module):
-    """4x4 convolutions of stride 2 and ReLU, one for each entry of `strided`; a 3x3, residual blocks, a 1x1."""
-
-    strided: tuple[int, ...]
-    blocks: int
-    hidden: int
-    outputs: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
-        for features in self.strided:
-            x = nn.relu(Conv(features, (4, 4), stride=2)(x))
-        x = Conv(self.strided[-1], (3, 3))(x)
-        return Conv(self.outputs, (1, 1))(ResidualStack(self.blocks, self.hidden)(x))
-
-
-class GridDecoder(nn.Module):
-    """The reverse: a 3x3, residual blocks, and a transposed 4x4 convolution of stride 2 for each entry of `strided`."""
-
-    strided: tuple[int, ...]
-    blocks: int
-    hidden: int
-    outputs: int
-
-    @nn.compact
-    def __call__(self, z: Float[Array, "B h w D"]) -> Float[Array, "B H W O"]:
-        z = ResidualStack(self.blocks, self.hidden)(Conv(self.strided[-1], (3, 3))(z))
-        for features in self.strided[-2::-1]:
-            z = nn.relu(ConvTranspose(features, (4, 4), stride=2)(z))
-        return ConvTranspose(self.outputs, (4, 4), stride=2)(z)
 
 
 class Codebook(nn.Module):
@@ -223,8 +177,7 @@ class VQVAE(Staged):
         self.codebook = Codebook(self.codes, self.size, self.decay, self.restart)
         network = (self.strided, self.blocks, self.residual)
         self.encoder = GridEncoder(*network, self.groups * self.size)
-        sites = self.event.shape[-1] // self.values
-        self.decoder = GridDecoder(*network, sites * self.head.size)
+        self.decoder = GridDecoder(*network)
 
     @property
     def code_event(self) -> Event:
@@ -260,7 +213,9 @@ class VQVAE(Staged):
 
     def decode(self, vectors: Float[Array, "B h w G D"]) -> Float[Array, "B sites P"]:
         """Parameters of every site."""
-        params = self.decoder(vectors.reshape(*vectors.shape[:3], -1))
+        outputs = self.event.shape[-1] // self.values * self.head.size
+        z = vectors.reshape(*vectors.shape[:3], -1)
+        params = self.decoder(z, self.event.shape[:2], outputs)
         return params.reshape(len(params), -1, self.head.size)
 
     def decode_codes(self, codes: Integer[Array, "B h w G"]) -> Float[Array, "B sites P"]:
