@@ -95,6 +95,7 @@ MODULES = {
     "UNet": "gen_jax.nn.unet",
     "Uniform": "gen_jax.models.baseline.uniform",
     "VAE": "gen_jax.models.latent.vae",
+    "VDVAE": "gen_jax.models.latent.vd_vae",
     "VIMCO": "gen_jax.models.latent.estimators",
     "VQVAE": "gen_jax.models.latent.vq_vae",
     "VQVAEPrior": "gen_jax.models.latent.vq_vae_prior",

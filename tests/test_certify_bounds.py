@@ -11,7 +11,7 @@ from cases import random_events
 from test_bounds import BOUNDS, PIXEL, build
 from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
 
-from gen_jax import IWAE, VAE, DiscreteVAE, PixelVAE, image
+from gen_jax import IWAE, VAE, VDVAE, DiscreteVAE, PixelVAE, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.laws import bound as bounds
 from gen_jax.laws.certify import laws_of
@@ -40,6 +40,14 @@ CASES = {
         grid=(2, 2),
         encoder=GridEncoder((3, 3), 1, 2),
         decoder=GridDecoder((3, 3), 1, 2),
+    ),
+    "vd_vae": VDVAE(
+        image(4, 4, 1, 3),
+        encoder="4x1,4d2,2x1",
+        decoder="2x1,4m2,4x2",
+        width=4,
+        bottleneck=0.5,
+        latent=1,
     ),
 }
 

@@ -16,7 +16,7 @@ from test_flows import PAIR, PLANE
 from test_flows import build as build_flow
 from test_vq_vae import COLOUR, MODELS, random_variables
 
-from gen_jax import DDPM, DiscreteVAE, MADEEnsemble, binary, points
+from gen_jax import DDPM, VDVAE, DiscreteVAE, MADEEnsemble, binary, image, points
 from gen_jax.density import fold_in
 from gen_jax.models.flow import real_nvp
 from gen_jax.ops import dequantize
@@ -33,6 +33,18 @@ SYSTEMS = {
     "iwae": (BOUNDS["iwae"], EXAMPLE),
     "pixel_vae": (BOUNDS["pixel_vae"], EXAMPLE),
     "vimco": (DiscreteVAE(binary(4), latent=3), EXAMPLE),
+    "vd_vae": (
+        VDVAE(
+            image(2, 2, 1, 3),
+            encoder="2x1",
+            decoder="2x2",
+            width=4,
+            bottleneck=0.5,
+            latent=1,
+            mixtures=None,
+        ),
+        DIMENSION,
+    ),
     "flow": (PLANE, EXAMPLE),
     "image_flow": (PAIR, DIMENSION),
     "diffusion": (DDPM(points(2), Dense(), STEPS, SCHEDULE, objective="bound"), BITS),
@@ -40,7 +52,7 @@ SYSTEMS = {
     "vq_vae_prior": (MODELS["classes"], None),
 }
 SYSTEMS |= {name: (case.model, DIMENSION) for name, case in CASES.items()}
-SLOW = {"vae_mixture", "pixel_vae", "vimco", *CASES} - {
+SLOW = {"vae_mixture", "pixel_vae", "vimco", "vd_vae", *CASES} - {
     "nade",
     "lstm",
     "gated_pixel_cnn_conditional",

@@ -147,9 +147,10 @@ TESTS: dict[str, Tests] = {
     "models/flow": FLOW,
     "models/latent/vq": VQ,
     "models/latent/pixel_vae": [("bounds", ""), *LATENT],
+    "models/latent/vd_vae": all_of("vd_vae"),
     "models/latent/vimco": all_of("vimco"),
     "models/latent/estimators": all_of("latent_groups", "vimco"),
-    "models/latent": LATENT,
+    "models/latent": [*LATENT, *all_of("vd_vae")],
 }
 
 

@@ -57,6 +57,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "iwae": (),
     "pixel_vae": (),
     "vimco": (),
+    "vd_vae": (),
     "real_nvp": (),
     "ddpm": (),
     "gan": (),

@@ -21,6 +21,7 @@ from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
 from gen_jax.models.latent.encoded import Encoded
 from gen_jax.models.latent.losses import KLTerm, KLWeighted
+from gen_jax.models.latent.vd_vae import VDVAE
 from gen_jax.models.latent.vq_vae import VQVAE
 from gen_jax.models.latent.vq_vae_prior import VQVAEPrior
 from gen_jax.nn.unet import UNet
@@ -53,6 +54,20 @@ def _latent(model: Encoded) -> Encoded:
         sides = zip(model.places, model.event.shape, event.shape, strict=False)
         changes["grid"] = tuple(max(1, small * place // side) for place, side, small in sides)
     return model.clone(**changes)
+
+
+@small.register
+def _deep(model: VDVAE) -> VDVAE:
+    """A model with 2^16 images, three groups of latents and a map of four features."""
+    return model.clone(
+        event=Event((4, 4, 1), 2),
+        encoder="4x1,4d4,1x1",
+        decoder="1x1,4m1,4x1",
+        width=4,
+        bottleneck=0.5,
+        latent=1,
+        kl=KLTerm(),
+    )
 
 
 @small.register
