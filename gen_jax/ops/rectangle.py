@@ -96,15 +96,11 @@ class Rectangle(Pattern):
         tile, slot = jnp.divmod(time, size)
         table = jnp.asarray(_earlier(self))[tile]
 
-        def turned(last: Slots, plane: Slots) -> Parts:
-            """The tile before goes to the plane, from which the earlier positions of the rectangle are gathered."""
-            plane = lax.dynamic_update_slice_in_dim(plane, last, (tile - 1) * size, axis=2)
-            return jnp.take(plane, table, axis=2, mode="clip"), plane
-
         def kept(parts: Parts, new: Float[Array, "B N _d"]) -> Parts:
-            here, *rest = parts
-            rest = once((slot == 0) & (tile > 0), lambda rest: turned(here, rest[1]), tuple(rest))
-            return lax.dynamic_update_slice_in_dim(here, new[:, :, None], slot, axis=2), *rest
+            here, earlier, plane = parts
+            here = lax.dynamic_update_slice_in_dim(here, new[:, :, None], slot, axis=2)
+            plane = lax.dynamic_update_slice_in_dim(plane, new[:, :, None], time, axis=2)
+            return here, once(slot == 0, lambda _: rows_of(plane, table), earlier), plane
 
         return Memory(kept(memory.keys, key), kept(memory.values, value))
 
@@ -116,6 +112,13 @@ class Rectangle(Pattern):
         read = jnp.concatenate([here, jnp.asarray(_earlier(self) >= 0)[tile]])
         keys, values = memory.keys[:2], memory.values[:2]
         return attention.attend_parts(query[:, :, None], keys, values, read)[:, :, 0]
+
+
+def rows_of(plane: Slots, table: Int[Array, " m"]) -> Float[Array, "B N m _d"]:
+    """The positions of the table. One row after the other, so that a step reads the result in the order of its axes."""
+    batch, heads, length, features = plane.shape
+    rows = length * jnp.arange(batch * heads)[:, None] + jnp.maximum(table, 0)
+    return plane.reshape(-1, features)[rows].reshape(batch, heads, -1, features)
 
 
 @lru_cache(32)
