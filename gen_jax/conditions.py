@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Num
+from jaxtyping import Array
 
 from gen_jax.typing import Event
 
@@ -19,8 +19,8 @@ from gen_jax.typing import Event
 class Condition(NamedTuple):
     """The label of each example, if the model has classes, and a batch of each event of `conditions`, in order."""
 
-    label: Int[Array, " B"] | None = None
-    values: tuple[Num[Array, "B *event"], ...] = ()
+    label: Any = None  # (B,) integers
+    values: tuple[Any, ...] = ()
 
 
 Cond = Array | np.ndarray | Condition | None

@@ -290,7 +290,8 @@ class OtherPixels(Autoregressive):
             return network.apply(variables, inner, place, value, method="write")
 
         inner = lax.fori_loop(before + 1, visited[site], passed, cache.cache)
-        inner, params = network.apply(variables, inner, visited[site], method="step")
+        both: Any = network.apply(variables, inner, visited[site], method="step")
+        inner, params = both
         return cache._replace(cache=inner), params
 
     def write(

@@ -230,7 +230,7 @@ class WaveNet(Sequence):
         for event in self.codes:
             require(
                 event.levels is not None
-                and len(event.shape) <= 2
+                and len(event.shape) in (1, 2)
                 and self.event.size % event.shape[0] == 0,
                 f"codes are symbols of shape (T,) or (T, G), where T divides {self.event.size}, not {event}",
             )

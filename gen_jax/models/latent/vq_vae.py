@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax.check import require, require_image, require_integers
-from gen_jax.conditions import Cond
+from gen_jax.conditions import Cond, values_of
 from gen_jax.density import bits_per_dim
 from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
@@ -111,16 +111,14 @@ class Pixels(Autoregressive):
         return np.arange(self.event.size).reshape(-1, self.whole.values)
 
     def __call__(
-        self, x: Array, cond: Integer[Array, "B h w G"] | None = None, train: bool = False
+        self, x: Array, cond: Cond = None, train: bool = False
     ) -> Float[Array, "B sites P"]:
         return self._decoded(cond)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:
         return np.zeros(self.num_sites, bool)
 
-    def init_cache(
-        self, n: int, cond: Integer[Array, "n h w G"] | None = None
-    ) -> Float[Array, "n sites P"]:
+    def init_cache(self, n: int, cond: Cond = None) -> Float[Array, "n sites P"]:
         """The parameters of all sites."""
         return self._decoded(cond)
 
@@ -138,13 +136,14 @@ class Pixels(Autoregressive):
         self,
         key: PRNGKey,
         n: int,
-        cond: Integer[Array, "n h w G"] | None = None,
+        cond: Cond = None,
         temperature: float | Scalar = 1.0,
     ) -> Int[Array, "n *event"]:
         x = self.head.sample(self._decoded(cond), key, temperature)
         return x.reshape(n, *self.event.shape)
 
-    def _decoded(self, codes):
+    def _decoded(self, cond):
+        (codes,) = values_of(cond)
         if codes is None:
             raise InputError("p(x | z) needs the codes z")
         return self.whole.decode_codes(codes)
