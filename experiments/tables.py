@@ -207,10 +207,13 @@ def file_cell(file: dict[str, Any] | None) -> str:
 
 def hardware(result: dict[str, Any]) -> str:
     """The device, for a CPU with the number of threads (or numbers, if runs differ)."""
-    threads = result["threads"]
-    count = " or ".join(map(str, threads)) if isinstance(threads, list) else str(threads)
-    noun = "thread" if count == "1" else "threads"
-    return f"{count} CPU {noun}" if result["device"] == "cpu" else result["device"]
+    device, count = result["device"], either(result["threads"])
+    return f"{count} CPU thread{'s' * (count != '1')}" if device == "cpu" else device
+
+
+def either(numbers: int | list[int]) -> str:
+    """The number of all runs, or those of several."""
+    return " or ".join(f"{n:,}" for n in (numbers if isinstance(numbers, list) else [numbers]))
 
 
 def with_table(text: str) -> str:
@@ -227,23 +230,21 @@ def bench(name: str, columns: record.Columns) -> str:
 
 
 def ablations() -> str:
-    """One row per variant of the PixelCNN story, with its numbers on each data set."""
-    names = ("digits", "mnist")
-    there = [name for name in names if (RESULTS / f"ablations_{name}.json").exists()]
-    stored = {name: read(f"ablations_{name}") for name in there}
+    """One row per variant, with its numbers on each data set."""
+    names, files = ("digits", "mnist"), {path.stem for path in RESULTS.glob("ablations_*.json")}
+    stored = {name: read(f"ablations_{name}") for name in names if f"ablations_{name}" in files}
     rows = {name: {row["variant"]: row for row in stored[name]["rows"]} for name in stored}
     columns = ["variant", "change"]
     for name in names:
         columns += [f"{name} bits/dim", "train", "parameters", "seconds"]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    for variant, row in rows[there[0]].items():
+    for variant, row in next(iter(rows.values())).items():
         cells = [f"`{variant}`", f"`{row['change']}`"]
-        for name in names:
-            cells += ablation_cells(rows.get(name, {}).get(variant))
+        cells += [ablation_cells(rows.get(name, {}).get(variant)) for name in names]
         lines.append("| " + " | ".join(cells) + " |")
     notes = [
         f"{name}: {study['test_examples']:,} test examples, {study['train_examples']:,} training examples,"
-        f" {study['steps']:,} steps of {study['batch_size']} examples, {hardware(study)}."
+        f" {either(study['steps'])} steps of {study['batch_size']} examples, {hardware(study)}."
         for name, study in stored.items()
     ]
     return "\n".join([*lines, "", *notes])
@@ -283,13 +284,12 @@ def published() -> str:
     return "\n".join(lines)
 
 
-def ablation_cells(row: dict[str, Any] | None) -> list[str]:
+def ablation_cells(row: dict[str, Any] | None) -> str:
     """The cells of a variant on one data set; dashes if it was not run."""
     if row is None:
-        return ["-"] * 4
-    mean = f"{row['mean']:.4f} ± {row['seed_deviation']:.4f}"
-    train, seconds = f"{row['train_bits_per_dim']:.4f}", f"{row['seconds']:.0f}"
-    return [mean, train, f"{row['parameters']:,}", seconds]
+        return " | ".join("-" * 4)
+    mean, train = f"{row['mean']:.4f} ± {row['seed_deviation']:.4f}", row["train_bits_per_dim"]
+    return f"{mean} | {train:.4f} | {row['parameters']:,} | {row['seconds']:.0f}"
 
 
 def structure() -> str:
@@ -365,11 +365,11 @@ Train steps compared with the same networks in PyTorch (`experiments/benchmarks/
 
 {bench("torch_training", TORCH_TRAINING)}
 
-Ablations: PixelCNN, Gated PixelCNN and PixelCNN++ at small size, and PixelCNN++ with one change each
-(`experiments/ablations/`, `make ablations`). Here bits/dim is the mean over three seeds and ± the standard deviation
-between seeds; differences of that size are not significant. The networks are small and the budgets short, equal for all
-variants on a data set: compare the order of variants within a column, not the size of differences. `train` is the same
-number on training images; seconds are those of training, with validation, and with compilation if it was not cached.
+Ablations (`make ablations`): small PixelCNN, Gated PixelCNN and PixelCNN++, PixelCNN++ with one change each, and the
+zoo's Sparse Transformer without and with distribution augmentation. bits/dim is the mean over three seeds, ± the
+deviation between seeds; differences of that size are not significant. The networks are small and the budgets short,
+equal on a data set but for the last two: compare the order of variants within a column, not the size of differences.
+`train` is the same number on training images; seconds of training include validation, and compilation if not cached.
 
 {ablations()}
 

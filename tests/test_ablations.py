@@ -1,6 +1,7 @@
 """The ablations: every variant says exactly what it changes, and the runner trains each run once."""
 
 import json
+import math
 import runpy
 
 import jax
@@ -9,27 +10,30 @@ import pytest
 
 from gen_jax import InputError, functional
 from gen_jax.config_tree import differences, from_tree, to_tree
+from gen_jax.data import prepared
 from gen_jax.density import num_parameters
-from gen_jax.evaluate.catalogue import SOURCE
+from gen_jax.evaluate.catalogue import CONFIGS, SOURCE
 from gen_jax.experiment import load_config, replace
+from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.train import seeds
+from gen_jax.train import loop, seeds
 
 FOLDER = SOURCE / "experiments" / "ablations"
 PROGRAM = runpy.run_path(str(FOLDER / "run.py"), run_name="run")
 TABLES = runpy.run_path(str(SOURCE / "experiments" / "tables.py"), run_name="tables")
-CHANGES, DATASETS = PROGRAM["CHANGES"], PROGRAM["DATASETS"]
+CHANGES, DATASETS, IN_ZOO = PROGRAM["CHANGES"], PROGRAM["DATASETS"], PROGRAM["IN_ZOO"]
 CASES = [(variant, dataset) for variant in CHANGES for dataset in DATASETS]
 TINY = ("steps=4", "batch_size=8", "evaluate.every=2", "evaluate.batch_size=64")
 TINY += ("evaluate.examples=64", "optimizer.learning_rate.warmup=1")
 
 
 def test_recorded_rows_are_of_these_variants():
-    """They also name the same changes."""
+    """They also name the same changes. Those of the zoo's runs are recorded together or not at all."""
     for dataset in DATASETS:
         path = SOURCE / "experiments" / "results" / f"ablations_{dataset}.json"
         rows = json.loads(path.read_text())["rows"]
-        assert {row["variant"]: row["change"] for row in rows} == CHANGES
+        recorded = {row["variant"]: row["change"] for row in rows}
+        assert recorded in (CHANGES, PROGRAM["changes"](dataset))
 
 
 @pytest.mark.parametrize(("variant", "dataset"), CASES)
@@ -54,6 +58,17 @@ def test_a_config_is_its_base_with_the_stated_change(variant, dataset):
         assert replace(base, override) != base
         base = replace(base, override)
     assert experiment == base
+
+
+def test_distribution_augmentation_changes_nothing_else():
+    plain, augmented = (load_config(PROGRAM["config_path"](name, "digits")) for name in IN_ZOO)
+    [line] = differences(to_tree(plain), to_tree(augmented))
+    assert line.startswith("model: ")
+    assert augmented.model.base == plain.model
+    assert [transform.name for transform in augmented.model.transforms] == [
+        "rotation",
+        "transposition",
+    ]
 
 
 def blocks(model) -> int:
@@ -85,7 +100,7 @@ def test_the_runner_trains_each_run_once(tmp_path, data_dir, monkeypatch):
     assert path == out / "ablations_digits.json"
     found = json.loads(path.read_text())
     assert (found["ablation"], found["steps"], found["batch_size"]) == ("digits", 4, 8)
-    assert (found["test_examples"], found["train_examples"]) == (359, 500)
+    assert (found["test_examples"], found["train_examples"]) == (359, 1000)
     assert {"device", "cpu", "threads", "git", "dirty"} <= found.keys()
     assert [row["variant"] for row in found["rows"]] == list(variants)
     for row in found["rows"]:
@@ -120,6 +135,44 @@ def test_the_runner_trains_each_run_once(tmp_path, data_dir, monkeypatch):
     assert table[2].startswith(f"| `gated_pixel_cnn` | `model` | {cell} |")
     assert table[2].endswith("| - | - | - | - |")
     assert TABLES["table"](of_vectors=False).count("\n") == 1  # no result file among them
+
+
+def test_finished_runs_of_the_zoo_are_read(tmp_path, data_dir, monkeypatch):
+    """They get a record of their own with the number on train; the rows of other variants stay, but for `steps`."""
+    names = PROGRAM["ablate"].__globals__
+    monkeypatch.setitem(names, "SEEDS", (0, 1))
+    monkeypatch.setitem(names, "IN_ZOO", {"independent": "model"})
+    small, zoo = (*TINY[:2], "evaluate.every=2"), tmp_path / "zoo"
+    for seed in (0, 1):
+        experiment = load_config(CONFIGS / "independent_digits.py", [*small, f"seed={seed}"])
+        loop.train(experiment, WorkDir(zoo / f"independent_{seed}"), data_dir)
+        (zoo / f"independent_{seed}" / "judged.json").write_text("{}")  # of the zoo
+
+    def untouched(experiment, workdir, data_dir):
+        assert workdir.checkpoints.is_dir()
+
+    monkeypatch.setattr(seeds, "train", untouched)
+    other = {"variant": "pixel_cnn", "change": "model", "mean": 2.0}
+    file = tmp_path / "ablations_digits.json"
+    shared = dict.fromkeys(("test_examples", "train_examples", "batch_size", "device"), 7)
+    shared |= dict.fromkeys(("cpu", "threads", "git", "dirty"), 7)
+    file.write_text(json.dumps({"ablation": "digits", **shared, "steps": 1000, "rows": [other]}))
+    runs = tmp_path / "runs"
+    PROGRAM["ablate"]("digits", runs, tmp_path, ("independent",), small, data_dir, zoo)
+    found = json.loads(file.read_text())
+    assert found["steps"] == [1000, 4]
+    assert not runs.exists()
+    assert found["rows"][0] == other
+    row, expected = found["rows"][1], []
+    assert (row["variant"], row["change"]) == ("independent", "model")
+    train = prepared.load("digits", "train", data_dir)
+    for seed in (0, 1):
+        run = load_run(zoo / f"independent_{seed}")
+        x = jnp.asarray(train.x[:1000])
+        expected.append(-float(jnp.mean(run.model.log_prob(run.variables, x))) / 64 / math.log(2))
+        assert (zoo / f"independent_{seed}" / "judged.json").read_text() == "{}"
+    assert row["train_bits_per_dim"] == pytest.approx(sum(expected) / 2, rel=1e-5)
+    assert row["train_bits_per_dim"] != pytest.approx(row["mean"], rel=1e-4)
 
 
 def test_a_set_that_is_not_prepared_costs_a_sentence(tmp_path, monkeypatch, capsys):

@@ -112,18 +112,11 @@ def zoo(
     if rows.keys() - set(systems):
         records.append(before)  # stands for the runs of the rows that stay
     common = ("num_examples", "device", "cpu", "threads", "git", "dirty")
-    shared = {name: seeds.common(values_of(records, name)) for name in common}
+    shared = {name: seeds.common(seeds.values_of(records, name)) for name in common}
     ordered = [rows[system] for system in SYSTEMS if system in rows]
     tree = {"zoo": "digits", "seeds": SEEDS, **shared, "rows": ordered}
     write_atomically(path, results.dumps(tree))
     return path
-
-
-def values_of(records: Sequence[dict[str, Any]], name: str) -> set[Any]:
-    """What is recorded under a name: a value of each run, or a list of those of several runs."""
-    values = [record[name] for record in records]
-    lists = [value if isinstance(value, list) else [value] for value in values]
-    return {value for values in lists for value in values} - {None}
 
 
 FIRST = ("certified", "file", "distances", "sample_seconds", "sample_cost")

@@ -24,9 +24,13 @@ def finished(
     folder: Path,
     judge: Callable[[Run], dict[str, Any]],
     data_dir: Path | None = None,
+    name: str = JUDGED,
 ) -> dict[str, Any]:
-    """The record that `judge` makes of a run: read from the folder if it is there, otherwise trained and judged."""
-    workdir, judged = WorkDir(folder), folder / JUDGED
+    """The record that `judge` makes of a run: read from the folder if it is there, otherwise trained and judged.
+
+    `name`: the file of the record, so that a run can be judged in several ways.
+    """
+    workdir, judged = WorkDir(folder), folder / name
     tree = to_tree(experiment)
     known = {*classes.names(tree)}
     if judged.exists() and not differences(to_tree(workdir.experiment(known)), tree):
@@ -53,6 +57,13 @@ def over(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "selected_steps": [record["selected_step"] for record in records],
         "seconds": round(float(np.mean([record["seconds"] for record in records])), 1),
     }
+
+
+def values_of(records: Sequence[dict[str, Any]], name: str) -> set[Any]:
+    """What is recorded under a name: a value of each run, or a list of those of several runs."""
+    values = [record[name] for record in records]
+    lists = [value if isinstance(value, list) else [value] for value in values]
+    return {value for values in lists for value in values} - {None}
 
 
 def common(values: set[Any]) -> Any:
