@@ -217,6 +217,7 @@ def test_the_report_is_one_file(run, result, data_dir, tmp_path):
     assert not re.search(r"@import|url\(|<script|<link|<iframe", page)
     assert f"{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim" in page
     assert "WarmupCosine" in page
+    assert re.search(r"<td>top:0.5</td><td>32</td><td>\d\.\d{3} ± 0\.\d{3}</td></tr>", page)
     assert re.search(r"the first 64 as a file: [\d,]+ bytes .* PNG [\d,]+, WebP [\d,]+\.", page)
 
 

@@ -151,6 +151,9 @@ def test_the_command_its_file_and_its_page(run, data_dir, tmp_path):
     page = (tmp_path / "a.html").read_text()
     assert "Linear probe" in page
     assert "digits test, 359 examples" in page
+    best, share = max((row["accuracy"], -row["block"]) for row in found["blocks"]), "with {:.2f} ±"
+    assert f"The best is block {-best[1]} {share.format(100 * best[0])}" in page
+    assert f"the values themselves give {100 * found['values']['accuracy']:.2f} ±" in page
     (run / "probe.json").write_text(json.dumps({**found, "weights": "others"}))
     succeed("report", run, "--out", tmp_path / "a.html", *where)
     assert "The probe belongs to other weights" in (tmp_path / "a.html").read_text()

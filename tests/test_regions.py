@@ -1,5 +1,8 @@
 """Regions that are kept: their spellings as masks, an order that sees them first, bits of what they hide."""
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import jax
@@ -14,6 +17,9 @@ from gen_jax.data.prepared import Data, Split
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw, regions
 from gen_jax.experiment import Experiment
+from gen_jax.media import pictures
+from gen_jax.media.images import Images
+from gen_jax.report import images as report
 from gen_jax.runs.run import Trained
 from gen_jax.sharding import data_mesh
 
@@ -141,6 +147,66 @@ def test_bits_of_the_hidden_part(local):
     )
     with pytest.raises(InputError, match="keeps every value"):
         regions.conditional(local, split, np.ones(x.shape[1:], bool))
+
+
+def test_the_hidden_part_in_one_order():
+    """Given the kept part, by enumeration of what it leaves open; in another order, the terms of the hidden values."""
+    run = run_of(LMConv(image(2, 2, 1, 3), **TINY_LOCAL, orders=(SCurve(0), SCurve(4))))
+    model = run.experiment.model
+    top, left = (regions.read_mask(f"{side}:0.5", (2, 2, 1)) for side in ("top", "left"))
+    every = np.stack(np.meshgrid(*[range(3)] * 4, indexing="ij"), axis=-1).reshape(-1, 2, 2, 1)
+    split = Split("some", "1.0.0", "test", every.astype(np.uint8), None, model.event, 0)
+    for keep in (top, left):
+        first, _ = regions.seen_first(run, keep)
+        joint = np.asarray(first.model.log_prob(first.variables, every), np.float64)
+        given = every[:, keep]
+        same = (given[:, None] == given).all(axis=-1)
+        expected = joint - np.log(same @ np.exp(joint))
+        found = regions.conditional(run, split, keep)
+        np.testing.assert_allclose(found.per_example, -expected, rtol=1e-4, atol=1e-5)
+        assert found.bits_per_dim == pytest.approx(-expected.mean() / 2 / np.log(2), rel=1e-4)
+    sites = model.apply(run.variables, jnp.asarray(every), method="log_prob_sites")
+    above, beside = regions.hidden_part(run, split, [top, left])
+    np.testing.assert_allclose(above.per_example, -sites[:, 2:].sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        beside.per_example, -sites[:, 1:3].sum(axis=1), rtol=1e-5
+    )  # 0 1 / 3 2
+    assert [regions.follows(run, keep) for keep in (top, left)] == [True, False]
+
+
+def test_the_report_has_the_bits_of_each_region(local, monkeypatch):
+    """In an order that sees it first, in the model's own and in raster order; what is hidden is blue in one row."""
+    monkeypatch.setattr(report, "REGIONS", ("top:0.5", "left:0.5"))
+    monkeypatch.setattr(report, "COMPLETIONS", 2)
+    model = local.experiment.model
+    x = np.asarray(random_events(model, 5), np.uint8)
+    split = Split("some", "1.0.0", "test", x, None, model.event, 0)
+    [(title, page)] = report.completions(Images(model.event, {}), local, split)
+    assert title == "Completions"
+    lines = re.findall("<tr>(.*)</tr>", page)
+    above, beside = ([*re.findall("<td>(.*?)</td>", line)] for line in lines[1:])
+    hidden = {SCurve(0): np.s_[12:], SCurve(4): np.s_[12:], Raster(): np.s_[12:]}
+    hidden[None] = np.flatnonzero(
+        model.sites[:, 0] % 6 >= 3
+    )  # on the right, in the model's own order
+    cells = {}
+    for order, places in hidden.items():
+        ordered = model.clone(order=order or model.order)
+        sites = ordered.apply(local.variables, jnp.asarray(x), method="log_prob_sites")
+        bits = -np.asarray(sites)[:, places].sum(axis=1) / 12 / np.log(2)
+        cells[order] = f"{bits.mean():.3f} ± {bits.std(ddof=1) / 5**0.5:.3f}"
+    own_above, given, raster, own_beside = cells.values()
+    assert above == ["top:0.5", "12", own_above, "SCurve(variant=0)", own_above, raster]
+    assert beside == ["left:0.5", "12", given, "SCurve(variant=4)", own_beside, "-"]
+    pictures_of = re.findall('base64,([^"]*)', page)
+    for region, encoded in zip(("top:0.5", "left:0.5"), pictures_of, strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+            pixels = np.asarray(picture)[12::24, 12::24]  # one of each enlarged pixel
+        blue = (pixels == pictures.HIDDEN).all(axis=-1)
+        second = ~regions.read_mask(region, x.shape[1:])[..., 0]
+        expected = np.zeros((4 * 5 + 1, 2 * 7 + 1), bool)
+        expected[6:10, 1:7] = expected[6:10, 8:14] = second
+        np.testing.assert_array_equal(blue, expected)
 
 
 def test_a_run_averaged_over_its_orders(local):

@@ -123,8 +123,13 @@ def sentences(record: dict[str, Any]) -> list[str]:
     judged = f"{record['system']} on {record['dataset']} {record['split']}, {record['num_examples']} examples"
     return [
         f"{judged}: accuracy of a linear probe, {record['training_examples']} training examples",
-        *(f"{name:<10} {100 * row['accuracy']:.2f} +- {100 * row['stderr']:.2f} %" for name, row in rows),
-    ]  # fmt: skip
+        *(f"{name:<10} {percent(row)}" for name, row in rows),
+    ]
+
+
+def percent(row: dict[str, Any]) -> str:
+    """An accuracy with its standard error."""
+    return f"{100 * row['accuracy']:.2f} ± {100 * row['stderr']:.2f} %"
 
 
 def _features(run: Run) -> Any:

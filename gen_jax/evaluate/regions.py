@@ -1,6 +1,7 @@
 """The part of an event that is kept while the rest is drawn or coded: its spelling, and an order that sees it first."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -103,19 +104,43 @@ def seen_first(run: T, keep: Mask) -> tuple[T, int]:
     return other, prefix_length(other.experiment.model, keep)
 
 
+def follows(run: Trained, keep: Mask) -> bool:
+    """Whether the run's own order begins with the kept part."""
+    try:
+        prefix_length(run.experiment.model, keep)
+    except InputError:
+        return False
+    return True
+
+
 def conditional(run: Trained, split: Split, keep: Mask, limit: int | None = None) -> Result:
     """log p(hidden part | kept part) of every example, whose bits/dim are of the hidden values."""
-    hidden = int((~keep).sum())
-    if not hidden:
+    if keep.all():
         raise InputError("--keep keeps every value: nothing is left to predict")
-    run, known = seen_first(run, keep)
+    run, _ = seen_first(run, keep)
+    return hidden_part(run, split, [keep], limit)[0]
+
+
+def hidden_part(
+    run: Trained, split: Split, keeps: Sequence[Mask], limit: int | None = None
+) -> list[Result]:
+    """For each region the sum of log p(x_i | x_<i) over its hidden values, in bits/dim of these.
+
+    x_<i are all values before x_i in the run's order, kept or hidden: the sum is log p(hidden part | kept part) only if
+    the order begins with the kept part.
+    """
     module = run.model.model
+    hidden = np.stack([~keep.reshape(-1)[module.sites[:, 0]] for keep in keeps])
 
     def log_prob(variables, x, key=None, cond=None, draws=1):
         sites = module.apply(variables, x, cond, method="log_prob_sites")
-        return jnp.sum(sites[:, known:], axis=1)
+        return jnp.sum(jnp.where(hidden, sites[:, None], 0), axis=2)
 
     model, judge = run.model._replace(log_prob=log_prob), run.experiment.evaluate
     likelihoods = Likelihoods(model, run.mesh, judge.batch_size, root_key(run.experiment.seed))
     result = likelihoods(run.variables, split, limit)
-    return replace(result, event=Event((hidden,), result.event.levels))
+    sizes = [int((~keep).sum()) for keep in keeps]
+    return [
+        replace(result, per_example=nats, event=Event((size,), result.event.levels))
+        for nats, size in zip(result.per_example.T, sizes, strict=True)
+    ]

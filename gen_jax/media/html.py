@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -15,6 +16,14 @@ def embedded(kind: str, content: bytes) -> str:
 def paragraph(text: str) -> Markup:
     """A paragraph of escaped text."""
     return Markup("<p>{}</p>").format(text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """A table of escaped text."""
+    head = Markup("").join(map(Markup("<th>{}</th>").format, header))
+    cells = [Markup("").join(map(Markup("<td>{}</td>").format, row)) for row in rows]
+    lines = Markup("").join(map(Markup("<tr>{}</tr>\n").format, (head, *cells)))
+    return Markup("<table>\n{}</table>\n").format(lines)
 
 
 def block(text: str, css: str = "") -> Markup:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 from markupsafe import Markup
 
 from gen_jax.data.palette import Colours, colours_of
@@ -41,10 +41,20 @@ class Images(Medium):
         """A sheet of images as PNG, about as wide as it is high."""
         return self.sheet(x, max(1, round(len(x) ** 0.5)))
 
-    def figure(self, x: Integer[np.ndarray, "N H W C"], columns: int = COLUMNS) -> Markup:
-        """A sheet of images as a picture in a page."""
-        return html.picture(self.sheet(x, columns))
+    def figure(
+        self,
+        x: Integer[np.ndarray, "N H W C"],
+        columns: int = COLUMNS,
+        hidden: Bool[np.ndarray, "N H W"] | None = None,
+    ) -> Markup:
+        """A sheet of images as a picture in a page; hidden pixels are blue."""
+        return html.picture(self.sheet(x, columns, hidden))
 
-    def sheet(self, x: Integer[np.ndarray, "N H W C"], columns: int) -> bytes:
-        """A sheet of images in rows of `columns`, as PNG."""
-        return pictures.sheet(x, self.levels, columns, self.palette)
+    def sheet(
+        self,
+        x: Integer[np.ndarray, "N H W C"],
+        columns: int,
+        hidden: Bool[np.ndarray, "N H W"] | None = None,
+    ) -> bytes:
+        """A sheet of images in rows of `columns`, as PNG; hidden pixels are blue."""
+        return pictures.sheet(x, self.levels, columns, self.palette, hidden)

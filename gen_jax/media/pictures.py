@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 from PIL import Image
 
 from gen_jax.data.npz import read_npz
@@ -14,6 +14,7 @@ from gen_jax.errors import InputError
 from gen_jax.typing import Event
 
 MIN_GRID_SIDE = 512
+HIDDEN = np.array([70, 110, 170], np.uint8)  # the colour of pixels that are not shown
 
 
 def to_grey(x: np.ndarray, levels: int) -> np.ndarray:
@@ -45,9 +46,18 @@ def enlarge(sheet: np.ndarray) -> Image.Image:
     return Image.fromarray(sheet.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def sheet(x: np.ndarray, levels: int, columns: int, palette: Colours | None = None) -> bytes:
-    """Images of levels in rows of `columns`, as PNG bytes."""
-    return png(enlarge(grid(to_bytes(x, levels, palette), columns)))
+def sheet(
+    x: np.ndarray,
+    levels: int,
+    columns: int,
+    palette: Colours | None = None,
+    hidden: Bool[np.ndarray, "N H W"] | None = None,
+) -> bytes:
+    """Images of levels in rows of `columns`, as PNG bytes; hidden pixels are blue."""
+    shown = to_bytes(x, levels, palette)
+    if hidden is not None:
+        shown = np.where(hidden[..., None], HIDDEN, shown)
+    return png(enlarge(grid(shown, columns)))
 
 
 def png(picture: Image.Image) -> bytes:

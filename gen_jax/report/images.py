@@ -17,7 +17,8 @@ from gen_jax.evaluate import draw, file_size, receptive_field, regions
 from gen_jax.media import html, pictures
 from gen_jax.media.images import Images
 from gen_jax.media.medium import Section
-from gen_jax.ops.orders import Raster
+from gen_jax.ops.orders import ObservedFirst, Order, Raster
+from gen_jax.runs.likelihood import Result
 from gen_jax.runs.run import Run
 
 COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED, PREDICTED = 12, 12, 64, 4, 64
@@ -29,7 +30,7 @@ def sections(medium: Images, run: Run, split: Split) -> Iterator[Section]:
     model = run.experiment.model
     by_pixels = isinstance(run.experiment.model, Autoregressive)
     if by_pixels:
-        yield "Completions", _completions(medium, run, split)
+        yield from completions(medium, run, split)
         yield "Bits per pixel", _heat_maps(medium, run, split)
     if model.codec != "none":
         yield "As a file", _file(run, split)
@@ -37,25 +38,65 @@ def sections(medium: Images, run: Run, split: Split) -> Iterator[Section]:
         yield "Receptive field", _receptive_field(run, split)
 
 
-def _completions(medium: Images, run: Run, split: Split) -> Markup:
-    """For each region: images, what is kept, two completions, and the bits of the hidden values."""
+def completions(medium: Images, run: Run, split: Split) -> Iterator[Section]:
+    """For each region that the model can keep: images, the kept part, two completions, and the hidden part's bits."""
+    keeps = {region: regions.read_mask(region, medium.event.shape) for region in REGIONS}
+    if not isinstance(run.experiment.model, AnyOrder):
+        keeps = {region: keep for region, keep in keeps.items() if regions.follows(run, keep)}
+    if not keeps:
+        return
     chosen = spread(len(split), COMPLETIONS)
-    shown, parts = split.x[chosen], []
+    shown = split.x[chosen]
     labels = split.labels[chosen] if run.conditional and split.labels is not None else None
-    any_order = isinstance(run.experiment.model, AnyOrder)
-    for region in REGIONS if any_order else REGIONS[:1]:
-        keep = regions.read_mask(region, medium.event.shape)
-        drawn = [draw.complete(run, shown, keep, seed, labels) for seed in (0, 1)]
-        rows = np.concatenate([shown, np.where(keep, shown, 0), *drawn])
-        bits = regions.conditional(run, split, keep, PREDICTED)
-        note = f"Given the kept values the others cost {bits}"
-        if any_order and region == "top:0.5":
-            raster = regions.conditional(run.ordered(Raster()), split, keep, PREDICTED)
-            note += f", in raster order {raster}"
-        note += f" ({bits.num_examples} images)."
-        parts += [html.paragraph(f"Kept: {region}. {note}"), medium.figure(rows, len(shown))]
-    caption = f"{split.split.capitalize()} images, their kept parts, and two completions of each."
-    return Markup("").join([html.paragraph(caption), *parts])
+    twice = None if labels is None else np.tile(labels, 2)
+    parts = [
+        html.paragraph(
+            f"{split.split.capitalize()} images, their kept parts, and two completions of each."
+        )
+    ]
+    for region, keep in keeps.items():
+        drawn = draw.complete(run, np.tile(shown, (2, 1, 1, 1)), keep, labels=twice)
+        rows = np.concatenate([shown, shown, drawn])
+        hidden = np.zeros(rows.shape[:3], bool)
+        hidden[len(shown) : 2 * len(shown)] = ~keep.any(axis=-1)
+        parts += [html.paragraph(f"Kept: {region}."), medium.figure(rows, len(shown), hidden)]
+    yield "Completions", Markup("").join([*parts, _hidden_bits(run, split, keeps)])
+
+
+def _hidden_bits(run: Run, split: Split, keeps: dict[str, regions.Mask]) -> Markup:
+    """A row for each region: the bits of its hidden values given the kept part, and without a suitable order."""
+    own = regions.hidden_part(run, split, [*keeps.values()], PREDICTED)
+    any_order, rows = isinstance(run.experiment.model, AnyOrder), []
+    for (region, keep), in_own in zip(keeps.items(), own, strict=True):
+        first, _ = regions.seen_first(run, keep)
+        given = in_own if first is run else regions.conditional(run, split, keep, PREDICTED)
+        row = [region, str(in_own.event.size), _bits(given)]
+        if any_order:
+            raster = run.ordered(Raster())
+            in_raster = "-"
+            if regions.follows(raster, keep):
+                in_raster = _bits(regions.conditional(raster, split, keep, PREDICTED))
+            row += [_name(first.experiment.model.order), _bits(in_own), in_raster]
+        rows.append(row)
+    header = ["kept", "hidden values", "bits/dim given the kept part"]
+    count = own[0].num_examples
+    caption = f"-log2 p(hidden part | kept part) per hidden value, mean over {count} {split.split} images ± its error."
+    if any_order:
+        header += ["in this order", "in the model's own order", "in raster order"]
+        caption += (
+            f" The model's own order, {_name(run.experiment.model.order)}, predicts a hidden value without the kept"
+            " ones that come after it. Raster order is shown where it begins with the kept part."
+        )
+    return html.paragraph(caption) + html.table(header, rows)
+
+
+def _bits(result: Result) -> str:
+    return f"{result.bits_per_dim:.3f} ± {result.stderr:.3f}"
+
+
+def _name(order: Order) -> str:
+    """An order in words; a mask is long, and stands in the row already."""
+    return f"kept part, then {order.base}" if isinstance(order, ObservedFirst) else str(order)
 
 
 def _heat_maps(medium: Images, run: Run, split: Split) -> Markup:

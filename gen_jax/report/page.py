@@ -15,7 +15,7 @@ from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Curved, Reconstructing
 from gen_jax.errors import InputError
-from gen_jax.evaluate import draw
+from gen_jax.evaluate import draw, probe
 from gen_jax.experiment import read
 from gen_jax.laws import certificate
 from gen_jax.media import medium_of
@@ -217,7 +217,7 @@ def _reconstructions(run: Run, medium: Medium, split: Split) -> Markup:
 
 
 def _probe(run: Run) -> Markup:
-    """The accuracy of each block with its standard error, and that of the values themselves."""
+    """The accuracy of each block with its standard error, the best one, and that of the values themselves."""
     record = stored.record(run.workdir.probe)
     if record.get("weights") != fingerprint.of_variables(run.variables):
         return paragraph("The probe belongs to other weights; gen-jax probe measures these.")
@@ -225,15 +225,19 @@ def _probe(run: Run) -> Markup:
         numbers, accuracies, errors = (
             [row[name] for row in record["blocks"]] for name in ("block", "accuracy", "stderr")
         )
+        best = max(record["blocks"], key=lambda row: row["accuracy"])
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.subplots()
         axes.errorbar(numbers, accuracies, errors, marker="o", ms=3, capsize=2, label="block")
-        axes.axhline(record["values"]["accuracy"], color="grey", ls="--", label="values")
+        level, width = (record["values"][name] for name in ("accuracy", "stderr"))
+        axes.axhline(level, color="grey", ls="--", label="values")
+        axes.axhspan(level - width, level + width, color="grey", alpha=0.2, lw=0)
         axes.set(xlabel="block", ylabel="accuracy", xticks=numbers)
         axes.legend()
         caption = (
             f"Accuracy of a linear map from each block's features to the class: {record['dataset']} {record['split']},"
-            f" {record['num_examples']} examples, with standard errors."
+            f" {record['num_examples']} examples, with standard errors. The best is block {best['block']} with"
+            f" {probe.percent(best)}; the values themselves give {probe.percent(record['values'])}."
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
