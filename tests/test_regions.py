@@ -196,8 +196,8 @@ def test_the_report_has_the_bits_of_each_region(local, monkeypatch):
         bits = -np.asarray(sites)[:, places].sum(axis=1) / 12 / np.log(2)
         cells[order] = f"{bits.mean():.3f} ± {bits.std(ddof=1) / 5**0.5:.3f}"
     own_above, given, raster, own_beside = cells.values()
-    assert above == ["top:0.5", "12", own_above, "SCurve(variant=0)", own_above, raster]
-    assert beside == ["left:0.5", "12", given, "SCurve(variant=4)", own_beside, "-"]
+    assert above == ["top:0.5", "12", own_above, own_above, raster, "SCurve(variant=0)"]
+    assert beside == ["left:0.5", "12", given, own_beside, "-", "SCurve(variant=4)"]
     pictures_of = re.findall('base64,([^"]*)', page)
     for region, encoded in zip(("top:0.5", "left:0.5"), pictures_of, strict=True):
         with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:

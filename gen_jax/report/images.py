@@ -19,7 +19,7 @@ from gen_jax.media.images import Images
 from gen_jax.media.medium import Section
 from gen_jax.ops.orders import ObservedFirst, Order, Raster
 from gen_jax.runs.likelihood import Result
-from gen_jax.runs.run import Run
+from gen_jax.runs.run import Run, Trained
 
 COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED, PREDICTED = 12, 12, 64, 4, 64
 REGIONS = ("top:0.5", "left:0.5", "centre:0.5", "random:0.3")
@@ -38,7 +38,7 @@ def sections(medium: Images, run: Run, split: Split) -> Iterator[Section]:
         yield "Receptive field", _receptive_field(run, split)
 
 
-def completions(medium: Images, run: Run, split: Split) -> Iterator[Section]:
+def completions(medium: Images, run: Trained, split: Split) -> Iterator[Section]:
     """For each region that the model can keep: images, the kept part, two completions, and the hidden part's bits."""
     keeps = {region: regions.read_mask(region, medium.event.shape) for region in REGIONS}
     if not isinstance(run.experiment.model, AnyOrder):
@@ -63,7 +63,7 @@ def completions(medium: Images, run: Run, split: Split) -> Iterator[Section]:
     yield "Completions", Markup("").join([*parts, _hidden_bits(run, split, keeps)])
 
 
-def _hidden_bits(run: Run, split: Split, keeps: dict[str, regions.Mask]) -> Markup:
+def _hidden_bits(run: Trained, split: Split, keeps: dict[str, regions.Mask]) -> Markup:
     """A row for each region: the bits of its hidden values given the kept part, and without a suitable order."""
     own = regions.hidden_part(run, split, [*keeps.values()], PREDICTED)
     any_order, rows = isinstance(run.experiment.model, AnyOrder), []
@@ -76,13 +76,19 @@ def _hidden_bits(run: Run, split: Split, keeps: dict[str, regions.Mask]) -> Mark
             in_raster = "-"
             if regions.follows(raster, keep):
                 in_raster = _bits(regions.conditional(raster, split, keep, PREDICTED))
-            row += [_name(first.experiment.model.order), _bits(in_own), in_raster]
+            row += [_bits(in_own), in_raster, _name(first.experiment.model.order)]
         rows.append(row)
     header = ["kept", "hidden values", "bits/dim given the kept part"]
-    count = own[0].num_examples
-    caption = f"-log2 p(hidden part | kept part) per hidden value, mean over {count} {split.split} images ± its error."
+    images = f"{own[0].num_examples} {split.split} images"
+    caption = (
+        f"-log2 p(hidden part | kept part) per hidden value, mean over {images} ± standard error."
+    )
     if any_order:
-        header += ["in this order", "in the model's own order", "in raster order"]
+        header += [
+            "in the model's own order",
+            "in raster order",
+            "order that sees the kept part first",
+        ]
         caption += (
             f" The model's own order, {_name(run.experiment.model.order)}, predicts a hidden value without the kept"
             " ones that come after it. Raster order is shown where it begins with the kept part."
