@@ -34,8 +34,10 @@ N = 20_000
 @pytest.mark.parametrize(("group", "q", "p", "levels"), DISCRETE)
 def test_discrete_groups_by_enumeration(group, q, p, levels):
     """Probabilities sum to 1, KL and location are their sums, and draws follow them; at temperature 0 the mode."""
-    q, p = q.reshape(1, *q.shape[1:]), p.reshape(1, *p.shape[1:])
-    every = np.arange(levels).reshape(levels, *(1,) * len(group.shape)) + np.zeros(group.shape, int)
+    q, p = (jnp.asarray(logits.reshape(1, *logits.shape[1:])) for logits in (q, p))
+    every = jnp.arange(levels).reshape(levels, *(1,) * len(group.shape)) + jnp.zeros(
+        group.shape, int
+    )
     log_q, log_p = (np.asarray(group.log_prob(params, every)) for params in (q, p))
     np.testing.assert_allclose(np.exp(log_q).sum(axis=0), 1)
     kl = np.sum(np.exp(log_q) * (log_q - log_p), axis=0)
@@ -57,7 +59,8 @@ def test_discrete_groups_by_enumeration(group, q, p, levels):
 def test_a_gaussian_group_against_scipy():
     """Draws, KL by quadrature, and a location that is E[z | x] under N(0, I)."""
     group = Gaussian((2, 2))
-    q, p = Normal(*RNG.normal(size=(2, 1, 2, 2))), Normal(*RNG.normal(size=(2, 2, 2)))
+    q = Normal(*jnp.asarray(RNG.normal(size=(2, 1, 2, 2))))
+    p = Normal(*jnp.asarray(RNG.normal(size=(2, 2, 2))))
     noise = group.noise(jax.random.key(1), N)
     z, log_prob = group.draw(q, noise)
     np.testing.assert_allclose(log_prob, stats.norm.logpdf(z, q.mean, np.exp(q.log_scale)))

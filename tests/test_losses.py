@@ -116,7 +116,9 @@ def test_every_time_is_drawn(monkeypatch):
     model, seen = SYSTEMS["diffusion"][0], []
     right = DDPM.term
     monkeypatch.setattr(
-        DDPM, "term", lambda self, x, t, *of: seen.append(t) or right(self, x, t, *of)
+        DDPM,
+        "term",
+        lambda self, x, t, *of, **given: seen.append(t) or right(self, x, t, *of, **given),
     )
     pure, variables = build(model)
     seen.clear()

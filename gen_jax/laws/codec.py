@@ -7,7 +7,7 @@ import numpy as np
 
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.transcoder import SLACK
-from gen_jax.conditions import parts_of
+from gen_jax.conditions import events_of, parts_of
 from gen_jax.errors import InputError
 from gen_jax.laws.row import Row
 from gen_jax.laws.subject import Subject
@@ -17,7 +17,10 @@ def code_length(s: Subject) -> Iterator[Row]:
     """Size of the file with its header against the model's bits; number of values that decode differently.
 
     The bits of a bound are those of one draw, within the error of the draws and without the coder's initial bits.
+    Models that are given more than a class have no file by themselves, and no rows here.
     """
+    if events_of(s.model):
+        return
     codec = Codec(s.model, s.variables)
     try:
         events = s.x.astype(np.min_scalar_type(codec.levels - 1))

@@ -115,10 +115,9 @@ class Rectangle(Pattern):
 
 
 def rows_of(plane: Slots, table: Int[Array, " m"]) -> Float[Array, "B N m _d"]:
-    """The positions of the table. One row after the other, so that a step reads the result in the order of its axes."""
-    batch, heads, length, features = plane.shape
-    rows = length * jnp.arange(batch * heads)[:, None] + jnp.maximum(table, 0)
-    return plane.reshape(-1, features)[rows].reshape(batch, heads, -1, features)
+    """The positions of the table. Each head has a table, so that a step reads the result in the order of its axes."""
+    tables = jnp.broadcast_to(table[:, None], (*plane.shape[:2], len(table), 1))
+    return jnp.take_along_axis(plane, tables, axis=2, mode="clip")
 
 
 @lru_cache(32)
