@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/lm_conv_any_order_digits.py
 Hardware: 2 CPU cores, about four minutes
-Expected: about 1.9 bits/dim on test in one order, exact; `lm_conv_digits` is the same network on S-curves only
+Expected: about 1.9 bits/dim on test in one order, exact; not run yet; `lm_conv_digits` has the S-curves only
 """
 
 import dataclasses
