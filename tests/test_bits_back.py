@@ -54,7 +54,7 @@ MODELS = {
     "bits": DiscreteVAE(binary(6), latent=4, draws=2, **DENSE),
     "codes": DiscreteVAE(image(2, 3, 1, 3), latent=2, levels=5, size=2, draws=2, **DENSE),
     "groups": VDVAE(
-        image(4, 4, 1, 3), encoder="4x1,4d2,2d2,1", decoder="1,2m1,4m2,4x2",
+        image(2, 2, 1, 3), encoder="2x1,2d2,1", decoder="1,2m1,2x2",
         width=4, bottleneck=0.5, latent=1, mixtures=2,
     ),
     "ensemble": MADEEnsemble(image(2, 3, 1, 2), hidden=(7, 6), num_masks=3),
