@@ -223,13 +223,6 @@ class Chain(Protocol):
 
 
 @runtime_checkable
-class Conditioned(Protocol):
-    """A model that is given more of each example than a label: values of these events, in this order."""
-
-    conditions: tuple[Event, ...]
-
-
-@runtime_checkable
 class Computing(Protocol):
     """A network that may compute in bfloat16; None is float32."""
 

@@ -11,7 +11,7 @@ half precision dense and local attention are one kernel. `rectangle.py` has the 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -146,26 +146,17 @@ class Dense(Pattern):
         self, query: Float[Array, "B N K"], memory: Memory, time: Int[Array, ""]
     ) -> Float[Array, "B N V"]:
         size = memory.keys[0].shape[2]
-        part, slot = jnp.divmod(time, size)
 
-        def up_to(last: int) -> Callable[..., Float[Array, "B N 1 V"]]:
+        def up_to(parts: int) -> Callable[..., Float[Array, "B N 1 V"]]:
             def mean(query: Array, memory: Memory) -> Float[Array, "B N 1 V"]:
-                sums = [
-                    attention.partial_attention(
-                        query,
-                        memory.keys[i],
-                        memory.values[i],
-                        jnp.arange(size)[None] <= (slot if i == last else size),
-                    )
-                    for i in range(last + 1)
-                ]
-                sums = reduce(attention.merged, sums)
-                return attention.normalised(sums).astype(memory.values[0].dtype)
+                read = jnp.arange(parts * size) <= time
+                keys, values = memory.keys[:parts], memory.values[:parts]
+                return attention.attend_parts(query, keys, values, read)
 
             return mean
 
-        branches = [up_to(last) for last in range(len(memory.keys))]
-        return lax.switch(part, branches, query[:, :, None], memory)[:, :, 0]
+        branches = [up_to(parts) for parts in range(1, len(memory.keys) + 1)]
+        return lax.switch(time // size, branches, query[:, :, None], memory)[:, :, 0]
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,8 @@ from gen_jax.ops.latents import Gaussian, Group, Normal
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import PRNGKey, Variables
 
-FINEST_CONSTANT = (
-    64  # above this resolution the top-down network starts from zeros, not from a learned constant
-)
+# Above this resolution the top-down network starts from zeros, not from a learned constant.
+FINEST_CONSTANT = 64
 ZEROS = nn.initializers.zeros
 Map = Float[Array, "B side side F"]
 

@@ -203,7 +203,7 @@ class VQVAE(Staged):
         below = {name: {"whole": tree} for name, tree in variables.items()}
         pixels = Pixels(self.event, self.clone(parent=None), parent=None)
         codes = Uniform(self.code_event, parent=None)
-        return Stage("codes", codes, {}), Stage("image", pixels, below, needs=(0,))
+        return Stage("codes", codes, {}), Stage("reconstruction", pixels, below, needs=(0,))
 
     def encode(self, x: Integer[Array, "B H W C"]) -> Float[Array, "B h w G D"]:
         """The encoder's outputs."""

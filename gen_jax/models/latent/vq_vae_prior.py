@@ -68,14 +68,6 @@ class VQVAEPrior(Staged):
         metrics["bits_per_dim"] = bits_per_dim(code_nats + reconstruction, self.event)
         return loss, metrics
 
-    def measure(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
-    ) -> dict[str, Array]:
-        """-log p(z) and -log p(x | z) in nats."""
-        del key  # no noise
-        codes, reconstruction = self.log_prob_stages(x, cond)
-        return {"codes": -codes, "reconstruction": -reconstruction}
-
     def check(self) -> None:
         require(
             self.prior.event == self.first.code_event,
