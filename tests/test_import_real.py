@@ -1,5 +1,7 @@
 """Imports of published sets, value by value against their files."""
 
+import wave
+
 import numpy as np
 import pytest
 from originals import assert_same, text_of
@@ -8,6 +10,7 @@ from PIL import Image
 from gen_jax.data import prepared
 from gen_jax.data.importing import importer
 from gen_jax.data.importing.importer import Options, import_files
+from gen_jax.ops import mu_law
 from gen_jax.typing import tokens
 
 DEBD = """
@@ -70,3 +73,35 @@ def test_tiny_shakespeare_comes_back(shared, tmp_path):
     ):
         end = stop - (stop - start) % 128
         assert text_of("shakespeare", done.folder, split) == content[start:end]
+
+
+@pytest.mark.parametrize("label", ["digit", "speaker"])
+def test_spoken_digits(shared, label):
+    """The command of the docs: every recording is once in its split, cut or padded by the standard library's reader."""
+    digit, speaker = (
+        (r"\d", r"(?P<label>[a-z]+)") if label == "speaker" else (r"(?P<label>\d)", "[a-z]+")
+    )
+    names = rf"{digit}_{speaker}_(?P<index>\d+)"
+    split = "train=10-49,validation=5-9,test=0-4"
+    options = Options(length=4096, short="pad", names=names, split=split, windows="first")
+    files = sorted((shared / "fsdd").glob("*.wav"))
+    content, _ = importer.read(files, options)
+    assert {name: len(x) for name, x in content.x.items()} == {
+        "train": 2400, "validation": 300, "test": 300,
+    }  # fmt: skip
+    assert content.num_classes == {"digit": 10, "speaker": 6}[label]
+    rows = {
+        split: iter(zip(x, content.labels[split], strict=True)) for split, x in content.x.items()
+    }
+    for path in files:
+        fields = path.stem.split("_")
+        index = int(fields[2])
+        x, told = next(rows["test" if index < 5 else "validation" if index < 10 else "train"])
+        assert content.class_names[told] == fields[label == "speaker"]
+        if index % 5:
+            continue  # every fifth in full
+        with wave.open(str(path)) as file:
+            sound = np.frombuffer(file.readframes(4096), "<i2") / 32768
+        codes = np.full(4096, 128)
+        codes[: len(sound)] = mu_law.encode(sound)
+        np.testing.assert_array_equal(x, codes)

@@ -1,8 +1,10 @@
 """Sound as a medium: WAV files in and out, the synthetic set, samples and the report."""
 
 import hashlib
+import re
 import struct
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from test_import_refusals import snapshot
 
 from gen_jax import Independent, InputError, sound
 from gen_jax.data.builders.plucks import LENGTH, PERIODS, RATE, plucks, string
-from gen_jax.data.importing import importer
+from gen_jax.data.importing import importer, writer
 from gen_jax.data.importing.importer import Options, import_files
 from gen_jax.data.importing.sounds import SILENCE
 from gen_jax.data.prepared import Data, load
@@ -166,7 +168,7 @@ def test_sounds_shorter_than_a_window(tmp_path):
     rows = [codes["a"][:20], codes["a"][20:40], padded, codes["c"]]
     content, notes = importer.read([tmp_path / "in"], Options(**whole, short="pad"))
     np.testing.assert_array_equal(content.x["train"], rows)
-    assert notes[-1] == "shorter than a window and padded with silence: 0.wav"
+    assert notes[-1] == "shorter than a window and padded with silence (7 samples): 0.wav"
     content, notes = importer.read([tmp_path / "in"], Options(**whole, short="skip"))
     np.testing.assert_array_equal(content.x["train"], [rows[0], rows[1], rows[3]])
     np.testing.assert_array_equal(content.labels["train"], [0, 0, 2])
@@ -177,6 +179,74 @@ def test_sounds_shorter_than_a_window(tmp_path):
             importer.read([nine], Options(length=4, short=short))
     with pytest.raises(InputError, match="no sound of train fills a window of 10 samples"):
         importer.read([nine], Options(length=10, split="train=1", short="skip"))
+
+
+BY_NAME = r"(?P<label>\d)_[a-z]+_(?P<index>\d+)"
+RANGES = "train=10-11,validation=5-9,test=0-4"
+
+
+def test_names_of_files_tell_label_and_split(tmp_path):
+    """One window of each sound, from its start; another group is another label, and order is by name."""
+    sounds = {}
+    for digit, speaker in (("0", "ada"), ("1", "bob"), ("1", "ada")):
+        for index in (0, 4, 5, 10, 11):
+            name = f"{digit}_{speaker}_{index}"
+            sounds[name] = noise(20 + 5 * index)
+            save(tmp_path / "in" / f"{name}.wav", sounds[name].tobytes())
+    codes = {name: mu_law.encode(x / 32768) for name, x in sounds.items()}
+    files = sorted((tmp_path / "in").iterdir(), reverse=True)
+    options = Options(length=40, short="pad", windows="first", names=BY_NAME, split=RANGES)
+    content, notes = importer.read(files, options)
+    for split, numbers in (("test", (0, 4)), ("validation", (5,)), ("train", (10, 11))):
+        members = sorted(name for name in sounds if int(name.split("_")[2]) in numbers)
+        rows = [
+            np.pad(codes[name][:40], (0, max(0, 40 - len(codes[name]))), constant_values=SILENCE)
+            for name in members
+        ]
+        np.testing.assert_array_equal(content.x[split], rows)
+        np.testing.assert_array_equal(content.labels[split], [int(name[0]) for name in members])
+    assert (
+        "split by the index in the names: train 10 to 11, validation 5 to 9, test 0 to 4" in notes
+    )
+    left = 3 * (5 + 30 + 35)
+    first = f"windows of 40 samples, the first of each sound; {left} of {3 * 250} at the ends of"
+    assert any(note.startswith(first) for note in notes)
+    same, _ = importer.read([tmp_path / "in"], options)
+    assert writer.checksum(same) == writer.checksum(content)
+    by_speaker = r"\d_(?P<label>[a-z]+)_(?P<index>\d+)"
+    content, _ = importer.read(files, replace(options, names=by_speaker))
+    assert content.class_names == ["ada", "bob"]
+    np.testing.assert_array_equal(content.labels["validation"], [0, 0, 1])
+    content, _ = importer.read(files, replace(options, split="train=0.8,test=0.2"))
+    assert {split: len(x) for split, x in content.x.items()} == {"train": 12, "test": 3}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "split", "sentence"),
+    [
+        ("(", None, "--names '(' is not a regular expression"),
+        (r"\d.*", None, "has neither a group (?P<label>...) nor a group (?P<index>...)"),
+        (r"(?P<labl>\d).*", None, "--names: 'labl' is not label or index (did you mean label?)"),
+        (r"(?P<label>\d)", None, "0_ada_0.wav does not match --names"),
+        (r"(?P<label>\d).*", "test=0-4", "ranges need a group (?P<index>...) in --names"),
+        (r".*_(?P<index>[a-z]+)_.*", "train=0-4", "the group index of --names is 'ada', not a"),
+        (r".*_(?P<index>\d)", "train=1-4", "0_ada_0.wav: index 0 is in no range of --split"),
+        (r".*_(?P<index>\d)", "train=0-4,test=5-9", "no file has an index in the range of test"),
+        (r".*_(?P<index>\d)", "train=0-5,test=5-9", "the ranges of train and test overlap"),
+        (r".*_(?P<index>\d)", "train=4-0", "the range of train should be like 0-4, not '4-0'"),
+        (r".*_(?P<index>\d)", "train=0-4,test=0.5", "should be like 0-4, not '0.5'"),
+        (r".*_(?P<index>\d)", "train=0-1,training=2-3", "--split names train twice"),
+        (r".*_(?P<index>\d)", "tain=0-1", "'tain' is not train, validation or test"),
+        (r"\d_ada(?P<label>x)?_\d", None, "0.wav has no label by --names, but others have"),
+        (None, "test=0-4", "ranges are of the group index of --names, which is not given"),
+    ],
+)
+def test_names_that_tell_nothing_are_refused(pattern, split, sentence, tmp_path):
+    for name in ("0_ada_0", "1_adax_1"):
+        save(tmp_path / "in" / f"{name}.wav", noise(8).tobytes())
+    options = Options(length=4, names=pattern, split=split)
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        importer.read([tmp_path / "in"], options)
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +295,9 @@ def bad(tmp_path_factory):
         ("{bad}/good.wav --tiles 8", "--tiles is for images, {bad}/good.wav is WAV"),
         ("{bad}/good.wav --levels 16", "--levels is for integers, {bad}/good.wav is sound"),
         ("{bad}/a.npz --mono", "--mono is for sound, {bad}/a.npz is .npz"),
+        ("{bad}/a.npz --windows first", "--windows is for sound, {bad}/a.npz is .npz"),
+        ("{bad}/a.npz --names x", "--names is for folders of files, {bad}/a.npz is .npz"),
+        ("{bad}/good.wav --names x --classes", "--classes is for class folders, --names for names"),
     ],
 )
 def test_refusals(line, sentence, bad, tmp_path):

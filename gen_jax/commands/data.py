@@ -77,6 +77,12 @@ def add(commands: Subparsers) -> None:
         choices=("pad", "skip"),
         help="pad a sound shorter than a window with silence, or skip it",
     )
+    importing.add_argument(
+        "--windows",
+        choices=("all", "first"),
+        default="all",
+        help="all windows of a sound, or the first of each (default: all)",
+    )
     channels = importing.add_mutually_exclusive_group()
     for which, shape in (("first", "(N, C, H, W)"), ("last", "(N, H, W, C)")):
         channels.add_argument(
@@ -92,9 +98,16 @@ def add(commands: Subparsers) -> None:
         help="folders are classes, even if a name looks like a split",
     )
     importing.add_argument(
+        "--names",
+        metavar="PATTERN",
+        help="a regular expression for file names without ending; its group (?P<label>...) is the class, its group"
+        " (?P<index>...) a number for --split",
+    )
+    importing.add_argument(
         "--split",
         metavar="SHARES",
-        help="shares into which train is split (default if there is only train: train=0.9,validation=0.05,test=0.05)",
+        help="shares into which train is split (default if there is only train: train=0.9,validation=0.05,test=0.05),"
+        " or ranges of the index of --names (train=10-49,validation=5-9,test=0-4)",
     )
     max_bytes(importing)
     data_dir(importing)
@@ -169,7 +182,7 @@ def _import(args: argparse.Namespace) -> None:
     log_to_stderr()
     options = Options(
         args.levels, args.tiles, args.length, args.split, args.mono, args.max_bytes, args.channels,
-        args.classes, args.short,
+        args.classes, args.short, args.names, args.windows,
     )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):  # as above
         done = import_files(args.name, args.paths, options, args.data_dir)

@@ -9,6 +9,7 @@ from jaxtyping import Int32
 
 from gen_jax.data.importing.content import Part, Reading
 from gen_jax.data.importing.kinds import inside
+from gen_jax.data.importing.names import Names
 from gen_jax.data.importing.rules import listed
 from gen_jax.data.importing.splits import nearly, split_of
 from gen_jax.data.png import Png, read_png
@@ -34,22 +35,31 @@ class Listing:
         return labels if self.names else None
 
 
-def labelled_files(paths: list[Path], kind: str, classes: bool = False) -> Listing:
-    """Files by split and class; InputError if only some are in class folders. `classes`: no folder is a split."""
+def labelled_files(
+    paths: list[Path], kind: str, classes: bool = False, names: Names | None = None
+) -> Listing:
+    """Files by split and class; InputError if only some have a class.
+
+    Folders tell split and class or, with `names`, the names of the files. `classes`: no folder is a split.
+    """
     splits: dict[str, Files] = {"train": [(path, None) for path in paths]}
     passed: list[Path] = []
-    if any(path.is_dir() for path in paths):
+    if names is not None:
+        splits = _named(paths, names, passed)
+    elif any(path.is_dir() for path in paths):
         if len(paths) > 1:
             raise InputError(f"a data set is one folder of {kind} files, not {len(paths)} paths")
         splits = _splits(paths[0], classes, passed)
     everything = [item for files in splits.values() for item in files]
-    names = sorted({name for _, name in everything if name is not None})
-    for path, name in everything:
-        if names and name is None:
+    labels = sorted({label for _, label in everything if label is not None})
+    for path, label in everything:
+        if labels and label is None:
             raise InputError(
                 f"{path} is not in a class folder, but others are; use classes in all splits"
+                if names is None
+                else f"{path} has no label by --names, but others have"
             )
-    return Listing(splits, names, passed_over(passed))
+    return Listing(splits, labels, passed_over(passed))
 
 
 def passed_over(passed: list[Path]) -> list[str]:
@@ -65,10 +75,14 @@ def passed_over(passed: list[Path]) -> list[str]:
 
 
 def from_png(
-    paths: list[Path], any_size: bool, max_bytes: int | None = None, classes: bool = False
+    paths: list[Path],
+    any_size: bool,
+    max_bytes: int | None = None,
+    classes: bool = False,
+    names: Names | None = None,
 ) -> Reading:
     """Images by split, of one size unless `any_size`; InputError naming a file that does not fit."""
-    listing = labelled_files(paths, "PNG", classes)
+    listing = labelled_files(paths, "PNG", classes, names)
     first: tuple[Path, Png] | None = None
     parts = {}
     for split, files in listing.splits.items():
@@ -93,13 +107,30 @@ def from_png(
     assert first is not None  # no split is empty
     depth, kind = first[1].depth, first[1].kind
     levels = (2**depth, f"the files are {kind}") if 1 < depth < 8 else None
-    names = listing.names
-    return Reading(parts, levels, len(names), names, notes=listing.notes)
+    labels = listing.names
+    return Reading(parts, levels, len(labels), labels, notes=listing.notes)
 
 
 def _size(picture: Png) -> str:
     height, width, _ = picture.samples.shape
     return f"{height}x{width}"
+
+
+def _named(paths: list[Path], names: Names, passed: list[Path]) -> dict[str, Files]:
+    """Files by split in order of name, each with its class, as `names` tells them; no folders inside a folder."""
+    files = []
+    for path in paths:
+        files += inside(path, passed) if path.is_dir() else [path]
+    splits: dict[str, Files] = {split: [] for split in names.ranges or ("train",)}
+    for path in sorted(files, key=lambda path: path.name):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; with --names all files are in one folder")
+        split, label = names.read(path)
+        splits[split].append((path, label))
+    for split, members in splits.items():
+        if not members:
+            raise InputError(f"no file has an index in the range of {split} (--split)")
+    return splits
 
 
 def _splits(folder: Path, classes: bool, passed: list[Path]) -> dict[str, Files]:

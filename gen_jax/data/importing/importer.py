@@ -13,6 +13,7 @@ from gen_jax.data.importing import readers, rules, sounds, writer
 from gen_jax.data.importing.content import Channels, Content, Part, Reading
 from gen_jax.data.importing.folders import from_png, passed_over
 from gen_jax.data.importing.kinds import FOLDERS, WORDS, kind_and_files
+from gen_jax.data.importing.names import Names, parse_names
 from gen_jax.data.importing.splits import ORDER
 from gen_jax.errors import InputError
 
@@ -30,6 +31,8 @@ class Options:
     channels: Channels = None
     classes: bool = False
     short: sounds.Short = None
+    names: str | None = None
+    windows: sounds.Windows = "all"
 
 
 @dataclass(frozen=True)
@@ -118,15 +121,23 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         raise InputError(f"--mono is for sound, {paths[0]} is {WORDS[kind]}")
     if kind != "wav" and options.short:
         raise InputError(f"--short is for sound, {paths[0]} is {WORDS[kind]}")
+    if kind != "wav" and options.windows != "all":
+        raise InputError(f"--windows is for sound, {paths[0]} is {WORDS[kind]}")
     if kind not in ("npz", "idx") and options.channels:
         raise InputError(
             f"--channels-{options.channels} is for arrays, {paths[0]} is {WORDS[kind]}"
         )
-    if kind not in FOLDERS and options.classes:
-        raise InputError(f"--classes is for folders of files, {paths[0]} is {WORDS[kind]}")
-    reading = _read(kind, files, options)
+    for option, present in (("classes", options.classes), ("names", options.names is not None)):
+        if kind not in FOLDERS and present:
+            raise InputError(f"--{option} is for folders of files, {paths[0]} is {WORDS[kind]}")
+    if options.classes and options.names is not None:
+        raise InputError("--classes is for class folders, --names for names of files: give one")
+    names = parse_names(options.names, options.split)
+    reading = _read(kind, files, options, names)
     parts, notes = reading.parts, [*passed_over(passed), *reading.notes]
-    if not reading.cut:
+    if names and names.ranges:
+        notes += names.notes
+    elif not reading.cut:
         parts, more = rules.divide(parts, options.split, reading.class_names)
         notes += more
     parts = {name: parts[name] for name in ORDER if name in parts}
@@ -137,7 +148,7 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         notes += more
     if kind == "wav":
         parts, more = sounds.cut_windows(
-            parts, options.length or sounds.DEFAULT_LENGTH, options.short
+            parts, options.length or sounds.DEFAULT_LENGTH, options.short, options.windows
         )
         notes += more
     _check_alike(parts)
@@ -157,15 +168,16 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
     return content, notes
 
 
-def _read(kind: str, files: list[Path], options: Options) -> Reading:
+def _read(kind: str, files: list[Path], options: Options, names: Names | None) -> Reading:
     limit = options.max_bytes
     if kind == "png":
-        return from_png(files, options.tiles is not None, limit, options.classes)
+        return from_png(files, options.tiles is not None, limit, options.classes, names)
     if kind in ("text", "wav"):
-        rule = rules.DEFAULT_SHARES if options.split is None else options.split
+        by_names = names is not None and names.ranges
+        rule = rules.DEFAULT_SHARES if options.split is None or by_names else options.split
         shares = rules.parse_shares(rule)
         if kind == "wav":
-            return sounds.from_wav(files, shares, options.mono, limit, options.classes)
+            return sounds.from_wav(files, shares, options.mono, limit, options.classes, names)
         return readers.from_text(files, options.length or readers.DEFAULT_LENGTH, shares, limit)
     if kind == "cifar":
         return readers.from_cifar(files, limit)
