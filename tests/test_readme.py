@@ -90,6 +90,7 @@ def test_the_tables_are_generated():
 
 
 def commands_of(page: str) -> list[str]:
+    page = page.replace("\\\n", "")  # a line that goes on
     return re.findall(r"^(?:\.venv/bin/)?gen-jax (.*)$", page, re.MULTILINE)
 
 
