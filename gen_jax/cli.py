@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 from gen_jax import terminal
-from gen_jax.commands import coding, data, generating, judging, measuring, training
+from gen_jax.commands import coding, data, encoding, generating, judging, measuring, training
 from gen_jax.commands.arguments import INPUT_STATUS, Parser
 from gen_jax.errors import InputError, SaveError, first_line
 
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
-    for group in (training, judging, generating, coding, data, measuring):
+    for group in (training, judging, generating, encoding, coding, data, measuring):
         group.add(commands)
     return top
 

@@ -258,14 +258,6 @@ class Sampled(Protocol):
 
 
 @runtime_checkable
-class Reconstructing(Protocol):
-    """A model that can reconstruct x from a code."""
-
-    def reconstruct(self, x: Array, key: PRNGKey) -> Array:
-        """x, reconstructed from its code."""
-
-
-@runtime_checkable
 class Diagnosed(Protocol):
     """A model with other numbers of a validation than the likelihood, and findings to warn about."""
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 COMMANDS = (
-    "train, reproduce, evaluate, probe, certify, sample, complete, receptive-field, report, compress, decompress, list,"
-    " data, data list, data prepare, data palette, data export, data import, bench, bench sampling, bench codec,"
-    " bench training, bench scaling, bench attention"
+    "train, reproduce, evaluate, probe, certify, sample, complete, reconstruct, interpolate, receptive-field, report,"
+    " compress, decompress, list, data, data list, data prepare, data palette, data export, data import, bench,"
+    " bench sampling, bench codec, bench training, bench scaling, bench attention"
 )
 
 

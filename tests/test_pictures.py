@@ -192,8 +192,8 @@ ONE = np.zeros((1, 8, 8), np.uint8)
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({}, "should contain one array of images, it contains none"),
-        ({"a": ONE, "b": ONE}, "should contain one array of images, it contains a, b"),
+        ({}, "should contain one array, it contains none"),
+        ({"a": ONE, "b": ONE}, "should contain one array, it contains a, b"),
         ({"a": np.zeros((2, 9, 8), int)}, "shape (9, 8), the model is of shape (8, 8, 1)"),
         ({"a": np.zeros((8, 8), int)}, "shape (8,), the model is of shape (8, 8, 1)"),
         ({"a": np.zeros((2, 8, 8, 3), int)}, "shape (8, 8, 3), the model is of shape (8, 8, 1)"),
@@ -203,7 +203,7 @@ ONE = np.zeros((1, 8, 8), np.uint8)
         ({"a": ONE.astype(float)}, "examples are float64, the model is of integers 0..16"),
         ({"a": ONE.astype("timedelta64[s]")}, "examples are timedelta64[s], the model is of inte"),
         ({"a": ONE.astype(object)}, "array 'a' contains Python objects, which are never unpickled"),
-        ({"a": ONE[:0]}, "contains no images"),
+        ({"a": ONE[:0]}, "contains no examples"),
     ],
 )
 def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, words):

@@ -9,27 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import TINY_LOCAL, build, random_events
+from cases import TINY_LOCAL, random_events, run_of
 from PIL import Image
 
 from gen_jax import LMConv, Markov, ObservedFirst, Raster, SCurve, functional, image
-from gen_jax.data.prepared import Data, Split
+from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw, regions
-from gen_jax.experiment import Experiment
 from gen_jax.media import pictures
 from gen_jax.media.images import Images
 from gen_jax.report import images as report
-from gen_jax.runs.run import Trained
-from gen_jax.sharding import data_mesh
 
 SHAPE = (4, 6, 2)
-
-
-def run_of(model):
-    pure, variables = build(model)
-    experiment = Experiment(model=model, data=Data("some"), steps=1, batch_size=8)
-    return Trained(experiment, pure, variables, 0, data_mesh(jax.device_count()))
 
 
 @pytest.fixture(scope="module")

@@ -208,7 +208,7 @@ def _export(args: argparse.Namespace) -> None:
     check_out(args.out, (*medium.endings, arrays.ENDING))
     x = split.x[: args.limit]
     numbers = args.out.suffix == arrays.ENDING
-    encoded = arrays.encoded(split.event, "images", x) if numbers else medium.encoded(x)
+    encoded = arrays.encoded(split.event, images=x) if numbers else medium.encoded(x)
     write_atomically(args.out, encoded)
     num = len(x)
     record = {"name": args.name, "split": args.split, "num": num, "out": str(args.out)}

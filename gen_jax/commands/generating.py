@@ -109,7 +109,7 @@ def _sample(args: argparse.Namespace) -> None:
         say(args, {**record, "text": text}, text)
         return
     numbers = args.out.suffix == arrays.ENDING
-    encoded = arrays.encoded(medium.event, "samples", x) if numbers else medium.encoded(x)
+    encoded = arrays.encoded(medium.event, samples=x) if numbers else medium.encoded(x)
     write_atomically(args.out, encoded)
     say(args, record, f"{len(x)} samples in {args.out}")
 
@@ -134,7 +134,7 @@ def _complete(args: argparse.Namespace) -> None:
     labels = None if unlabelled else draw.labels_for(run, len(x), args.label)
     drawn = draw.complete(run, x, keep, args.seed, labels, args.temperature)
     if args.out.suffix == arrays.ENDING:
-        encoded = arrays.encoded(event, "completions", drawn)
+        encoded = arrays.encoded(event, completions=drawn)
     else:
         rows = np.stack([x, np.where(keep, x, 0), drawn], axis=1).reshape(-1, *event.shape)
         encoded = medium.sheet(rows, columns=3)

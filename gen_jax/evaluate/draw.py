@@ -6,7 +6,7 @@ through the loop over sites, which `tests/test_devices.py` checks in the compile
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,10 +17,12 @@ from jax.sharding import PartitionSpec as P
 from gen_jax import inputs, sharding
 from gen_jax.conditions import Cond, events_of, rows_of
 from gen_jax.density import Functional, fold_in, root_key
+from gen_jax.encoding import Reconstructing
 from gen_jax.errors import InputError
 from gen_jax.evaluate.regions import seen_first
 from gen_jax.models.autoregressive import base
 from gen_jax.runs.run import Trained
+from gen_jax.typing import PRNGKey
 
 
 def sample(
@@ -75,12 +77,36 @@ def sampler(model: Functional, mesh: Mesh) -> Any:
 
 
 def reconstruct(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -> np.ndarray:
-    """Reconstructions of examples from a bottleneck, for models that have one; with their classes if it has any."""
+    """Reconstructions of examples, with their classes if the model has any; InputError for a model that has none."""
+    check_reconstructing(run)
     reconstructed = jax.jit(functools.partial(run.experiment.model.apply, method="reconstruct"))
-    key = fold_in(root_key(seed), "reconstruct")
-    rows, given = sharding.put_rows((x.astype(np.int32), cond), run.mesh)
-    options = {} if cond is None else {"cond": given}
-    return np.asarray(reconstructed(run.variables, rows, key, **options))[: len(x)]
+    parts = []
+    for rows, key in in_batches(run, len(x), reconstruction_key(seed)):
+        part, given = sharding.put_rows((x[rows].astype(np.int32), rows_of(cond, rows)), run.mesh)
+        options = {} if cond is None else {"cond": given}
+        drawn = reconstructed(run.variables, part, key, **options)
+        parts.append(np.asarray(drawn)[: len(x[rows])])
+    return np.concatenate(parts)
+
+
+def check_reconstructing(run: Trained) -> None:
+    """InputError if the model reconstructs nothing."""
+    if not isinstance(run.experiment.model, Reconstructing):
+        raise InputError(
+            f"{run.experiment.system} does not encode events: there is nothing to reconstruct them from"
+        )
+
+
+def reconstruction_key(seed: int) -> PRNGKey:
+    """The key of reconstructions; the ends of an interpolation have the same."""
+    return fold_in(root_key(seed), "reconstruct")
+
+
+def in_batches(run: Trained, count: int, key: PRNGKey) -> Iterator[tuple[slice, PRNGKey]]:
+    """The rows of each batch and the key of its noise, which is `key` itself for the first."""
+    batch = base.batch_of(run.experiment.model, run.variables)
+    for first in range(0, count, batch):
+        yield slice(first, min(first + batch, count)), fold_in(key, first) if first else key
 
 
 def curves(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -> dict[str, np.ndarray]:

@@ -32,10 +32,12 @@ class Arrays(Medium):
         return html.block(lines)
 
 
-def encoded(event: Event, name: str, x: Num[np.ndarray, "N *event"]) -> bytes:
-    """Examples as the array of an .npz file, integers in the smallest type that holds the levels."""
-    dtype = x.dtype if event.levels is None else np.min_scalar_type(event.levels - 1)
-    arrays: dict[str, Any] = {name: x.astype(dtype)}
+def encoded(event: Event, **examples: Num[np.ndarray, "..."]) -> bytes:
+    """Examples as arrays of an .npz file, by name; integers in the smallest type that holds the levels."""
+    if event.levels is not None:
+        dtype = np.min_scalar_type(event.levels - 1)
+        examples = {name: x.astype(dtype) for name, x in examples.items()}
     buffer = io.BytesIO()
+    arrays: dict[str, Any] = examples
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

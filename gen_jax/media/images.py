@@ -41,6 +41,12 @@ class Images(Medium):
         """A sheet of images as PNG, about as wide as it is high."""
         return self.sheet(x, max(1, round(len(x) ** 0.5)))
 
+    def rows(self, x: Integer[np.ndarray, "N K H W C"]) -> bytes:
+        """A sheet with the images of each row side by side, about as wide as it is high."""
+        count, length = x.shape[:2]
+        across = max(1, round((count / length) ** 0.5))
+        return self.sheet(x.reshape(-1, *x.shape[2:]), across * length)
+
     def figure(
         self,
         x: Integer[np.ndarray, "N H W C"],

@@ -42,6 +42,10 @@ class Medium(ABC):
         """All examples as the content of one file, for media that have endings."""
         raise TypeError(f"{type(self).__name__} has no file format")
 
+    def rows(self, x: Num[ndarray, "N K *event"]) -> bytes:
+        """N rows of K examples that belong together, as the content of one file: here one after the other."""
+        return self.encoded(x.reshape(-1, *x.shape[2:]))
+
     @abstractmethod
     def figure(self, x: Num[ndarray, "N *event"]) -> Markup:
         """The examples as HTML that needs no other file; text in it is escaped (`media/html.py`)."""

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Integer, Num
 from PIL import Image
 
 from gen_jax.data.npz import read_npz
@@ -67,6 +67,18 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def read_examples(
+    paths: list[Path],
+    event: Event,
+    max_bytes: int | None = None,
+    palette: Colours | None = None,
+) -> Num[np.ndarray, "N *event"]:
+    """Examples of any event from .npz files with one array, or images as `read_images` takes them."""
+    if all(path.suffix == ".npz" for path in paths):
+        return np.concatenate([_read_npz(path, event, max_bytes) for path in paths])
+    return read_images(paths, event, max_bytes, palette)
+
+
 def read_images(
     paths: list[Path],
     event: Event,
@@ -99,17 +111,17 @@ def _read_npz(path: Path, event: Event, max_bytes: int | None) -> np.ndarray:
     arrays = read_npz(path, max_bytes)
     if len(arrays) != 1:
         raise InputError(
-            f"{path} should contain one array of images, it contains {', '.join(arrays) or 'none'}"
+            f"{path} should contain one array, it contains {', '.join(arrays) or 'none'}"
         )
     [x] = arrays.values()
     x = x.astype(np.uint8) if x.dtype == bool else x
-    if x.shape[1:] == event.shape[:2] and event.shape[2] == 1:
+    if (*x.shape[1:], 1) == event.shape:
         x = x[..., None]
     refusal = event.refusal(x)
     if refusal:
         raise InputError(f"{path}: {refusal}")
     if not len(x):
-        raise InputError(f"{path} contains no images")
+        raise InputError(f"{path} contains no examples")
     return x
 
 

@@ -3,7 +3,7 @@
 import math
 
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr
+from jax.scipy.special import log_ndtr, ndtri
 from jaxtyping import Array, Float, Integer
 
 from gen_jax.ops.scaling import to_symmetric
@@ -45,6 +45,14 @@ def kl(
     wider = log_scale - other_log_scale
     apart = (mean - other_mean) * jnp.exp(-other_log_scale)
     return 0.5 * (jnp.expm1(2 * wider) + apart**2) - wider
+
+
+def quantiles(count: int) -> Float[Array, " count"]:
+    """The values z_i of a standard normal variable with P(z < z_i) = (i + 1/2) / count, from low to high.
+
+    They are the middles of `count` intervals of equal probability.
+    """
+    return ndtri((jnp.arange(count) + 0.5) / count)
 
 
 def log_mass(

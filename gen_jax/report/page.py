@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from gen_jax import fingerprint, stored
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Curved, Reconstructing
+from gen_jax.density import Curved
+from gen_jax.encoding import Reconstructing
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw, probe
 from gen_jax.experiment import read
@@ -24,7 +25,7 @@ from gen_jax.media.images import Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
-from gen_jax.report import images, points, sound
+from gen_jax.report import codes, images, latents, points, sound
 from gen_jax.runs import provenance
 from gen_jax.runs.results import protocol
 from gen_jax.runs.run import Run, load_run
@@ -67,6 +68,7 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
         sections.append(("Linear probe", _probe(run)))
     if isinstance(run.experiment.model, Reconstructing):
         sections.append(("Reconstructions", _reconstructions(run, medium, split)))
+    sections += [*latents.sections(medium, run, split), *codes.sections(medium, run, split)]
     if isinstance(run.experiment.model, Curved):
         sections += _model_curves(run, split)
     instead = f"Examples are from {split.split}, because {split.dataset} has no test split here."

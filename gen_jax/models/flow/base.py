@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Integer
 from gen_jax.check import require_integers, require_key
 from gen_jax.conditions import Cond, label_of
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
+from gen_jax.encoding import Interpolation
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
@@ -33,6 +34,7 @@ class Flow(nn.Module):
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"
     loss_per: ClassVar[LossPer] = "example"
+    interpolation: ClassVar[Interpolation] = "spherical"
 
     def forward(
         self, x: Float[Array, "B *event"], train: bool = False, cond: Cond = None
@@ -71,6 +73,17 @@ class Flow(nn.Module):
     ) -> Float[Array, "n *event"]:
         """x = f^-1(z) with z from N(0, temperature^2 I)."""
         return self.inverse(temperature * jax.random.normal(key, (n, self.event.size)), cond)
+
+    def latents_of(self, x: Float[Array, "B *event"], cond: Cond = None) -> Float[Array, "B D"]:
+        """z = f(x)."""
+        return self.forward(x, cond=cond)[0]
+
+    def event_at(
+        self, latents: Float[Array, "B D"], key: PRNGKey, cond: Cond = None
+    ) -> Float[Array, "B *event"]:
+        """x = f^-1(z)."""
+        del key  # no noise
+        return self.inverse(latents, cond)
 
 
 class DequantizedFlow(Flow):
@@ -123,6 +136,16 @@ class DequantizedFlow(Flow):
     ) -> Int[Array, "n *event"]:
         """A draw from the density, rounded down to integers."""
         return dequantize.cell(super().sample(key, n, cond, temperature), self.event.num_levels)
+
+    def latents_of(self, x: Integer[Array, "B *event"], cond: Cond = None) -> Float[Array, "B D"]:
+        """z at the middle of the unit cube of x, f(x + 1/2)."""
+        return super().latents_of(x + 0.5, cond)
+
+    def event_at(
+        self, latents: Float[Array, "B D"], key: PRNGKey, cond: Cond = None
+    ) -> Int[Array, "B *event"]:
+        """x = f^-1(z), rounded down to integers."""
+        return dequantize.cell(super().event_at(latents, key, cond), self.event.num_levels)
 
     def check(self) -> None:
         require_integers(self.event, type(self).__name__)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.check import require, require_integers
 from gen_jax.density import Codec, Kind, Value
+from gen_jax.encoding import Interpolation
 from gen_jax.errors import InputError
 from gen_jax.nn.encoders import (
     DenseDecoder,
@@ -38,6 +39,7 @@ class Autoencoder(nn.Module):
     kind: ClassVar[Kind] = "none"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"
+    interpolation: ClassVar[Interpolation] = "linear"  # the codes have no distribution
 
     def setup(self):
         self.check()
@@ -86,8 +88,21 @@ class Autoencoder(nn.Module):
 
     def reconstruct(self, x: Num[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
         """x', rounded to the nearest levels."""
-        del key  # no noise
-        return from_unit(self.decode(self.encode(x)), self.event.num_levels)
+        return self.event_at(self.encode(x), key)
+
+    def latents_of(
+        self, x: Num[Array, "B *event"], cond: Array | None = None
+    ) -> Float[Array, "B Z"]:
+        """z = f(x)."""
+        del cond  # no classes
+        return self.encode(x)
+
+    def event_at(
+        self, latents: Float[Array, "B Z"], key: PRNGKey, cond: Array | None = None
+    ) -> Int[Array, "B *event"]:
+        """g(z), rounded to the nearest levels."""
+        del key, cond  # no noise, no classes
+        return from_unit(self.decode(latents), self.event.num_levels)
 
     def measure(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None

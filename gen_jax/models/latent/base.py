@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require_integers, require_key
 from gen_jax.density import Codec, Kind, LossPer, Value, fold_in
+from gen_jax.encoding import Interpolation
 from gen_jax.models.latent.estimators import Draw, reparameterised
 from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.ops.latents import Group
@@ -76,6 +77,11 @@ class LatentModel(nn.Module):
     def largest(self) -> int:
         """The numbers of an example in the largest activation, by which draws are split into chunks."""
         return self.event.size
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """Spherical between Gaussian latents, in the noise of the prior."""
+        return "spherical" if all(group.continuous for group in self.groups) else "none"
 
     def setup(self):
         self.check()
@@ -210,6 +216,27 @@ class LatentModel(nn.Module):
         state, _ = self.visit(self.begin(len(x), x), choose)
         return self.draw(state, key)
 
+    def latents_of(
+        self, x: Integer[Array, "B *event"], cond: Array | None = None
+    ) -> list[Float[Array, "B ..."]]:
+        """For each group the noise with which p(z_k | z_<k) draws the most probable z of q(z_k | z_<k, x).
+
+        It is the mode's distance from the prior's mean in standard deviations of the prior: z itself under N(0, I).
+        """
+        del cond  # no classes
+        choose = lambda k, group, p, q: (group.mode(q), group.location(q, p)[..., 0])  # noqa: E731
+        _, noise = visit(self, self.begin(len(x), x), choose)
+        return noise
+
+    def event_at(
+        self, latents: list[Float[Array, "B ..."]], key: PRNGKey, cond: Array | None = None
+    ) -> Int[Array, "B *event"]:
+        """x from p(x | z), z drawn from the prior with this noise; of several groups, exact but for rounding."""
+        del cond  # no classes
+        choose = lambda k, group, p, q: (group.draw(p, latents[k])[0], None)  # noqa: E731
+        state, _ = visit(self, self.begin(len(latents[0])), choose)
+        return self.draw(state, key)
+
     def measured(self, k: int) -> Int[np.ndarray, " units"]:
         """The units of group k that a diagnosis looks at: all, or evenly spaced ones if the model has over 4,096."""
         size, parts = int(np.prod(self.groups[k].shape)), self.groups[k].parts
@@ -238,10 +265,6 @@ class LatentModel(nn.Module):
             "reconstruction": -likelihood,
             "location": jnp.concatenate(locations, axis=1),
         }
-
-    def curves(self, x: Integer[Array, "B *event"], key: PRNGKey) -> dict[str, Array]:
-        """The KL of each group."""
-        return {"KL of each group, nats": self.measure(x, key)["kl"]}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
         """Mean KL, of several groups also of each, reconstruction, and the number of active units.

@@ -186,6 +186,11 @@ class VQVAE(Staged):
         return Event((high, wide, self.groups), self.codes)
 
     @property
+    def codebooks(self) -> dict[str, Event]:
+        """The event of the codes."""
+        return {"codes": self.code_event}
+
+    @property
     def levels(self) -> int:
         return require_integers(self.event, "vq_vae")
 
@@ -223,6 +228,10 @@ class VQVAE(Staged):
 
     def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B ..."], ...]:
         return self.codebook.nearest(self.encode(x)), x
+
+    def codes_of(self, x: Integer[Array, "B H W C"]) -> dict[str, Integer[Array, "B h w G"]]:
+        """The codes nearest to the encoder's outputs."""
+        return {"codes": self.parts(x)[0]}
 
     def loss(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None

@@ -36,6 +36,11 @@ class VQVAEPrior(Staged):
         """The classes of the prior."""
         return self.prior.num_classes
 
+    @property
+    def codebooks(self) -> dict[str, Event]:
+        """The event of the first stage's codes."""
+        return self.first.codebooks
+
     def setup(self):
         self.check()
         first = functional(self.first.clone(parent=None))
@@ -53,6 +58,10 @@ class VQVAEPrior(Staged):
     def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B ..."], ...]:
         parts: Any = self.first.clone(parent=None).apply(self.frozen.value, x, method="parts")
         return parts
+
+    def codes_of(self, x: Integer[Array, "B H W C"]) -> dict[str, Integer[Array, "B h w G"]]:
+        """The first stage's codes of x."""
+        return {"codes": self.parts(x)[0]}
 
     def loss(
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
