@@ -98,6 +98,8 @@ MODULES = {
     "VDVAE": "gen_jax.models.latent.vd_vae",
     "VIMCO": "gen_jax.models.latent.estimators",
     "VQVAE": "gen_jax.models.latent.vq_vae",
+    "VQVAE2": "gen_jax.models.latent.vq_vae_2",
+    "VQVAE2Prior": "gen_jax.models.latent.vq_vae_2",
     "VQVAEPrior": "gen_jax.models.latent.vq_vae_prior",
     "WarmupConstant": "gen_jax.schedules",
     "WarmupCosine": "gen_jax.schedules",

@@ -230,6 +230,11 @@ CASES = {
         PixelSNAIL(image(4, 3, 3, 4), num_classes=3, **{**TINY_SNAIL, "blocks": 1}),
         option=True,
     ),
+    "pixel_snail_embedding": Case(
+        PixelSNAIL(image(2, 2, 1, 3), embedding=2, **{**TINY_SNAIL, "mixtures": None}),
+        PixelSNAIL(image(3, 5, 1, 4), embedding=3, **{**TINY_SNAIL, "mixtures": None}),
+        option=True,
+    ),
     "pixel_transformer": Case(
         PixelTransformer(image(2, 3, 1, 3), 4), PixelTransformer(image(3, 4, 1, 4), 4)
     ),

@@ -17,7 +17,7 @@ from test_experiment import CONFIGS
 from gen_jax import VQVAE, InputError, binary, functional, image, sharding
 from gen_jax.density import num_parameters
 from gen_jax.experiment import load_config
-from gen_jax.models.latent.vq_vae import Codebook
+from gen_jax.nn.codebook import Codebook
 from gen_jax.ops import vq
 from gen_jax.runs.state import create_state
 from gen_jax.train.pmap import pmapped
@@ -243,7 +243,7 @@ def test_parameter_count_on_cifar10():
     ("model", "sentence"),
     [
         (VQVAE(image(6, 6)), "sides that 4 divides"),
-        (VQVAE(binary(4)), r"images \(H, W, C\)"),
+        (VQVAE(binary(6)), r"sides that 4 divides, not \(6,\)"),
         (VQVAE(image(4, 4), size=0), "groups and features of at least 1"),
         (VQVAE(image(4, 4), decay=1.0), "decay and restart in"),
         (VQVAE(image(4, 4), decay=None, restart=0.1), "give it a decay"),

@@ -9,7 +9,7 @@ import pytest
 from cases import all_events, build, random_events
 from test_codec import content, same
 
-from gen_jax import VQVAE, Event, GatedPixelCNN, InputError, VQVAEPrior, binary, functional, image
+from gen_jax import VQVAE, Event, GatedPixelCNN, InputError, VQVAEPrior, functional, image
 from gen_jax.coding.codec import Codec
 from gen_jax.density import bits_per_dim, num_parameters
 from gen_jax.laws import bound as bounds
@@ -206,7 +206,7 @@ def test_a_prior_of_other_events_is_refused():
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        (VQVAE(binary(8)), r"vq_vae is a model of images \(H, W, C\), not of \(8,\)"),
+        (VQVAE(Event((4, 4), 2)), r"images \(H, W, C\) or sequences \(L,\), not of \(4, 4\)"),
         (VQVAE(Event((4, 4, 1))), "vq_vae is a model of integers, the event has real values"),
         (VQVAE(image(4, 6)), r"needs sides that 4 divides, not \(4, 6, 1\)"),
         (VQVAE(image(4, 4), strided=()), "halves images at least once"),

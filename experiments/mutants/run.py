@@ -66,7 +66,7 @@ PLANTED = {
         "MIN_LOG_SCALE = -5.0",
     ),
     "VQ epsilon times K for by K": (
-        "gen_jax/models/latent/vq_vae.py",
+        "gen_jax/nn/codebook.py",
         "EPSILON / self.codes",
         "EPSILON * self.codes",
     ),

@@ -52,7 +52,7 @@ SHIFTED = [
 ]
 TRANSFORMERS = [*all_of("patterns", "transformer"), laws("sparse"), inputs("sparse")]
 WAVENET = [*all_of("wavenet"), laws(WAVE), inputs(WAVE, "frames")]
-VQ = [*all_of("vq", "vq_vae"), losses("vq"), inputs("vq")]
+VQ = [*all_of("vq", "vq_vae", "vq_vae_sound", "vq_vae_2"), losses("vq"), inputs("vq")]
 RECURRENT = [*all_of("recurrent"), laws(*CELLS), losses("lstm")]
 COUNTS = [
     ("models", "histogram or table or lecture or counting"),
@@ -93,6 +93,7 @@ TESTS: dict[str, Tests] = {
     "nn/causal_conv": [*all_of("ops", "raster"), *GATED_TESTS],
     "nn/masked_conv": [laws("[pixel_cnn]"), *all_of("raster", "pixel_rnn"), ("models", "")],
     "nn/conv.py": [*all_of("convolution", "gan"), *VQ, inputs("diffusion")],
+    "nn/codebook": VQ,
     "nn/conditioning": [laws("given", "maps"), *all_of("auxiliary")],
     "nn/encoders": LATENT,
     "nn/grids": [*VQ, ("vimco", "grid")],
@@ -146,6 +147,7 @@ TESTS: dict[str, Tests] = {
     "models/diffusion": DIFFUSION,
     "models/discriminative": [("distances", "classifier"), inputs("classifier")],
     "models/flow": FLOW,
+    "models/latent/given_codes": VQ,
     "models/latent/vq": VQ,
     "models/latent/pixel_vae": [("bounds", ""), *LATENT],
     "models/latent/vd_vae": all_of("vd_vae"),

@@ -63,6 +63,8 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "gan": (),
     "vq_vae": (),
     "vq_vae_prior": ("first_stage={runs}/vq_vae_{seed}",),
+    "vq_vae_2": (),
+    "vq_vae_2_prior": ("first_stage={runs}/vq_vae_2_{seed}",),
 }
 SEEDS = (0, 1, 2)
 DRAWN = 64

@@ -27,7 +27,7 @@ from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.nn.conditioning import MapReader
 from gen_jax.ops.orders import Shuffled
 from gen_jax.ops.patterns import Dense, Local, Strided
-from gen_jax.typing import Variables, image, sound
+from gen_jax.typing import Variables, image, sound, tokens
 
 GREY, COLOUR = image(28, 28), image(32, 32, channels=3)
 MODELS = {
@@ -66,6 +66,9 @@ MODELS = {
         COLOUR, Local1D(128, 128), mixtures=10, layers=4, features=64, heads=2, inner=128
     ),
     "wavenet 1,024 samples": WaveNet(sound(1024), cycles=2, depth=9, features=64),
+    "wavenet 1,024 samples, given 64 codes": WaveNet(
+        sound(1024), cycles=2, depth=9, features=64, codes=(tokens(64, 512),)
+    ),
     "rnn 28x28 grey": RNN(GREY),
     "lstm 28x28 grey": LSTM(GREY),
     "gru 28x28 grey": GRU(GREY),

@@ -16,6 +16,8 @@ from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from gen_jax.models.autoregressive.pixel_cnn_auxiliary import PixelCNNGray, PixelCNNPyramid
 from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
+from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
+from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
@@ -23,6 +25,7 @@ from gen_jax.models.latent.encoded import Encoded
 from gen_jax.models.latent.losses import KLTerm, KLWeighted
 from gen_jax.models.latent.vd_vae import VDVAE
 from gen_jax.models.latent.vq_vae import VQVAE
+from gen_jax.models.latent.vq_vae_2 import VQVAE2, VQVAE2Prior
 from gen_jax.models.latent.vq_vae_prior import VQVAEPrior
 from gen_jax.nn.unet import UNet
 from gen_jax.typing import Event
@@ -71,31 +74,64 @@ def _deep(model: VDVAE) -> VDVAE:
 
 
 @small.register
-def _staged(model: VQVAE) -> VQVAE:
-    """A model with 256 images and 9 pairs of codes."""
-    return model.clone(
-        event=Event((2, 4, 1), 2), strided=(3,), blocks=1, residual=2, codes=3, size=2, groups=1
-    )
+def _codes(model: VQVAE) -> VQVAE:
+    """A model with 256 images or sequences and 9 pairs of codes."""
+    sequence = len(model.event.shape) == 1
+    event, strided = (Event((8,), 2), (3, 3)) if sequence else (Event((2, 4, 1), 2), (3,))
+    return _first_stage(model, event=event, strided=strided, codes=3)
+
+
+@small.register
+def _two_grids(model: VQVAE2) -> VQVAE2:
+    """A model with 2^16 images or 2^8 sequences, and 5 or 6 codes of two."""
+    event = Event((8,), 2) if len(model.event.shape) == 1 else Event((4, 4, 1), 2)
+    return _first_stage(model, event=event, strided=(3,), top=(3,), codes=2)
+
+
+def _first_stage(model: VQVAE, **sizes: Any) -> Any:
+    """A model of these sizes with small networks."""
+    sizes |= {"blocks": 1, "residual": 2, "size": 2, "groups": 1}
+    clone = model.clone(parent=None, likelihood=None, **sizes)
+    if model.likelihood is None:
+        return clone
+    return clone.clone(likelihood=_network(model.likelihood, clone.event, *clone.vector_events))
 
 
 @small.register
 def _with_prior(model: VQVAEPrior) -> VQVAEPrior:
     """The small first stage under the same prior."""
-    first = _staged(model.first.clone(parent=None))
+    first = small(model.first.clone(parent=None))
     prior = model.prior.clone(parent=None, event=first.code_event)
     return model.clone(parent=None, first=first, prior=prior)
 
 
-def _network(network: Autoregressive, event: Event, view: Event | None) -> Autoregressive:
-    """A small network of this image given this view; the kinds that read views shrink, others stay unchanged."""
-    channels, maps = event.shape[-1], () if view is None else (view,)
+@small.register
+def _with_two_priors(model: VQVAE2Prior) -> VQVAE2Prior:
+    """The small first stage under small priors."""
+    first = small(model.first.clone(parent=None))
+    over_top, over_bottom = first.code_events
+    top, bottom = _network(model.top, over_top), _network(model.bottom, over_bottom, over_top)
+    return model.clone(parent=None, first=first, top=top, bottom=bottom)
+
+
+def _network(network: Autoregressive, event: Event, *given: Event) -> Autoregressive:
+    """A small network of this event that is given these; the kinds that read others shrink, others stay unchanged."""
+    channels = event.shape[-1]
     sizes: dict[str, Any] = {"event": event}
     if isinstance(network, GatedPixelCNN):
         features = {"features": 4 * channels, "head_features": 4 * channels}
-        sizes |= {"depth": 1, "first_kernel": 3, "maps": maps, **features}
+        sizes |= {"depth": 1, "first_kernel": 3, "maps": given, **features}
     if isinstance(network, PixelCNNPP):
-        sizes |= {"features": 4, "resnets": 1, "resolutions": 1, "maps": maps}
-    if maps and isinstance(network, GatedPixelCNN | PixelCNNPP):
+        sizes |= {"features": 4, "resnets": 1, "resolutions": 1, "maps": given}
+    if isinstance(network, PixelSNAIL):
+        sizes |= {"features": 4, "blocks": 1, "resnets": 1, "key_size": 2}
+    if isinstance(network, WaveNet):
+        frames = [one for one in given if one.levels is None]
+        codes = tuple(one for one in given if one.levels is not None)
+        hop, local = (event.size // frames[0].shape[0], frames[0].shape[1]) if frames else (1, 0)
+        sizes |= {"cycles": 1, "depth": 2, "features": 4, "skip_features": 4}
+        sizes |= {"local": local, "hop": hop, "codes": codes}
+    if given and isinstance(network, GatedPixelCNN | PixelCNNPP):
         sizes["reader"] = replace(network.reader, features=4, resnets=1, resolutions=1)
     return network.clone(parent=None, **sizes)
 
@@ -107,7 +143,7 @@ def _gray(model: PixelCNNGray) -> PixelCNNGray:
     event = Event((2, 2, 1), 3) if channels == 1 else Event((1, 2, channels), 2)
     view = Event((*event.shape[:2], 1), 2)
     first, last = model.networks
-    networks = (_network(first, view, None), _network(last, event, view))
+    networks = (_network(first, view), _network(last, event, view))
     return model.clone(parent=None, event=event, levels=2, networks=networks)
 
 
@@ -119,10 +155,8 @@ def _pyramid(model: PixelCNNPyramid) -> PixelCNNPyramid:
     shapes = [(2**k, 2**k, channels) for k in range(parts)]
     events = [Event(shape, 2) for shape in shapes]
     networks = [
-        _network(network, event, view)
-        for network, event, view in zip(
-            model.networks[-parts:], events, [None, *events], strict=False
-        )
+        _network(network, event, *events[max(k - 1, 0) : k])
+        for k, (network, event) in enumerate(zip(model.networks[-parts:], events, strict=True))
     ]
     return model.clone(parent=None, event=events[-1], networks=tuple(networks))
 

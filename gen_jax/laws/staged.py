@@ -56,22 +56,28 @@ def joint(s: Subject) -> Iterator[Row]:
     def of_last(earlier):
         cond = stages[-1].cond(_repeated(label, len(last)), earlier)
         log_p = functional(stages[-1].model).log_prob(stages[-1].variables, last, cond=cond)
-        values = [*earlier, jnp.asarray(last)]
-        whole = model.apply(variables, values, method="whole")
-        parts = model.apply(variables, whole, method="parts")
-        pairs = zip(parts, values, strict=True)
-        same = [jnp.all(a == b, axis=tuple(range(1, a.ndim))) for a, b in pairs]
-        return log_p, whole, jnp.all(jnp.stack(same), axis=0)
+        return log_p, model.apply(variables, [*earlier, jnp.asarray(last)], method="whole")
 
-    masses, apart, lost = [], 0.0, 0.0
-    bound = jax.jit(clone.log_prob)
+    @jax.jit
+    def of_whole(whole):
+        parts = model.apply(variables, whole, method="parts")
+        return parts, clone.log_prob(variables, whole, cond=_repeated(label, len(whole)))
+
+    masses, apart, lost, done = [], 0.0, 0.0, None
     for i in range(number):
         earlier = [np.repeat(value[i : i + 1], len(last), axis=0) for value in values]
-        log_p, whole, of_views = (np.asarray(part) for part in of_last(earlier))
+        log_p, whole = (np.asarray(part) for part in of_last(earlier))
+        if done is None or not np.array_equal(whole, done[0]):
+            done = (whole, *jax.device_get(of_whole(whole)))  # often for all values at once
+        _, parts, log_prob = done
+        same = [
+            np.all(a == b, axis=tuple(range(1, a.ndim)))
+            for a, b in zip(parts, [*earlier, last], strict=True)
+        ]
+        of_views = np.all(same, axis=0)
         terms = logs[i] + log_p
         masses.append(np.exp(terms.astype(np.float64)))
         lost += float(masses[-1][~of_views].sum())
-        log_prob = np.asarray(bound(variables, whole, cond=_repeated(label, len(whole))))
         apart = np.maximum(apart, np.max(np.abs(log_prob - terms)[of_views], initial=0.0))
     note = f"{number:,} values of {len(spaces)} stages, {len(last):,} of the last, initial weights"
     yield Row("joint sums to 1", abs(float(np.sum(masses)) - 1.0), SUM, "probability", note)

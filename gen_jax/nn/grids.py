@@ -1,4 +1,8 @@
-"""Networks from an image to a small grid of features and back (van den Oord et al. 2017, 1711.00937, section 4.1)."""
+"""Networks from an image or a sequence to a small grid of features and back.
+
+van den Oord, Vinyals and Kavukcuoglu 2017, 1711.00937, sections 4.1 and 4.3. The windows have as many axes as the
+input: what is 4x4 below is 4 in a sequence.
+"""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -13,10 +17,11 @@ class ResidualStack(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W F"]) -> Float[Array, "B H W F"]:
+    def __call__(self, x: Float[Array, "B *sides F"]) -> Float[Array, "B *sides F"]:
+        axes = x.ndim - 2
         for _ in range(self.blocks):
-            h = nn.relu(Conv(self.hidden, (3, 3))(nn.relu(x)))
-            x = x + Conv(x.shape[-1], (1, 1))(h)
+            h = nn.relu(Conv(self.hidden, (3,) * axes)(nn.relu(x)))
+            x = x + Conv(x.shape[-1], (1,) * axes)(h)
         return nn.relu(x)
 
 
@@ -32,12 +37,13 @@ class GridEncoder(nn.Module):
     outputs: int | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w O"]:
+    def __call__(self, x: Float[Array, "B *sides C"]) -> Float[Array, "B *grid O"]:
+        axes = x.ndim - 2
         for features in self.strided:
-            x = nn.relu(Conv(features, (4, 4), stride=2)(x))
-        x = Conv(self.strided[-1], (3, 3))(x)
+            x = nn.relu(Conv(features, (4,) * axes, stride=2)(x))
+        x = Conv(self.strided[-1], (3,) * axes)(x)
         x = ResidualStack(self.blocks, self.hidden)(x)
-        return x if self.outputs is None else Conv(self.outputs, (1, 1))(x)
+        return x if self.outputs is None else Conv(self.outputs, (1,) * axes)(x)
 
 
 class GridDecoder(nn.Module):
@@ -49,10 +55,11 @@ class GridDecoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "B h w D"], positions: tuple[int, ...], outputs: int
-    ) -> Float[Array, "B H W outputs"]:
+        self, z: Float[Array, "B *grid D"], positions: tuple[int, ...], outputs: int
+    ) -> Float[Array, "B *sides outputs"]:
         del positions  # the caller checks them
-        z = ResidualStack(self.blocks, self.hidden)(Conv(self.strided[-1], (3, 3))(z))
+        axes = z.ndim - 2
+        z = ResidualStack(self.blocks, self.hidden)(Conv(self.strided[-1], (3,) * axes)(z))
         for features in self.strided[-2::-1]:
-            z = nn.relu(ConvTranspose(features, (4, 4), stride=2)(z))
-        return ConvTranspose(outputs, (4, 4), stride=2)(z)
+            z = nn.relu(ConvTranspose(features, (4,) * axes, stride=2)(z))
+        return ConvTranspose(outputs, (4,) * axes, stride=2)(z)

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.check import require
 from gen_jax.models.autoregressive.pixelwise import Pixelwise
@@ -161,7 +161,8 @@ class PixelSNAIL(Pixelwise):
     """Images (H, W, C) of any number of levels and any sides; every pixel depends on all earlier pixels.
 
     Each of the `blocks` has `resnets` residual networks and one attention. `mixtures` None is a softmax head, for one
-    channel.
+    channel. With `embedding` > 0 the levels are symbols without an order: the network reads a learned vector of this
+    length for each.
     """
 
     system: ClassVar[str] = "pixel_snail"
@@ -170,9 +171,12 @@ class PixelSNAIL(Pixelwise):
     blocks: int = 12
     resnets: int = 4
     key_size: int = 16
+    embedding: int = 0
 
     def setup(self):
         super().setup()
+        if self.embedding:
+            self.embed = nn.Embed(self.levels, self.embedding, self.dtype, jnp.result_type(float))
         self.stack = [
             SnailBlock(
                 self.features,
@@ -205,6 +209,17 @@ class PixelSNAIL(Pixelwise):
         return self.out(nn.elu(v))
 
     @property
+    def takes_reals(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether x may be real: there is nothing between symbols."""
+        return not self.embedding
+
+    def to_input(self, x: Num[Array, "B H W C"]) -> Float[Array, "B H W C_and_1"]:
+        if not self.embedding:
+            return super().to_input(x)
+        vectors = self.embed(x.astype(jnp.int32)).reshape(*x.shape[:-1], -1)
+        return jnp.concatenate([vectors, jnp.ones_like(vectors[..., :1])], axis=-1)
+
+    @property
     def coordinates(self) -> Float[np.ndarray, "H W 2"]:
         """Row and column of every pixel, scaled to [-1/2, 1/2)."""
         H, W, _ = self.event.shape
@@ -217,3 +232,4 @@ class PixelSNAIL(Pixelwise):
             min(self.blocks, self.resnets, self.key_size) >= 1 and self.features >= 2,
             "pixel_snail needs blocks, resnets and key_size >= 1, features >= 2",
         )
+        require(self.embedding >= 0, f"pixel_snail needs embedding >= 0, not {self.embedding}")

@@ -4,37 +4,42 @@ This is the second stage of van den Oord, Vinyals and Kavukcuoglu 2017, 1711.009
 decoder are those of a trained `VQVAE` and are not trained further.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Integer
 
 from gen_jax.check import require
-from gen_jax.conditions import Cond
-from gen_jax.density import bits_per_dim, functional
+from gen_jax.conditions import Cond, label_of, zeros
+from gen_jax.density import bits_per_dim, fold_in, functional
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.latent.vq_vae import VQVAE
-from gen_jax.models.staged import Stage, Staged
+from gen_jax.models.staged import Stage, Staged, stage_condition
 from gen_jax.typing import Event, Metrics, PRNGKey, Scalar, Variables
 
 
-class VQVAEPrior(Staged):
-    """`first`: the trained model, frozen. `prior`: any autoregressive model of its codes, with or without classes."""
+class CodePriors(Staged):
+    """`first`: the trained model, frozen. A subclass has an autoregressive model of each grid of its codes.
 
-    system: ClassVar[str] = "vq_vae_prior"
+    Each is given all grids before it. The label goes to those with classes.
+    """
 
     first: VQVAE
-    prior: Autoregressive
+
+    @property
+    def priors(self) -> dict[str, Autoregressive]:
+        """The model of each grid by its field, in the order of the grids."""
+        raise TypeError(f"{type(self).__name__} does not define its priors")
 
     @property
     def event(self) -> Event:
-        """The images of the first stage."""
+        """The events of the first stage."""
         return self.first.event
 
     @property
     def num_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The classes of the prior."""
-        return self.prior.num_classes
+        """The classes of the models that have any."""
+        return max(model.num_classes for model in (self.first, *self.priors.values()))
 
     @property
     def codebooks(self) -> dict[str, Event]:
@@ -44,19 +49,26 @@ class VQVAEPrior(Staged):
     def setup(self):
         self.check()
         first = functional(self.first.clone(parent=None))
-        blank = jnp.zeros((1, *self.event.shape), jnp.int32)
+        blank, label = jnp.zeros((1, *self.event.shape), jnp.int32), zeros(first.model, 1)
         self.frozen = self.variable(
-            "frozen", "first_stage", lambda: first.init(self.make_rng("params"), blank)
+            "frozen", "first_stage", lambda: first.init(self.make_rng("params"), blank, label)
         )
 
     def stages(self, variables: Variables) -> tuple[Stage, ...]:
-        """The codes under the prior; the image given the codes."""
-        of_prior = {name: tree["prior"] for name, tree in variables.items() if "prior" in tree}
-        _, pixels = self.first.clone(parent=None).stages(variables["frozen"]["first_stage"])
-        return Stage("codes", self.prior.clone(parent=None), of_prior), pixels
+        """The codes under the priors; x given the codes."""
+        stages, names = [], self.first.names
+        for k, (field, prior) in enumerate(self.priors.items()):
+            below = {name: tree[field] for name, tree in variables.items() if field in tree}
+            stages.append(Stage(names[k], prior.clone(parent=None), below, tuple(range(k))))
+        return (*stages, self.decoder(variables["frozen"]["first_stage"]))
 
-    def parts(self, x: Integer[Array, "B H W C"]) -> tuple[Integer[Array, "B ..."], ...]:
-        parts: Any = self.first.clone(parent=None).apply(self.frozen.value, x, method="parts")
+    def decoder(self, frozen: Variables) -> Stage:
+        """The last stage, x given the codes."""
+        return self.first.clone(parent=None).stages(frozen)[-1]
+
+    def parts(self, x: Integer[Array, "B *event"]) -> tuple[Integer[Array, "B ..."], ...]:
+        first = self.first.clone(parent=None)
+        parts: tuple[Array, ...] = first.apply(self.frozen.value, x, method="parts")  # pyright: ignore[reportAssignmentType]
         return parts
 
     def codes_of(self, x: Integer[Array, "B H W C"]) -> dict[str, Integer[Array, "B h w G"]]:
@@ -64,21 +76,58 @@ class VQVAEPrior(Staged):
         return {"codes": self.parts(x)[0]}
 
     def loss(
-        self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
-        """The loss of the prior on the codes, nats per code. Metrics: both stages in nats, the bound in bits/dim."""
-        codes, _ = self.parts(x)
-        loss, _ = self.prior.loss(codes, key, cond)
-        code_nats = loss * self.first.code_event.size
-        _, pixels = self.first.clone(parent=None).stages(self.frozen.value)
-        log_p = pixels.model.apply(pixels.variables, x, None, codes, method="log_prob")
+        """The loss of the priors on the codes, nats per code. Metrics: all stages in nats, the bound in bits/dim.
+
+        Of a decoder that is an autoregressive model only the nats of the codes: it costs more than most priors.
+        """
+        *codes, _ = self.parts(x)
+        label, names, sizes = label_of(cond), self.first.names, [z[0].size for z in codes]
+        losses, metrics = [], {}
+        for k, prior in enumerate(self.priors.values()):
+            given = stage_condition(prior, range(k), label, codes)
+            loss, _ = prior.loss(codes[k], fold_in(key, k) if k else key, given)
+            losses.append(loss * (sizes[k] / sum(sizes)))
+            metrics[names[k]] = loss * sizes[k]
+        loss = sum(losses[1:], losses[0])
+        if self.first.likelihood is not None:
+            return loss, metrics
+        code_nats = sum([*metrics.values()][1:], metrics[names[0]])
+        last = self.decoder(self.frozen.value)
+        log_p = last.model.apply(
+            last.variables, x, None, last.cond(label, codes), method="log_prob"
+        )
         reconstruction = -jnp.mean(log_p)
-        metrics = {"codes": code_nats, "reconstruction": reconstruction}
+        metrics["reconstruction"] = reconstruction
         metrics["bits_per_dim"] = bits_per_dim(code_nats + reconstruction, self.event)
         return loss, metrics
 
     def check(self) -> None:
-        require(
-            self.prior.event == self.first.code_event,
-            f"model.prior is a model of {self.prior.event}, the first stage's codes are {self.first.code_event}",
-        )
+        events = self.first.code_events
+        for k, (field, prior) in enumerate(self.priors.items()):
+            require(
+                prior.event == events[k],
+                f"model.{field} is a model of {prior.event}, the first stage's codes are {events[k]}",
+            )
+            require(
+                tuple(prior.conditions) == events[:k],
+                f"model.{field} is given {prior.conditions}, it should be given {events[:k]}",
+            )
+        for model in (self.first, *self.priors.values()):
+            require(
+                model.num_classes in (0, self.num_classes),
+                f"the stages have {model.num_classes} and {self.num_classes} classes: these should be equal",
+            )
+
+
+class VQVAEPrior(CodePriors):
+    """`prior`: any autoregressive model of the codes of a `VQVAE`, with or without classes."""
+
+    system: ClassVar[str] = "vq_vae_prior"
+
+    prior: Autoregressive
+
+    @property
+    def priors(self) -> dict[str, Autoregressive]:
+        return {"prior": self.prior}
