@@ -12,7 +12,7 @@ from gen_jax import VQVAE, WaveNet, sound
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.optimizer import Adam, WarmupCosine
 
-STEPS = 900
+STEPS = 1200
 
 
 def experiment() -> Experiment:

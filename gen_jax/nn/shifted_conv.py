@@ -38,7 +38,9 @@ class WeightNorm(nn.Module):
             y = outputs(unit)
             axes, dtype = range(y.ndim - 1), jnp.result_type(float)
             mean = jnp.mean(y, axis=axes, dtype=dtype)
-            gain = self.init_scale / jnp.sqrt(jnp.var(y, axis=axes, dtype=dtype) + 1e-10)
+            var = jnp.var(y, axis=axes, dtype=dtype)
+            gain = self.init_scale / jnp.sqrt(var + 1e-10)
+            gain = jnp.where(var > 1e-10, gain, self.init_scale)  # a constant has no scale
         scale = self.param("scale", lambda _: gain)
         bias = self.param("bias", lambda _: -mean * gain)
         return unit * scale, bias

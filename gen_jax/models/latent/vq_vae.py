@@ -176,14 +176,18 @@ class VQVAE(Staged):
         return self.code_events[-1]
 
     @property
+    def codebooks(self) -> dict[str, Event]:
+        """Each grid of codes as an event, by its name."""
+        return dict(zip(self.names, self.code_events, strict=True))
+
+    def codes_of(self, x: Integer[Array, "B *event"]) -> dict[str, Integer[Array, "B ..."]]:
+        """Each grid of codes of x, by its name."""
+        return dict(zip(self.names, self.parts(x)[:-1], strict=True))
+
+    @property
     def vector_events(self) -> tuple[Event, ...]:
         """The code vectors of each grid as an event."""
         return tuple(Event((*grid, self.groups * self.size)) for grid in self.grids)
-
-    @property
-    def codebooks(self) -> dict[str, Event]:
-        """The event of the codes."""
-        return {"codes": self.code_event}
 
     @property
     def levels(self) -> int:
@@ -200,7 +204,7 @@ class VQVAE(Staged):
 
     def stages(self, variables: Variables) -> tuple[Stage, ...]:
         """The codes under the uniform prior; x given the codes."""
-        pairs = zip(self.names, self.code_events, strict=True)
+        pairs = self.codebooks.items()
         codes = [Stage(name, Uniform(event, parent=None), {}) for name, event in pairs]
         needs = tuple(range(len(codes)))
         if self.likelihood is None:
@@ -259,10 +263,6 @@ class VQVAE(Staged):
         pairs = zip(self.quantise(x), self.code_events, strict=True)
         return (*(grid.codes.reshape(len(x), *event.shape) for grid, event in pairs), x)
 
-    def codes_of(self, x: Integer[Array, "B H W C"]) -> dict[str, Integer[Array, "B h w G"]]:
-        """The codes nearest to the encoder's outputs."""
-        return {"codes": self.parts(x)[0]}
-
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
@@ -302,18 +302,17 @@ class VQVAE(Staged):
         del key  # no noise
         module, variables = self.unbind()
         last = module.stages(variables)[-1]
-        *codes, _ = self.parts(x)
+        codes = self.codes_of(x)
 
-        def nats(codes: Sequence[Array]) -> Nats:
-            given = last.cond(label_of(cond), codes)
+        def nats(codes: dict[str, Array]) -> Nats:
+            given = last.cond(label_of(cond), [*codes.values()])
             return -last.model.apply(last.variables, x, None, given, method="log_prob")
 
-        rows = dict(zip(self.names, (z.reshape(len(x), -1) for z in codes), strict=True))
+        rows = {name: z.reshape(len(x), -1) for name, z in codes.items()}
         rows["reconstruction"] = nats(codes)
-        if len(x) > 1:
-            for k, name in enumerate(self.names):
-                others = [*codes[:k], jnp.roll(codes[k], 1, axis=0), *codes[k + 1 :]]
-                rows[f"shuffled_{name}"] = nats(others) - rows["reconstruction"]
+        for name, z in codes.items() if len(x) > 1 else ():
+            others = {**codes, name: jnp.roll(z, 1, axis=0)}
+            rows[f"shuffled_{name}"] = nats(others) - rows["reconstruction"]
         return rows
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:

@@ -4,8 +4,10 @@ This is the second stage of van den Oord, Vinyals and Kavukcuoglu 2017, 1711.009
 decoder are those of a trained `VQVAE` and are not trained further.
 """
 
+import functools
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Integer
 
@@ -43,7 +45,7 @@ class CodePriors(Staged):
 
     @property
     def codebooks(self) -> dict[str, Event]:
-        """The event of the first stage's codes."""
+        """Each grid of the first stage's codes as an event, by its name."""
         return self.first.codebooks
 
     def setup(self):
@@ -71,18 +73,22 @@ class CodePriors(Staged):
         parts: tuple[Array, ...] = first.apply(self.frozen.value, x, method="parts")  # pyright: ignore[reportAssignmentType]
         return parts
 
-    def codes_of(self, x: Integer[Array, "B H W C"]) -> dict[str, Integer[Array, "B h w G"]]:
-        """The first stage's codes of x."""
-        return {"codes": self.parts(x)[0]}
+    def codes_of(self, x: Integer[Array, "B *event"]) -> dict[str, Integer[Array, "B ..."]]:
+        """Each grid of the first stage's codes of x, by its name."""
+        return dict(zip(self.first.names, self.parts(x)[:-1], strict=True))
 
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """The loss of the priors on the codes, nats per code. Metrics: all stages in nats, the bound in bits/dim.
 
-        Of a decoder that is an autoregressive model only the nats of the codes: it costs more than most priors.
+        Of a decoder that is an autoregressive model only the nats of the codes: it costs more than most priors. Initial
+        values that depend on data are for random codes, as those of an untrained encoder hardly vary.
         """
         *codes, _ = self.parts(x)
+        if self.is_initializing():
+            draw = functools.partial(jax.random.randint, fold_in(key, "codes"), minval=0)
+            codes = [draw(shape=z.shape, maxval=self.first.codes) for z in codes]
         label, names, sizes = label_of(cond), self.first.names, [z[0].size for z in codes]
         losses, metrics = [], {}
         for k, prior in enumerate(self.priors.values()):
