@@ -59,6 +59,11 @@ def parts_of(model: Any, cond: Cond) -> Condition:
     return Condition(label, values_of(cond) if events_of(model) else ())
 
 
+def one_hot(model: Any, cond: Cond) -> tuple[Array, ...]:
+    """The class of each example as a vector (B, K), as what a network is called with; nothing without classes."""
+    return (jax.nn.one_hot(label_of(cond), model.num_classes),) if model.num_classes else ()
+
+
 def rows_of(cond: Any, rows: Any) -> Any:
     """These rows of a condition."""
     return jax.tree.map(lambda part: part[rows], cond)

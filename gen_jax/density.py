@@ -133,7 +133,7 @@ class Latent(Protocol):
 
     groups: tuple[Any, ...]
 
-    def begin(self, n: int, x: Array | None = None) -> Any:
+    def begin(self, n: int, x: Array | None = None, cond: Cond = None) -> Any:
         """The state of n examples before the first group; without x the groups have a prior only."""
 
     def group(self, state: Any, k: int) -> tuple[Any, Any, Any]:
@@ -151,7 +151,7 @@ class Weighted(Protocol):
     """log p(x) >= E log (1/K sum_k w_k), w = p(x | z) p(z) / q(z | x), with latents as in `Latent`."""
 
     def draw_latents(
-        self, key: PRNGKey, n: int, temperature: float = 1.0
+        self, key: PRNGKey, n: int, temperature: float = 1.0, cond: Cond = None
     ) -> tuple[Any, list[Array]]:
         """The state after all groups, drawn from the prior, and the latents of each."""
 
@@ -160,7 +160,7 @@ class Weighted(Protocol):
     ) -> tuple[Float[Array, "K B"], tuple[Float[Array, "K B"], ...]]:
         """log p(x | z) of the draws with these numbers, and log p(z) - log q(z | x)."""
 
-    def log_weights_at(self, x: Array, latents: list[Array]) -> Nats:
+    def log_weights_at(self, x: Array, latents: list[Array], cond: Cond = None) -> Nats:
         """log w at given latents."""
 
     def draw(self, state: Any, key: PRNGKey, temperature: float = 1.0) -> Array:
@@ -272,7 +272,7 @@ class Diagnosed(Protocol):
 class Curved(Protocol):
     """A model with curves for each example, for the report."""
 
-    def curves(self, x: Array, key: PRNGKey) -> dict[str, Array]:
+    def curves(self, x: Array, key: PRNGKey, cond: Cond = None) -> dict[str, Array]:
         """Curves by title, which names the unit: for each example a row of numbers that add up."""
 
 

@@ -119,15 +119,22 @@ class Fitted:
         return draw.complete(self.trained, split.x, mask, seed, split.labels, temperature)
 
     def compress(self, x: Rows, cond: Given = None) -> bytes:
-        """The bytes of a file of the model's number of bits, which `gen-jax decompress` reads too."""
-        split = self._split(x, cond)
-        label = parts_of(self.model, split.labels).label
-        content = Content("npz", {"x": split.x}, label, "" if label is None else label.dtype.str)
-        return self._codec.compress(content)[0]
+        """The bytes of a file of the model's number of bits, which `gen-jax decompress` reads too.
 
-    def decompress(self, data: bytes) -> dict[str, np.ndarray]:
-        """The arrays of a compressed file by name: `x`, and `labels` if the model has classes."""
-        content = self._codec.decompress(data)
+        The file holds the classes. What else the model is given it does not hold: only `decompress` with the same
+        values reads it.
+        """
+        split = self._split(x, cond)
+        label, values = parts_of(self.model, split.labels)
+        content = Content("npz", {"x": split.x}, label, "" if label is None else label.dtype.str)
+        return self._codec.compress(content, values)[0]
+
+    def decompress(self, data: bytes, values: Sequence[Rows] = ()) -> dict[str, np.ndarray]:
+        """The arrays of a compressed file by name: `x`, and `labels` if the model has classes.
+
+        `values`: what the model is given besides classes, one batch for each of its `conditions`.
+        """
+        content = self._codec.decompress(data, values)
         if content.labels is None or not content.labels_dtype:
             return dict(content.arrays)
         return {**content.arrays, LABELS: content.labels.astype(content.labels_dtype)}

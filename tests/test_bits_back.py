@@ -3,7 +3,6 @@
 import resource
 import time
 from dataclasses import replace
-from typing import ClassVar
 
 import jax
 import numpy as np
@@ -13,7 +12,7 @@ from cases import build as built
 from scipy import stats
 from test_bounds import build as narrow
 from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
-from test_codec import content, same
+from test_codec import content, labels_of, same
 from test_codec_cli import model_folder, refuse
 from test_codec_damage import survive
 
@@ -31,7 +30,7 @@ from gen_jax import (
     binary,
     image,
 )
-from gen_jax.coding import container, latents
+from gen_jax.coding import bits_back, container, latents
 from gen_jax.coding.bits_back import BitsBack
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.container import Entry
@@ -49,13 +48,14 @@ MODELS = {
     "vector": IWAE(binary(12), latent=2, draws=3, **DENSE),
     "pixel_vae": PixelVAE(
         image(3, 3, 1, 3), latent=2, encoder=DenseEncoder((4,)),
-        depth=2, features=4, first_kernel=3, head_features=4,
+        depth=2, features=4, first_kernel=3, head_features=4, num_classes=3,
     ),
     "bits": DiscreteVAE(binary(6), latent=4, draws=2, **DENSE),
     "codes": DiscreteVAE(image(2, 3, 1, 3), latent=2, levels=5, size=2, draws=2, **DENSE),
+    "classes": VAE(binary(6), latent=2, num_classes=3, **DENSE),
     "groups": VDVAE(
         image(2, 2, 1, 3), encoder="2x1,2d2,1", decoder="1,2m1,2x2",
-        width=4, bottleneck=0.5, latent=1, mixtures=2,
+        width=4, bottleneck=0.5, latent=1, mixtures=2, num_classes=2,
     ),
     "ensemble": MADEEnsemble(image(2, 3, 1, 2), hidden=(7, 6), num_masks=3),
     "orders": LMConvEnsemble(image(2, 3, 1, 3), orders=(SCurve(0), Hilbert(5)), **TINY_LOCAL),
@@ -75,6 +75,14 @@ def words_of(data):
     return container.unpack(data)[1]
 
 
+def bits_of(pure, variables, x, labels):
+    """The bound of one draw, a mean over eight, with the labels at equal probabilities; bits."""
+    draw = jax.jit(pure.log_prob)
+    nats = [draw(variables, x, jax.random.key(k), labels).sum() for k in range(8)]
+    of_labels = len(x) * np.log2(pure.model.num_classes) if labels is not None else 0.0
+    return of_labels - np.mean(nats) / np.log(2)
+
+
 SLOW = {"orders": [pytest.mark.slow]}
 
 
@@ -83,19 +91,17 @@ def test_round_trip_at_the_bound_of_one_draw(name):
     """Without its initial bits a file is as long as the bound, up to the error of the draws (0 for exact masses)."""
     model = MODELS[name]
     pure, variables = build(model)
-    codec, x = Codec(model, variables), events(model, 150)
-    data, size = codec.compress(content(x))
-    assert same(codec.decompress(data), content(x))
+    codec, x, labels = Codec(model, variables), events(model, 150), labels_of(model, 150)
+    data, size = codec.compress(content(x, labels))
+    assert same(codec.decompress(data), content(x, labels))
     assert size.excess <= size.tolerance
     net = 32 * len(words_of(data)) - size.initial_bits
     ends = 2 * 33 + 64  # of blocks, and rounding to words
     assert net > size.model_bits - 4 * size.error_bits - 64
     assert net < 1.005 * size.model_bits + 4 * size.error_bits + ends
 
-    draw = jax.jit(pure.log_prob)
-    draws = [-draw(variables, x, jax.random.key(k)).sum() / np.log(2) for k in range(8)]
     error = max(size.error_bits, 1e-5 * size.model_bits)
-    assert abs(size.model_bits - np.mean(draws)) < 4 * error
+    assert abs(size.model_bits - bits_of(pure, variables, x, labels)) < 4 * error
     exact = isinstance(model, Mixture)
     assert size.error_bits < 1e-4 if exact else size.error_bits > 3
 
@@ -103,8 +109,9 @@ def test_round_trip_at_the_bound_of_one_draw(name):
         high, wide, channels = model.event.shape
         shape = (2, high + 1, 2 * wide - 1, channels)
         ragged = np.random.default_rng(0).integers(model.event.levels, size=shape, dtype=np.uint8)
-        data, size = codec.compress(content(ragged))
-        assert same(codec.decompress(data), content(ragged))
+        given = content(ragged, None if labels is None else labels[1:3])
+        data, size = codec.compress(given)
+        assert same(codec.decompress(data), given)
         assert size.excess <= size.tolerance
 
 
@@ -274,12 +281,41 @@ def test_a_forged_number_of_images_ends_at_once(compressed, monkeypatch):
     assert time.process_time() - began < 20
 
 
-def test_classes_are_refused():
-    class Conditional(MADEEnsemble):
-        num_classes: ClassVar[int] = 3
+def test_a_posterior_without_the_class_is_caught(monkeypatch):
+    """Both directions agree, so the images come back; the bits are those of another posterior, over the bound."""
+    model = MODELS["classes"]
+    pure, variables = build(model)
+    variables = jax.tree.map(np.array, dict(variables))
+    variables["params"]["encoder"]["Dense_0"]["kernel"][-model.num_classes :] *= 4
+    variables["params"]["posterior"]["kernel"][:, : model.latent] *= 4
+    x = events(model, 600)
+    labels = 1 + np.arange(600) % 2
+    right = BitsBack.__init__
 
-    with pytest.raises(InputError, match="without classes"):
-        BitsBack(Conditional(binary(3)), {}, 1)
+    def blind(self, *args):
+        right(self, *args)
+        begin = self._begin
+        self._begin = lambda x, cond: begin(x, cond if x is None else 0 * cond)
+
+    def apart():
+        codec, given = Codec(model, variables), content(x, labels)
+        data, size = codec.compress(given)
+        assert same(codec.decompress(data), given)
+        return (size.model_bits - bits_of(pure, variables, x, labels)) / size.error_bits
+
+    assert abs(apart()) < 4
+    monkeypatch.setattr(BitsBack, "__init__", blind)
+    assert apart() > 6
+
+
+def test_many_labels():
+    """In pieces, in order, at their bits; a number of examples that the words do not hold ends at once."""
+    labels, stack = np.random.default_rng(0).integers(0, 7, 9000), Stack(np.ones(4, np.uint32))
+    assert bits_back._push_labels(stack, labels, 7) == pytest.approx(9000 * np.log2(7))
+    assert 32 * len(stack.words()) < 9000 * np.log2(7) + 5 * 32
+    np.testing.assert_array_equal(bits_back._pop_labels(Stack(stack.words()), 9000, 7), labels)
+    with pytest.raises(InputError, match="end too early"):
+        bits_back._pop_labels(Stack(stack.words()), 2**40, 7)
 
 
 def test_commands(tmp_path):

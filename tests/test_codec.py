@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import build, of_systems, random_events
+from cases import CASES, build, conditions, of_systems, random_events
 from constriction import stream
 from PIL import Image
 
 from gen_jax import GAN, GatedPixelCNN, InputError, image, points
 from gen_jax.coding import container, frequencies, tiles
 from gen_jax.coding.codec import Codec, Content, transcoder_for
-from gen_jax.conditions import events_of
+from gen_jax.conditions import changed, events_of, parts_of, rows_of
 from gen_jax.models.baseline.markov import Markov
 from gen_jax.typing import Event
 
@@ -38,16 +38,15 @@ def same(one: Content, other: Content) -> bool:
 @pytest.mark.parametrize("case", of_systems())
 def test_round_trip_at_the_models_own_bits(case):
     model = case.larger
-    _, variables = build(model)
+    _, variables = build(model, scale=0.1 if events_of(model) else 0.4)
     codec = Codec(model, variables)
     x, labels = np.asarray(random_events(model, COUNT), np.int16), labels_of(model, COUNT)
-    given = content(x, labels)
-    if events_of(model):
+    given, values = content(x, labels), parts_of(model, conditions(model, COUNT)).values
+    if values:
         with pytest.raises(InputError, match="given more than a class, which a file does not hold"):
             codec.compress(given)
-        return
-    data, size = codec.compress(given)
-    assert same(codec.decompress(data), given)
+    data, size = codec.compress(given, values)
+    assert same(codec.decompress(data, values), given)
 
     bits = size.model_bits
     _, words = container.unpack(data)
@@ -60,10 +59,38 @@ def test_round_trip_at_the_models_own_bits(case):
         ragged = np.random.default_rng(0).integers(
             model.levels, size=(2, high + 1, 2 * wide - 1, channels), dtype=np.uint8
         )
-        given = content(ragged, None if labels is None else labels[:2])
-        data, size = codec.compress(given)
-        assert same(codec.decompress(data), given)
+        given, values = (
+            content(ragged, None if labels is None else labels[:2]),
+            rows_of(values, slice(2)),
+        )
+        data, size = codec.compress(given, values)
+        assert same(codec.decompress(data, values), given)
         assert 8 * len(data) < 1.005 * size.model_bits + 512
+
+
+def test_a_file_needs_the_conditions_it_was_written_under():
+    """They are not in the file: others give no other events but an error, and so do none, or a wrong number."""
+    model = CASES["pixel_cnn_pp_maps"].model
+    _, variables = build(model)
+    codec, given = (
+        Codec(model, variables),
+        content(np.asarray(random_events(model, 4)), labels_of(model, 4)),
+    )
+    cond = conditions(model, 4)
+    _, other = changed(model, cond)
+    values, others = (parts_of(model, one).values for one in (cond, other))
+    data, size = codec.compress(given, values)
+    assert same(codec.decompress(data, values), given)
+    for wrong, sentence in (
+        (others, "damaged or from another machine"),
+        ((), "given more than a class, which a file does not hold"),
+        (rows_of(values, slice(3)), "there is to be one condition for each of 4 examples"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            codec.decompress(data, wrong)
+    pure, _ = build(model)
+    bits = -np.sum(jax.jit(pure.log_prob)(variables, given.arrays["x"], cond=cond)) / np.log(2)
+    np.testing.assert_allclose(size.model_bits, bits + 4 * np.log2(model.num_classes), rtol=1e-4)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256, 65536])

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 
 import jax
@@ -25,6 +26,8 @@ from gen_jax import (
 from gen_jax.data import prepared
 from gen_jax.data.batches import Batches
 from gen_jax.density import fold_in
+from gen_jax.evaluate import draw
+from gen_jax.evaluate.catalogue import CONFIGS
 from gen_jax.experiment import Data, Evaluate, Experiment, read
 from gen_jax.models.latent.losses import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
@@ -254,3 +257,38 @@ def test_impossible_autoencoders_are_refused(model, sentence):
     x = jnp.zeros((1, *model.event.shape), jnp.int32)
     with pytest.raises(InputError, match=sentence):
         jax.eval_shape(functools.partial(functional(model).init, jax.random.key(0)), x)
+
+
+def test_a_class_conditional_vae_on_the_command_line(data_dir, tmp_path):
+    """`--set model.num_classes=10`: samples of a class, a report, files with labels."""
+    run, tiny = tmp_path / "run", (
+        "num_classes=10", "latent=2", "encoder.features=(4,)", "decoder.features=(4,)", "mixtures=2",
+    )  # fmt: skip
+    judge = ("every=2", "batch_size=360", "draws=2", "validation_draws=1")
+    settings = [f"--set=model.{one}" for one in tiny] + [f"--set=evaluate.{one}" for one in judge]
+    schedule = ("--set=steps=2", "--set=optimizer.learning_rate.steps=2")
+    where = ("--workdir", run, "--data-dir", data_dir)
+    schedule = (*schedule, "--set=optimizer.learning_rate.warmup=1")
+    succeed("train", CONFIGS / "vae_digits.py", *settings, *schedule, *where)
+    assert load_run(run).experiment.model.num_classes == 10
+
+    out, back, file = (tmp_path / name for name in ("x.npz", "y.npz", "x.gjx"))
+    succeed("sample", run, "--num", 6, "--label", 3, "--out", out)
+    with np.load(out) as arrays:
+        [x] = [arrays[name] for name in arrays.files]
+    expected = draw.sample(load_run(run), 6, label=3)
+    np.testing.assert_array_equal(x, expected)
+    assert np.any(draw.sample(load_run(run), 6, label=4) != expected)
+    np.savez(out, x=x, labels=np.arange(6))
+    assert "initial" in succeed("compress", run, out, "-o", file)
+    succeed("decompress", run, file, "-o", back)
+    with np.load(back) as arrays:
+        np.testing.assert_array_equal(arrays["x"], x)
+        np.testing.assert_array_equal(arrays["labels"], np.arange(6))
+    status, _, err = call("sample", run, "--label", 10, "--out", tmp_path / "z.png")
+    assert (status, err.count("\n")) == (2, 1)
+    page = tmp_path / "report.html"
+    succeed("report", run, "--out", page, "--data-dir", data_dir)
+    assert {"Reconstructions", "KL of each group, nats"} <= set(
+        re.findall("<h2>(.*?)</h2>", page.read_text())
+    )

@@ -2,6 +2,8 @@
 
 For each example the encoder pops the groups of z in order, each with q(z_k | z_<k, x), pushes x with p(x | z) and
 pushes the groups in reverse, each with p(z_k | z_<k). The bits that the pops take off the stack are the bits got back.
+If the model has classes, all of these are given the class of the example, and the labels are pushed last, so that the
+decoder pops them first.
 The expected length is the bound with one draw, or log p(x) itself if q is the exact posterior (Townsend, Bird and
 Barber 2019, 1901.04866; Hinton and van Camp 1993). The decoder undoes these steps in reverse, so the encoder begins
 with the last example.
@@ -36,6 +38,7 @@ from gen_jax.coding.walk import Choose, Walk
 from gen_jax.errors import InputError
 from gen_jax.typing import Variables
 
+LABELS = 4096  # labels that are pushed or popped at once
 SHARE = 5  # a block takes a fifth of the examples left to decode
 RANDOM = 10  # bits per latent that the pad flips: the entropy of a standard normal in its bins
 END = uniform(1, 4)
@@ -59,8 +62,6 @@ class BitsBack:
     """
 
     def __init__(self, model: Any, variables: Variables, lanes: int):
-        if model.num_classes:
-            raise InputError("bits-back is for models without classes")
         self.model, self.lanes = model, lanes
         self.groups = [latents_of(group) for group in model.groups]
         self.likelihood = Walk(model, variables, lanes, lambda model: model.given)
@@ -88,7 +89,7 @@ class BitsBack:
         for block in blocks.read(labels, backwards=True):
             used, x = _events(block)
             stack.flip(self._pad(used, x))
-            state, latents = self._visit(used, x, pop)
+            state, latents = self._visit(used, x, block.cond, pop)
             pushed -= stack.bits
             self._push(stack, block, state)
             pushed += stack.bits
@@ -97,49 +98,53 @@ class BitsBack:
             stack.push(NOTHING, END)
 
             values, of_file = self._bits(block, used, state, latents)
-            _, of_model = self._bits(block, used, *self._visit(used, x, draw))
+            _, of_model = self._bits(block, used, *self._visit(used, x, block.cond, draw))
             expected += float(values.sum())
             bits += float(of_model.sum())
             squares += float(np.sum((of_file - of_model) ** 2))
         check_length(pushed, expected)
+        bits += _push_labels(stack, labels, self.model.num_classes)
         return Coded(stack.words(), bits, stack.initial_bits, math.sqrt(squares))
 
     def decode(self, words: Words, blocks: Blocks, num_labels: int) -> np.ndarray | None:
         """Undo `encode`: fill the values of the blocks, last block first."""
-        del num_labels  # no classes
         stack = Stack(words)
+        labels = _pop_labels(stack, num_labels, self.model.num_classes)
 
         def pop(k: int, p: Any, q: Any) -> tuple[Symbols, np.ndarray]:
             del q  # x is not known yet
             symbols = self.groups[k].pop_prior(stack, p)
             return symbols, self.groups[k].values(symbols, p)
 
-        for block in blocks.fill(None):
+        for block in blocks.fill(labels):
             if stack.pop(END).any():
                 raise InputError("the coded events are damaged")
             used, _ = _events(block)
-            state, latents = self._visit(used, None, pop)
+            state, latents = self._visit(used, None, block.cond, pop)
             self._walk(block, state, lambda rows, _: stack.pop(rows))
             _, x = _events(block)
             known = [(latent.symbols, latent.z) for latent in latents]
-            _, latents = self._visit(used, x, lambda k, p, q, known=known: known[k])
+            _, latents = self._visit(used, x, block.cond, lambda k, p, q, known=known: known[k])
             for group, latent in zip(reversed(self.groups), reversed(latents), strict=True):
                 group.push_posterior(stack, latent.symbols, latent.q, latent.p)
             stack.flip(self._pad(used, x))
         stack.finish()
+        return labels
 
     def _visit(
         self,
         used: np.ndarray,
         x: np.ndarray | None,
+        cond: Any,
         choose: Callable[[int, Any, Any], tuple[Symbols, np.ndarray]],
     ) -> tuple[Any, list[Latent]]:
         """The state after all groups and their latents, which `choose` decides from the parameters of the used lanes.
 
         The state is that without x; of x come the posteriors only.
         """
-        state = self._begin()
-        after = None if x is None else self._begin(x.reshape(self.lanes, *self.model.event.shape))
+        state, after = self._begin(None, cond), None
+        if x is not None:
+            after = self._begin(x.reshape(self.lanes, *self.model.event.shape), cond)
         latents = []
         for k, group in enumerate(self.groups):
             state, p, _ = self._group(state, k)
@@ -213,3 +218,21 @@ class BitsBack:
 def _events(block: Block) -> tuple[np.ndarray, np.ndarray]:
     """The used lanes, and the events of all lanes; values that are not coded are zero."""
     return np.any(block.coded, axis=1), np.where(block.coded, block.values, 0)
+
+
+def _push_labels(stack: Stack, labels: np.ndarray | None, classes: int) -> float:
+    """Push the labels, if any, under equal probabilities; returns their bits."""
+    if labels is None:
+        return 0.0
+    for first in reversed(range(0, len(labels), LABELS)):
+        part = labels[first : first + LABELS]
+        stack.push(part.astype(np.int32), uniform(len(part), classes))
+    return len(labels) * math.log2(classes)
+
+
+def _pop_labels(stack: Stack, count: int, classes: int) -> np.ndarray | None:
+    """Pop the labels, if the model has classes."""
+    if not classes:
+        return None
+    firsts = range(0, count, LABELS)
+    return np.concatenate([stack.pop(uniform(min(LABELS, count - i), classes)) for i in firsts])

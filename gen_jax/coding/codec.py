@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax import fingerprint
+from gen_jax import fingerprint, inputs
 from gen_jax.coding import container, tiles
 from gen_jax.coding.bits_back import BitsBack
 from gen_jax.coding.container import LANES, Entry, Header, Kind
@@ -21,7 +21,7 @@ from gen_jax.coding.frequencies import MAX_LEVELS
 from gen_jax.coding.staged import Staged as StagedTranscoder
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder
-from gen_jax.conditions import events_of
+from gen_jax.conditions import events_of, joined, values_of
 from gen_jax.config_tree import former, identity
 from gen_jax.density import Staged
 from gen_jax.errors import InputError
@@ -118,7 +118,11 @@ class Size:
 
 
 class Codec:
-    """The compressor of a model; programs are compiled once for each number of lanes."""
+    """The compressor of a model; programs are compiled once for each number of lanes.
+
+    A file holds the labels of its examples. If the model has `conditions`, both directions are given the `values` of
+    these, one batch for each condition, and the file does not hold them.
+    """
 
     def __init__(self, model: Any, variables: Variables):
         self.model, self.variables = model, variables
@@ -139,7 +143,7 @@ class Codec:
         both = fingerprint.of_tree(tree) + fingerprint.of_variables(self.variables)
         return hashlib.sha256(both.encode()).digest()[:8]
 
-    def compress(self, content: Content) -> tuple[bytes, Size]:
+    def compress(self, content: Content, values: Sequence[Any] = ()) -> tuple[bytes, Size]:
         """The bytes of a file; InputError if the content does not fit the model.
 
         FloatingPointError if the model's probabilities are not finite or disagree with its parallel pass.
@@ -149,6 +153,7 @@ class Codec:
         lanes = self._lanes(content.entries)
         transcoder = self.transcoder(lanes)
         blocks = _Blocks([*content.arrays.values()], self.event, transcoder, lanes)
+        blocks.values = self._values(values, content.entries)
         labels = self._labels(content, blocks.num_examples)
         words, *bits = transcoder.encode(blocks, labels)
         header = Header(
@@ -162,8 +167,8 @@ class Codec:
         dims = sum(x.size for x in content.arrays.values())
         return data, Size(len(data), dims, weights_bytes, *bits)
 
-    def decompress(self, data: bytes) -> Content:
-        """The content of a file; InputError if it is damaged or from another model."""
+    def decompress(self, data: bytes, values: Sequence[Any] = ()) -> Content:
+        """The content of a file; InputError if it is damaged, from another model or given other values."""
         header, words = container.unpack(data)
         model = self.former_fingerprint if header.version == 1 else self.fingerprint
         if header.model != model:
@@ -181,12 +186,14 @@ class Codec:
                 "compressed on %s, this is %s: if the probabilities differ in one bit, the checksum will fail",
                 header.environment, here,
             )  # fmt: skip
+        given = self._values(values, header.entries)
         # np.zeros costs no memory until it is written to.
         small = np.min_scalar_type(header.levels - 1)
         decoded = [np.zeros(entry.shape, small) for entry in header.entries]
         try:
             transcoder = self.transcoder(header.lanes)
             blocks = _Blocks(decoded, self.event, transcoder, header.lanes)
+            blocks.values = given
             labels = transcoder.decode(words, blocks, blocks.num_examples)
         except (InputError, FloatingPointError) as error:
             raise InputError(f"{suspects}: {error}") from error
@@ -211,10 +218,19 @@ class Codec:
         most = batch_of(self.model, self.variables)
         return [lanes for lanes in LANES if lanes <= most]
 
-    def _labels(self, content: Content, count: int) -> np.ndarray | None:
-        if events_of(self.model):
-            name = type(self.model).__name__
+    def _values(self, values: Sequence[Any], entries: tuple[Entry, ...]) -> tuple[np.ndarray, ...]:
+        """The checked values of the model's conditions, a row for each example."""
+        count = sum(math.prod(entry.shape[:1]) for entry in entries)
+        events, name = events_of(self.model), type(self.model).__name__
+        if events and not values:
             raise InputError(f"{name} is given more than a class, which a file does not hold")
+        checked = inputs.condition(name, 0, events, joined(None, values), count).values
+        if not events:
+            return ()
+        types = (np.float32 if event.levels is None else np.int32 for event in events)
+        return tuple(np.asarray(*pair) for pair in zip(values_of(checked), types, strict=True))
+
+    def _labels(self, content: Content, count: int) -> np.ndarray | None:
         classes, labels = self.model.num_classes, content.labels
         if labels is None:
             if classes:
@@ -257,7 +273,12 @@ def environment() -> str:
 
 
 class _Blocks:
-    """Arrays as blocks: each has as many tiles as the transcoder's `share`, in `lanes` lanes."""
+    """Arrays as blocks: each has as many tiles as the transcoder's `share`, in `lanes` lanes.
+
+    `values`: what each example is given besides its label.
+    """
+
+    values: tuple[np.ndarray, ...] = ()
 
     def __init__(self, arrays: list[np.ndarray], event: Event, transcoder: Transcoder, lanes: int):
         self._arrays = [x.reshape(tiles.as_events(x.shape, event)) for x in arrays]  # views
@@ -291,4 +312,5 @@ class _Blocks:
             left -= len(group)
 
     def _empty(self, group: list[tiles.Tile], labels: np.ndarray | None) -> Block:
-        return tiles.empty(group, self._shapes, self._event, self._lanes, labels)
+        cond = joined(labels, self.values)
+        return tiles.empty(group, self._shapes, self._event, self._lanes, cond)

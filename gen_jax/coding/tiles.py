@@ -7,6 +7,7 @@ Other events must have the model's shape. All tiles of all arrays form one seque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Int32
 
@@ -76,18 +77,25 @@ def empty(
     shapes: Sequence[Shape],
     event: Event,
     lanes: int,
-    labels: np.ndarray | None,
+    cond: Any,
 ) -> Block:
-    """A block of zeros with `coded` and classes; in lanes without a tile nothing is coded."""
+    """A block of zeros with `coded` and the condition of each tile, from those of all examples.
+
+    In lanes without a tile nothing is coded, and the condition is zeros.
+    """
     coded = np.zeros((lanes, *event.shape), bool)
     for lane, tile in enumerate(group):
         _, inside = _regions(tile, shapes[tile.array], event)
         coded[lane][inside] = True
-    cond = None
-    if labels is not None:
-        cond = np.zeros(lanes, np.int32)
-        cond[: len(group)] = labels[[tile.example for tile in group]]
-    return Block(np.zeros((lanes, event.size), np.int32), coded.reshape(lanes, -1), cond)
+    examples = [tile.example for tile in group]
+
+    def of_tiles(part: np.ndarray) -> np.ndarray:
+        rows = np.zeros((lanes, *part.shape[1:]), part.dtype)
+        rows[: len(group)] = part[examples]
+        return rows
+
+    values = np.zeros((lanes, event.size), np.int32)
+    return Block(values, coded.reshape(lanes, -1), jax.tree.map(of_tiles, cond))
 
 
 def cut(block: Block, group: Sequence[Tile], arrays: Sequence[np.ndarray], event: Event) -> None:

@@ -30,7 +30,11 @@ class Coded(NamedTuple):
 
 @runtime_checkable
 class Blocks(Protocol):
-    """The blocks of a file: `read` yields them with values, `fill` yields them empty for the caller to fill."""
+    """The blocks of a file: `read` yields them with values, `fill` yields them empty for the caller to fill.
+
+    Each block has the condition of its tiles: the labels, and values of the model's other conditions, which no file
+    holds.
+    """
 
     def read(self, labels: np.ndarray | None, backwards: bool = False) -> Iterator[Block]:
         """Blocks to encode, in order or backwards."""

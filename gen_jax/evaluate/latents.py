@@ -172,7 +172,7 @@ def information(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -
             location = group.location(q, p).reshape(len(x), -1, group.parts) if single else None
             return z, (kl.sum(axis=-1), kl if single else None, location)
 
-        _, collected = visit(module, begun(module, x, cond), choose)
+        _, collected = visit(module, module.begin(len(x), x, cond), choose)
         return collected
 
     compiled = jax.jit(partial(model.apply, method=program))
@@ -193,11 +193,6 @@ def information(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -
     variance = second / len(x) - (first / len(x)) ** 2
     active = np.asarray(variance).sum(axis=-1) > ACTIVE
     return Information(kl, np.concatenate(units).mean(axis=0), active)
-
-
-def begun(module: Any, x: Any, cond: Cond) -> Any:
-    """The state before the first group; only a model with classes takes `cond`."""
-    return module.begin(len(x), x) if cond is None else module.begin(len(x), x, cond)
 
 
 def _latents_of(model: Any, variables: Variables, x: Any, cond: Cond) -> Any:

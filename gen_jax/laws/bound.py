@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gen_jax.conditions import zeros
-from gen_jax.density import fold_in, functional, root_key
+from gen_jax.conditions import changed, drawn, rows_of
+from gen_jax.density import fold_in, functional, root_key, takes_draws
 from gen_jax.laws.row import ERRORS, Row, errors_of
 from gen_jax.laws.small import all_events, small
 from gen_jax.laws.subject import Subject
@@ -54,11 +54,11 @@ def simulated(
     model: Any, variables: Variables, key: PRNGKey, n: int, draws: int, cond: Any = None
 ) -> tuple[Int[Array, "n *event"], Nats]:
     """Samples x of a model with latents, and U_K, nats: one of `draws` weights has the z that generated x."""
-    del cond  # no classes
     call = functools.partial(model.apply, variables)
-    state, latents = call(fold_in(key, "z"), n, method="draw_latents")
+    state, latents = call(fold_in(key, "z"), n, cond=cond, method="draw_latents")
     x = call(state, fold_in(key, "x"), method="draw")
-    before, true = call(n, x, method="begin"), call(x, latents, method="log_weights_at")
+    before = call(n, x, cond, method="begin")
+    true = call(x, latents, cond, method="log_weights_at")
 
     def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
         likelihood, (ratio,) = call(x, before, fold_in(key, "q"), number, method="log_terms")
@@ -94,26 +94,29 @@ def unit_sum(
 ) -> Iterator[Row]:
     """On a small model sum_x E_q [p(x, z) / q(z | x)] = 1; a wrongly scaled term violates this.
 
-    `bound` is an importance-weighted bound, computed for `summed` events in all; `lost` is the probability that the
-    model gives to no event.
+    `bound` is an importance-weighted bound, computed for `summed` events in all, of one class after the other; `lost`
+    is the probability that the model gives to no event.
     """
     pure = functional(small(s.model))
     every = all_events(pure.model.event)
     key = fold_in(root_key(s.seed), "unit sum")
     some = np.random.default_rng(s.seed).choice(len(every), 64, replace=False)
-    variables = pure.init(key, every[some], zeros(pure.model, 64))
+    variables = pure.init(key, every[some], drawn(pure.model, 64))
+    classes = pure.model.num_classes or 1
+    in_turn = drawn(pure.model, classes)
 
     @jax.jit
-    def weight(x: Array, key: PRNGKey) -> Nats:
-        return bound(pure.model, variables, x, key, 2, zeros(pure.model, len(x)))
+    def weight(x: Array, key: PRNGKey, cond: Any) -> Nats:
+        return bound(pure.model, variables, x, key, 2, rows_of(cond, np.zeros(len(x), int)))
 
     sums, times = [], max(1, summed // len(every))
     for draw in range(times):
+        cond = rows_of(in_turn, slice(draw % classes, draw % classes + 1))
         parts = [
-            np.asarray(weight(every[i : i + AT_ONCE], fold_in(fold_in(key, draw), i)), np.float64)
+            np.asarray(weight(every[i : i + AT_ONCE], fold_in(fold_in(key, draw), i), cond))
             for i in range(0, len(every), AT_ONCE)
         ]
-        sums.append(np.exp(np.concatenate(parts)).sum())
+        sums.append(np.exp(np.concatenate(parts, dtype=np.float64)).sum())
     total, outside = float(np.mean(sums)), 0.0
     note = f"{total:.4f} over {len(every):,} events, {times} times two draws each, initial weights"
     if lost is not None:
@@ -126,6 +129,20 @@ def finite(s: Subject) -> Iterator[Row]:
     """The bound of extreme images is finite."""
     bad = np.sum(~np.isfinite(_bounds(s, s.extremes, s.conditions(len(s.extremes)), 1)))
     yield Row("finite", float(bad), 0.0, "numbers", "all lowest, all highest, checkerboard, noise")
+
+
+def depends(s: Subject) -> Iterator[Row]:
+    """The class changes the bound of some event under the same noise, and so does each other value that is given."""
+    changes, key = changed(s.model, s.cond, s.seed), fold_in(root_key(s.seed), "depends")
+    options = {"draws": 1} if takes_draws(s.model) else {}
+    log_prob = jax.jit(functools.partial(s.pure.log_prob, **options))
+    ignored = 0
+    for other in changes:
+        pairs = zip(s.chunks(s.x, s.cond), s.chunks(s.x, other), strict=True)
+        both = [[log_prob(s.variables, x, key, cond=c) for x, c, _ in pair] for pair in pairs]
+        ignored += all(np.array_equal(*pair) for pair in both)
+    note = f"{len(changes)} conditions, each changed for {len(s.x)} real events"
+    yield Row("depends on its conditions", float(ignored), 0.0, "conditions ignored", note)
 
 
 def _bounds(s: Subject, x: np.ndarray, cond: Any, draws: int) -> np.ndarray:

@@ -45,7 +45,9 @@ AUTOREGRESSIVE: tuple[Law, ...] = (
     autoregressive.finite,
 )
 CONDITIONAL: tuple[Law, ...] = (autoregressive.depends,)
-MIXTURE: tuple[Law, ...] = (*map(mixture.of_members, AUTOREGRESSIVE), mixture.mean, *CODED)
+OF_MEMBERS: tuple[Law, ...] = tuple(law for law in AUTOREGRESSIVE if law not in CODED)
+MIXTURE: tuple[Law, ...] = (*map(mixture.of_members, OF_MEMBERS), mixture.mean, *CODED)
+DEPENDS: tuple[Law, ...] = (bound.depends,)
 BOUND: tuple[Law, ...] = (bound.rises, bound.unit_sum, bound.finite)
 STAGED: tuple[Law, ...] = (staged.joint, staged.each_stage, *CODED, bound.finite)
 BIJECTION: tuple[Law, ...] = (flow.round_trip, flow.determinant, flow.rounding)
@@ -64,12 +66,14 @@ DIFFUSION: tuple[Law, ...] = (
 def laws_of(model: Any) -> tuple[Law, ...]:
     """The laws that a certificate of this model checks; InputError if there are none."""
     name, kind, coded = type(model).__name__, model.kind, model.codec != "none"
+    depends = DEPENDS if conditional(model) else ()
     if kind == "none":
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
     if isinstance(model, Bijective):
-        return (*BIJECTION, *OF_REALS) if kind == "density" else (*DEQUANTISED, *BIJECTION)
+        laws = (*BIJECTION, *OF_REALS) if kind == "density" else (*DEQUANTISED, *BIJECTION)
+        return (*laws, *depends)
     if isinstance(model, Chain):
-        return DIFFUSION
+        return (*DIFFUSION, *depends)
     if isinstance(model, Staged):
         return STAGED
     if model.value == "exact" and isinstance(model, Autoregressive):
@@ -78,7 +82,7 @@ def laws_of(model: Any) -> tuple[Law, ...]:
         return MIXTURE
     if model.value == "bound" and takes_draws(model):
         sides = (bound.both_sides,) if isinstance(model, Weighted) else ()
-        return (*BOUND, *sides, *(CODED if coded else ()))
+        return (*BOUND, *sides, *depends, *(CODED if coded else ()))
     raise InputError(
         f"{name} is not autoregressive, not a bijection, and does not bound log p by random draws, stages or terms:"
         " there are no laws for it yet"

@@ -7,7 +7,7 @@ import numpy as np
 
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.transcoder import SLACK
-from gen_jax.conditions import events_of, parts_of
+from gen_jax.conditions import parts_of
 from gen_jax.errors import InputError
 from gen_jax.laws.row import Row
 from gen_jax.laws.subject import Subject
@@ -16,16 +16,14 @@ from gen_jax.laws.subject import Subject
 def code_length(s: Subject) -> Iterator[Row]:
     """Size of the file with its header against the model's bits; number of values that decode differently.
 
-    The bits of a bound are those of one draw, within the error of the draws and without the coder's initial bits.
-    Models that are given more than a class have no file by themselves, and no rows here.
+    The bits of a bound are those of one draw, within the error of the draws and without the coder's initial bits. What
+    the model is given besides a class is not in the file; encoder and decoder are given the same.
     """
-    if events_of(s.model):
-        return
-    codec = Codec(s.model, s.variables)
+    codec, given = Codec(s.model, s.variables), parts_of(s.model, s.cond)
     try:
         events = s.x.astype(np.min_scalar_type(codec.levels - 1))
-        data, size = codec.compress(Content("npz", {"x": events}, parts_of(s.model, s.cond).label))
-        wrong = float(np.sum(codec.decompress(data).arrays["x"] != events))
+        data, size = codec.compress(Content("npz", {"x": events}, given.label), given.values)
+        wrong = float(np.sum(codec.decompress(data, given.values).arrays["x"] != events))
     except (FloatingPointError, InputError) as error:
         yield Row("code length", math.nan, SLACK, "relative", str(error))
         return

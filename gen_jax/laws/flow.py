@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from gen_jax.conditions import zeros
+from gen_jax.conditions import drawn, zeros
 from gen_jax.density import fold_in, root_key
 from gen_jax.laws import bound
 from gen_jax.laws.row import Row
@@ -104,7 +104,7 @@ def outside(model: Any, variables: Variables, key: PRNGKey) -> float:
     @jax.jit
     def share(variables, key):
         z = jax.random.normal(key, (OUTSIDE, model.event.size))
-        y = model.apply(variables, z, zeros(model, OUTSIDE), method="inverse").reshape(OUTSIDE, -1)
+        y = model.apply(variables, z, drawn(model, OUTSIDE), method="inverse").reshape(OUTSIDE, -1)
         return jnp.mean(jnp.any((y < 0) | (y >= model.event.levels), axis=-1))
 
     return float(share(variables, key))

@@ -132,7 +132,8 @@ def _network(network: Autoregressive, event: Event, *given: Event) -> Autoregres
         sizes |= {"cycles": 1, "depth": 2, "features": 4, "skip_features": 4}
         sizes |= {"local": local, "hop": hop, "codes": codes}
     if given and isinstance(network, GatedPixelCNN | PixelCNNPP):
-        sizes["reader"] = replace(network.reader, features=4, resnets=1, resolutions=1)
+        resnets = min(network.reader.resnets, 1)
+        sizes["reader"] = replace(network.reader, features=4, resnets=resnets, resolutions=1)
     return network.clone(parent=None, **sizes)
 
 

@@ -13,13 +13,16 @@ GLOROT = nn.initializers.glorot_uniform()
 
 
 class DenseEncoder(nn.Module):
-    """tanh layers over the flattened event; the last hidden layer is the output."""
+    """tanh layers over the flattened event, and over the vector y beside it; the last hidden layer is the output."""
 
     hidden: tuple[int, ...] = (200, 200)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B *event"]) -> Float[Array, "B F"]:
+    def __call__(
+        self, x: Float[Array, "B *event"], y: Float[Array, "B K"] | None = None
+    ) -> Float[Array, "B F"]:
         x = x.reshape(x.shape[0], -1)
+        x = x if y is None else jnp.concatenate([x, y.astype(x.dtype)], axis=-1)
         for features in self.hidden:
             x = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(x))
         return x
@@ -49,12 +52,18 @@ class DenseDecoder(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """3x3 convolutions of stride 2 with elu, one for each entry of `features`; the last is flattened."""
+    """3x3 convolutions of stride 2 with elu, one for each entry of `features`; the last is flattened.
+
+    A vector y is appended to the channels of every pixel.
+    """
 
     features: tuple[int, ...] = (32, 64)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B F"]:
+    def __call__(
+        self, x: Float[Array, "B H W C"], y: Float[Array, "B K"] | None = None
+    ) -> Float[Array, "B F"]:
+        x = x if y is None else with_planes(x, y)
         for features in self.features:
             x = nn.elu(Conv(features, (3, 3), stride=2)(x))
         return x.reshape(x.shape[0], -1)
@@ -84,6 +93,14 @@ class ConvDecoder(nn.Module):
         for features in self.features:
             x = nn.elu(ConvTranspose(features, (4, 4), stride=2)(x))
         return Conv(outputs, (3, 3))(x)
+
+
+def with_planes(
+    x: Float[Array, "B *sides C"], y: Float[Array, "B K"]
+) -> Float[Array, "B *sides channels"]:
+    """The image or sequence with a vector appended to the channels of every place."""
+    planes = y.reshape(len(y), *(1,) * (x.ndim - 2), -1).astype(x.dtype)
+    return jnp.concatenate([x, jnp.broadcast_to(planes, (*x.shape[:-1], y.shape[-1]))], axis=-1)
 
 
 def require_features(

@@ -8,6 +8,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.encoders import with_planes
 
 
 class ResidualStack(nn.Module):
@@ -28,7 +29,7 @@ class ResidualStack(nn.Module):
 class GridEncoder(nn.Module):
     """4x4 convolutions of stride 2 and ReLU, one for each entry of `strided`; a 3x3, then residual blocks.
 
-    With `outputs`, a 1x1 to so many features follows.
+    With `outputs`, a 1x1 to so many features follows. A vector y is appended to the channels of every place.
     """
 
     strided: tuple[int, ...] = (64, 128)
@@ -37,7 +38,10 @@ class GridEncoder(nn.Module):
     outputs: int | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B *sides C"]) -> Float[Array, "B *grid O"]:
+    def __call__(
+        self, x: Float[Array, "B *sides C"], y: Float[Array, "B K"] | None = None
+    ) -> Float[Array, "B *grid O"]:
+        x = x if y is None else with_planes(x, y)
         axes = x.ndim - 2
         for features in self.strided:
             x = nn.relu(Conv(features, (4,) * axes, stride=2)(x))

@@ -21,7 +21,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Num
 
 from gen_jax.check import require
-from gen_jax.conditions import Cond, label_of
+from gen_jax.conditions import Cond, one_hot
 from gen_jax.density import Codec, Kind, Value, fold_in
 from gen_jax.errors import InputError
 from gen_jax.nn.conv import Conv, ConvTranspose
@@ -179,10 +179,6 @@ class GAN(nn.Module):
     def setup(self):
         self.check()
 
-    def one_hot(self, cond: Cond) -> tuple[Float[Array, "B K"], ...]:
-        """The class of each example as a vector; nothing without classes."""
-        return (jax.nn.one_hot(label_of(cond), self.num_classes),) if self.num_classes else ()
-
     def generate(
         self,
         key: PRNGKey,
@@ -193,7 +189,7 @@ class GAN(nn.Module):
     ) -> Float[Array, "n *event"]:
         """G(temperature z), in (-1, 1) for integers."""
         z = temperature * jax.random.normal(key, (n, self.latent))
-        z = jnp.concatenate([z, *self.one_hot(cond)], axis=-1) if self.num_classes else z
+        z = jnp.concatenate([z, *one_hot(self, cond)], axis=-1) if self.num_classes else z
         x = self.generator(z, self.event.shape, train)
         return x if self.event.levels is None else jnp.tanh(x)
 
@@ -206,7 +202,7 @@ class GAN(nn.Module):
     def judged(self, x: Float[Array, "B *event"], cond: Cond = None) -> Float[Array, " B"]:
         """The logit of D(x), with a gradient in x and none in the weights of D."""
         discriminator, variables = self.discriminator.unbind()
-        logit: Any = discriminator.apply(stop_gradient(variables), x, *self.one_hot(cond))
+        logit: Any = discriminator.apply(stop_gradient(variables), x, *one_hot(self, cond))
         return logit
 
     def loss(
@@ -214,8 +210,8 @@ class GAN(nn.Module):
     ) -> tuple[Scalar, Metrics]:
         """-V(D, G), with gradients in D only, plus the generator's loss, with gradients in G only; nats an example."""
         fake = self.generate(fold_in(key, "z"), len(x), train=True, cond=cond)
-        on_real = self.discriminator(self.scaled(x), *self.one_hot(cond))
-        on_fake = self.discriminator(stop_gradient(fake), *self.one_hot(cond))
+        on_real = self.discriminator(self.scaled(x), *one_hot(self, cond))
+        on_fake = self.discriminator(stop_gradient(fake), *one_hot(self, cond))
         loss_of_d = -value_function(on_real, on_fake)
         loss_of_g = generator_loss(self.judged(fake, cond), self.saturating)
         return loss_of_d + loss_of_g, {

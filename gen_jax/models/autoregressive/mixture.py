@@ -55,9 +55,10 @@ class Mixture(nn.Module):
         return (Categorical((), self.num_members),)
 
     def begin(
-        self, n: int, x: Integer[Array, "n *event"] | None = None
+        self, n: int, x: Integer[Array, "n *event"] | None = None, cond: Cond = None
     ) -> Float[Array, "n K"] | None:
         """log p(k | x), exact."""
+        del cond  # no classes
         return None if x is None else self.encode(x)
 
     def group(self, state: Any, k: int) -> tuple[Any, Float[Array, "1"], Any]:

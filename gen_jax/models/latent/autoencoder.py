@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from gen_jax.check import require, require_integers
+from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Kind, Value
 from gen_jax.encoding import Interpolation
 from gen_jax.errors import InputError
@@ -65,7 +66,7 @@ class Autoencoder(nn.Module):
         return jnp.sum(error.reshape(len(x), -1) ** 2, axis=-1)
 
     def loss(
-        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean squared error per example; also logged per dimension."""
         del key, cond  # no noise, no classes
@@ -73,39 +74,40 @@ class Autoencoder(nn.Module):
         return error, {"squared_error": error, "squared_error_per_dim": error / self.event.size}
 
     def log_prob(
-        self, x: Num[Array, "B *event"], key: PRNGKey | None = None, cond: Array | None = None
+        self, x: Num[Array, "B *event"], key: PRNGKey | None = None, cond: Cond = None
     ) -> Nats:
         """InputError: an autoencoder has no likelihood."""
         raise InputError("an autoencoder has no likelihood")
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
         """InputError: an autoencoder has no distribution of z."""
         raise InputError(
             "an autoencoder has no distribution over its codes to sample from; a vae does"
         )
 
-    def reconstruct(self, x: Num[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
+    def reconstruct(
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
+    ) -> Int[Array, "B *event"]:
         """x', rounded to the nearest levels."""
+        del cond  # no classes
         return self.event_at(self.encode(x), key)
 
-    def latents_of(
-        self, x: Num[Array, "B *event"], cond: Array | None = None
-    ) -> Float[Array, "B Z"]:
+    def latents_of(self, x: Num[Array, "B *event"], cond: Cond = None) -> Float[Array, "B Z"]:
         """z = f(x)."""
         del cond  # no classes
         return self.encode(x)
 
     def event_at(
-        self, latents: Float[Array, "B Z"], key: PRNGKey, cond: Array | None = None
+        self, latents: Float[Array, "B Z"], key: PRNGKey, cond: Cond = None
     ) -> Int[Array, "B *event"]:
         """g(z), rounded to the nearest levels."""
         del key, cond  # no noise, no classes
         return from_unit(self.decode(latents), self.event.num_levels)
 
     def measure(
-        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> dict[str, Array]:
         """The squared error of each example."""
         del key, cond  # no noise, no classes

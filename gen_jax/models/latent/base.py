@@ -6,7 +6,8 @@ groups in the same order: p(z) = prod_g p(z_g | z_<g) and q(z | x) = prod_g q(z_
 
 A subclass defines its `groups`, how it visits them (`begin`, `group`, `put`) and p(x | z). The state after the last
 group is what p(x | z) is conditioned on. Likelihood, sampling, training and diagnosis are written here, the codec in
-`coding/bits_back.py`.
+`coding/bits_back.py`. With classes y all of these are of log p(x | y): `begin` puts the class into the state (Kingma et
+al. 2014, 1406.5298, section 2.1; Sohn, Lee and Yan 2015).
 """
 
 import functools
@@ -21,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require_integers, require_key
+from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Kind, LossPer, Value, fold_in
 from gen_jax.encoding import Interpolation
 from gen_jax.models.latent.estimators import Draw, reparameterised
@@ -57,7 +59,7 @@ class LatentModel(nn.Module):
 
     event: Event
 
-    num_classes: ClassVar[int] = 0
+    num_classes = 0  # a class-conditional model makes a field of it, its last
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "bound"
     codec: ClassVar[Codec] = "bits_back"
@@ -86,7 +88,9 @@ class LatentModel(nn.Module):
     def setup(self):
         self.check()
 
-    def begin(self, n: int, x: Integer[Array, "n *event"] | None = None) -> State:
+    def begin(
+        self, n: int, x: Integer[Array, "n *event"] | None = None, cond: Cond = None
+    ) -> State:
         """The state of n examples before the first group; without x the groups have a prior only."""
         raise TypeError(f"{type(self).__name__} does not define its latents")
 
@@ -159,28 +163,29 @@ class LatentModel(nn.Module):
         every = zip(totals(terms), *later, strict=True)
         return likelihood, tuple(functools.reduce(operator.add, parts) for parts in every)
 
-    def log_weights_at(self, x: Integer[Array, "B *event"], latents: list[Array]) -> Nats:
+    def log_weights_at(
+        self, x: Integer[Array, "B *event"], latents: list[Array], cond: Cond = None
+    ) -> Nats:
         """log w of each example at given latents, one array for each group."""
 
         def choose(k, group, p, q):
             ratio = group.log_prob(p, latents[k]) - group.log_prob(q, latents[k])
             return latents[k], jnp.sum(ratio.reshape(len(x), -1), axis=-1)
 
-        state, ratios = visit(self, self.begin(len(x), x), choose)
+        state, ratios = visit(self, self.begin(len(x), x, cond), choose)
         return self.log_likelihood(x, state) + functools.reduce(operator.add, ratios)
 
     def log_prob(
         self,
         x: Integer[Array, "B *event"],
         key: PRNGKey | None = None,
-        cond: Array | None = None,
+        cond: Cond = None,
         draws: int = 1,
     ) -> Nats:
         """The bound with `draws` importance samples, nats; memory does not grow with them."""
         key = require_key(key, type(self).__name__)
-        del cond  # no classes
         module, variables = self.unbind()
-        state = self.begin(len(x), x)
+        state = self.begin(len(x), x, cond)
 
         def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
             likelihood, (ratio,) = module.apply(
@@ -192,7 +197,7 @@ class LatentModel(nn.Module):
         return importance_weighted_bound_in_chunks(log_weights, draws, chunk)
 
     def draw_latents(
-        self, key: PRNGKey, n: int, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, temperature: float | Scalar = 1.0, cond: Cond = None
     ) -> tuple[State, list[Array]]:
         """The state after all groups, drawn from the prior, and the latents of each."""
 
@@ -200,41 +205,40 @@ class LatentModel(nn.Module):
             z, _ = group.draw(p, temperature * group.noise(self.key_of(key, k), n))
             return z, z
 
-        return self.visit(self.begin(n), choose)
+        return self.visit(self.begin(n, None, cond), choose)
 
     def sample(
-        self, key: PRNGKey, n: int, cond: Array | None = None, temperature: float | Scalar = 1.0
+        self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
     ) -> Int[Array, "n *event"]:
         """z from the prior, its noise times `temperature`, then x from p(x | z)."""
-        del cond  # no classes
-        state, _ = self.draw_latents(fold_in(key, "z"), n, temperature)
+        state, _ = self.draw_latents(fold_in(key, "z"), n, temperature, cond)
         return self.draw(state, fold_in(key, "x"), temperature)
 
-    def reconstruct(self, x: Integer[Array, "B *event"], key: PRNGKey) -> Int[Array, "B *event"]:
+    def reconstruct(
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
+    ) -> Int[Array, "B *event"]:
         """x from p(x | z) at the most probable z of each q(z_k | z_<k, x)."""
         choose = lambda k, group, p, q: (group.mode(q), None)  # noqa: E731
-        state, _ = self.visit(self.begin(len(x), x), choose)
+        state, _ = self.visit(self.begin(len(x), x, cond), choose)
         return self.draw(state, key)
 
     def latents_of(
-        self, x: Integer[Array, "B *event"], cond: Array | None = None
+        self, x: Integer[Array, "B *event"], cond: Cond = None
     ) -> list[Float[Array, "B ..."]]:
         """For each group the noise with which p(z_k | z_<k) draws the most probable z of q(z_k | z_<k, x).
 
         It is the mode's distance from the prior's mean in standard deviations of the prior: z itself under N(0, I).
         """
-        del cond  # no classes
         choose = lambda k, group, p, q: (group.mode(q), group.location(q, p)[..., 0])  # noqa: E731
-        _, noise = visit(self, self.begin(len(x), x), choose)
+        _, noise = visit(self, self.begin(len(x), x, cond), choose)
         return noise
 
     def event_at(
-        self, latents: list[Float[Array, "B ..."]], key: PRNGKey, cond: Array | None = None
+        self, latents: list[Float[Array, "B ..."]], key: PRNGKey, cond: Cond = None
     ) -> Int[Array, "B *event"]:
         """x from p(x | z), z drawn from the prior with this noise; of several groups, exact but for rounding."""
-        del cond  # no classes
         choose = lambda k, group, p, q: (group.draw(p, latents[k])[0], None)  # noqa: E731
-        state, _ = visit(self, self.begin(len(latents[0])), choose)
+        state, _ = visit(self, self.begin(len(latents[0]), None, cond), choose)
         return self.draw(state, key)
 
     def measured(self, k: int) -> Int[np.ndarray, " units"]:
@@ -246,10 +250,9 @@ class LatentModel(nn.Module):
         return np.linspace(0, size - 1, count).astype(int)
 
     def measure(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> dict[str, Array]:
         """KL of each group in closed form and -log p(x | z), nats, at one draw of z; locations of the units."""
-        del cond  # no classes
 
         def choose(k, group, p, q):
             z, _ = group.draw(q, group.noise(self.key_of(fold_in(key, 0), k), len(x)))
@@ -257,7 +260,7 @@ class LatentModel(nn.Module):
             location = group.location(q, p).reshape(len(x), -1, group.parts)
             return z, (kl, location[:, self.measured(k)].reshape(len(x), -1))
 
-        state, parts = visit(self, self.begin(len(x), x), choose)
+        state, parts = visit(self, self.begin(len(x), x, cond), choose)
         kl, locations = zip(*parts, strict=True)
         likelihood = self.log_likelihood(x, state)
         return {

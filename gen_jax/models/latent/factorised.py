@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond, one_hot, rows_of
 from gen_jax.heads import Head, head_for
 from gen_jax.models.latent.base import LatentModel, State
 from gen_jax.models.latent.encoded import Encoded
@@ -64,9 +65,10 @@ class Factorised(IndependentSites, Encoded):
     """`decoder` gives the parameters of all sites from z.
 
     `decoder` is any Linen module that is called with z (B, *grid, Z), positions and outputs, and gives (B, *positions,
-    outputs). `grid`: the places of the latents, as the encoder gives them; () for a vector. With `data_bias` the
-    decoder's last bias starts so that the head gives each value its frequency in the first batch, clipped to
-    [0.001, 0.999] (github.com/yburda/iwae does so with the frequencies in the whole training set).
+    outputs). With classes the one-hot class is appended to z, at each place. `grid`: the places of the latents, as the
+    encoder gives them; () for a vector. With `data_bias` the decoder's last bias starts so that the head gives each
+    value its frequency in the first batch, clipped to [0.001, 0.999] (github.com/yburda/iwae does so with the
+    frequencies in the whole training set).
     """
 
     decoder: nn.Module = DenseDecoder()
@@ -77,11 +79,14 @@ class Factorised(IndependentSites, Encoded):
     def places(self) -> tuple[int, ...]:
         return self.grid
 
-    def begin(self, n: int, x: Integer[Array, "n *event"] | None = None) -> State:
-        state = super().begin(n, x)
+    def begin(
+        self, n: int, x: Integer[Array, "n *event"] | None = None, cond: Cond = None
+    ) -> State:
+        state = super().begin(n, x, cond)
         if x is not None and self.data_bias and self.is_initializing():
             _, _, q = self.group(state, 0)  # the first call sets the decoder's bias
-            self.decode(self.groups[0].mode(q)[:1], self.marginals(x))
+            first = rows_of(self.put(state, 0, self.groups[0].mode(q)), slice(1))
+            self.decode(first, self.marginals(x))
         return state
 
     def embedded(self, z: Array) -> Float[Array, "B *grid Z"]:
@@ -89,10 +94,14 @@ class Factorised(IndependentSites, Encoded):
         return z
 
     def decode(
-        self, state: Array, bias: Float[Array, " biases"] | None = None
+        self, state: State, bias: Float[Array, " biases"] | None = None
     ) -> Float[Array, "B sites P"]:
         """Parameters of every site given z; at initialisation the decoder's last bias starts at `bias`."""
-        z, shape, head = self.embedded(state), self.event.shape, self.head
+        shape, head = self.event.shape, self.head
+        z = self.embedded(self.without_class(state))
+        for y in one_hot(self, state):
+            y = y.reshape(len(y), *(1,) * len(self.places), -1).astype(z.dtype)
+            z = jnp.concatenate([z, jnp.broadcast_to(y, (*z.shape[:-1], y.shape[-1]))], axis=-1)
         positions = shape[:2] if len(shape) == 3 else shape
         sites = self.event.size // self.values
         outputs = sites // math.prod(positions) * head.size

@@ -14,3 +14,5 @@ class IWAE(ImportanceWeighted, Factorised):
     """`draws`: K in the training loss; evaluation uses `Evaluate.draws`. `estimator`: of its gradient."""
 
     system: ClassVar[str] = "iwae"
+
+    num_classes: int = 0

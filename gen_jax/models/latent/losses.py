@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.models.latent.base import LatentModel
@@ -59,19 +60,18 @@ class KLWeighted(LatentModel):
             self.step = self.variable("schedule", "step", jnp.zeros, (), jnp.int32)
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of -log p(x | z) plus the weighted KL, nats an example; the logged bits/dim and `kl` are unweighted.
 
         If `loss_per` is "dimension", the whole is divided by the number of dimensions.
         """
-        del cond  # no classes
 
         def choose(k, group, p, q):
             z, _ = group.draw(q, group.noise(self.key_of(fold_in(key, 0), k), len(x)))
             return z, jnp.mean(group.kl(q, p).reshape(len(x), -1), axis=0)
 
-        state, units = self.visit(self.begin(len(x), x), choose)
+        state, units = self.visit(self.begin(len(x), x, cond), choose)
         reconstruction = -jnp.mean(self.log_likelihood(x, state, train=True))
         kl, floored = (
             functools.reduce(operator.add, map(total, units))
@@ -100,11 +100,10 @@ class ImportanceWeighted(LatentModel):
     estimator: Estimator = Reparameterised()
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Array | None = None
+        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of the negative bound with `draws` importance samples, nats an example."""
-        del cond  # no classes
-        state, number, terms = self.begin(len(x), x), jnp.arange(self.draws), []
+        state, number, terms = self.begin(len(x), x, cond), jnp.arange(self.draws), []
 
         def visited(draw: Draw):
             terms.append(self.log_terms(x, state, key, number, draw, train=True))

@@ -6,9 +6,11 @@ et al. 2016, 1611.05013; van den Oord et al. 2016, 1606.05328, section 2.4; Chen
 
 from typing import ClassVar
 
-from jaxtyping import Array, Float, Int, Integer
+import jax
+from jaxtyping import Array, Int, Integer
 
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from gen_jax.models.latent.base import State
 from gen_jax.models.latent.encoded import Encoded
 from gen_jax.models.latent.losses import KLWeighted
 from gen_jax.typing import Dtype, Nats, PRNGKey, Scalar
@@ -26,11 +28,13 @@ class PixelVAE(KLWeighted, Encoded):
     head_features: int = 64
     dropout: float = 0.0
     dtype: Dtype = None
+    num_classes: int = 0
 
     def setup(self):
         super().setup()
         self.decoder = GatedPixelCNN(
             self.event,
+            num_classes=self.num_classes,
             vector=self.latent,
             depth=self.depth,
             features=self.features,
@@ -46,11 +50,11 @@ class PixelVAE(KLWeighted, Encoded):
         return self.decoder
 
     def log_likelihood(
-        self, x: Integer[Array, "B *event"], state: Float[Array, "B Z"], train: bool = False
+        self, x: Integer[Array, "B *event"], state: State, train: bool = False
     ) -> Nats:
         return self.decoder.log_prob_sites(x, state, train).sum(axis=-1)
 
     def draw(
-        self, state: Float[Array, "B Z"], key: PRNGKey, temperature: float | Scalar = 1.0
+        self, state: State, key: PRNGKey, temperature: float | Scalar = 1.0
     ) -> Int[Array, "B *event"]:
-        return self.decoder.sample(key, len(state), state, temperature)
+        return self.decoder.sample(key, len(jax.tree.leaves(state)[0]), state, temperature)

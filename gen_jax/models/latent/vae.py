@@ -14,3 +14,5 @@ class VAE(KLWeighted, Factorised):
     """The bound with one draw of z; `kl` weights its second term in the loss."""
 
     system: ClassVar[str] = "vae"
+
+    num_classes: int = 0

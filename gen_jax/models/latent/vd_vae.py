@@ -3,7 +3,9 @@
 log p(x) >= E_q log p(x | z) - sum_k E KL(q(z_k | z_<k, x) || p(z_k | z_<k)) (Child 2020, 2011.10650, equations 2 to 4).
 A bottom-up network gives activations of x at each resolution. A top-down network, shared by prior and posterior, goes
 from the coarsest resolution to the image; each of its blocks has one group of latents (figure 3). Deviation: values are
-scaled to [-1, 1], where the paper subtracts the mean of the data and divides by their standard deviation.
+scaled to [-1, 1], where the paper subtracts the mean of the data and divides by their standard deviation. Addition:
+with classes y the top-down network starts from a learned vector of the class too, so that p(z_k | z_<k, y),
+q(z_k | z_<k, x, y) and p(x | z, y) all depend on it.
 """
 
 import math
@@ -17,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float, Integer
 
 from gen_jax.check import require, require_image, require_integers
+from gen_jax.conditions import Cond, label_of
 from gen_jax.density import LossPer
 from gen_jax.models.latent.base import Choose
 from gen_jax.models.latent.factorised import IndependentSites
@@ -152,6 +155,7 @@ class VDVAE(KLWeighted, IndependentSites):
     latent: int = 16
     bottleneck: float = 0.25
     mixtures: int | None = 10
+    num_classes: int = 0
 
     def setup(self):
         super().setup()
@@ -163,6 +167,10 @@ class VDVAE(KLWeighted, IndependentSites):
             side: self.param(f"constant_{side}", ZEROS, (side, side, self.width))
             for side in sorted({run.side for run in down})
             if side <= FINEST_CONSTANT
+        }
+        self.vectors = {
+            side: self.param(f"classes_{side}", ZEROS, (self.num_classes, self.width))
+            for side in (self.constants if self.num_classes else ())
         }
         self.gain = self.param("gain", nn.initializers.ones, (self.width,))
         self.bias = self.param("bias", ZEROS, (self.width,))
@@ -181,7 +189,7 @@ class VDVAE(KLWeighted, IndependentSites):
     def largest(self) -> int:
         return math.prod(self.event.shape[:2]) * self.width
 
-    def begin(self, n: int, x: Integer[Array, "n H W C"] | None = None) -> State:
+    def begin(self, n: int, x: Integer[Array, "n H W C"] | None = None, cond: Cond = None) -> State:
         sides = {run.side for run in runs(self.decoder)}
         maps = {
             side: jnp.broadcast_to(
@@ -189,6 +197,8 @@ class VDVAE(KLWeighted, IndependentSites):
             )
             for side in sides
         }
+        for side, vectors in self.vectors.items():
+            maps[side] = maps[side] + vectors[label_of(cond)][:, None, None]
         return State(maps, None if x is None else self.activations(x))
 
     def activations(self, x: Integer[Array, "B H W C"]) -> dict[int, Map]:

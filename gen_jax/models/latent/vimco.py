@@ -14,6 +14,7 @@ import jax
 from jaxtyping import Array, Float, Int, Integer
 
 from gen_jax.check import require
+from gen_jax.conditions import Cond
 from gen_jax.models.latent.estimators import VIMCO, Estimator
 from gen_jax.models.latent.factorised import Factorised
 from gen_jax.models.latent.losses import ImportanceWeighted
@@ -34,6 +35,7 @@ class DiscreteVAE(ImportanceWeighted, Factorised):
     estimator: Estimator = VIMCO()
     levels: int = 2
     size: int | None = None
+    num_classes: int = 0
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -56,9 +58,9 @@ class DiscreteVAE(ImportanceWeighted, Factorised):
         """The parameters of p(z), the same for every example."""
         return self._params(self.prior_logits)
 
-    def encode(self, x: Integer[Array, "B *event"]) -> Array:
+    def encode(self, x: Integer[Array, "B *event"], cond: Cond = None) -> Array:
         """The parameters of q(z | x): logits of bits, or log-probabilities."""
-        return self._params(self.posterior_of(x))
+        return self._params(self.posterior_of(x, cond))
 
     def embedded(self, z: Int[Array, "B *grid Z"]) -> Float[Array, "B *grid E"]:
         if self.size is None:
