@@ -322,20 +322,15 @@ FAMILIES = {
         image(4, 4, 1, 2),
         (
             GatedPixelCNN(image(1, 1, 1, 2), features=4, **SMALL),
-            PixelCNNPP(
-                image(2, 2, 1, 2),
-                maps=(image(1, 1, 1, 2),),
-                reader=MapReader(4, 1, 1),
-                resolutions=1,
-                dropout=0.0,
-                **TINY,
-            ),
-            GatedPixelCNN(
-                image(4, 4, 1, 2),
-                maps=(image(2, 2, 1, 2),),
-                reader=MapReader(4, 1, 1, embedding=2),
-                features=4,
-                **SMALL,
+            *(
+                GatedPixelCNN(
+                    image(side, side, 1, 2),
+                    maps=(image(side // 2, side // 2, 1, 2),),
+                    reader=MapReader(4, 0, 1, embedding=2),
+                    features=4,
+                    **SMALL,
+                )
+                for side in (2, 4)
             ),
         ),
         view="subsample",

@@ -21,7 +21,9 @@ from gen_jax import (
     image,
 )
 from gen_jax.coding.codec import Codec
-from gen_jax.density import bits_per_dim
+from gen_jax.density import bits_per_dim, num_parameters
+from gen_jax.evaluate.catalogue import CONFIGS
+from gen_jax.experiment import load_config
 from gen_jax.laws import autoregressive as laws
 from gen_jax.laws import staged
 from gen_jax.laws.certify import laws_of
@@ -184,3 +186,25 @@ def test_all_events_of_an_exact_pyramid_sum_to_one():
     pure, variables = build(PixelCNNPyramid(event, (first, last), view="subsample"))
     log_prob = jax.jit(pure.log_prob)(variables, all_events(pure.model))
     np.testing.assert_allclose(np.exp(log_prob).sum(), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "plain", "read"),
+    [
+        ("pixel_cnn_gray_cifar10", (53_641_952, 53_659_080), (20_110_016,)),
+        ("pixel_cnn_pyramid_cifar10", (3_864_200, 3_864_200, 3_864_200), (6_816_100, 6_816_100)),
+    ],
+)
+def test_sizes_of_the_paper(config, plain, read):
+    """Of each network without its view, and what reading the view adds: the maps, and a part of every block."""
+    model = load_config(CONFIGS / f"{config}.py").model
+
+    def count(model):
+        x = jnp.zeros((1, *model.event.shape), jnp.int32)
+        init = functools.partial(functional(model).init, jax.random.key(0))
+        return num_parameters(model, jax.eval_shape(init, x, conditions(model, 1)))
+
+    assert tuple(count(network.clone(maps=())) for network in model.networks) == plain
+    added = (count(network) for network in model.networks[1:])
+    assert tuple(n - m for n, m in zip(added, plain[1:], strict=True)) == read
+    assert count(model) == sum(plain) + sum(read)

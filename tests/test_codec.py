@@ -14,6 +14,8 @@ from gen_jax import GAN, GatedPixelCNN, InputError, image, points
 from gen_jax.coding import container, frequencies, tiles
 from gen_jax.coding.codec import Codec, Content, transcoder_for
 from gen_jax.conditions import changed, events_of, parts_of, rows_of
+from gen_jax.laws.codec import code_length
+from gen_jax.laws.subject import Subject
 from gen_jax.models.baseline.markov import Markov
 from gen_jax.typing import Event
 
@@ -91,6 +93,21 @@ def test_a_file_needs_the_conditions_it_was_written_under():
     pure, _ = build(model)
     bits = -np.sum(jax.jit(pure.log_prob)(variables, given.arrays["x"], cond=cond)) / np.log(2)
     np.testing.assert_allclose(size.model_bits, bits + 4 * np.log2(model.num_classes), rtol=1e-4)
+
+
+def test_the_law_codes_under_the_conditions(monkeypatch):
+    """Encoder and decoder are given the same; a decoder that is given others restores nothing."""
+    pure, variables = build(CASES["wavenet_given"].model)
+    x = np.asarray(random_events(pure.model, 16), np.int32)
+    s = Subject(pure, variables, x, jax.tree.map(np.asarray, conditions(pure.model, 16)), 0)
+    assert [row.passed for row in code_length(s)] == [True, True]
+    right = Codec.decompress
+    monkeypatch.setattr(
+        Codec, "decompress", lambda self, data, values: right(self, data, [v[::-1] for v in values])
+    )
+    [row] = code_length(s)
+    assert not row.passed
+    assert "damaged" in row.note
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256, 65536])
