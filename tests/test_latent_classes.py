@@ -251,20 +251,22 @@ def test_a_class_that_reaches_nothing_is_caught(monkeypatch):
 
 @pytest.mark.parametrize("name", ["vae", "vd_vae"])
 def test_reconstructions_and_measures_are_of_the_class(name):
+    """Reconstructions also from latents that `latents_of` and `event_at` give under the class."""
     pure, variables, _ = weights(name)
     model, x = pure.model, random_events(pure.model, 50)
 
     @jax.jit
     def results(cond):
-        call = functools.partial(model.apply, variables, x, KEY, cond)
-        return [call(method=name) for name in ("reconstruct", "measure", "curves")]
+        call = functools.partial(model.apply, variables)
+        drawn, measured = (call(x, KEY, cond, method=m) for m in ("reconstruct", "measure"))
+        latents = call(x, cond, method="latents_of")
+        return drawn, measured, call(latents, KEY, cond, method="event_at")
 
     one, two = results(jnp.zeros(50, int)), results(jnp.ones(50, int))
     for a, b in zip(one, two, strict=True):
         pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
         assert all(np.any(left != right) for left, right in pairs)
-    title = "KL of each group, nats"
-    np.testing.assert_array_equal(one[2][title], one[1]["kl"])
+    np.testing.assert_array_equal(one[0], one[2])
 
 
 def test_the_field_is_the_last_and_its_default_changes_nothing():

@@ -35,7 +35,7 @@ LATENT = [
     losses("vae"),
     inputs("vae"),
     ("latent", "autoencoder or collapse"),
-    ("latent_groups", ""),
+    *all_of("latent_groups", "latent_classes"),
 ]
 FLOW = [*all_of("initialisation", "flows", "class_conditional"), losses("flow", "level")]
 DIFFUSION = [
