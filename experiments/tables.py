@@ -104,7 +104,8 @@ def table(of_vectors: bool) -> str:
         bits, nats = "-", f"{sign}{result['nats']:.4f}{error}"  # continuous data
         if result["bits_per_dim"] is not None:
             bits = f"{sign}{result['bits_per_dim']:.4f}{error}{unit_note(result)}"
-            nats = f"{sign}{result['nats']:.2f} ± {nats_error(result):.2f}{mark}"
+            step = " a step" if result.get("nats_per") == "step" else ""
+            nats = f"{sign}{result['nats']:.2f} ± {nats_error(result):.2f}{step}{mark}"
         cells = (
             f"`{result['system']}`",
             f"{result['dataset']} {result['split']} ({result['num_examples']:,})",
@@ -276,9 +277,10 @@ def published() -> str:
         result = read(name)
         sign, number, error = SIGN[result["value"]], result["bits_per_dim"], result["stderr"]
         unit = "nats" if " nats" in config["published"] else "bits/dim"
-        if unit == "nats":
+        unit = "nats/step" if result.get("nats_per") == "step" else unit
+        if unit != "bits/dim":
             number, error = result["nats"], nats_error(result)
-        places = 2 if unit == "nats" else 4
+        places = 4 if unit == "bits/dim" else 2
         measured = f"{sign}{number:.{places}f} ± {error:.{places}f} {unit}, {result['split']}"
         lines.append(f"| `{name}` | {measured} | {config['published']} |")
     return "\n".join(lines)

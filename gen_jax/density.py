@@ -289,9 +289,10 @@ class Functional(NamedTuple):
 def functional(model: Any) -> Functional:
     """Wrap a module once: init(key, x), loss(variables, x, key), log_prob(variables, x), sample(variables, key, n).
 
-    `loss` returns (loss, (metrics, updated collections)). Each takes `cond`; a random `log_prob` takes `draws`.
-    InputError on examples of another shape or type, on a condition that is missing, superfluous or of another length or
-    type, and on values out of range; inside `jit` such values give NaN, or -1 as samples of integers (`inputs.py`).
+    `loss` returns (loss, (metrics, updated collections)), with `sizes` of the first values of each example only. Each
+    takes `cond`; a random `log_prob` takes `draws`. InputError on examples of another shape or type, on a condition
+    that is missing, superfluous or of another length or type, and on values out of range; inside `jit` such values
+    give NaN, or -1 as samples of integers (`inputs.py`).
     A module that is no `Density` has no checks.
     """
     known = isinstance(model, Density)
@@ -313,12 +314,12 @@ def functional(model: Any) -> Functional:
         return model.init(rngs, batch.values, fold_in(key, "loss"), context.values, method="loss")
 
     @inputs.as_written()
-    def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: Given = None):
+    def loss(variables: Variables, x: ArrayLike, key: PRNGKey, cond: Given = None, sizes=None):
         batch, context = checked(x, cond)
         inputs.number(len(batch.values), "examples of a loss", least=1)
         mutable = [name for name in variables if name != "params"]
         rngs = {"dropout": fold_in(key, "dropout")}
-        args = (batch.values, key, context.values)
+        args = (batch.values, key, context.values, *inputs.counted(model, sizes))
         results, updated = model.apply(variables, *args, method="loss", mutable=mutable, rngs=rngs)
         value, metrics = inputs.marked_mean(results, batch, context)
         return value, (metrics, updated)

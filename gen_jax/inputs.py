@@ -6,6 +6,7 @@ Inside `jit` values are not known; rows of a result that depend on wrong values 
 
 import contextlib
 import functools
+import inspect
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -81,6 +82,15 @@ def condition(
     both = joined(parts[0], parts[1:]) if classes else joined(None, parts)
     sound = [part.sound for part in checked if part.sound is not None]
     return Checked(both, functools.reduce(operator.and_, sound) if sound else None)
+
+
+def counted(model: Any, sizes: Any) -> tuple[Any, ...]:
+    """`sizes`, or nothing if there are none; InputError if the model has no probability of first values alone."""
+    if sizes is not None and "sizes" not in inspect.signature(model.loss).parameters:
+        raise InputError(
+            f"{type(model).__name__} takes whole examples, and these are padded: pieces need an autoregressive model"
+        )
+    return () if sizes is None else (sizes,)
 
 
 @contextlib.contextmanager

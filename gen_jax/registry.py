@@ -80,6 +80,7 @@ MODULES = {
     "RMSProp": "gen_jax.optimizer",
     "RNN": "gen_jax.models.autoregressive.recurrent",
     "Raster": "gen_jax.ops.orders",
+    "RNNNADE": "gen_jax.models.autoregressive.rnn_nade",
     "RealNVP": "gen_jax.models.flow.real_nvp",
     "Rectangle": "gen_jax.ops.rectangle",
     "Reparameterised": "gen_jax.models.latent.estimators",

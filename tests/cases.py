@@ -18,6 +18,7 @@ from gen_jax import (
     MADE,
     NADE,
     RNN,
+    RNNNADE,
     VQVAE,
     ColourPermutation,
     Dense,
@@ -303,6 +304,15 @@ CASES = {
         option=True,
     ),
     "rnn": Case(RNN(image(2, 2, 1, 3), features=5, depth=1), RNN(image(3, 3, 1, 2), features=6)),
+    "rnn_nade": Case(
+        RNNNADE(Event((2, 3), 2), features=3, hidden=4),
+        RNNNADE(Event((4, 3), 2), features=5, hidden=6, cell="lstm", carry=True),
+    ),
+    "rnn_nade_levels": Case(
+        RNNNADE(Event((2, 2), 3), features=3, hidden=4, cell="gru"),
+        RNNNADE(image(3, 2, 2, 4), features=5, hidden=6),
+        option=True,
+    ),
     "lstm": Case(LSTM(image(1, 2, 3, 2), features=4), LSTM(image(2, 3, 3, 4), features=6, depth=3)),
     "lstm_text": Case(LSTM(tokens(4, 4), features=5, carry=True), option=True),
     "gru": Case(GRU(binary(6), features=4), GRU(image(3, 4, 1, 5), features=6)),

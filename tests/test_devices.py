@@ -25,7 +25,7 @@ from gen_jax.evaluate import draw
 from gen_jax.experiment import Evaluate, Experiment
 from gen_jax.models.autoregressive import base
 from gen_jax.models.autoregressive.base import Autoregressive
-from gen_jax.models.autoregressive.recurrent import Carry
+from gen_jax.nn.recurrent import Carry
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.run import Run, load_run
 from gen_jax.runs.state import TrainState, create_state

@@ -12,7 +12,8 @@ from scipy import special
 
 from gen_jax import MADE, NADE, InputError, MADEEnsemble, binary, functional, image, points
 from gen_jax.laws.row import pooled_chi_square
-from gen_jax.models.autoregressive import made, nade
+from gen_jax.models.autoregressive import made
+from gen_jax.ops import nade
 from gen_jax.ops.masks import degree_mask
 from gen_jax.ops.orders import Shuffled
 
@@ -55,20 +56,20 @@ def test_nade_gradient_is_that_of_the_plain_form(inputs):
     """The backward pass that undoes the sum against autodiff through all hidden layers at once."""
     rng, D, H, P, B = np.random.default_rng(0), 7, 5, inputs, 4
     kernel, out_kernel = rng.normal(size=(D, inputs, H)), rng.normal(size=(D, P, H))
-    bias, weights = rng.normal(size=H), jnp.asarray(rng.normal(size=(B, D, P)))
+    start, weights = rng.normal(size=(B, H)), jnp.asarray(rng.normal(size=(B, D, P)))
     x = jnp.asarray(rng.integers(0, max(2, inputs), (B, D)))
 
-    def plain(kernel, out_kernel, bias):
+    def plain(kernel, out_kernel, start):
         u = x[..., None].astype(float) if inputs == 1 else jax.nn.one_hot(x, inputs, dtype=float)
         added = jnp.einsum("bdi,dih->bdh", u, kernel)
-        a = bias + jnp.cumsum(added, axis=1) - added
+        a = start[:, None] + jnp.cumsum(added, axis=1) - added
         return jnp.einsum("bdh,dph->bdp", jax.nn.sigmoid(a), out_kernel)
 
     def loss(form, *args):
         return jnp.sum(weights * jnp.sin(form(*args)))
 
     fast = functools.partial(loss, lambda *args: nade.conditionals(*args, x))
-    args = tuple(map(jnp.asarray, (kernel, out_kernel, bias)))
+    args = tuple(map(jnp.asarray, (kernel, out_kernel, start)))
     value, grads = jax.jit(jax.value_and_grad(fast, argnums=(0, 1, 2)))(*args)
     slow, expected = jax.jit(jax.value_and_grad(functools.partial(loss, plain), argnums=(0, 1, 2)))(
         *args
@@ -81,7 +82,7 @@ def test_nade_gradient_is_that_of_the_plain_form(inputs):
 def test_nade_gradient_does_not_drift_in_float32():
     """784 additions undone: within 1e-4 of the largest gradient."""
     rng = np.random.default_rng(0)
-    arrays = [rng.normal(size=(784, 1, 8)), rng.normal(size=(784, 1, 8)), rng.normal(size=8)]
+    arrays = [rng.normal(size=(784, 1, 8)), rng.normal(size=(784, 1, 8)), rng.normal(size=(3, 8))]
     x = jnp.asarray(rng.integers(0, 2, (3, 784)))
     grad = jax.jit(jax.grad(lambda *a: jnp.mean(nade.conditionals(*a, x) ** 2), argnums=(0, 1, 2)))
     exact = grad(*map(jnp.asarray, arrays))

@@ -77,6 +77,7 @@ TESTS: dict[str, Tests] = {
     "ops/loops": [*all_of("raster", "patterns"), laws("[made")],
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
+    "ops/nade": [*all_of("nade"), ("pieces", ""), laws("nade"), losses("nade")],
     "ops/orders": all_of("orders", "nade"),
     "ops/paths": all_of("paths"),
     "ops/patterns": TRANSFORMERS,
@@ -98,6 +99,7 @@ TESTS: dict[str, Tests] = {
     "nn/encoders": LATENT,
     "nn/grids": [*VQ, ("vimco", "grid")],
     "nn/gated_resnet": SHIFTED,
+    "nn/recurrent": RECURRENT,
     "nn/shifted_conv": SHIFTED,
     "nn/transformer": TRANSFORMERS,
     "nn/unet": DIFFUSION,
@@ -137,6 +139,7 @@ TESTS: dict[str, Tests] = {
     "models/autoregressive/sparse_transformer": TRANSFORMERS,
     "models/autoregressive/wavenet": WAVENET,
     "models/autoregressive/recurrent": RECURRENT,
+    "models/autoregressive/rnn_nade": [("pieces", ""), laws("rnn_nade")],
     "models/autoregressive/sequence": [*WAVENET, *RECURRENT, laws("nade", "made", "fvsbn")],
     "models/autoregressive/base": [
         laws("nade", GATED),

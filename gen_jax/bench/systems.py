@@ -22,12 +22,13 @@ from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.autoregressive.pixel_rnn import DiagonalBiLSTM, RowLSTM
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
+from gen_jax.models.autoregressive.rnn_nade import RNNNADE
 from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
 from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.nn.conditioning import MapReader
 from gen_jax.ops.orders import Shuffled
 from gen_jax.ops.patterns import Dense, Local, Strided
-from gen_jax.typing import Variables, image, sound, tokens
+from gen_jax.typing import Event, Variables, image, sound, tokens
 
 GREY, COLOUR = image(28, 28), image(32, 32, channels=3)
 MODELS = {
@@ -72,6 +73,7 @@ MODELS = {
     "rnn 28x28 grey": RNN(GREY),
     "lstm 28x28 grey": LSTM(GREY),
     "gru 28x28 grey": GRU(GREY),
+    "rnn_nade 64 steps of 88 notes": RNNNADE(Event((64, 88), 2)),
 }
 
 

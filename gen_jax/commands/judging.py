@@ -177,7 +177,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     number += f" for what --keep {args.keep} hides" if args.keep else ""
     number += ", averaged over orders" if args.average_orders else ""
     count, seconds = record["num_examples"], record["seconds"]
-    lines = [f"{number}, {count} examples, trained in {seconds:.0f} s, {standing.sentence}"]
+    lines = [
+        f"{number}, {count} {split.nats_per}s, trained in {seconds:.0f} s, {standing.sentence}"
+    ]
     lines += [result.finding] if result and result.finding else []
     lines += [summary.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []

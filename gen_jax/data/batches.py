@@ -20,6 +20,8 @@ class Batches:
 
     `contiguous`: row b of consecutive batches reads the split's examples in order; all rows restart together at the end
     of an epoch. Examples left over by the division are skipped at its start or end, by seed.
+
+    Windows of pieces come with `sizes`, the number of values of each that are no padding.
     """
 
     split: Split
@@ -56,12 +58,14 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """The global batch of a step: `x` (a new draw if the split has greys) and `cond` for a conditional model.
 
-        Contiguous batches also have `begins`: whether a stream begins in each row.
+        Contiguous batches also have `begins`: whether a stream, or a piece in it, begins in each row.
         """
         indices = self.indices(step)
         batch = take(self.split, indices, self.conditional)
         if self.contiguous:
             batch["begins"] = np.full(self.batch_size, step % self._length == 0)
+            if self.split.begins is not None:
+                batch["begins"] |= self.split.begins[indices]
         if self.split.greys is not None:
             batch["x"] = binarised(self.split.greys[indices], (self.seed, step))
         return batch
@@ -79,8 +83,11 @@ def spread(total: int, count: int) -> np.ndarray:
 
 
 def take(split: Split, indices: np.ndarray, conditional: bool) -> Batch:
-    """The examples at `indices`, with labels for a conditional model."""
-    return {
+    """The examples at `indices`, with labels for a conditional model, and `sizes` if they are windows of pieces."""
+    batch: Batch = {
         "x": split.x[indices],
         "cond": rows_of(split.labels, indices) if conditional else None,
     }
+    if split.sizes is not None:
+        batch["sizes"] = split.sizes[indices].astype(np.int32)
+    return batch

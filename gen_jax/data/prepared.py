@@ -2,17 +2,18 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from gen_jax.data import official
+from gen_jax.data import official, pieces
 from gen_jax.data.dynamic import FIXED_DRAW, binarised
 from gen_jax.errors import InputError, first_line, near
 from gen_jax.typing import Event
@@ -43,7 +44,8 @@ class Split:
 
     If there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and every training batch draws again.
     `presentation` says how examples are shown (`gen_jax/media/`), such as the bytes of a text's symbols. Examples of a
-    text are consecutive windows; `rest`: trailing symbols that do not fill a window.
+    text are consecutive windows; `rest`: trailing symbols that do not fill a window. Examples may also be windows of
+    pieces: sequences of vectors of different lengths (`data/pieces.py`), whose padding is not counted.
     """
 
     dataset: str
@@ -57,6 +59,7 @@ class Split:
     presentation: Mapping[str, Any] = field(default_factory=dict)
     rest: tuple[int, ...] = ()
     class_names: tuple[str, ...] = ()
+    pieces: tuple[int, ...] = ()  # the number of steps of each
 
     def __len__(self) -> int:
         return len(self.x)
@@ -68,13 +71,32 @@ class Split:
 
     @property
     def in_order(self) -> bool:
-        """Whether examples are consecutive windows of a text, which depend on each other."""
-        return "alphabet" in self.presentation
+        """Whether examples are consecutive windows of a text or of pieces, which depend on each other."""
+        return "alphabet" in self.presentation or bool(self.pieces)
+
+    @property
+    def nats_per(self) -> str:
+        """What nats are counted for: an example, or a step of a piece."""
+        return "step" if self.pieces else "example"
+
+    @cached_property
+    def sizes(self) -> np.ndarray | None:
+        """The number of values of each example that are no padding; None: all."""
+        if not self.pieces:
+            return None
+        length, *values = self.event.shape
+        return pieces.steps(self.pieces, length) * math.prod(values)
+
+    @cached_property
+    def begins(self) -> np.ndarray | None:
+        """Whether each example begins a piece; None if there are no pieces."""
+        return pieces.begins(self.pieces, self.event.shape[0]) if self.pieces else None
 
     @property
     def checksum(self) -> str:
         """SHA-256 of the examples and their classes in order; it tells data sets of the same name apart."""
         digest = hashlib.sha256(repr((self.rest, self.class_names)).encode())
+        digest.update(repr(self.pieces).encode() if self.pieces else b"")
         for array in jax.tree.leaves((self.x if self.greys is None else self.greys, self.labels)):
             digest.update(f"{array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
@@ -176,7 +198,12 @@ def _split(
     presentation = metadata.get("presentation", {})
     rest = tuple(metadata.get("rest", {}).get(split, ()))
     names = tuple(map(str, metadata.get("class_names", ())))
-    return Split(name, version, split, x, labels, event, classes, greys, presentation, rest, names)
+    lengths = tuple(metadata.get("pieces", {}).get(split, ()))
+    if lengths and len(pieces.steps(lengths, event.shape[0])) != len(x):
+        raise ValueError("the lengths of its pieces do not fit")
+    return Split(
+        name, version, split, x, labels, event, classes, greys, presentation, rest, names, lengths
+    )
 
 
 def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:

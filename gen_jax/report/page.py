@@ -144,7 +144,8 @@ def _certificate(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any
     words = standing.sentence
     if standing.state == "certified" and not (
         result["certified"]
-        and result["protocol"] == protocol(read(result["config"], trust), run.step)
+        and result["protocol"]
+        == protocol(read(result["config"], trust), run.step, result.get("nats_per", "example"))
     ):
         words = f"{certificate.CERTIFIED}, but the number is older: evaluate again"
     table = certificate.table(standing.record) if standing.record else None

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gen_jax.experiment import Experiment
 from gen_jax.runs import results
+from gen_jax.runs.likelihood import values_per
 from gen_jax.terminal import aligned
 
 TOLERANCE = {"nats": 0.01, "bits_per_dim": 0.01, "stderr": 0.1}
@@ -43,10 +44,11 @@ def stated(
         yield _row(name, recorded[name], value)
     nats, event = recorded["nats"], experiment.model.event
     whole = isinstance(nats, float) and event.levels is not None
-    bits = nats / (event.size * math.log(2.0)) if whole else None
+    per = recorded.get("nats_per", "example")
+    bits = nats / (values_per(event, per) * math.log(2.0)) if whole else None
     yield _row("bits_per_dim by nats", recorded["bits_per_dim"], bits, ROUNDING)
     of_any_step = OF_STEP.sub("N", str(recorded["protocol"]), count=1)
-    yield _row("protocol", of_any_step, results.protocol(experiment, "N"))
+    yield _row("protocol", of_any_step, results.protocol(experiment, "N", per))
 
 
 def measured(recorded: dict[str, Any], found: dict[str, Any], same_bits: bool) -> Iterator[Row]:

@@ -6,7 +6,9 @@ Econometrica 55), var = (g_0 + 2 sum_{l=1}^{L} (1 - l / (L + 1)) g_l) / n, where
 apart and L = sqrt(n) rounded down, instead of g_0 / n. Continuous data have nats only: a density, and so its logarithm,
 depends on the unit of the data. A model with a `carry` reads the examples in order as `batch_size` contiguous streams,
 each from its beginning, including the characters after a text's last window: every character is predicted once, from
-everything before it in its stream.
+everything before it in its stream. Padding of windows of pieces is not counted, and nats are those of a step: the sum
+over all steps by their number, with the error of this ratio. Where a piece begins, a model with a `carry` starts from
+nothing; streams begin with a piece. So every step is predicted once, from everything before it in its piece.
 """
 
 import math
@@ -20,12 +22,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float
 
-from gen_jax import sharding
+from gen_jax import inputs, sharding
 from gen_jax.conditions import conditional
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
+from gen_jax.runs.state import cleared
 from gen_jax.runs.summary import divergence, figure
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
@@ -41,16 +44,26 @@ class Result:
     unit: str = "bits/dim"
     rest: int = 0  # number of values of the last example, if it is shorter
     in_order: bool = False  # neighbours depend on each other
+    sizes: np.ndarray | None = (
+        None  # number of values of each example, if they are windows of pieces
+    )
 
     @property
     def num_examples(self) -> int:
-        """Number of whole examples."""
+        """Number of whole examples, or of steps."""
+        if self.sizes is not None:
+            return int(self._sizes.sum())
         return len(self.per_example) - (self.rest > 0)
 
     @property
     def nats(self) -> float:
-        """Mean in nats per whole example; a shorter last example counts by its number of values."""
+        """Mean in nats per whole example, or per step; a shorter last example counts by its number of values."""
         return float(self.per_example.sum() / self._sizes.sum())
+
+    @property
+    def nats_per(self) -> str:
+        """What nats are counted for: an example, or a step of a piece."""
+        return "example" if self.sizes is None else "step"
 
     @property
     def bits_per_dim(self) -> float | None:
@@ -63,9 +76,10 @@ class Result:
         count, whole = len(self.per_example), self.per_example + self.nats * (1 - self._sizes)
         if count < 2:
             return math.nan
+        scale = self._scale * (1.0 if self.sizes is None else self._sizes.mean())
         if not self.in_order:
-            return float(whole.std(ddof=1) / math.sqrt(count) / self._scale)
-        return math.sqrt(newey_west(whole, self._lags)) / self._scale
+            return float(whole.std(ddof=1) / math.sqrt(count) / scale)
+        return math.sqrt(newey_west(whole, self._lags)) / scale
 
     @property
     def stderr_method(self) -> str:
@@ -83,7 +97,9 @@ class Result:
 
     @property
     def _sizes(self) -> np.ndarray:
-        """Size of each example as a fraction of a whole one."""
+        """Size of each example as a fraction of a whole one, or in steps."""
+        if self.sizes is not None:
+            return self.sizes / values_per(self.event, self.nats_per)
         sizes = np.ones(len(self.per_example))
         if self.rest:
             sizes[-1] = self.rest / self.event.size
@@ -91,12 +107,20 @@ class Result:
 
     @property
     def _scale(self) -> float:
-        return 1.0 if self.event.levels is None else self.event.size * math.log(2.0)
+        if self.event.levels is None:
+            return 1.0
+        return values_per(self.event, self.nats_per) * math.log(2.0)
 
     def __str__(self) -> str:
-        number = figure(self.value, self.nats, self.bits_per_dim, self.stderr, self.unit)
+        of = (self.stderr, self.unit, self.nats_per)
+        number = figure(self.value, self.nats, self.bits_per_dim, *of)
         drawn = "" if self.draws is None else f" of {self.draws:,} draw{'s' * (self.draws > 1)}"
         return f"{number}, {self.value}{drawn}"
+
+
+def values_per(event: Event, nats_per: str) -> int:
+    """The number of values of an example, or of one of its steps."""
+    return event.size // event.shape[0] if nats_per == "step" else event.size
 
 
 def newey_west(values: Float[np.ndarray, " n"], lags: int) -> float:
@@ -126,20 +150,34 @@ class Likelihoods:
         self.read_on = jax.jit(self._read_on, out_shardings=(whole, rows))
 
     def _log_prob(self, variables, batch, index):
+        if "sizes" in batch:
+            return self._log_prob_of_first(variables, batch)
         key = None if self.key is None else fold_in(self.key, index)
         with jax.default_matmul_precision("highest"):
             return self.model.log_prob(
                 variables, batch["x"], key, cond=batch["cond"], draws=self.draws or 1
             )
 
-    def _read_on(self, variables, carry, x, sizes):
-        """log p of the first `sizes` values of each row, given the carry of its stream, and the carry after the row."""
+    def _log_prob_of_first(self, variables, batch):
+        """log p of the first `sizes` values of each row."""
+        model = self.model.model
+        [sizes] = inputs.counted(model, batch["sizes"])
+        with jax.default_matmul_precision("highest"):
+            sites = model.apply(variables, batch["x"], batch["cond"], method="log_prob_sites")
+        return jnp.sum(jnp.where(model.counted(sizes), sites, 0.0), axis=1)
+
+    def _read_on(self, variables, carry, x, sizes, begins):
+        """log p of the first `sizes` values of each row, given the carry of its stream, and the carry after the row.
+
+        Rows that begin a piece are given zeros; without pieces `begins` is None.
+        """
+        carry = carry if begins is None else cleared(carry, begins)
         variables = {**variables, "carry": carry}
         with jax.default_matmul_precision("highest"):
             sites, updated = self.model.model.apply(
                 variables, x, method="log_prob_sites", mutable=["carry"]
             )
-        counted = jnp.arange(sites.shape[1]) < sizes[:, None]
+        counted = self.model.model.counted(sizes)
         return jnp.sum(jnp.where(counted, sites, 0.0), axis=1), updated["carry"]
 
     def __call__(self, variables: Variables, split: Split, limit: int | None = None) -> Result:
@@ -153,32 +191,42 @@ class Likelihoods:
             log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
             values.append(-log_prob[counted])
         of = (split.event, model.value, self.draws, split.unit)
-        return Result(np.concatenate(values), *of, in_order=split.in_order)
+        sizes = None if split.sizes is None else split.sizes[:limit]
+        return Result(np.concatenate(values), *of, in_order=split.in_order, sizes=sizes)
 
     def _in_order(self, variables: Variables, split: Split, limit: int | None) -> Result:
-        """Streams of equal length, the last ones shorter; the rest of a text is one more example, padded."""
+        """Streams of equal length, the last ones shorter; the rest of a text is one more example, padded.
+
+        Streams of pieces begin with a piece.
+        """
         x, size = split.x[:limit], split.event.size
         rest = split.rest if len(x) == len(split) else ()
-        sizes = np.full(len(x), size)
+        sizes = np.full(len(x), size) if split.sizes is None else split.sizes[:limit]
         if rest:
             x = np.concatenate([x, np.resize(np.array(rest, x.dtype), (1, size))])
             sizes = np.append(sizes, len(rest))
         length = -(-len(x) // self.batch_size)
         streams = np.arange(sharding.filled(self.batch_size, self.mesh))
-        starts = length * streams  # those of padding rows lie beyond the end
+        starts = np.minimum(length * np.append(streams, len(streams)), len(x))
+        begins = split.begins
+        if begins is not None:
+            first = np.append(np.flatnonzero(begins[: len(x)]), len(x))
+            starts = first[np.searchsorted(first, starts)]
+        starts, stops = starts[:-1], starts[1:]  # those of padding rows are empty
         zeros = jax.tree.map(
             lambda leaf: np.zeros((len(streams), *leaf.shape[1:]), leaf.dtype), variables["carry"]
         )
         carry, values = sharding.put(zeros, self.mesh, P("data")), np.zeros(len(x))
-        for rows in starts + np.arange(length)[:, None]:
-            counted = rows < len(x)
-            batch = (x[np.where(counted, rows, 0)], sizes[np.where(counted, rows, 0)])
+        for rows in starts + np.arange(max(stops - starts))[:, None]:
+            counted = rows < stops
+            there = np.where(counted, rows, 0)
+            batch = (x[there], sizes[there], None if begins is None else begins[there])
             log_prob, carry = self.read_on(
                 variables, carry, *sharding.put(batch, self.mesh, P("data"))
             )
             values[rows[counted]] = -np.asarray(log_prob, np.float64)[counted]
-        of = (split.event, self.model.model.value, None, split.unit, len(rest))
-        return Result(values, *of, in_order=split.in_order)
+        of = (split.event, self.model.model.value, None, split.unit, len(rest), split.in_order)
+        return Result(values, *of, sizes=None if split.sizes is None else sizes)
 
 
 def batches(

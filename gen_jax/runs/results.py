@@ -17,13 +17,14 @@ from gen_jax.runs.run import Run
 from gen_jax.typing import Variables
 
 FIELDS = """
-    system dataset dataset_version split num_examples nats bits_per_dim unit stderr stderr_method kind value draws
-    protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device cpu
-    threads devices parallel versions git dirty config sources
+    system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
+    draws protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device
+    cpu threads devices parallel versions git dirty config sources
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # taken from the `machine` of config.json
 # The values of fields that older files lack.
 BEFORE_RECORDED = {
+    "nats_per": "example",
     "unit": "bits/dim",
     "stderr_method": "independent examples",
     "file": None,
@@ -42,7 +43,7 @@ def record(
     distances: dict[str, Any] | None = None,
     certified: bool = False,
 ) -> dict[str, Any]:
-    """All fields of a result file: nats per example, bits_per_dim and its stderr, seconds and machine of training.
+    """All fields of a result file: nats per example or step, bits_per_dim and its stderr, seconds, machine of training.
 
     - `result` is None for a model without likelihood; its fields are null then. For continuous data bits_per_dim is
       null and stderr is that of the nats.
@@ -66,7 +67,7 @@ def record(
         "bits_per_dim": None if result is None else result.bits_per_dim,
         "stderr": None if result is None or math.isnan(result.stderr) else result.stderr,
         "stderr_method": None if result is None else result.stderr_method,
-        "protocol": protocol(experiment, run.step),
+        "protocol": protocol(experiment, run.step, split.nats_per),
         "certified": certified,
         "file_bytes": file and file["bytes"],
         "file": file,
@@ -91,6 +92,7 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
         "dataset_version": split.version,
         "split": split.split,
         "num_examples": len(split),
+        "nats_per": split.nats_per,
         "unit": split.unit,
         "kind": model.kind,
         "value": None if model.kind == "none" else model.value,
@@ -108,7 +110,7 @@ def precision(model: Any) -> str:
     return f"compute {dtype}, matmul precision highest"
 
 
-def protocol(experiment: Experiment, step: int | str) -> str:
+def protocol(experiment: Experiment, step: int | str, nats_per: str = "example") -> str:
     """The protocol in one sentence: weights, precision, batch, training data if it differs, number of draws."""
     evaluate = experiment.evaluate
     examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
@@ -122,6 +124,11 @@ def protocol(experiment: Experiment, step: int | str) -> str:
             f"one pass over the split in order, every value once, in {evaluate.batch_size} contiguous stream(s), each"
             " begun with nothing before it and its state handed on from window to window"
         )
+    if nats_per == "step":
+        past = "its whole past in the piece"
+        if not (isinstance(experiment.model, Carrying) and experiment.model.carry):
+            past = "its past in the window"
+        order = f"batch {evaluate.batch_size}, every step of every piece once, given {past}; padding is not counted"
     sentence = f"{weights}, {selection}; {precision(experiment.model)}; {order}"
     if evaluate.data not in (None, experiment.data):
         selected = "trained" if experiment.data == ARRAYS else "trained and selected"

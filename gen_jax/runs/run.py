@@ -91,21 +91,25 @@ class Trained:
         return replace(self, experiment=replace(self.experiment, evaluate=judge))
 
     def lengthened(self: T, length: int) -> T:
-        """The same weights for sequences of another length; InputError if their shapes depend on the length."""
+        """The same weights for sequences, of values or of vectors, of another length.
+
+        InputError if their shapes depend on the length.
+        """
         old = self.experiment.model
-        if len(old.event.shape) != 1:
+        steps, *values = old.event.shape
+        if len(values) > 1:
             raise InputError(
                 f"examples of shape {old.event.shape} are not sequences: there is no length to choose"
             )
-        if length == old.event.size:
+        if length == steps:
             return self
-        model = replace(old, event=Event((length,), old.event.levels))
+        model = replace(old, event=Event((length, *values), old.event.levels))
         experiment = replace(self.experiment, model=model)
         both = (variable_shapes(experiment), self.variables)
         needed, present = (jax.tree.map(lambda leaf: leaf.shape, variables) for variables in both)
         if needed != present:
             raise InputError(
-                f"the weights of {self.experiment.system} are for {old.event.size} values, not for {length}"
+                f"the weights of {self.experiment.system} are for {steps} values, not for {length}"
             )
         return replace(self, experiment=experiment, model=functional(model))
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int, PyTree
 
 from gen_jax.density import Functional, fold_in
 from gen_jax.inputs import as_written
@@ -37,3 +37,12 @@ def create_state(
     params = collections.pop("params", {})
     ema = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), collections)
+
+
+def cleared(carry: PyTree, begins: Bool[Array, " B"]) -> PyTree:
+    """A carry with zeros in each row whose stream or piece begins."""
+
+    def clear(x):
+        return jnp.where(begins.reshape(-1, *(1,) * (x.ndim - 1)), 0, x)
+
+    return jax.tree.map(clear, carry)

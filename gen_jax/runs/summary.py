@@ -12,19 +12,32 @@ def summary(result: dict[str, Any]) -> str:
     if result["nats"] is None:
         return distances(result)
     value, nats, bits, stderr = (result[n] for n in ("value", "nats", "bits_per_dim", "stderr"))
-    number = figure(value, nats, bits, stderr, result.get("unit", "bits/dim"))
-    where = f"{result['num_examples']} examples of {result['dataset']} {result['split']}"
+    unit, nats_per = result.get("unit", "bits/dim"), result.get("nats_per", "example")
+    number = figure(value, nats, bits, stderr, unit, nats_per)
+    where = f"{result['num_examples']} {nats_per}s of {result['dataset']} {result['split']}"
     return f"{number}, {result['value']}, {where}"
 
 
 def figure(
-    value: str, nats: float, bits_per_dim: float | None, stderr: float | None, unit: str
+    value: str,
+    nats: float,
+    bits_per_dim: float | None,
+    stderr: float | None,
+    unit: str,
+    nats_per: str = "example",
 ) -> str:
-    """A number with its sign, standard error (unknown for one example) and unit; in nats if there are no bits."""
+    """A number with its sign, standard error (unknown for one example) and unit; in nats if there are no bits.
+
+    Of pieces: nats per step, the number of papers, come first.
+    """
     sign, known = SIGN[value], stderr is not None and not math.isnan(stderr)
     error = f"± {stderr:.4f}" if known else "(standard error not known)"
     if bits_per_dim is None:
         return f"{sign}{nats:.4f} {error} {unit}"
+    if nats_per == "step":
+        if stderr is not None and known:
+            error = f"± {stderr * nats / bits_per_dim:.4f}"
+        return f"{sign}{nats:.4f} {error} nats/step ({sign}{bits_per_dim:.4f} {unit})"
     return f"{sign}{bits_per_dim:.4f} {error} {unit} ({sign}{nats:.2f} nats)"
 
 

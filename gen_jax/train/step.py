@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool
 from gen_jax import sharding
 from gen_jax.density import Functional, fold_in
 from gen_jax.inputs import as_written
-from gen_jax.runs.state import TrainState
+from gen_jax.runs.state import TrainState, cleared
 from gen_jax.typing import Batch, MetricRows, Metrics, PRNGKey
 
 
@@ -37,7 +37,7 @@ def train_step(
     - A collection named `schedule` holds the number of steps done, for losses whose weights change during training.
     - If the norm of the gradient is above `skip_above` or not finite, the step changes nothing but the number of steps,
       and the metric `skipped` is 1.
-    - Rows with `begins` true in the batch start a new stream: their carry is set to zero first.
+    - Rows with `begins` true in the batch start a new stream or piece: their carry is set to zero first.
     - Under a mapped `axis` the batch holds the rows of one device. Then noise also depends on the device's index,
       gradients and metrics (means over rows) are averaged over the devices, and collections are merged by name.
     """
@@ -46,11 +46,14 @@ def train_step(
         step_key = fold_in(step_key, lax.axis_index(axis))
 
     batch = dict(batch)
-    before = begun(state.collections, batch.pop("begins", None))
+    before = dict(state.collections)
+    if (begins := batch.pop("begins", None)) is not None:
+        before["carry"] = cleared(before["carry"], begins)
 
     def loss(params, collections, part, part_key):
         variables = {"params": params, **collections}
-        return model.loss(variables, part["x"], part_key, cond=part["cond"])
+        sizes = {"sizes": part["sizes"]} if "sizes" in part else {}
+        return model.loss(variables, part["x"], part_key, cond=part["cond"], **sizes)
 
     def gradient(collections, inputs):
         part, index = inputs
@@ -99,17 +102,6 @@ def train_step(
 def _chosen(condition: Bool[Array, ""], tree: Any, otherwise: Any) -> Any:
     """`tree` if the condition holds, else `otherwise`, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), tree, otherwise)
-
-
-def begun(collections: dict[str, Any], begins: Bool[Array, " B"] | None) -> dict[str, Any]:
-    """The collections, with zero carry in each row whose stream begins."""
-    if begins is None:
-        return collections
-
-    def clear(x):
-        return jnp.where(begins.reshape(-1, *(1,) * (x.ndim - 1)), 0, x)
-
-    return {**collections, "carry": jax.tree.map(clear, collections["carry"])}
 
 
 def train_steps(

@@ -40,6 +40,7 @@ class Reading:
     """What a reader returns: splits by name, levels with the reason, class names, how examples are shown.
 
     `cut`: a single file was already cut into contiguous splits. `rest`: symbols after the last window of a text.
+    `pieces`: examples are sequences of vectors (n, D) of different lengths.
     """
 
     parts: dict[str, Part]
@@ -50,11 +51,15 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     cut: bool = False
     rest: dict[str, list[int]] = field(default_factory=dict)
+    pieces: bool = False
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is written: integers below `levels` and int32 labels by split, in the order train, validation, test."""
+    """What is written: integers below `levels` and int32 labels by split, in the order train, validation, test.
+
+    `pieces`: the number of steps of each sequence whose windows the examples are.
+    """
 
     x: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
@@ -63,6 +68,7 @@ class Content:
     class_names: list[str] = field(default_factory=list)
     presentation: dict[str, Any] = field(default_factory=dict)
     rest: dict[str, list[int]] = field(default_factory=dict)
+    pieces: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:

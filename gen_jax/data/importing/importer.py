@@ -9,7 +9,7 @@ import numpy as np
 
 from gen_jax.data import prepared
 from gen_jax.data.builders.common import storage
-from gen_jax.data.importing import readers, rules, sounds, writer
+from gen_jax.data.importing import pieces, readers, rules, sounds, writer
 from gen_jax.data.importing.content import Channels, Content, Part, Reading
 from gen_jax.data.importing.folders import from_png, passed_over
 from gen_jax.data.importing.kinds import FOLDERS, WORDS, kind_and_files
@@ -70,6 +70,8 @@ class Outcome:
 
     def _examples(self) -> str:
         shape, unit = self.content.shape, self.content.presentation.get("unit")
+        if len(shape) == 2:
+            return f"windows of {shape[0]} steps of {shape[1]} values"
         if len(shape) == 3:
             height, width, channels = shape
             many = "channel" if channels == 1 else "channels"
@@ -111,8 +113,8 @@ def import_files(
 def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
     """The content to write, and a sentence for each decision."""
     kind, files, passed = kind_and_files(paths)
-    if options.length is not None and kind not in ("text", "wav"):
-        raise InputError(f"--length is for text and sound, {paths[0]} is {WORDS[kind]}")
+    if options.length is not None and kind not in ("text", "wav", "npz"):
+        raise InputError(f"--length is for text, sound and pieces, {paths[0]} is {WORDS[kind]}")
     if options.tiles is not None and kind in ("text", "wav"):
         raise InputError(f"--tiles is for images, {paths[0]} is {WORDS[kind]}")
     if kind == "wav" and options.levels is not None:
@@ -134,6 +136,10 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         raise InputError("--classes is for class folders, --names for names of files: give one")
     names = parse_names(options.names, options.split)
     reading = _read(kind, files, options, names)
+    if kind == "npz" and not reading.pieces and options.length is not None:
+        raise InputError(f"--length is for text, sound and pieces, {paths[0]} has no *_lengths")
+    if reading.pieces and options.tiles is not None:
+        raise InputError(f"--tiles is for images, {paths[0]} has pieces")
     parts, notes = reading.parts, [*passed_over(passed), *reading.notes]
     if names and names.ranges:
         notes += names.notes
@@ -151,6 +157,10 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
             parts, options.length or sounds.DEFAULT_LENGTH, options.short, options.windows
         )
         notes += more
+    lengths = {}
+    if reading.pieces:
+        parts, lengths, more = pieces.cut_windows(parts, options.length or pieces.DEFAULT_LENGTH)
+        notes += more
     _check_alike(parts)
     notes += rules.missing_classes(parts, reading.class_names)
     dtype = storage(levels)
@@ -164,6 +174,7 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         reading.class_names,
         reading.presentation,
         reading.rest,
+        lengths,
     )
     return content, notes
 

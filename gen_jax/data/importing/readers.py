@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gen_jax.data.formats import cifar_records, read_idx
+from gen_jax.data.importing import pieces
 from gen_jax.data.importing.content import Channels, Part, Reading, class_labels, examples
 from gen_jax.data.importing.rules import bounds
 from gen_jax.data.importing.splits import key_of, known_keys, split_in
@@ -26,9 +27,16 @@ DEFAULT_LENGTH = 128
 
 
 def from_npz(paths: list[Path], max_bytes: int | None = None, channels: Channels = None) -> Reading:
-    """Arrays `train`, `valid`, `test`, each with optional `*_labels`, or the names of Keras and MedMNIST."""
+    """Arrays `train`, `valid`, `test`, each with optional `*_labels`, or the names of Keras and MedMNIST.
+
+    With `*_lengths` they are pieces (`pieces.py`).
+    """
     path = _only(paths, ".npz file")
     arrays = read_npz(path, max_bytes)
+    if pieces.has_pieces(list(arrays)):
+        if channels:
+            raise InputError(f"--channels-{channels} is for arrays of 4 axes, {path} has pieces")
+        return pieces.from_arrays(path, arrays)
     images, labels = _by_split(path, list(arrays))
     parts = {}
     for split, name in images.items():

@@ -32,6 +32,7 @@ class Imported(Builder, skip_registration=True):
             class_names=content.class_names,
             presentation=content.presentation,
             rest=content.rest,
+            pieces=content.pieces,
             checksum=checksum(content),
             source=self.source,
         )
@@ -45,7 +46,7 @@ class Imported(Builder, skip_registration=True):
 
 
 def checksum(content: Content) -> str:
-    """SHA-256 of shape, levels, classes, presentation, rest, counts, and each split's integers and labels in order."""
+    """SHA-256 of shape, levels, classes, presentation, rest, pieces, counts, and each split's integers and labels."""
     header = {
         "shape": content.shape,
         "levels": content.levels,
@@ -56,6 +57,7 @@ def checksum(content: Content) -> str:
             **content.presentation,
         },  # the order from before there were presentations
         **({"rest": content.rest} if content.rest else {}),
+        **({"pieces": content.pieces} if content.pieces else {}),
         "splits": sorted((name, len(x)) for name, x in content.x.items()),
     }
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
@@ -123,6 +125,7 @@ def _read_back(name: str, splits: list[str], root: Path) -> Content:
         metadata["class_names"],
         metadata.get("presentation", {}),
         metadata.get("rest", {}),
+        metadata.get("pieces", {}),
     )
 
 

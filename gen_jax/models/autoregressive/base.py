@@ -115,12 +115,35 @@ class Autoregressive(nn.Module):
         return jnp.sum(self.log_prob_sites(x, cond), axis=-1)
 
     def loss(
-        self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
+        self,
+        x: Integer[Array, "B *event"],
+        key: PRNGKey,
+        cond: Cond = None,
+        sizes: Int[Array, " B"] | None = None,
     ) -> tuple[Scalar, Metrics]:
-        """Mean negative log-likelihood in nats per dimension."""
+        """Mean negative log-likelihood in nats per dimension.
+
+        With `sizes` that of the first values of each example; the others count as zero nats in the loss.
+        """
         del key  # dropout has its own stream
-        nats = -jnp.mean(jnp.sum(self.log_prob_sites(x, cond, train=True), axis=-1))
-        return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
+        log_prob = self.log_prob_sites(x, cond, train=True)
+        if sizes is not None:
+            log_prob = jnp.where(self.counted(sizes), log_prob, 0.0)
+        nats = -jnp.mean(jnp.sum(log_prob, axis=-1))
+        share = 1.0 if sizes is None else jnp.mean(sizes) / self.event.size
+        return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event) / share}
+
+    def counted(self, sizes: Int[Array, " B"]) -> Bool[Array, "B sites"]:
+        """Whether each site lies in the first `sizes` values of its example; InputError unless sites are in order.
+
+        The sum of log p(x_i | x_<i) over these is log p of the first values, whatever follows them.
+        """
+        if not np.array_equal(self.sites.reshape(-1), np.arange(self.event.size)):
+            raise InputError(
+                f"{type(self).__name__} visits the values in an order of its own: it has no probability of the first"
+                " steps of a padded example"
+            )
+        return jnp.asarray(self.sites[:, -1]) < sizes[:, None]
 
     def sample(
         self, key: PRNGKey, n: int, cond: Cond = None, temperature: float | Scalar = 1.0
