@@ -93,7 +93,7 @@ class DistAug(Autoregressive):
         params = self.base(moved, self.beginning(kinds, places), train)
         return self.head.log_prob(params, self.site_values(moved))
 
-    def loss(
+    def loss(  # pyright: ignore[reportIncompatibleMethodOverride]  of whole examples only
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean of -log p(t(x) | t) in nats per dimension."""

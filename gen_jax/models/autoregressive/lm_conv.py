@@ -283,7 +283,7 @@ class LMConv(Ordered):
     ) -> Float[Array, "B P"]:
         return self.net(before, pick(self.own.visits, 0, site))
 
-    def loss(
+    def loss(  # pyright: ignore[reportIncompatibleMethodOverride]  of whole examples only
         self, x: Integer[Array, "B H W C"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Mean negative log-likelihood in nats per dimension under one of `orders`, which the key draws."""

@@ -48,7 +48,7 @@ class Counting(Sequence):
         """The head's parameters for these log-probabilities: a log-odds for two levels, else logits."""
         return log_probs[..., 1:] - log_probs[..., :1] if self.levels == 2 else log_probs
 
-    def loss(
+    def loss(  # pyright: ignore[reportIncompatibleMethodOverride]  of whole examples only
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
         """Code length of the batch under the counts before it, nats per dimension."""
