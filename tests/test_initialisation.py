@@ -38,6 +38,14 @@ def test_residual_branches_begin_at_a_tenth(block):
     np.testing.assert_allclose(np.std(out, axis=(0, 1, 2)), 0.1, rtol=1e-4)
 
 
+def test_a_constant_output_keeps_its_scale():
+    """Its standard deviation is 0: the gain is `init_scale`, and the bias still gives it mean 0."""
+    x = jnp.broadcast_to(jnp.asarray([1.0, -2.0, 0.5]), (6, 3))
+    variables = jax.jit(Project(5, 0.1).init)(KEY, x)
+    np.testing.assert_allclose(variables["params"]["scale"], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(Project(5, 0.1).apply(variables, x)), 0, atol=1e-6)
+
+
 def test_directions_begin_small():
     """N(0, 0.05^2): the length does not affect the output, but it sets the relative size of an optimiser step."""
     module = Project(60)

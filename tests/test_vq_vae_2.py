@@ -175,6 +175,16 @@ def test_the_loss_logs_both_grids(name):
             assert np.any(after["shares"] != before["shares"])
 
 
+def test_priors_begin_on_random_codes():
+    """Initial values that depend on data do not depend on an untrained encoder, whose codes hardly vary."""
+    model = MODELS["image"]
+    init = jax.jit(functional(model).init)
+    x, cond = random_events(model, 4), conditions(model, 4)
+    one, other = (init(jax.random.key(0), data, cond)["params"]["top"] for data in (x, 0 * x))
+    assert max(float(jnp.max(leaf)) for leaf in jax.tree.leaves(one)) < 1e3
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 def test_both_grids_are_diagnosed():
     _, variables = built("grey")
     x = random_events(GREY, 6)
