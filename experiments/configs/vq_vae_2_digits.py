@@ -1,4 +1,4 @@
-"""VQ-VAE-2 on scikit-learn's digits (8x8, 17 levels): 2x2 top codes and 4x4 bottom codes, each of 32.
+"""VQ-VAE-2 on scikit-learn's digits (8x8, 17 levels): 2x2 top codes and 4x4 bottom codes, each of 16.
 
 Command: gen-jax train experiments/configs/vq_vae_2_digits.py
 Hardware: 2 CPU cores, about a minute
@@ -20,7 +20,7 @@ def experiment() -> Experiment:
             strided=(32,),
             top=(64,),
             residual=32,
-            codes=32,
+            codes=16,
             size=16,
             mixtures=5,
             decay=0.95,
