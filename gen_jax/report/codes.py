@@ -107,7 +107,7 @@ def use(run: Run, split: Split) -> Markup:
     for name, part in found.items():
         counted = codes.counts(part, books[name].num_levels)
         number, in_use = len(counted), int(np.sum(counted > 0))
-        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        figure = Figure(figsize=(7, 2.4), layout="constrained")
         axes = figure.subplots()
         axes.bar(np.arange(number), np.sort(counted)[::-1] / counted.sum(), width=1.0)
         axes.axhline(1 / number, color="grey", lw=0.8, ls="--", label="even use")

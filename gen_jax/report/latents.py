@@ -149,7 +149,7 @@ def _unit_bars(found: latents.Information, measured: str) -> Markup:
     """A bar for each unit, from the largest KL."""
     order = np.argsort(-found.units, kind="stable")
     active = found.active[order]
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
     axes = figure.subplots()
     _bars(axes, found.units[order], active)
     axes.set(xlabel="units, from the largest KL", ylabel="nats")
@@ -164,7 +164,7 @@ def _unit_bars(found: latents.Information, measured: str) -> Markup:
 
 def _group_bars(found: latents.Information, shapes: list[tuple[int, ...]], measured: str) -> Markup:
     """A bar for each group in the order of generation, with the places of its latents."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
     axes, start = figure.subplots(), 0
     _bars(axes, found.kl, np.ones(len(found.kl), bool))
     for places, run in groupby(shapes, key=lambda shape: shape[:-1]):

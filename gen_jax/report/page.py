@@ -21,7 +21,7 @@ from gen_jax.experiment import read
 from gen_jax.laws import certificate
 from gen_jax.media import medium_of
 from gen_jax.media.html import literal, paragraph, plot
-from gen_jax.media.images import Images
+from gen_jax.media.images import COLUMNS, Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
@@ -200,14 +200,19 @@ def _fit_to_the_end(axes: Any, values: list[float]) -> None:
 
 def _samples(run: Run, medium: Medium) -> Markup:
     length, num = draw.usual_length(run, medium.length), medium.num_in_report
-    shown = Markup()
+    classes, shown = run.experiment.model.num_classes, Markup()
     for temperature in medium.temperatures:
         try:
             x = draw.sample(run, num, temperature=temperature, length=length)
         except InputError as error:
             return paragraph(f"None: {error}.")
-        caption = f"{num} sample{'s' * (num > 1)}, seed 0, temperature {temperature:g}."
-        shown += paragraph(caption) + medium.figure(x)
+        settings = f"seed 0, temperature {temperature:g}"
+        if isinstance(medium, Images) and 1 < classes <= COLUMNS:
+            x = x[: num - num % classes]  # sampled with all classes in turn
+            shown += paragraph(f"{len(x)} samples, a column for each class, {settings}.")
+            shown += medium.figure(x, classes)
+            continue
+        shown += paragraph(f"{num} sample{'s' * (num > 1)}, {settings}.") + medium.figure(x)
     return shown
 
 
