@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from cases import random_events, run_of
 from PIL import Image
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture that applies by itself
 from test_codec_cli import model_folder
@@ -14,22 +15,26 @@ from gen_jax import (
     GAN,
     VAE,
     VQVAE,
+    VQVAE2,
     ImageRealNVP,
     Markov,
     image,
+    sound,
 )
 from gen_jax.data import prepared
 from gen_jax.data.batches import spread
 from gen_jax.evaluate import draw, latents
+from gen_jax.media.sound import Sound
 from gen_jax.models.adversarial.gan import DenseDiscriminator, DenseGenerator
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
+from gen_jax.report import codes as report
 from gen_jax.runs.run import load_run
 
 DIGITS = image(8, 8, levels=17)
 DENSE = {"encoder": DenseEncoder((8,)), "decoder": DenseDecoder((8,))}
 MODELS = {
     "vae": VAE(DIGITS, latent=2, **DENSE),
-    "vq_vae": VQVAE(DIGITS, strided=(8,), blocks=1, residual=4, codes=6, size=4, groups=2),
+    "vq_vae_2": VQVAE2(DIGITS, strided=(8,), top=(8,), blocks=1, residual=4, codes=6, size=4),
     "gan": GAN(DIGITS, 2, DenseGenerator((4,)), DenseDiscriminator((4,))),
     "markov": Markov(DIGITS),
     "flow": ImageRealNVP(DIGITS, features=4, blocks=1, scales=1, num_classes=10),
@@ -121,7 +126,7 @@ def test_paths_of_a_flow_under_classes(folder, data_dir, tmp_path):
         ("gan", ("reconstruct", "x.png"), "gan does not encode events"),
         ("markov", ("interpolate", "x.png"), "markov gives no continuous latents of an event"),
         ("gan", ("interpolate", "x.png"), "gan gives no continuous latents"),
-        ("vq_vae", ("interpolate", "x.png"), "vq_vae gives no continuous latents"),
+        ("vq_vae_2", ("interpolate", "x.png"), "vq_vae_2 gives no continuous latents"),
         ("vae", ("reconstruct", "x.wav"), "--out needs a name that ends in .png or .npz"),
         ("vae", ("interpolate", "x.png", "--steps", "1"), "a path has two ends"),
         ("vae", ("reconstruct", "x.png", "--label", "1"), "vae is not class-conditional"),
@@ -163,14 +168,27 @@ def test_a_report_of_two_units(folder, data_dir, tmp_path):
 
 
 def test_a_report_of_codes(folder, data_dir, tmp_path):
+    """Of both grids."""
     page = tmp_path / "report.html"
-    succeed("report", folder("vq_vae"), "--out", page, "--data-dir", data_dir)
+    succeed("report", folder("vq_vae_2"), "--out", page, "--data-dir", data_dir)
     text = page.read_text()
-    assert re.findall(r"<h2>(.*?)</h2>", text)[3:-1] == [
-        "Reconstructions",
-        "Codes",
-        "Use of the codes",
-    ]
-    assert re.search(
-        r"codes: \d of 6 codes are in use, perplexity \d\.\d; 11488 codes of 359", text
-    )
+    titles = re.findall(r"<h2>(.*?)</h2>", text)
+    assert titles[3:-1] == ["Reconstructions", "Codes", "Use of the codes"]
+    for name, codes in (("top", 4), ("bottom", 16)):
+        use = rf"{name}: \d of 6 codes are in use, perplexity \d\.\d; {359 * codes} codes of 359"
+        assert re.search(use, text)
+
+
+def test_codes_of_sound_are_lines():
+    """The codes of a sound stand in one row; each of 512 codes has a colour of its own."""
+    model = VQVAE(sound(16, 8), strided=(4,), blocks=1, residual=2, codes=5, size=2, groups=2)
+    run, medium = run_of(model), Sound(model.event, {"rate": 8000})
+    x = np.asarray(random_events(model, 6))
+    split = prepared.Split("some", "1.0.0", "test", x, None, model.event, 0)
+    shown = str(report.maps(medium, run, split)) + str(report.use(run, split))
+    assert "Codes of 4 test examples" in shown
+    assert shown.count("<img") == 2
+    assert "codes: " in shown
+    assert "96 codes of 6 test examples" in shown
+    colours = report._colours(512)
+    assert len(np.unique(colours.round(3), axis=0)) == 512

@@ -36,7 +36,7 @@ def add(commands: Subparsers) -> None:
         "--num",
         type=positive,
         metavar="N",
-        help=f"number of examples of the split (default: {EXAMPLES})",
+        help=f"number of examples of the split (default: {EXAMPLES}; 8 sounds)",
     )
     _drawing(reconstruct)
 
@@ -98,7 +98,7 @@ def _reconstruct(args: argparse.Namespace) -> None:
 
     run, medium = _opened(args)
     draw.check_reconstructing(run)
-    x, cond, source = _examples(args, run, medium, args.num or EXAMPLES)
+    x, cond, source = _examples(args, run, medium, args.num or min(EXAMPLES, medium.num))
     drawn = draw.reconstruct(run, x, args.seed, cond)
     arrays = {"originals": x, "reconstructions": drawn}
     _write(args, medium, arrays, np.stack([x, drawn], axis=1))

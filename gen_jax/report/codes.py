@@ -16,7 +16,7 @@ from gen_jax.evaluate import codes
 from gen_jax.media import html, pictures
 from gen_jax.media.images import Images
 from gen_jax.media.medium import Medium, Section
-from gen_jax.runs.run import Run
+from gen_jax.runs.run import Trained
 
 IMAGES, LINES, COUNTED = (
     12,
@@ -25,7 +25,7 @@ IMAGES, LINES, COUNTED = (
 )  # examples whose codes are shown, of images and others, and counted
 
 
-def sections(medium: Medium, run: Run, split: Split) -> Iterator[Section]:
+def sections(medium: Medium, run: Trained, split: Split) -> Iterator[Section]:
     """Code maps, and the use of each codebook; nothing for a model without codebooks."""
     model = run.experiment.model
     if isinstance(model, Coded):
@@ -33,7 +33,7 @@ def sections(medium: Medium, run: Run, split: Split) -> Iterator[Section]:
         yield "Use of the codes", use(run, split)
 
 
-def maps(medium: Medium, run: Run, split: Split) -> Markup:
+def maps(medium: Medium, run: Trained, split: Split) -> Markup:
     """Examples above, if they are images, and below the codes of each codebook, a map for each group."""
     chosen = spread(len(split), IMAGES if isinstance(medium, Images) else LINES)
     x = split.x[chosen]
@@ -100,7 +100,7 @@ def _colours(count: int) -> Float[np.ndarray, "count 3"]:
     return hsv_to_rgb(np.stack([hue, np.full(count, 0.8), value], axis=-1))
 
 
-def use(run: Run, split: Split) -> Markup:
+def use(run: Trained, split: Split) -> Markup:
     """For each codebook the share of each code, from the most used one, beside even use."""
     x = split.x[spread(len(split), COUNTED)]
     found, books, shown = codes.codes_of(run, x), run.experiment.model.codebooks, Markup()

@@ -19,7 +19,7 @@ from gen_jax.media import html
 from gen_jax.media.images import Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.ops import gaussian
-from gen_jax.runs.run import Run
+from gen_jax.runs.run import Trained
 
 PAIRS, STEPS = 6, 10
 MEASURED, SHOWN = 512, 2000  # examples whose KL is measured, and that are points of a plane
@@ -29,7 +29,7 @@ NUMBERED, NARROW = 40, 8  # bars with a number each, and places for bars at leas
 WITHIN = (0.5, 0.95)  # probabilities of the prior's circles in a plane
 
 
-def sections(medium: Medium, run: Run, split: Split) -> Iterator[Section]:
+def sections(medium: Medium, run: Trained, split: Split) -> Iterator[Section]:
     """Interpolations, KL of each unit or group, traversals, a plane: each where the model has it."""
     model = run.experiment.model
     if isinstance(medium, Images) and latents.has_paths(model):
@@ -50,7 +50,7 @@ def sections(medium: Medium, run: Run, split: Split) -> Iterator[Section]:
         yield "Plane of the two units", plane(medium, run, split)
 
 
-def interpolations(medium: Images, run: Run, split: Split) -> Markup:
+def interpolations(medium: Images, run: Trained, split: Split) -> Markup:
     """A row for each pair: an example, the path to another, and that one."""
     batch = take(split, spread(len(split), 2 * PAIRS), run.conditional)
     ends = [
@@ -71,7 +71,7 @@ def interpolations(medium: Images, run: Run, split: Split) -> Markup:
     return html.paragraph(caption) + medium.figure(_flat(rows), columns=STEPS + 2)
 
 
-def traversals(medium: Images, run: Run, split: Split, found: latents.Information) -> Markup:
+def traversals(medium: Images, run: Trained, split: Split, found: latents.Information) -> Markup:
     """For some examples a row for each active unit: the reconstruction, then the unit at quantiles of its prior."""
     batch = take(split, spread(len(split), TRAVERSED), run.conditional)
     x, cond = batch["x"], batch["cond"]
@@ -95,7 +95,7 @@ def traversals(medium: Images, run: Run, split: Split, found: latents.Informatio
     return shown
 
 
-def plane(medium: Medium, run: Run, split: Split) -> Markup:
+def plane(medium: Medium, run: Trained, split: Split) -> Markup:
     """Where q(z | x) puts the examples of each class, and the images of a grid of quantiles."""
     chosen = spread(len(split), SHOWN)
     batch, labels = take(split, chosen, run.conditional), rows_of(split.labels, chosen)
