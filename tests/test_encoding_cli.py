@@ -34,6 +34,7 @@ DIGITS = image(8, 8, levels=17)
 DENSE = {"encoder": DenseEncoder((8,)), "decoder": DenseDecoder((8,))}
 MODELS = {
     "vae": VAE(DIGITS, latent=2, **DENSE),
+    "classes": VAE(DIGITS, latent=2, num_classes=10, **DENSE),
     "vq_vae_2": VQVAE2(DIGITS, strided=(8,), top=(8,), blocks=1, residual=4, codes=6, size=4),
     "gan": GAN(DIGITS, 2, DenseGenerator((4,)), DenseDiscriminator((4,))),
     "markov": Markov(DIGITS),
@@ -152,8 +153,9 @@ def test_refusals_of_files(folder, tmp_path):
 
 
 def test_a_report_of_two_units(folder, data_dir, tmp_path):
+    """Under classes, which go along."""
     page = tmp_path / "report.html"
-    succeed("report", folder("vae"), "--out", page, "--data-dir", data_dir)
+    succeed("report", folder("classes"), "--out", page, "--data-dir", data_dir)
     text = page.read_text()
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     expected = ["Reconstructions", "Interpolations", "KL of each unit"]
@@ -164,7 +166,9 @@ def test_a_report_of_two_units(folder, data_dir, tmp_path):
         "Plane of the two units",
     ]
     assert "coloured by class; the circles hold 50% and 95% of the prior" in text
-    assert "on great circles, whose ends are the reconstructions" in text
+    assert "on great circles, whose ends are the reconstructions. The first half has" in text
+    assert re.search(r"unit 0 to the right and unit 1 upwards, all under the class \d\.<", text)
+    assert "60 samples, a column for each class, seed 0" in text
 
 
 def test_a_report_of_codes(folder, data_dir, tmp_path):

@@ -162,6 +162,28 @@ def test_a_flow_interpolates_between_the_events_themselves():
     assert np.any(latents.interpolate(run_of(model), x, y, 4, cond=label, cond_y=label) != drawn)
 
 
+def test_classes_go_along():
+    """An end has the class of its event; latents, traversal, plane and KL are those under the class."""
+    model = VAE(EVENT, latent=2, num_classes=3, **DENSE)
+    run = run_of(model)
+    x, y = (np.asarray(random_events(model, 6, seed)) for seed in (1, 2))
+    label, other = np.arange(6) % 3, (np.arange(6) + 1) % 3
+    drawn = latents.interpolate(run, x, y, 4, cond=label, cond_y=other)
+    np.testing.assert_array_equal(drawn[:, 0], draw.reconstruct(run, x, cond=label))
+    np.testing.assert_array_equal(drawn[:, -1], draw.reconstruct(run, y, cond=other))
+    assert np.any(draw.reconstruct(run, y, cond=label) != drawn[:, -1])
+    means = latents.latents_of(run, x, label)
+    assert np.all(np.any(means != latents.latents_of(run, x, other), axis=-1))
+    moved = latents.traverse(run, x[:1], [1], means[:1, 1], cond=label[:1])
+    np.testing.assert_array_equal(moved[0, 0, 0], drawn[0, 0])
+    values = np.array([-1.0, 1.0])
+    assert np.any(
+        latents.plane(run, values, cond=label[:1]) != latents.plane(run, values, cond=other[:1])
+    )
+    under, apart = (latents.information(run, x, cond=cond).units for cond in (label, other))
+    assert np.all(under != apart)
+
+
 def test_points_too_have_paths():
     run = run_of(RealNVP(depth=2, hidden=(8,)))
     x, y = RNG.normal(size=(2, 5, 2)).astype(np.float32)
