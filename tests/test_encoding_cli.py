@@ -178,6 +178,7 @@ def test_a_report_of_codes(folder, data_dir, tmp_path):
     text = page.read_text()
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     assert titles[3:-1] == ["Reconstructions", "Codes", "Use of the codes"]
+    assert text.index("top: ") < text.index("bottom: ")
     for name, codes in (("top", 4), ("bottom", 16)):
         use = rf"{name}: \d of 6 codes are in use, perplexity \d\.\d; {359 * codes} codes of 359"
         assert re.search(use, text)

@@ -22,7 +22,9 @@ def codes_of(run: Trained, x: np.ndarray) -> dict[str, np.ndarray]:
         batch = sharding.put_rows(x[rows].astype(np.int32), run.mesh)
         codes = jax.device_get(program(run.variables, batch))
         parts.append({name: part[: len(x[rows])] for name, part in codes.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # A compiled function sorts names; a model's codebooks are in the order of generation.
+    names = run.experiment.model.codebooks
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def counts(codes: np.ndarray, num_codes: int) -> Int[np.ndarray, " codes"]:

@@ -52,7 +52,8 @@ def maps(medium: Medium, run: Trained, split: Split) -> Markup:
     return html.paragraph(caption) + html.plot(picture(shown, planes))
 
 
-Planes = list[tuple[str, Int[np.ndarray, "N *places"], int]]
+# Of each map its name, the codes (N, *places), and the number of codes in its codebook.
+Planes = list[tuple[str, Int[np.ndarray, "..."], int]]
 
 
 def _grouped(part: Int[np.ndarray, "N ..."]) -> Int[np.ndarray, "N *places G"]:
