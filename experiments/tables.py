@@ -118,8 +118,7 @@ def table(of_vectors: bool) -> str:
             f"{result['seconds']:.0f} s, {hardware(result)}",
         )
         lines.append("| " + " | ".join(cells) + " |")
-    if any(map(of_windows, results)):
-        lines += ["", OF_WINDOWS]
+    lines += ["", OF_WINDOWS] * any(map(of_windows, results))
     return "\n".join(lines)
 
 
@@ -276,11 +275,10 @@ def published() -> str:
             continue
         result = read(name)
         sign, number, error = SIGN[result["value"]], result["bits_per_dim"], result["stderr"]
-        unit = "nats" if " nats" in config["published"] else "bits/dim"
-        unit = "nats/step" if result.get("nats_per") == "step" else unit
-        if unit != "bits/dim":
-            number, error = result["nats"], nats_error(result)
-        places = 4 if unit == "bits/dim" else 2
+        places, unit = 4, "bits/dim"
+        if " nats" in config["published"]:
+            number, error, places = result["nats"], nats_error(result), 2
+            unit = "nats/step" if result.get("nats_per") == "step" else "nats"
         measured = f"{sign}{number:.{places}f} ± {error:.{places}f} {unit}, {result['split']}"
         lines.append(f"| `{name}` | {measured} | {config['published']} |")
     return "\n".join(lines)

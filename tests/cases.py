@@ -61,13 +61,9 @@ from gen_jax import (
     tokens,
 )
 from gen_jax.conditions import drawn
-from gen_jax.data.prepared import Data
 from gen_jax.density import Functional, functional
-from gen_jax.experiment import Experiment
 from gen_jax.models.diffusion.ddpm import LinearSchedule
 from gen_jax.nn.unet import UNet
-from gen_jax.runs.run import Trained
-from gen_jax.sharding import data_mesh
 from gen_jax.typing import Event
 
 TINY = {"features": 4, "resnets": 1, "mixtures": 2}
@@ -383,13 +379,6 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
         return jnp.asarray(noise + (names[-1] == "scale"), jnp.result_type(float))
 
     return pure, jax.tree_util.tree_map_with_path(moved, shapes)
-
-
-def run_of(model: Any) -> Trained:
-    """A run with the variables of `build`."""
-    pure, variables = build(model)
-    experiment = Experiment(model=model, data=Data("some"), steps=1, batch_size=8)
-    return Trained(experiment, pure, variables, 0, data_mesh(jax.device_count()))
 
 
 def conditions(model: Any, n: int) -> Any:

@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from cases import random_events, run_of
+from cases import random_events
 from PIL import Image
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture that applies by itself
 from test_codec_cli import model_folder
+from untrained import run_of
 
 from gen_jax import (
     GAN,

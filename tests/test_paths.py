@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import random_events, run_of
+from cases import random_events
 from scipy import stats
 from test_vd_vae import TINY
+from untrained import run_of
 
 from gen_jax import (
     GAN,

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import TINY_LOCAL, random_events, run_of
+from cases import TINY_LOCAL, random_events
 from PIL import Image
+from untrained import run_of
 
 from gen_jax import LMConv, Markov, ObservedFirst, Raster, SCurve, functional, image
 from gen_jax.data.prepared import Split
