@@ -73,7 +73,7 @@ FIRST = (  # the table of the README
     "pixel_rnn_diagonal_binarized_mnist_small",
     "vae_dynamic_mnist_small",
     "sparse_transformer_mnist",
-    "pixel_cnn_pp_cifar10_small",
+    "image_transformer_cifar10_small",
     "gated_pixel_cnn_digits",
     "real_nvp_moons",
     "wavenet_plucks",
