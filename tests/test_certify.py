@@ -270,7 +270,7 @@ def test_a_damaged_certificate_certifies_nothing(copy, content):
 class Unknown:
     """A model that claims to be exact but belongs to no family that has laws."""
 
-    kind, value, codec = "mass", "exact", "none"
+    kind, value, codec, num_classes = "mass", "exact", "none", 0
 
 
 def test_what_cannot_be_certified_says_so():

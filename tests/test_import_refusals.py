@@ -64,7 +64,10 @@ REFUSED = [
     # the options
     ("x {bad}/good.npz --levels 1", "--levels should be 2 to 65536, not 1"),
     ("x {bad}/good.npz --levels 65537", "--levels should be 2 to 65536"),
-    ("x {bad}/good.npz --length 3", "--length is for text and sound, {bad}/good.npz is .npz"),
+    (
+        "x {bad}/good.npz --length 3",
+        "--length is for text, sound and pieces, {bad}/good.npz has no *_lengths",
+    ),
     (
         "x {bad}/good.npz --tiles 2",
         "good.npz: array 'train' has no images; --tiles is for images",
