@@ -78,11 +78,12 @@ def joint(s: Subject) -> Iterator[Row]:
         terms = logs[i] + log_p
         masses.append(np.exp(terms.astype(np.float64)))
         lost += float(masses[-1][~of_views].sum())
-        apart = np.maximum(apart, np.max(np.abs(log_prob - terms)[of_views], initial=0.0))
+        difference = np.abs(log_prob - terms) / np.maximum(1.0, np.abs(log_prob))
+        apart = np.maximum(apart, np.max(difference[of_views], initial=0.0))
     note = f"{number:,} values of {len(spaces)} stages, {len(last):,} of the last, initial weights"
     yield Row("joint sums to 1", abs(float(np.sum(masses)) - 1.0), SUM, "probability", note)
     note = f"exp(log_prob) of all events sums to {np.sum(masses) - lost:.3f}"
-    yield Row("bound is one of its terms", float(apart), TERM, "nats", note)
+    yield Row("bound is one of its terms", float(apart), TERM, "relative", note)
     if model.value == "exact":
         yield Row("no mass outside the views", lost, SUM, "probability", note)
 
