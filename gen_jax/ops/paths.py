@@ -8,9 +8,8 @@ formula there keeps it for two vectors of equal norm only; here it is linear in 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-LEAST_SINE = (
-    1e-4  # below it the directions are parallel or opposite, and the path is the straight line
-)
+# Below this sine of the angle, directions are parallel or opposite, and the path is the straight line.
+LEAST_SINE = 1e-4
 
 
 def linear(

@@ -18,11 +18,8 @@ from gen_jax.media.images import Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.runs.run import Trained
 
-IMAGES, LINES, COUNTED = (
-    12,
-    4,
-    1024,
-)  # examples whose codes are shown, of images and others, and counted
+# Examples whose codes are shown, of images and of others, and examples whose codes are counted.
+IMAGES, LINES, COUNTED = 12, 4, 1024
 
 
 def sections(medium: Medium, run: Trained, split: Split) -> Iterator[Section]:
