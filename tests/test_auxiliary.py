@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import FAMILIES, all_events, build, conditions, random_events
+from cases import all_events, build, conditions, random_events
+from families import FAMILIES
 from test_codec import content, same
 
 from gen_jax import (

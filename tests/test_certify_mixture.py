@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import FAMILIES, build, random_events
+from cases import build, random_events
+from families import FAMILIES
 
 from gen_jax import MADEEnsemble
 from gen_jax.laws import mixture

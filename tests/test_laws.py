@@ -5,7 +5,8 @@ import functools
 import jax
 import numpy as np
 import pytest
-from cases import CASES, FAMILIES, build, conditions, of_systems, random_events
+from cases import CASES, build, conditions, of_systems, random_events
+from families import FAMILIES
 
 from gen_jax import MADE
 from gen_jax.conditions import conditional

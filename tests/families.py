@@ -1,0 +1,54 @@
+"""Models that are not autoregressive, on events small enough to enumerate; a new one adds one line."""
+
+from cases import SMALL, TINY_LOCAL
+
+from gen_jax import (
+    DDPM,
+    VQVAE,
+    GatedPixelCNN,
+    ImageRealNVP,
+    LMConvEnsemble,
+    MADEEnsemble,
+    MapReader,
+    PixelCNNPyramid,
+    RealNVP,
+    SCurve,
+    Shuffled,
+    VQVAEPrior,
+    image,
+)
+from gen_jax.models.diffusion.ddpm import LinearSchedule
+from gen_jax.nn.unet import UNet
+
+FAMILIES = {
+    "ensemble": MADEEnsemble(image(2, 3, 1, 3), hidden=(7, 6), num_masks=3),
+    "orders": LMConvEnsemble(
+        image(2, 3, 1, 3), orders=(SCurve(0), SCurve(7), Shuffled(1)), **TINY_LOCAL
+    ),
+    "flow": RealNVP(depth=3, hidden=(8,)),
+    "image_flow": ImageRealNVP(image(1, 2, 1, 3), features=3, blocks=1, scales=1, alpha=0.1),
+    "diffusion": DDPM(
+        image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)
+    ),
+    "pyramid": PixelCNNPyramid(
+        image(4, 4, 1, 2),
+        (
+            GatedPixelCNN(image(1, 1, 1, 2), features=4, **SMALL),
+            *(
+                GatedPixelCNN(
+                    image(side, side, 1, 2),
+                    maps=(image(side // 2, side // 2, 1, 2),),
+                    reader=MapReader(4, 0, 1, embedding=2),
+                    features=4,
+                    **SMALL,
+                )
+                for side in (2, 4)
+            ),
+        ),
+        view="subsample",
+    ),
+    "stages": VQVAEPrior(
+        VQVAE(image(2, 4, 1, 2), strided=(3,), codes=3, blocks=1, residual=2, size=2),
+        GatedPixelCNN(image(1, 2, 1, 3), features=4, **SMALL),
+    ),
+}
