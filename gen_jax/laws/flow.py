@@ -49,12 +49,12 @@ def round_trip(s: Subject) -> Iterator[Row]:
 
 def determinant(s: Subject) -> Iterator[Row]:
     """log p(x) is log N(z; 0, I) plus the log-determinant of the Jacobian, computed by autodiff."""
-    model, y = s.model, _reals(s)
+    model, variables, y = s.model, s.variables, _reals(s)
     if model.event.size > LARGEST:
-        model = corner(model)
+        model, variables = corner(model, variables)
         y = y[(slice(None), *(slice(side) for side in model.event.shape))]
     with jax.enable_x64(True):
-        variables = _doubled(s.variables)
+        variables = _doubled(variables)
 
         def by_autodiff(pair: tuple[Array, Any]) -> Array:
             x, cond = pair[0], jax.tree.map(lambda part: part[None], pair[1])
@@ -67,7 +67,8 @@ def determinant(s: Subject) -> Iterator[Row]:
 
         pairs = jax.tree.map(jnp.asarray, (y, s.every[1]))
         expected = np.asarray(jax.jit(lambda pairs: lax.map(by_autodiff, pairs))(pairs))
-        density = _call(s, "log_density", y, s.every[1], model)
+        program = jax.jit(functools.partial(model.apply, method="log_density"))
+        density = np.asarray(program(variables, jnp.asarray(y), cond=s.every[1]))
     apart = float(np.max(np.abs(density - expected)))
     note = f"{len(y)} examples of shape {model.event.shape}, Jacobian by autodiff"
     yield Row("log-determinant", apart, DETERMINANT, "nats", note)
@@ -161,10 +162,10 @@ def _doubled(variables: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), variables)
 
 
-def _call(s: Subject, method: str, x: np.ndarray, cond: Any, model: Any = None) -> Any:
+def _call(s: Subject, method: str, x: np.ndarray, cond: Any) -> Any:
     """The result of a method of the model, in float64."""
     with jax.enable_x64(True):
-        program = jax.jit(functools.partial((model or s.model).apply, method=method))
+        program = jax.jit(functools.partial(s.model.apply, method=method))
         return jax.tree.map(np.asarray, program(_doubled(s.variables), jnp.asarray(x), cond=cond))
 
 

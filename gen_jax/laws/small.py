@@ -28,7 +28,7 @@ from gen_jax.models.latent.vq_vae import VQVAE
 from gen_jax.models.latent.vq_vae_2 import VQVAE2, VQVAE2Prior
 from gen_jax.models.latent.vq_vae_prior import VQVAEPrior
 from gen_jax.nn.unet import UNet
-from gen_jax.typing import Event
+from gen_jax.typing import Event, Variables
 
 
 def all_events(event: Event) -> np.ndarray:
@@ -185,14 +185,17 @@ def _ddpm(model: DDPM) -> DDPM:
 
 
 @functools.singledispatch
-def corner(model: Any) -> Any:
-    """A model of the same weights over smaller events, the first values on each axis; without a rule, the model."""
-    return model
+def corner(model: Any, variables: Variables) -> tuple[Any, Variables]:
+    """A model over smaller events, the first values on each axis, and its part of the weights.
+
+    Without a rule for the model's class these are the model and its weights.
+    """
+    return model, variables
 
 
 @corner.register
-def _corner(model: ImageRealNVP) -> Flow:
-    """A corner of 2^scales pixels per side."""
+def _corner(model: ImageRealNVP, variables: Variables) -> tuple[Flow, Variables]:
+    """A corner of 2^scales pixels per side, under all weights."""
     side, (height, width, channels) = 2**model.scales, model.event.shape
     shape = (min(side, height), min(side, width), channels)
-    return model.clone(event=Event(shape, model.event.levels))
+    return model.clone(event=Event(shape, model.event.levels)), variables
