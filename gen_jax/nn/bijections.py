@@ -1,13 +1,15 @@
 """Bijections as layers: `__call__` gives z and log |det dz/dx|, `inverse` gives x; both may be given a vector y."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from gen_jax.ops import lu
+from gen_jax.ops.convolution import dense
 from gen_jax.ops.coupling import affine_coupling, inverse_affine_coupling
 from gen_jax.typing import Nats
 
@@ -53,6 +55,100 @@ class AffineCoupling(nn.Module):
     def inverse(self, z: Float[Array, "B *event"], y: Vector = None) -> Float[Array, "B *event"]:
         """x: z has the same kept values as x, so the network gives the same shift and scale."""
         return inverse_affine_coupling(z, *self._parameters(z, y))
+
+
+class Actnorm(nn.Module):
+    """z = (x + b) exp(a l): over the first batch each channel, or each dimension, has mean 0 and standard deviation 1.
+
+    From then on b and l are parameters like all others (Kingma and Dhariwal 2018, 1807.03039, section 3.1). That batch
+    is the global one, so every device starts from the same values. `rate` is a, by which l learns faster; 3 in the
+    authors' code.
+    """
+
+    each: Literal["channel", "dimension"] = "channel"
+    rate: float = 3.0
+
+    @nn.compact
+    def _parameters(
+        self, x: Float[Array, "B *event"]
+    ) -> tuple[Float[Array, "*scaled"], Float[Array, "*scaled"]]:
+        """b and a l, of the shape of an event or of its last axis."""
+        shape = x.shape[1:] if self.each == "dimension" else x.shape[-1:]
+        mean, log_gain = jnp.zeros(shape), jnp.zeros(shape)
+        if self.is_initializing():
+            axes, dtype = range(x.ndim - len(shape)), jnp.result_type(float)
+            mean = jnp.mean(x, axis=axes, dtype=dtype)
+            var = jnp.var(x, axis=axes, dtype=dtype)
+            log_gain = -jnp.log(jnp.sqrt(var) + 1e-6)
+            log_gain = jnp.where(var > 1e-10, log_gain, 0.0)  # a constant has no scale
+        shift = self.param("shift", lambda _: -mean)
+        log_scale = self.param("log_scale", lambda _: log_gain / self.rate)
+        return shift, self.rate * log_scale
+
+    def __call__(
+        self, x: Float[Array, "B *event"], train: bool = False, y: Vector = None
+    ) -> tuple[Float[Array, "B *event"], Nats]:
+        """z and log |det dz/dx|."""
+        del train, y  # the same for all
+        shift, log_scale = self._parameters(x)
+        log_det = (x[0].size // log_scale.size) * jnp.sum(log_scale)
+        return (x + shift) * jnp.exp(log_scale), jnp.broadcast_to(log_det, len(x))
+
+    def inverse(self, z: Float[Array, "B *event"], y: Vector = None) -> Float[Array, "B *event"]:
+        """x = z exp(-a l) - b."""
+        del y  # the same for all
+        shift, log_scale = self._parameters(z)
+        return z * jnp.exp(-log_scale) - shift
+
+
+class Invertible1x1(nn.Module):
+    """z = x W at every place, a linear map of the channels; log |det dz/dx| = (number of places) log |det W|.
+
+    W starts as a random rotation, or as `initial` draws it. Its parameters are W itself (`by` "matrix"), or those of
+    its LU factors, of which the order of the entries and the signs are constants (`ops/lu.py`; Kingma and Dhariwal
+    2018, 1807.03039, section 3.2).
+    """
+
+    by: Literal["lu", "matrix"] = "lu"
+    initial: nn.initializers.Initializer = nn.initializers.orthogonal()
+
+    @nn.compact
+    def _parameters(self, x: Float[Array, "B *event"]) -> tuple[Array, ...]:
+        """W, or the arguments of `lu.product`."""
+        channels = x.shape[-1]
+        matrix = jnp.zeros((channels, channels))
+        order, sign = jnp.arange(channels), jnp.ones(channels)
+        if self.is_initializing():
+            matrix = self.initial(self.make_rng("params"), matrix.shape)
+            if self.by == "lu":
+                matrix, order, sign = lu.factors(matrix)
+        kernel = self.param("kernel", lambda _: matrix)
+        if self.by == "matrix":
+            return (kernel,)
+        order = self.variable("constants", "order", lambda: order).value
+        sign = self.variable("constants", "sign", lambda: sign).value
+        return kernel, order.astype(int), sign
+
+    def __call__(
+        self, x: Float[Array, "B *event"], train: bool = False, y: Vector = None
+    ) -> tuple[Float[Array, "B *event"], Nats]:
+        """z and log |det dz/dx|."""
+        del train, y  # the same for all
+        kernel, *constants = self._parameters(x)
+        if self.by == "matrix":
+            z, log_det = dense(x, kernel), jnp.linalg.slogdet(kernel)[1]
+        else:
+            z, log_det = lu.product(x, kernel, *constants), lu.log_abs_det(kernel)
+        places = x[0].size // x.shape[-1]
+        return z, jnp.broadcast_to(places * log_det, len(x))
+
+    def inverse(self, z: Float[Array, "B *event"], y: Vector = None) -> Float[Array, "B *event"]:
+        """x = z W^-1."""
+        del y  # the same for all
+        kernel, *constants = self._parameters(z)
+        if self.by == "matrix":
+            return dense(z, jnp.linalg.inv(kernel))
+        return lu.solution(z, kernel, *constants)
 
 
 def chain(
