@@ -30,7 +30,7 @@ def require_integers(event: Event, model: str) -> int:
 
 
 def require_key(key: PRNGKey | None, model: str) -> PRNGKey:
-    """The key that a bound by random draws needs; InputError without one."""
+    """The key that a bound or estimate by random draws needs; InputError without one."""
     if key is None:
-        raise InputError(f"log_prob of {model} is a bound and needs a key")
+        raise InputError(f"log_prob of {model} is a random bound or estimate and needs a key")
     return key

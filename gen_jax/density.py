@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from gen_jax import inputs
 from gen_jax.conditions import Cond, Condition, events_of
 from gen_jax.errors import InputError
+from gen_jax.ops.ode import Solver
 from gen_jax.typing import Dtype, Event, Metrics, Nats, PRNGKey, Scalar, Variables
 
 Kind = Literal["mass", "density", "none"]
@@ -33,8 +34,8 @@ class Density(Protocol):
     """A distribution over events, as a Linen module: what every model implements.
 
     kind: a probability mass over integers, a density of reals, or no likelihood. value: whether `log_prob` is exact, a
-    lower bound, or an unbiased or numerical estimate. codec: how an entropy coder can use the model. num_classes: of
-    the labels that come with the data.
+    lower bound, or an estimate by random draws or a numerical solver. codec: how an entropy coder can use the model.
+    num_classes: of the labels that come with the data.
     """
 
     event: Event
@@ -234,6 +235,13 @@ class InNats(Protocol):
     """A model whose loss is in nats, per dimension or per example, so that an optimiser's constants can be in nats."""
 
     loss_per: LossPer
+
+
+@runtime_checkable
+class Solving(Protocol):
+    """A model whose `log_prob` solves an ODE: an estimate, and `solver` is part of its protocol."""
+
+    solver: Solver
 
 
 @runtime_checkable

@@ -89,6 +89,7 @@ MODULES = {
     "RowLSTM": "gen_jax.models.autoregressive.pixel_rnn",
     "SCurve": "gen_jax.ops.orders",
     "Shuffled": "gen_jax.ops.orders",
+    "Solver": "gen_jax.ops.ode",
     "SparseTransformer": "gen_jax.models.autoregressive.sparse_transformer",
     "Strided": "gen_jax.ops.patterns",
     "Tiles": "gen_jax.ops.orders",

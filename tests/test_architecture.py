@@ -30,6 +30,7 @@ ONLY_IN = {
     "flax": {"nn", "models", "laws", "heads", "bench"},
     "orbax": {"runs"},
     "constriction": {"coding"},
+    "diffrax": {"ops"},
 }
 
 # Who opens pictures and arrays. The archives of ImageNet, larger than memory, are read row by row.

@@ -1,5 +1,6 @@
 """Evaluation: every example counts once for any batch size; standard error, sign and result file."""
 
+import dataclasses
 import json
 import math
 
@@ -8,10 +9,14 @@ import numpy as np
 import pytest
 from cases import build, random_events
 
-from gen_jax import GatedPixelCNN, image, points, sharding, tokens
+from gen_jax import GatedPixelCNN, InputError, Solver, image, points, sharding, tokens
 from gen_jax.data.prepared import Split
 from gen_jax.evaluate import catalogue
+from gen_jax.ops import ode
+from gen_jax.runs import results, summary
 from gen_jax.runs.likelihood import Likelihoods, Result, newey_west
+from gen_jax.runs.run import Run
+from gen_jax.train import seeds
 
 MODEL = GatedPixelCNN(image(3, 3, 1, 3), depth=1, features=4, first_kernel=3, head_features=4)
 
@@ -38,6 +43,41 @@ def test_bits_and_standard_error():
     assert str(result) == "1.0820 ± 0.3607 bits/dim (3.00 nats), exact"
     assert str(Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "bound")).startswith("<= 1.0820")
     assert str(Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "estimate")).startswith("~ 1.0820")
+
+
+def test_an_estimate_prints_its_solver():
+    """As a result and from its record; where an ODE was not solved, one sentence says so."""
+    solver, draws = Solver("dopri5", 1e-5, 50, "hutchinson"), 8
+    result = Result(np.array([2.0, 4.0]), image(2, 2, 1, 2), "estimate", draws, solver=solver)
+    how = "dopri5, 1e-5, hutchinson, 8 draws"
+    number = f"~ 1.0820 ± 0.3607 bits/dim ({how}; ~ 3.00 nats), estimate"
+    assert str(result) == number
+    record = {"value": "estimate", "nats": 3.0, "bits_per_dim": result.bits_per_dim, "draws": draws}
+    record |= {"stderr": result.stderr, "solver": dataclasses.asdict(solver), "num_examples": 2}
+    record |= {"dataset": "pairs", "split": "test"}
+    assert summary.summary(record) == f"{number}, 2 examples of pairs test"
+    assert summary.kind_of(record) == f"estimate ({how})"
+    assert summary.kind_of({**record, "solver": None}) == "estimate"
+    in_nats = Result(result.per_example, points(), "estimate", unit="nats", solver=Solver())
+    assert str(in_nats) == "~ 3.0000 ± 1.0000 nats (tsit5, 1e-5, exact trace), estimate"
+    assert in_nats.finding is None
+    stiff = dataclasses.replace(result, per_example=np.array([2.0, math.nan]))
+    assert stiff.finding == ode.stiff(1, 2, solver)
+    with pytest.raises(InputError, match="no mean of log p: the ODE is stiff for 1 of 2 examples"):
+        results.record(object.__new__(Run), object.__new__(Split), stiff)
+
+
+def test_kinds_of_numbers_are_not_averaged():
+    """A mean over seeds needs numbers of one kind, one number of draws and one solver."""
+    solver = dataclasses.asdict(Solver())
+    both = {"bits_per_dim": 1.0, "parameters": 1, "stderr": 0.1, "selected_step": 1, "seconds": 1.0}
+    bound = {**both, "value": "bound", "draws": 8}
+    estimate = {**both, "value": "estimate", "draws": None, "solver": solver}
+    assert seeds.over([estimate, estimate])["mean"] == 1.0
+    finer = {**estimate, "solver": {**solver, "tolerance": 1e-6}}
+    for other in (bound, finer, {**bound, "draws": 9}):
+        with pytest.raises(InputError, match="these numbers have no common mean: "):
+            seeds.over([estimate if other is not bound else {**bound, "draws": 1}, other])
 
 
 def test_the_error_of_a_text_allows_for_dependence():

@@ -80,6 +80,7 @@ TESTS: dict[str, Tests] = {
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
     "ops/nade": [*all_of("nade"), ("pieces", ""), laws("nade"), losses("nade")],
+    "ops/ode": all_of("ode"),
     "ops/orders": all_of("orders", "nade"),
     "ops/paths": all_of("paths"),
     "ops/patterns": TRANSFORMERS,

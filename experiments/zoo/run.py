@@ -110,7 +110,8 @@ def zoo(
             done.append(seeds.finished(experiment, folder, judged, data_dir))
         records += done
         first = {name: done[0][name] for name in ("kind", "value", "draws", "steps", *FIRST)}
-        rows[system] = {"system": system, **first, **seeds.over(done)}
+        solver = {"solver": done[0]["solver"]} if done[0].get("solver") else {}
+        rows[system] = {"system": system, **first, **solver, **seeds.over(done)}
     if rows.keys() - set(systems):
         records.append(before)  # stands for the runs of the rows that stay
     common = ("num_examples", "device", "cpu", "threads", "git", "dirty")

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gen_jax.runs.summary import SIGN, distances, summary
+from gen_jax.runs.summary import SIGN, distances, kind_of, summary
 
 SOURCE = Path(__file__).resolve().parents[2]
 MODELS = SOURCE / "gen_jax" / "models"
@@ -109,7 +109,7 @@ def _zoo() -> dict[str, str]:
                 mean = (
                     f"{SIGN[row['value']]}{row['mean']:.4f} ± {row['seed_deviation']:.4f} bits/dim"
                 )
-                phrase = f"{mean}, {row['value']}, {seeds}, {where}"
+                phrase = f"{mean}, {kind_of(row)}, {seeds}, {where}"
             measured[f"{row['system']}_{zoo['zoo']}"] = phrase
     return measured
 

@@ -11,6 +11,7 @@ over all steps by their number, with the error of this ratio. Where a piece begi
 nothing; streams begin with a piece. So every step is predicted once, from everything before it in its piece.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,10 +27,11 @@ from gen_jax import inputs, sharding
 from gen_jax.conditions import conditional
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Functional, Value, fold_in, takes_draws
+from gen_jax.density import Functional, Solving, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
+from gen_jax.ops.ode import Solver, stiff
 from gen_jax.runs.state import cleared
-from gen_jax.runs.summary import divergence, figure
+from gen_jax.runs.summary import divergence, figure, solved
 from gen_jax.typing import Batch, Event, PRNGKey, Variables
 
 
@@ -47,6 +49,7 @@ class Result:
     sizes: np.ndarray | None = (
         None  # number of values of each example, if they are windows of pieces
     )
+    solver: Solver | None = None  # if log_prob solves an ODE
 
     @property
     def num_examples(self) -> int:
@@ -88,7 +91,10 @@ class Result:
 
     @property
     def finding(self) -> str | None:
-        """A sentence if the number shows that training diverged."""
+        """A sentence if an ODE was not solved, or if the number shows that training diverged."""
+        unsolved = int(np.isnan(self.per_example).sum())
+        if self.solver and unsolved:
+            return stiff(unsolved, len(self.per_example), self.solver)
         return divergence(self.bits_per_dim, self.event.levels, self.unit)
 
     @property
@@ -113,6 +119,9 @@ class Result:
 
     def __str__(self) -> str:
         of = (self.stderr, self.unit, self.nats_per)
+        if self.solver:
+            how = solved(dataclasses.asdict(self.solver), self.draws)
+            return f"{figure(self.value, self.nats, self.bits_per_dim, *of, how)}, {self.value}"
         number = figure(self.value, self.nats, self.bits_per_dim, *of)
         drawn = "" if self.draws is None else f" of {self.draws:,} draw{'s' * (self.draws > 1)}"
         return f"{number}, {self.value}{drawn}"
@@ -192,7 +201,9 @@ class Likelihoods:
             values.append(-log_prob[counted])
         of = (split.event, model.value, self.draws, split.unit)
         sizes = None if split.sizes is None else split.sizes[:limit]
-        return Result(np.concatenate(values), *of, in_order=split.in_order, sizes=sizes)
+        solver = model.solver if isinstance(model, Solving) else None
+        both = {"sizes": sizes, "solver": solver}
+        return Result(np.concatenate(values), *of, in_order=split.in_order, **both)
 
     def _in_order(self, variables: Variables, split: Split, limit: int | None) -> Result:
         """Streams of equal length, the last ones shorter; the rest of a text is one more example, padded.

@@ -21,6 +21,7 @@ PACKAGES = (
     "jaxlib",
     "flax",
     "optax",
+    "diffrax",
     "orbax-checkpoint",
     "grain",
     "tensorflow-datasets",

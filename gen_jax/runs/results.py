@@ -1,5 +1,6 @@
 """The result file: the measured numbers, the protocol, the code and the machine."""
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -8,7 +9,8 @@ import jax
 
 from gen_jax.config_tree import to_tree
 from gen_jax.data.prepared import ARRAYS, Split
-from gen_jax.density import Carrying, Computing, num_parameters, takes_draws
+from gen_jax.density import Carrying, Computing, Solving, num_parameters, takes_draws
+from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.runs import provenance
 from gen_jax.runs.likelihood import Result
@@ -18,8 +20,8 @@ from gen_jax.typing import Variables
 
 FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
-    draws protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds device
-    cpu threads devices parallel versions git dirty config sources
+    draws solver protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds
+    device cpu threads devices parallel versions git dirty config sources
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # taken from the `machine` of config.json
 # The values of fields that older files lack.
@@ -29,6 +31,7 @@ BEFORE_RECORDED = {
     "stderr_method": "independent examples",
     "file": None,
     "distances": None,
+    "solver": None,
     "devices": 1,
     "parallel": "jit",
     "sources": {},
@@ -50,9 +53,14 @@ def record(
     - `file` is the result of `file_size.measure` on the first examples of the split.
     - `distances` is the result of `distances.measure`.
     - `certified`: the work directory has a certificate of these weights, and all its laws hold.
+    - `solver`: method, tolerance, largest number of steps and trace of the ODE solver behind an estimate.
     - `sources`: the source files that define classes of the config.
     - `dirty`: the source had uncommitted changes, or training and evaluation used different sources or packages.
+
+    InputError if the ODE of an example was not solved.
     """
+    if result is not None and result.solver and math.isnan(result.nats):
+        raise InputError(f"there is no mean of log p: {result.finding}")
     experiment, revision, digest = run.experiment, provenance.revision(), provenance.digest()
     seconds = max((row.get("seconds", 0.0) for row in run.workdir.metrics_rows()), default=0.0)
     trained_on = {**BEFORE_RECORDED, **(run.workdir.read().get("machine") or machine())}
@@ -97,6 +105,7 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
         "kind": model.kind,
         "value": None if model.kind == "none" else model.value,
         "draws": experiment.evaluate.draws if takes_draws(model) else None,
+        "solver": dataclasses.asdict(model.solver) if isinstance(model, Solving) else None,
         "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
         "parameters": num_parameters(model, variables),
         "seed": experiment.seed,
@@ -111,7 +120,7 @@ def precision(model: Any) -> str:
 
 
 def protocol(experiment: Experiment, step: int | str, nats_per: str = "example") -> str:
-    """The protocol in one sentence: weights, precision, batch, training data if it differs, number of draws."""
+    """The protocol in one sentence: weights, precision, batch, training data if it differs, draws, solver."""
     evaluate = experiment.evaluate
     examples = f"first {evaluate.examples} examples of " if evaluate.examples else ""
     weights = f"averaged weights (decay {experiment.ema}) of step {step}"
@@ -136,6 +145,13 @@ def protocol(experiment: Experiment, step: int | str, nats_per: str = "example")
     if takes_draws(experiment.model):
         sentence += (
             f"; {evaluate.draws:,} draws an example, {evaluate.validation_draws:,} at validation"
+        )
+    if isinstance(experiment.model, Solving):
+        solver = experiment.model.solver
+        averaged = ", draws average log p" if takes_draws(experiment.model) else ""
+        sentence += (
+            f"; ODE by {solver.method}, tolerance {solver.tolerance:g}, at most {solver.max_steps:,} steps, each"
+            f" example by itself, {solver.trace} trace{averaged}"
         )
     return sentence
 

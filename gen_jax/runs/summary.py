@@ -1,6 +1,8 @@
 """Results in words: a number with its sign, error and unit; a diverged training; distances."""
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 SIGN = {"exact": "", "bound": "<= ", "estimate": "~ "}
@@ -13,7 +15,8 @@ def summary(result: dict[str, Any]) -> str:
         return distances(result)
     value, nats, bits, stderr = (result[n] for n in ("value", "nats", "bits_per_dim", "stderr"))
     unit, nats_per = result.get("unit", "bits/dim"), result.get("nats_per", "example")
-    number = figure(value, nats, bits, stderr, unit, nats_per)
+    how = solved(result.get("solver"), result.get("draws"))
+    number = figure(value, nats, bits, stderr, unit, nats_per, how)
     where = f"{result['num_examples']} {nats_per}s of {result['dataset']} {result['split']}"
     return f"{number}, {result['value']}, {where}"
 
@@ -25,20 +28,39 @@ def figure(
     stderr: float | None,
     unit: str,
     nats_per: str = "example",
+    how: str = "",
 ) -> str:
     """A number with its sign, standard error (unknown for one example) and unit; in nats if there are no bits.
 
-    Of pieces: nats per step, the number of papers, come first.
+    `how` the number was computed, if it is an estimate, stands in brackets. Of pieces: nats per step, the number of
+    papers, come first.
     """
     sign, known = SIGN[value], stderr is not None and not math.isnan(stderr)
     error = f"± {stderr:.4f}" if known else "(standard error not known)"
     if bits_per_dim is None:
-        return f"{sign}{nats:.4f} {error} {unit}"
+        return f"{sign}{nats:.4f} {error} {unit}" + (f" ({how})" if how else "")
     if nats_per == "step":
         if stderr is not None and known:
             error = f"± {stderr * nats / bits_per_dim:.4f}"
         return f"{sign}{nats:.4f} {error} nats/step ({sign}{bits_per_dim:.4f} {unit})"
-    return f"{sign}{bits_per_dim:.4f} {error} {unit} ({sign}{nats:.2f} nats)"
+    in_nats = f"{sign}{nats:.2f} nats"
+    return f"{sign}{bits_per_dim:.4f} {error} {unit} ({f'{how}; {in_nats}' if how else in_nats})"
+
+
+def solved(solver: Mapping[str, Any] | None, draws: int | None = None) -> str:
+    """The method, tolerance and trace of an ODE solver, and the number of draws; empty without a solver."""
+    if solver is None:
+        return ""
+    tolerance = re.sub(r"e([+-])0", r"e\1", f"{solver['tolerance']:g}")
+    trace = "exact trace" if solver["trace"] == "exact" else solver["trace"]
+    drawn = [] if draws is None else [f"{draws:,} draw{'s' * (draws > 1)}"]
+    return ", ".join([solver["method"], tolerance, trace, *drawn])
+
+
+def kind_of(result: Mapping[str, Any]) -> str:
+    """Whether a number is exact, a bound or an estimate; an estimate with the solver and draws behind it."""
+    how = solved(result.get("solver"), result.get("draws"))
+    return f"{result['value']} ({how})" if how else result["value"]
 
 
 def divergence(bits_per_dim: float | None, levels: int | None, unit: str) -> str | None:

@@ -13,7 +13,7 @@ from gen_jax import sharding
 from gen_jax.conditions import conditional
 from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Split
-from gen_jax.density import functional, root_key
+from gen_jax.density import Solving, functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.optimizer import planned_steps
@@ -76,6 +76,14 @@ class Program:
         over_devices = pmapped if parallel == "pmap" else jitted
         self._steps = over_devices(step, self.mesh, placed)
 
+    @property
+    def _stiff(self) -> str:
+        """What else the reason may be, if the model solves an ODE."""
+        model = self.experiment.model
+        if not isinstance(model, Solving):
+            return ""
+        return f"; or the ODE is stiff and needs more than solver.max_steps = {model.solver.max_steps:,} steps"
+
     def create(self) -> TrainState:
         """The state before step 0."""
         return self._create(self._first)
@@ -103,7 +111,7 @@ class Program:
             listed = ", ".join(map(str, self.batches.indices(bad)))
             raise FloatingPointError(
                 f"the loss or the update is not finite at step {bad}; its batch is examples {listed} of"
-                f" {self.batches.split.split}{note}"
+                f" {self.batches.split.split}{self._stiff}{note}"
             )
         for step, skip in enumerate(skipped, start=first):
             self.skips = self.skips + 1 if skip else 0

@@ -10,9 +10,11 @@ import numpy as np
 from gen_jax import classes
 from gen_jax.config_tree import differences, to_tree
 from gen_jax.disk import write_atomically
+from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.runs import results
 from gen_jax.runs.run import Run, load_run
+from gen_jax.runs.summary import kind_of
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
 
@@ -44,8 +46,15 @@ def finished(
 def over(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """bits/dim at each seed and their mean; None for a model without likelihood.
 
-    `seed_deviation` is the standard deviation between seeds, `stderr` the first run's error over examples.
+    `seed_deviation` is the standard deviation between seeds, `stderr` the first run's error over examples. InputError
+    if not all numbers are exact, bounds or estimates alike, or are computed with other draws or another solver.
     """
+    kinds = {(record.get("draws"), kind_of(record)) for record in records}
+    if len(kinds) > 1:
+        words = [
+            f"{kind} of {drawn} draws" if drawn else kind for drawn, kind in sorted(kinds, key=str)
+        ]
+        raise InputError(f"these numbers have no common mean: {' and '.join(words)}")
     values = [record["bits_per_dim"] for record in records]
     none = values[0] is None
     return {
