@@ -198,29 +198,38 @@ class Bijective(Protocol):
 
 @runtime_checkable
 class Chain(Protocol):
-    """A diffusion model with the chain x_T, ..., x_0; -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T."""
+    """A diffusion model with the chain x_T, ..., x_0; -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T.
 
-    timesteps: int
-    chain: Any
+    `timesteps`: None in continuous time, where `log_prob` is the limit for many steps, and the chain one of them.
+    `now` are the coefficients of the chain at the t of x_t, `diffusion.at(chain, t, axes)`.
+    """
+
+    timesteps: int | None
+
+    def chain(self, steps: int | None = None) -> Any:
+        """The coefficients of q for t = 0..T (`ops/diffusion.py`), which may depend on weights; or of `steps` steps."""
+
+    def time_at(self, gamma: Array) -> Array:
+        """What the network is given as the time of an x_t whose -log SNR, log noise^2 / signal^2, is gamma."""
 
     def to_reals(self, x: Array) -> Array:
         """x_0: an event as reals."""
 
-    def to_event(self, x_0: Array) -> Array:
-        """The event nearest to x_0."""
+    def back(self, x_t: Array, now: Any, train: bool = False, cond: Cond = None) -> Any:
+        """The network's output at x_t, the x_0 that it implies, and log sigma of p(x_{t-1} | x_t), if t > 1."""
 
-    def back(
-        self, x_t: Array, t: Int[Array, " B"], now: Any, train: bool = False, cond: Cond = None
-    ) -> Any:
-        """The network's output at x_t, the x_0 that it implies, and log sigma of p(x_{t-1} | x_t)."""
-
-    def log_decoder(self, x: Array, mean: Array, log_scale: Array) -> Array:
+    def log_decoder(self, x: Array, x_1: Array, now: Any, cond: Cond = None) -> Array:
         """log p(x_0 | x_1) of each value."""
 
+    def decode(
+        self, x_1: Array, now: Any, key: PRNGKey, cond: Cond = None, temperature: float = 1.0
+    ) -> Array:
+        """An event drawn from p(x_0 | x_1)."""
+
     def terms(
-        self, x: Array, key: PRNGKey, draws: int = 1, cond: Cond = None
+        self, x: Array, key: PRNGKey, draws: int = 1, cond: Cond = None, steps: int | None = None
     ) -> Float[Array, "B terms"]:
-        """L_0, ..., L_T in nats."""
+        """L_0, ..., L_T in nats, of all steps or of a chain of `steps` steps."""
 
 
 @runtime_checkable

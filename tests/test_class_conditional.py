@@ -128,11 +128,11 @@ def test_guidance_moves_the_output_away_from_that_without_a_class():
     """out + w (out - out_free), and w = 0 is no guidance, bit for bit."""
     _, variables = built("diffusion")
     x, t, label = jnp.ones((3, 2, 2, 1)), jnp.full(3, 2), jnp.arange(3)
-    now = ddpm.diffusion.at(NOISE.chain, t, 4)
+    now = ddpm.diffusion.at(NOISE.chain(), t, 4)
 
     def output(label, guidance=0.0):
         options = {"cond": label, "guidance": guidance, "method": "back"}
-        return jax.jit(functools.partial(NOISE.apply, **options))(variables, x, t, now).output
+        return jax.jit(functools.partial(NOISE.apply, **options))(variables, x, now).output
 
     given, free = output(label), output(jnp.full(3, ddpm.NO_CLASS))
     assert np.all(np.any(given != free, axis=(1, 2, 3)))

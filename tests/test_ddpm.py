@@ -1,6 +1,7 @@
 """The diffusion's bound against closed forms and its own sampler, its loss, its certificate, its report."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -135,7 +136,7 @@ def test_a_wrong_coefficient_is_no_closed_form(x64, monkeypatch, field):
     values = getattr(CHAIN, field).copy()
     values[3] *= 1.02
     wrong = CHAIN._replace(**{field: values})
-    monkeypatch.setattr(ddpm.DDPM, "chain", property(lambda self: wrong))
+    monkeypatch.setattr(ddpm.DDPM, "chain", lambda self, steps=None: wrong)
     off = np.abs(measured_terms(model) - expected_terms(model, 0.2))
     assert off.max() > 1e-4
 
@@ -183,6 +184,30 @@ def test_weights_of_trajectories_are_the_sampler(x64, name):
     bound = jax.jit(pure.log_prob)(variables, x, jax.random.key(3)).reshape(-1, rows)
     gap = np.asarray(bound) - log_weights
     assert np.all(np.abs(gap.mean(axis=1)) < 4.5 * gap.std(axis=1) / math.sqrt(rows))
+
+
+def test_the_time_at_a_ratio_of_signal_to_noise(x64):
+    """At -log SNR of x_t it is t, of any chain; it is linear between two steps, and stays at 1 and T beyond them."""
+    model = gaussian_model(0.0, 1.0)
+    for steps in (None, 3):
+        chain = model.chain(steps)
+        gamma = 2 * np.log(chain.noise[1:] / chain.signal[1:])
+        np.testing.assert_allclose(model.time_at(jnp.asarray(gamma)), chain.time[1:])
+    gamma = 2 * np.log(CHAIN.noise[1:] / CHAIN.signal[1:])
+    between = jnp.asarray([gamma[0] - 9, 0.7 * gamma[1] + 0.3 * gamma[2], gamma[-1] + 9])
+    np.testing.assert_allclose(model.time_at(between), [1, 2.3, STEPS])
+
+
+def test_the_terms_of_a_shorter_chain(x64):
+    """They are those of its trajectories."""
+    model = MODELS["posterior"]
+    _, variables = build(model)
+    x, key = jnp.repeat(random_events(model, 1), 8000, axis=0), jax.random.key(0)
+    terms = functools.partial(model.apply, variables, steps=2, method="terms")
+    summed = np.asarray(jax.jit(terms)(x, key)).sum(axis=1)
+    walk = jax.jit(lambda key: laws.trajectory(model, variables, key, len(x), x, steps=2)[1])
+    gap = np.asarray(walk(jax.random.key(1))) + summed
+    assert abs(gap.mean()) < 4.5 * gap.std() / math.sqrt(len(x))
 
 
 def test_simulated_is_what_the_sampler_draws(x64):
@@ -330,8 +355,8 @@ def test_a_mis_scaled_term_is_caught(monkeypatch, factor):
 def test_a_wrong_chain_is_caught(monkeypatch):
     right = ddpm.diffusion.chain
 
-    def wrong(alpha_bar):
-        found = right(alpha_bar)
+    def wrong(*args):
+        found = right(*args)
         return found._replace(from_data=found.from_noisy, from_noisy=found.from_data)
 
     monkeypatch.setattr(ddpm.diffusion, "chain", wrong)

@@ -61,6 +61,7 @@ DIFFUSION: tuple[Law, ...] = (
     diffusion.unit_sum,
     bound.finite,
 )
+CONTINUOUS: tuple[Law, ...] = (diffusion.limit,)
 
 
 def laws_of(model: Any) -> tuple[Law, ...]:
@@ -73,7 +74,7 @@ def laws_of(model: Any) -> tuple[Law, ...]:
         laws = (*BIJECTION, *OF_REALS) if kind == "density" else (*DEQUANTISED, *BIJECTION)
         return (*laws, *depends)
     if isinstance(model, Chain):
-        return (*DIFFUSION, *depends)
+        return (*DIFFUSION, *(() if model.timesteps else CONTINUOUS), *depends)
     if isinstance(model, Staged):
         return STAGED
     if model.value == "exact" and isinstance(model, Autoregressive):

@@ -25,32 +25,38 @@ from gen_jax.typing import Nats, PRNGKey, Variables
 
 SUMMED = 2**15
 WALKS = 256
+LIMIT_STEPS = 1000
 EXACT = 1e-9  # relative, in float64
 ROUNDING = 1e-3  # nats
 
 
 def chain(s: Subject) -> Iterator[Row]:
-    """The coefficients are the products of single steps, and the posteriors follow Bayes' rule.
+    """The signal is the product of single steps, its ratio to the noise falls, and the posteriors follow Bayes' rule.
 
     1 / var = alpha_t / beta_t + 1 / (1 - alpha_bar_{t-1}); the mean is var times the precision-weighted mean of each
-    factor.
+    factor. All in float64.
     """
-    model, now = s.model, s.model.chain
-    beta = model.schedule.betas(model.timesteps)
-    signal = np.exp(np.append(0.0, 0.5 * np.cumsum(np.log1p(-beta))))
-    before, step = signal[1:-1], beta[1:]
-    variance = 1 / ((1 - step) / step + 1 / (1 - before**2))
-    stated = (now.signal, now.from_data[2:], now.from_noisy[2:], np.exp(2 * now.posterior[2:]))
-    expected = (
-        signal,
-        variance * before / (1 - before**2),
-        variance * np.sqrt(1 - step) / step,
-        variance,
+    with jax.enable_x64(True):
+        now = s.model.apply(_doubled(s.variables), method="chain")
+    now = jax.tree.map(np.asarray, now)
+    beta = np.exp(2 * now.forward[1:])
+    log_kept = np.cumsum(np.log1p(-beta))  # of alpha_bar
+    signal, left = np.exp(0.5 * log_kept), -np.expm1(log_kept)
+    before, step = signal[:-1], beta[1:]
+    variance = 1 / ((1 - step) / step + 1 / left[:-1])
+    pairs = (
+        (now.signal[1:], signal),
+        (now.noise[1:], np.sqrt(left)),
+        (now.from_data[2:], variance * before / left[:-1]),
+        (now.from_noisy[2:], variance * np.sqrt(1 - step) / step),
+        (np.exp(2 * now.posterior[2:]), variance),
     )
-    pairs = zip(stated, expected, strict=True)
     off = max(float(np.max(np.abs(a / b - 1))) for a, b in pairs)
-    note = f"{model.timesteps} steps; x_T contains {signal[-1]:.2g} x_0"
-    yield Row("chain", off, EXACT, "relative", note)
+    start = abs(now.signal[0] - 1) + abs(now.noise[0])
+    falls = bool(np.all(np.diff(now.noise / now.signal) > 0))
+    note = f"{len(beta)} steps; x_T contains {now.signal[-1]:.2g} x_0"
+    note += "" if falls else "; the ratio of signal to noise does not fall"
+    yield Row("chain", max(off, float(start)) if falls else np.inf, EXACT, "relative", note)
 
 
 def non_negative(s: Subject) -> Iterator[Row]:
@@ -76,18 +82,44 @@ def trajectories(s: Subject) -> Iterator[Row]:
     def walk(variables: Variables, key: PRNGKey, x: Array, cond: Any) -> Nats:
         return trajectory(s.model, variables, key, len(x), x, cond)[1]
 
-    terms, key = jax.jit(s.pure.log_prob), fold_in(root_key(s.seed), "trajectories")
+    terms = jax.jit(functools.partial(s.model.apply, method="terms"))
+    key = fold_in(root_key(s.seed), "trajectories")
     gaps = []
     for first, (part, cond, count) in enumerate(s.chunks(s.x[rows], rows_of(s.cond, rows))):
         walk_key, terms_key = (fold_in(fold_in(key, name), first) for name in ("walk", "terms"))
         walked = np.asarray(walk(s.variables, walk_key, part, cond), np.float64)
-        summed = np.asarray(terms(s.variables, part, terms_key, cond), np.float64)
-        gaps.append((walked - summed)[:count])
+        each = np.asarray(terms(s.variables, part, terms_key, cond=cond), np.float64)
+        gaps.append((walked + each.sum(axis=1))[:count])
     gap = np.concatenate(gaps)
     note = (
         f"{WALKS} trajectories, {gap.mean():+.3f} ± {gap.std(ddof=1) / WALKS**0.5:.3f} nats apart"
     )
     yield Row("terms = trajectories", abs(errors_of(gap)), ERRORS, "errors", note)
+
+
+def limit(s: Subject) -> Iterator[Row]:
+    """In continuous time the bound is the limit of sums of terms, L_T = L + c / T + O(1 / T^2): 2 L_{2T} - L_T is L."""
+    terms = jax.jit(functools.partial(s.model.apply, method="terms"), static_argnames="steps")
+    log_prob = jax.jit(functools.partial(s.pure.log_prob, draws=LIMIT_STEPS))
+    key, gaps, means = fold_in(root_key(s.seed), "limit"), [], []
+    for first, (x, cond, count) in enumerate(s.chunks(s.x, s.cond)):
+        half, whole = (
+            np.asarray(
+                terms(s.variables, x, fold_in(fold_in(key, T), first), cond=cond, steps=T + 1)
+            )
+            for T in (LIMIT_STEPS // 2, LIMIT_STEPS)
+        )
+        half, whole = (np.sum(part, axis=1, dtype=np.float64)[:count] for part in (half, whole))
+        limit = -np.asarray(log_prob(s.variables, x, fold_in(key, first), cond), np.float64)[:count]
+        gaps.append(2 * whole - half - limit)
+        means.append(np.stack([whole, limit]))
+    gap = np.concatenate(gaps)
+    whole, limit = np.concatenate(means, axis=1).mean(axis=1)
+    note = (
+        f"{limit:.3f} nats in continuous time, {whole:.3f} in {LIMIT_STEPS:,} steps; extrapolated"
+    )
+    note += f" {gap.mean():+.3f} ± {gap.std(ddof=1) / len(gap) ** 0.5:.3f} apart"
+    yield Row("limit of steps", abs(errors_of(gap)), ERRORS, "errors", note)
 
 
 def both_sides(s: Subject) -> Iterator[Row]:
@@ -107,47 +139,43 @@ def trajectory(
     n: int,
     x: Num[Array, "n *event"] | None = None,
     cond: Any = None,
+    steps: int | None = None,
 ) -> tuple[Num[Array, "n *event"], Nats]:
     """A trajectory's x and log p(x_{0:T}) - log q(x_{1:T} | x_0), nats; it is drawn from q given x, or from the model.
 
     Over q the mean of this log-weight is -L, and the mean of its exponential is p(x).
     """
     bound = model.bind(variables)
-    chain, shape, axes = model.chain, (n, *model.event.shape), len(model.event.shape) + 1
-    data = None if x is None else bound.to_reals(x)
-    start = _normal(fold_in(key, model.timesteps + 1), shape)
+    shape, axes = (n, *model.event.shape), len(model.event.shape) + 1
+    chain, data = bound.chain(steps), None if x is None else bound.to_reals(x)
+    entries = lambda t: diffusion.at(chain, jnp.full(n, t), axes)  # noqa: E731
+    first, last = entries(1), len(chain.signal) - 1
+    start = _normal(fold_in(key, last + 1), shape)
     if data is not None:
-        start = diffusion.diffused(diffusion.at(chain, _all(n, -1), axes), data, start)
-    event = bound.to_event(jnp.zeros(shape)) if x is None else x
+        start = diffusion.diffused(entries(last), data, start)
 
     def step(carry, t):
-        x_t, log_weight, event = carry
-        now, before = (diffusion.at(chain, _all(n, s), axes) for s in (t, t - 1))
+        x_t, log_weight = carry
+        now, before = entries(t), entries(t - 1)
         noise = _normal(fold_in(key, t), shape)
-        back = model.apply(variables, x_t, _all(n, t), now, cond=cond, method="back")
+        back = model.apply(variables, x_t, now, cond=cond, method="back")
         mean = diffusion.posterior_mean(now, back.data, x_t)
         if data is None:
-            drawn = gaussian.sample(mean, back.log_scale, noise)
-            event = jnp.where(t == 1, bound.to_event(drawn), event)
-            x_0 = bound.to_reals(event)
+            x_s = gaussian.sample(mean, back.log_scale, noise)
         else:
             true_mean = diffusion.posterior_mean(now, data, x_t)
-            drawn = gaussian.sample(true_mean, now.posterior, noise)
-            x_0 = data
-        x_s = jnp.where(t == 1, x_0, drawn)
-        log_p = jnp.where(
-            t == 1,
-            bound.log_decoder(event, mean, back.log_scale),
-            gaussian.log_prob(x_s, mean, back.log_scale),
-        )
+            x_s = gaussian.sample(true_mean, now.posterior, noise)
+        log_p = gaussian.log_prob(x_s, mean, back.log_scale)
         log_q = gaussian.log_prob(x_t, now.signal / before.signal * x_s, now.forward)
-        log_weight = log_weight + jnp.sum(log_p - log_q, axis=tuple(range(1, axes)))
-        return (x_s, log_weight, event), None
+        return (x_s, log_weight + _summed(log_p - log_q)), None
 
-    log_weight = jnp.sum(gaussian.log_prob(start), axis=tuple(range(1, axes)))
-    times = jnp.arange(model.timesteps, 0, -1)
-    (_, log_weight, event), _ = lax.scan(step, (start, log_weight, event), times)
-    return event, log_weight
+    log_weight = _summed(gaussian.log_prob(start))
+    (x_1, log_weight), _ = lax.scan(step, (start, log_weight), jnp.arange(last, 1, -1))
+    call = functools.partial(model.apply, variables, cond=cond)
+    event = call(x_1, first, fold_in(key, 1), method="decode") if x is None else x
+    log_p = call(event, x_1, first, method="log_decoder")
+    log_q = gaussian.log_prob(x_1, first.signal * bound.to_reals(event), first.forward)
+    return event, log_weight + _summed(log_p - log_q)
 
 
 def trajectory_bound(
@@ -179,6 +207,11 @@ def _normal(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     return jax.random.normal(key, shape, jnp.result_type(float))
 
 
-def _all(n: int, t: Int[Array, ""] | int) -> Int[Array, " n"]:
-    """The same time for every example."""
-    return jnp.full(n, t)
+def _summed(values: Float[Array, "B *event"]) -> Float[Array, " B"]:
+    """The sum over each event."""
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+def _doubled(variables: Variables) -> Variables:
+    """The variables in float64, with x64 enabled."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)

@@ -15,8 +15,9 @@ Predicted = Literal["noise", "data", "velocity"]
 
 
 class Chain(NamedTuple):
-    """Coefficients for t = 0..T, where x_0 are the data: float64 arrays, or after `at` the entries of each example.
+    """Coefficients for t = 0..T, where x_0 are the data: whole arrays, or after `at` the entries of each example.
 
+    `time` is what the network is given as the time of x_t.
     q(x_{t-1} | x_t, x_0) = N(from_data x_0 + from_noisy x_t, exp(posterior)^2). At t = 1 its variance is 0; there
     `posterior` and `large` have the value of `posterior` at t = 2 (as in the code of Ho et al. 2020).
     """
@@ -28,10 +29,16 @@ class Chain(NamedTuple):
     posterior: Any  # log of the standard deviation of q(x_{t-1} | x_t, x_0)
     forward: Any  # log of the standard deviation of q(x_t | x_{t-1}): sqrt(beta_t)
     large: Any  # `forward`, but at t = 1 `posterior`
+    time: Any
 
 
-def chain(alpha_bar: Float[np.ndarray, " times"]) -> Chain:
-    """The chain with this alpha_bar. Any increasing times of a chain, 0 included, are a chain too."""
+def chain(
+    alpha_bar: Float[np.ndarray, " times"], time: Int[np.ndarray, " times"] | None = None
+) -> Chain:
+    """The chain with this alpha_bar. Any increasing times of a chain, 0 included, are a chain too.
+
+    `time`: by default t itself.
+    """
     before, now = alpha_bar[:-1], alpha_bar[1:]
     beta = 1 - now / before
     variance = (1 - before) / (1 - now) * beta
@@ -42,14 +49,48 @@ def chain(alpha_bar: Float[np.ndarray, " times"]) -> Chain:
     from_noisy = np.sqrt(1 - beta) * (1 - before) / (1 - now)
     steps = (from_data, from_noisy, posterior, forward, large)
     marginals = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
-    return Chain(*marginals, *(np.concatenate([[0.0], values]) for values in steps))
+    time = np.arange(len(alpha_bar)) if time is None else time
+    return Chain(*marginals, *(np.concatenate([[0.0], values]) for values in steps), time)
+
+
+def chain_of(gamma: Float[Array, " T"], time: Float[Array, " T"]) -> Chain:
+    """The chain x_0, ..., x_T with log noise_t^2 / signal_t^2 = gamma_t, which increases, in the type of gamma.
+
+    With d = gamma_t - gamma_{t-1} the variance of q(x_t | x_{t-1}) is noise_t^2 (1 - exp(-d)), that of
+    q(x_{t-1} | x_t, x_0) is noise_{t-1}^2 (1 - exp(-d)); no nearly equal numbers are subtracted.
+    """
+    log_signal, log_noise = (0.5 * jax.nn.log_sigmoid(sign * gamma) for sign in (-1, 1))
+    signal, noise = jnp.exp(log_signal), jnp.exp(log_noise)
+    kept = gamma[:-1] - gamma[1:]  # log of the share of SNR_{t-1} that x_t keeps
+    left = 0.5 * jnp.log(-jnp.expm1(kept))
+    from_data = signal[:-1] * -jnp.expm1(kept)
+    from_noisy = jnp.exp(log_signal[:-1] - log_signal[1:] + kept)
+    posterior, forward = log_noise[:-1] + left, log_noise[1:] + left
+
+    def after(first: tuple[Any, ...], rest: Float[Array, " n"]) -> Float[Array, " times"]:
+        return jnp.concatenate([jnp.stack([jnp.asarray(x, rest.dtype) for x in first]), rest])
+
+    return Chain(
+        signal=after((1.0,), signal),
+        noise=after((0.0,), noise),
+        from_data=after((0.0, 1.0), from_data),
+        from_noisy=after((0.0, 0.0), from_noisy),
+        posterior=after((0.0, posterior[0]), posterior),
+        forward=after((0.0, log_noise[0]), forward),
+        large=after((0.0, posterior[0]), forward),
+        time=after((time[0],), time),
+    )
 
 
 def at(chain: Chain, t: Int[Array, " B"], axes: int) -> Chain:
     """The entries at each example's t, shaped to broadcast over examples with `axes` - 1 axes."""
-    dtype = jnp.result_type(float)
     shape = (-1, *(1,) * (axes - 1))
-    return jax.tree.map(lambda values: jnp.asarray(values, dtype)[t].reshape(shape), chain)
+
+    def entry(values: Any) -> Array:
+        dtype = jnp.result_type(float if jnp.issubdtype(values.dtype, jnp.floating) else int)
+        return jnp.asarray(values, dtype)[t].reshape(shape)
+
+    return jax.tree.map(entry, chain)
 
 
 def diffused(

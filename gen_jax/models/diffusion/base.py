@@ -4,7 +4,7 @@
 2006.11239, equation 5). A subclass defines the terms. Likelihood and curves are written here.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,10 +16,19 @@ from gen_jax.check import require, require_key
 from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Computing, Kind, Value, bits_per_dim, fold_in
 from gen_jax.nn.unet import UNet
+from gen_jax.ops.diffusion import Chain
 from gen_jax.ops.scaling import from_unit, to_symmetric
 from gen_jax.typing import Event, Nats, PRNGKey
 
 VALUES_AT_ONCE = 2**17  # times x examples x dimensions in one chunk
+
+
+class Back(NamedTuple):
+    """The network's output at x_t, the x_0 that it implies, and log sigma_t of p(x_{t-1} | x_t)."""
+
+    output: Float[Array, "B *event"]
+    data: Float[Array, "B *event"]
+    log_scale: Float[Array, "B ..."]
 
 
 class ChainBound(nn.Module):
@@ -63,6 +72,10 @@ class ChainBound(nn.Module):
             return x_0
         return from_unit((x_0 + 1) / 2, self.event.levels)
 
+    def chain(self, steps: int | None = None) -> Chain:
+        """The coefficients of q for t = 0..T, or of a chain of `steps` steps."""
+        raise TypeError(f"{type(self).__name__} does not define its chain")
+
     def term(
         self,
         x: Num[Array, "B *event"],
@@ -70,8 +83,9 @@ class ChainBound(nn.Module):
         noise: Float[Array, "B *event"],
         *,
         cond: Cond = None,
+        steps: int | None = None,
     ) -> Any:
-        """L_{t-1} in nats, at the x_t made with this noise; other values may follow it."""
+        """L_{t-1} in nats, at the x_t made with this noise; other values may follow it. `steps`: as in `chain`."""
         raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
 
     def prior_term(self, x: Num[Array, "B *event"]) -> Nats:
@@ -79,20 +93,30 @@ class ChainBound(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
 
     def terms(
-        self, x: Num[Array, "B *event"], key: PRNGKey, draws: int = 1, cond: Cond = None
+        self,
+        x: Num[Array, "B *event"],
+        key: PRNGKey,
+        draws: int = 1,
+        cond: Cond = None,
+        steps: int | None = None,
     ) -> Float[Array, "B terms"]:
-        """L_0, L_1, ..., L_T in nats, each a mean over `draws` draws of x_t; memory does not grow with T or draws."""
+        """L_0, L_1, ..., L_T in nats, each a mean over `draws` draws of x_t; memory does not grow with T or draws.
+
+        `steps`: the terms of this chain, in place of the model's.
+        """
         module, variables = self.unbind()
-        chunk = max(1, min(self.timesteps, VALUES_AT_ONCE // x.size))
-        firsts = jnp.arange(1, self.timesteps + 1, chunk)
+        last = len(self.chain(steps).signal) - 1
+        chunk = max(1, min(last, VALUES_AT_ONCE // x.size))
+        firsts = jnp.arange(1, last + 1, chunk)
         tiled = jnp.repeat(x, chunk, axis=0)
         label = jax.tree.map(lambda part: jnp.repeat(part, chunk, axis=0), cond)
 
         def some(first: Int[Array, ""], key: PRNGKey) -> Float[Array, "B chunk"]:
-            t = jnp.minimum(first + jnp.arange(chunk), self.timesteps)
+            t = jnp.minimum(first + jnp.arange(chunk), last)
             noise = jax.vmap(lambda t: _normal(fold_in(key, t), x.shape), out_axes=1)(t)
             every = jnp.tile(t, len(x)), noise.reshape(tiled.shape)
-            terms: Any = module.apply(variables, tiled, *every, cond=label, method="term")
+            options = {"cond": label, "steps": steps, "method": "term"}
+            terms: Any = module.apply(variables, tiled, *every, **options)
             return terms[0].reshape(len(x), chunk)
 
         def one_draw(total, draw):
@@ -100,7 +124,7 @@ class ChainBound(nn.Module):
 
         zeros = jnp.zeros((len(firsts), len(x), chunk), jnp.result_type(float))
         total, _ = lax.scan(one_draw, zeros, jnp.arange(draws))
-        means = jnp.moveaxis(total, 0, 1).reshape(len(x), -1)[:, : self.timesteps] / draws
+        means = jnp.moveaxis(total, 0, 1).reshape(len(x), -1)[:, :last] / draws
         return jnp.concatenate([means, self.prior_term(x)[:, None]], axis=1)
 
     def log_prob(

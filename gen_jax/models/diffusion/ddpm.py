@@ -13,7 +13,7 @@ The sampler with less noise and fewer steps is DDIM (Song, Meng and Ermon 2020, 
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from gen_jax.check import require
 from gen_jax.conditions import Cond, label_of
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
-from gen_jax.models.diffusion.base import ChainBound
+from gen_jax.models.diffusion.base import Back, ChainBound
 from gen_jax.ops import diffusion, gaussian
 from gen_jax.ops.diffusion import Chain, Predicted
 from gen_jax.typing import Metrics, Nats, PRNGKey, Scalar
@@ -103,14 +103,6 @@ class DDPMSampler:
             raise InputError(f"sampler.guidance must be at least 0, not {self.guidance}")
 
 
-class Back(NamedTuple):
-    """The network's output at x_t, the x_0 that it implies, and log sigma_t of p(x_{t-1} | x_t)."""
-
-    output: Float[Array, "B *event"]
-    data: Float[Array, "B *event"]
-    log_scale: Float[Array, "B ..."]
-
-
 class DDPM(ChainBound):
     """`predicted`: what the network outputs: the noise eps, the data x_0, or the velocity.
 
@@ -136,10 +128,19 @@ class DDPM(ChainBound):
         """The share of x_0 in the variance of x_t, for t = 0..T."""
         return alpha_bar(self.schedule.betas(self.timesteps))
 
-    @property
-    def chain(self) -> Chain:
-        """The coefficients of q for t = 0..T."""
-        return diffusion.chain(self.alpha_bar)
+    def chain(self, steps: int | None = None) -> Chain:
+        """As in the base; the times of a shorter chain are spread evenly over 0..T."""
+        if steps is None:
+            return diffusion.chain(self.alpha_bar)
+        times = np.round(np.linspace(0, self.timesteps, steps + 1)).astype(np.int32)
+        return diffusion.chain(self.alpha_bar[times], times)
+
+    def time_at(self, gamma: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The network's time at -log SNR `gamma`: t, linear in gamma between two steps, and 1 or T beyond them."""
+        alpha_bar = self.alpha_bar[1:]
+        table = np.log1p(-alpha_bar) - np.log(alpha_bar)
+        times = jnp.arange(1, self.timesteps + 1, dtype=gamma.dtype)
+        return jnp.interp(gamma, jnp.asarray(table, gamma.dtype), times)
 
     def loss(
         self, x: Num[Array, "B *event"], key: PRNGKey, cond: Cond = None
@@ -169,21 +170,22 @@ class DDPM(ChainBound):
         mean_fixed: bool = False,
         *,
         cond: Cond = None,
+        steps: int | None = None,
     ) -> tuple[Nats, Nats]:
         """L_{t-1} in nats, and |eps - eps_theta|^2 as a mean over dimensions, at x_t = signal_t x_0 + noise_t eps.
 
         `mean_fixed`: L_{t-1} has a gradient in the variance only.
         """
-        x_0, now = self.to_reals(x), diffusion.at(self.chain, t, x.ndim)
+        x_0, now = self.to_reals(x), diffusion.at(self.chain(steps), t, x.ndim)
         x_t = diffusion.diffused(now, x_0, noise)
-        back = self.back(x_t, t, now, train, cond)
+        back = self.back(x_t, now, train, cond)
         data = lax.stop_gradient(back.data) if mean_fixed else back.data
         mean = diffusion.posterior_mean(now, data, x_t)
         true_mean = diffusion.posterior_mean(now, x_0, x_t)
         first = (t == 1).reshape(-1, *(1,) * (x.ndim - 1))
         # where t > 1 the reconstruction is not used; with a mean near x_0 its gradient is finite all the same
         near = jnp.where(first, mean, x_0)
-        reconstruction = -self.log_decoder(x, near, back.log_scale)
+        reconstruction = -self._log_decoder(x, near, back.log_scale)
         denoising = gaussian.kl(true_mean, now.posterior, mean, back.log_scale)
         nats = jnp.where(first, reconstruction, denoising)
         error = (back.output - diffusion.target(self.predicted, now, x_0, noise)) ** 2
@@ -192,7 +194,7 @@ class DDPM(ChainBound):
 
     def prior_term(self, x: Num[Array, "B *event"]) -> Nats:
         """L_T = KL(q(x_T | x_0) || N(0, I))."""
-        chain = self.chain
+        chain = self.chain()
         mean = self.to_reals(x) * chain.signal[-1]
         log_scale = jnp.full(x.shape, np.log(chain.noise[-1]), mean.dtype)
         return jnp.sum(gaussian.kl_to_standard(mean, log_scale), axis=tuple(range(1, x.ndim)))
@@ -200,7 +202,6 @@ class DDPM(ChainBound):
     def back(
         self,
         x_t: Float[Array, "B *event"],
-        t: Int[Array, " B"],
         now: Chain,
         train: bool = False,
         cond: Cond = None,
@@ -210,7 +211,7 @@ class DDPM(ChainBound):
 
         If the event has levels, x_0 is clipped to [-1, 1], except in training.
         """
-        channels = x_t.shape[-1]
+        t, channels = now.time.reshape(-1), x_t.shape[-1]
         outputs = channels * (2 if self.variance == "learned" else 1)
         both = self._output(x_t, t, outputs, train, label_of(cond)).astype(x_t.dtype)
         output, weight = both[..., :channels], both[..., channels:]
@@ -237,10 +238,35 @@ class DDPM(ChainBound):
     def log_decoder(
         self,
         x: Num[Array, "B *event"],
+        x_1: Float[Array, "B *event"],
+        now: Chain,
+        cond: Cond = None,
+    ) -> Float[Array, "B *event"]:
+        """log p(x_0 | x_1) of each value; `now` holds the coefficients at t = 1."""
+        back = self.back(x_1, now, cond=cond)
+        return self._log_decoder(x, diffusion.posterior_mean(now, back.data, x_1), back.log_scale)
+
+    def decode(
+        self,
+        x_1: Float[Array, "B *event"],
+        now: Chain,
+        key: PRNGKey,
+        cond: Cond = None,
+        temperature: float | Scalar = 1.0,
+    ) -> Num[Array, "B *event"]:
+        """An event drawn from p(x_0 | x_1)."""
+        back = self.back(x_1, now, cond=cond)
+        noise = temperature * jax.random.normal(key, x_1.shape, jnp.result_type(float))
+        mean = diffusion.posterior_mean(now, back.data, x_1)
+        return self.to_event(gaussian.sample(mean, back.log_scale, noise))
+
+    def _log_decoder(
+        self,
+        x: Num[Array, "B *event"],
         mean: Float[Array, "B *event"],
         log_scale: Float[Array, "B ..."],
     ) -> Float[Array, "B *event"]:
-        """log p(x_0 | x_1) of each value: a Gaussian density, or its mass in the bin of an integer."""
+        """log of a Gaussian density, or of its mass in the bin of an integer."""
         if self.event.levels is None:
             return gaussian.log_prob(x.astype(mean.dtype), mean, log_scale)
         return gaussian.log_mass(x, mean, log_scale, self.event.levels)
@@ -251,8 +277,7 @@ class DDPM(ChainBound):
         """x_T from N(0, I), then x_{T-1}, ..., x_0; the temperature scales the standard deviation of every draw."""
         module, variables = self.unbind()
         steps, eta = self.sampler.steps or self.timesteps, self.sampler.eta
-        times = np.round(np.linspace(0, self.timesteps, steps + 1)).astype(np.int32)
-        chain, shape = diffusion.chain(self.alpha_bar[times]), (n, *self.event.shape)
+        chain, shape = self.chain(steps), (n, *self.event.shape)
         to_the_end = steps == self.timesteps and eta is None
 
         def normal(number):
@@ -264,9 +289,8 @@ class DDPM(ChainBound):
             now, before = (
                 diffusion.at(chain, jnp.full(n, place), len(shape)) for place in (i, i - 1)
             )
-            t = jnp.full(n, jnp.asarray(times)[i])
             options = {"cond": cond, "guidance": self.sampler.guidance}
-            back = cast(Back, module.apply(variables, x, t, now, **options, method="back"))
+            back = cast(Back, module.apply(variables, x, now, **options, method="back"))
             if eta is None:
                 mean, scale = diffusion.posterior_mean(now, back.data, x), jnp.exp(back.log_scale)
             else:
