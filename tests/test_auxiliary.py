@@ -1,5 +1,6 @@
 """PixelCNN with auxiliary variables: views, the laws of each part, exact and bound, files, planted mistakes."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -69,6 +70,20 @@ def test_averages_are_rounded_half_up():
     squares = x.reshape(5, 4, 2, 2, 2, 3).astype(float)
     expected = np.floor(squares.mean(axis=(2, 4)) + 0.5)
     np.testing.assert_array_equal(auxiliary.average(jnp.asarray(x), 2), expected)
+
+
+def test_the_reader_drops_in_training_alone():
+    """Evaluation has the numbers of a reader without dropout; in training they follow the key."""
+    whole = PYRAMID.networks[1]
+    dropping = whole.clone(reader=dataclasses.replace(whole.reader, resnets=1, dropout=0.5))
+    whole = whole.clone(reader=dataclasses.replace(dropping.reader, dropout=0.0))
+    pure, variables = build(dropping)
+    x, cond = random_events(dropping, 2), conditions(dropping, 2)
+    expected = functional(whole).log_prob(variables, x, cond=cond)
+    np.testing.assert_array_equal(pure.log_prob(variables, x, cond=cond), expected)
+    plain = functional(whole).loss(variables, x, jax.random.key(0), cond=cond)[0]
+    losses = [pure.loss(variables, x, jax.random.key(seed), cond=cond)[0] for seed in range(2)]
+    assert len({float(loss) for loss in (plain, *losses)}) == 3
 
 
 def test_parts_of_the_pixels_are_put_together():

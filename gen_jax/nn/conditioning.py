@@ -33,22 +33,24 @@ class GatedConv(nn.Module):
     """y = x + a . sigma(b), [a, b] = conv(f(conv(f(x)) + W f(skip))), f = concat_elu, 3x3 without a mask."""
 
     features: int
+    dropout: float = 0.0
     dtype: Dtype = None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B h w F"], *skip: Float[Array, "B h w F"]
+        self, x: Float[Array, "B h w F"], *skip: Float[Array, "B h w F"], train: bool = False
     ) -> Float[Array, "B h w F"]:
         F, dtype = self.features, self.dtype
         hidden = Conv(F, (3, 3), dtype=dtype)(concat_elu(x))
         for other in skip:
             hidden = hidden + Dense(F, dtype=dtype)(concat_elu(other))
-        return x + gated_linear(Conv(2 * F, (3, 3), dtype=dtype)(concat_elu(hidden)))
+        hidden = nn.Dropout(self.dropout)(concat_elu(hidden), deterministic=not train)
+        return x + gated_linear(Conv(2 * F, (3, 3), dtype=dtype)(hidden))
 
 
 @dataclass(frozen=True)
 class MapReader:
-    """The size of the network that reads maps (`Maps`): features of the maps, gated residual networks, resolutions.
+    """The network that reads maps (`Maps`): features of the maps, gated residual networks, resolutions, dropout.
 
     Levels are read as numbers or, with `embedding` > 0, as symbols with a learned vector of this length.
     """
@@ -57,6 +59,7 @@ class MapReader:
     resnets: int = 2
     resolutions: int = 3
     embedding: int = 0
+    dropout: float = 0.0
 
     def check(self, events: tuple[Event, ...], event: Event, resolutions: int = 1) -> None:
         """InputError if values or sides do not fit an image that reads maps of so many resolutions."""
@@ -70,6 +73,7 @@ class MapReader:
                 f"maps are images or grids (h, w, c) whose sides divide {height}x{width}, not {given.shape}",
             )
         factor = 2 ** (self.resolutions - 1)
+        require(0 <= self.dropout < 1, f"reader.dropout must lie in [0, 1), not {self.dropout}")
         require(
             min(self.features, self.resolutions) >= 1 and min(self.resnets, self.embedding) >= 0,
             "reader needs features and resolutions of at least 1, resnets and embedding of at least 0",
@@ -97,7 +101,11 @@ class Maps(nn.Module):
 
     @nn.compact
     def __call__(
-        self, values: tuple[Num[Array, "B ..."], ...], events: tuple[Event, ...], event: Event
+        self,
+        values: tuple[Num[Array, "B ..."], ...],
+        events: tuple[Event, ...],
+        event: Event,
+        train: bool = False,
     ) -> tuple[Float[Array, "B _h _w F"], ...]:
         """The maps, from the finest to the coarsest."""
         reader, dtype = self.reader, self.dtype
@@ -107,7 +115,7 @@ class Maps(nn.Module):
         passed = []
         for level in range(reader.resolutions):
             for _ in range(reader.resnets):
-                h = GatedConv(F, dtype)(h)
+                h = GatedConv(F, reader.dropout, dtype)(h, train=train)
             passed.append(h)
             if level < last:
                 h = Conv(F, (3, 3), stride=2, dtype=dtype)(concat_elu(h))
@@ -115,7 +123,7 @@ class Maps(nn.Module):
         for level in reversed(range(last)):
             h = ConvTranspose(F, (4, 4), stride=2, dtype=dtype)(concat_elu(h))
             for _ in range(reader.resnets):
-                h = GatedConv(F, dtype)(h, passed[level])
+                h = GatedConv(F, reader.dropout, dtype)(h, passed[level], train=train)
             maps.append(h)
         return tuple(reversed(maps))
 

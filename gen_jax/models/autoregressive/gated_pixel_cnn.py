@@ -179,14 +179,15 @@ class GatedPixelCNN(Raster):
         """The vector, if any, and the maps."""
         return (*((Event((self.vector,)),) if self.vector else ()), *self.maps)
 
-    def read(self, cond: Cond) -> Context:
+    def read(self, cond: Cond, train: bool = False) -> Context:
         """The one-hot class and the vector side by side; the map of each resolution."""
         label, values = parts_of(self, cond)
         vectors = [] if label is None else [nn.one_hot(label, self.num_classes)]
         vectors += values[: bool(self.vector)]
         vector = jnp.concatenate(vectors, axis=-1) if len(vectors) > 1 else (*vectors, None)[0]
-        maps = values[bool(self.vector) :]
-        return Context(vector, self.read_maps(maps, self.maps, self.event) if maps else ())
+        values = values[bool(self.vector) :]
+        maps = self.read_maps(values, self.maps, self.event, train) if values else ()
+        return Context(vector, maps)
 
     @property
     def groups(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -338,9 +338,10 @@ class PixelCNNPP(Pixelwise):
         """The maps."""
         return self.maps
 
-    def read(self, cond: Cond) -> Context:
+    def read(self, cond: Cond, train: bool = False) -> Context:
         label, values = parts_of(self, cond)
-        return Context(label, self.read_maps(values, self.maps, self.event) if values else ())
+        maps = self.read_maps(values, self.maps, self.event, train) if values else ()
+        return Context(label, maps)
 
     def vertical(
         self,

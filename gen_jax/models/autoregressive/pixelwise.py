@@ -47,7 +47,8 @@ class Pixelwise(Raster):
         scaled = to_symmetric(x, self.levels)
         return jnp.concatenate([scaled, jnp.ones_like(scaled[..., :1])], axis=-1)
 
-    def read(self, cond: Cond) -> Context:
+    def read(self, cond: Cond, train: bool = False) -> Context:
+        del train  # nothing is dropped
         return Context(label_of(cond))
 
     def vertical(

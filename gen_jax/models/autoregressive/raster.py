@@ -54,8 +54,9 @@ class Raster(Autoregressive):
         """The network's input for these levels: here scaled to [-1, 1]. The numbers of each group are neighbours."""
         return to_symmetric(x, self.levels)
 
-    def read(self, cond: Cond) -> Any:
+    def read(self, cond: Cond, train: bool = False) -> Any:
         """The condition as `vertical` and `horizontal` are given it, computed once an event: here unchanged."""
+        del train  # nothing is dropped
         return cond
 
     def vertical(
@@ -86,7 +87,7 @@ class Raster(Autoregressive):
         cond: Cond = None,
         train: bool = False,
     ) -> Float[Array, "B sites P"]:
-        image, cond = self.to_input(x), self.read(cond)
+        image, cond = self.to_input(x), self.read(cond, train)
         params = self.horizontal(image, self.vertical(image, cond, train), cond, train)
         return params.reshape(x.shape[0], self.num_sites, -1)
 
