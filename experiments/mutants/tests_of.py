@@ -38,6 +38,7 @@ LATENT = [
     *all_of("latent_groups", "latent_classes"),
 ]
 FLOW = [*all_of("initialisation", "flows", "class_conditional"), losses("flow", "level")]
+FLOW_PP = all_of("dequantizers")
 DIFFUSION = [
     *all_of("initialisation", "diffusion", "ddpm", "class_conditional"),
     losses("diffusion", "time"),
@@ -73,11 +74,11 @@ TESTS: dict[str, Tests] = {
     "ops/importance": [*LATENT, *FLOW],
     "ops/latents": [*LATENT, *all_of("vimco", "bits_back")],
     "ops/local_mask": [laws("lm_conv"), *all_of("lm_conv")],
-    "ops/lu": all_of("glow"),
     "ops/logistic_mixture": [*all_of("logistic_mixture"), laws(PP)],
     "ops/loops": [*all_of("raster", "patterns"), laws("[made")],
     "ops/lu": all_of("glow"),
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],
+    "ops/mixture_cdf": FLOW_PP,
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
     "ops/nade": [*all_of("nade"), ("pieces", ""), laws("nade"), losses("nade")],
     "ops/ode": all_of("ode"),
@@ -100,6 +101,8 @@ TESTS: dict[str, Tests] = {
     "nn/codebook": VQ,
     "nn/conditioning": [laws("given", "maps"), *all_of("auxiliary")],
     "nn/encoders": LATENT,
+    "nn/gated_attention": FLOW_PP,
+    "nn/mixture_coupling": FLOW_PP,
     "nn/grids": [*VQ, ("vimco", "grid")],
     "nn/gated_resnet": SHIFTED,
     "nn/recurrent": RECURRENT,

@@ -1,4 +1,7 @@
-"""Bijections as layers: `__call__` gives z and log |det dz/dx|, `inverse` gives x; both may be given a vector y."""
+"""Bijections as layers: `__call__` gives z and log |det dz/dx|, `inverse` gives x; both may be given y.
+
+y is a vector for each example or, where a layer says so, a map of as many places as x.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -14,6 +17,7 @@ from gen_jax.ops.coupling import affine_coupling, inverse_affine_coupling
 from gen_jax.typing import Nats
 
 Vector = Float[Array, "B K"] | None
+VectorOrMap = Float[Array, "B *places K"] | None
 
 
 class AffineCoupling(nn.Module):
@@ -152,9 +156,9 @@ class Invertible1x1(nn.Module):
 
 
 def chain(
-    layers: Sequence[Any], x: Float[Array, "B *event"], train: bool, y: Vector = None
+    layers: Sequence[Any], x: Float[Array, "B *event"], train: bool, y: VectorOrMap = None
 ) -> tuple[Float[Array, "B *event"], Nats]:
-    """The layers in order, each given the vector y; the log-determinants add up."""
+    """The layers in order, each given y; the log-determinants add up."""
     total = jnp.zeros(len(x), x.dtype)
     for layer in layers:
         x, log_det = layer(x, train, y)
@@ -163,7 +167,7 @@ def chain(
 
 
 def unchain(
-    layers: Sequence[Any], z: Float[Array, "B *event"], y: Vector = None
+    layers: Sequence[Any], z: Float[Array, "B *event"], y: VectorOrMap = None
 ) -> Float[Array, "B *event"]:
     """The inverse of `chain`, in evaluation."""
     for layer in reversed(layers):

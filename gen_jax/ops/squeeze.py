@@ -17,3 +17,15 @@ def unsqueeze(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C//4"]:
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, channels // 4, 2, 2)
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
+
+
+def column_pairs(x: Float[Array, "B H W C"]) -> Float[Array, "B H W//2 2*C"]:
+    """Each pair of columns becomes one column with all channels of the left one, then those of the right one."""
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height, width // 2, 2 * channels)
+
+
+def columns(x: Float[Array, "B H W C"]) -> Float[Array, "B H 2*W C//2"]:
+    """The inverse of `column_pairs`."""
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height, 2 * width, channels // 2)

@@ -1,11 +1,12 @@
 """The change of variables, for every flow: log p(x) = log N(f(x); 0, I) + log |det df/dx|, where f is a bijection.
 
 A subclass defines `forward`, f with its log-determinant, and `inverse`. Likelihood and sampling are written here. For
-integers x the flow is a density of x + u, u uniform in the unit cube, and log p(x) has the lower bound
-E log 1/K sum_k p(x + u_k) (Theis et al. 2015, 1511.01844; Burda et al. 2015, 1509.00519).
+integers x the flow is a density of x + u with u in the unit cube, drawn from q(u | x), and log p(x) has the lower bound
+E log 1/K sum_k p(x + u_k) / q(u_k | x) (Theis et al. 2015, 1511.01844; Burda et al. 2015, 1509.00519; Ho et al. 2019,
+1902.00275).
 """
 
-import functools
+from dataclasses import field
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -17,6 +18,8 @@ from gen_jax.check import require_integers, require_key
 from gen_jax.conditions import Cond, label_of
 from gen_jax.density import Codec, Kind, LossPer, Value, bits_per_dim, fold_in
 from gen_jax.encoding import Interpolation
+from gen_jax.models.flow.dequantizers import Dequantizer, UniformDequantizer
+from gen_jax.nn.bijections import Vector
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
@@ -45,6 +48,10 @@ class Flow(nn.Module):
     def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B *event"]:
         """x, with the statistics of evaluation."""
         raise TypeError(f"{type(self).__name__} does not define the inverse of f")
+
+    def one_hot(self, cond: Cond) -> Vector:
+        """The class of each example as a vector; None without classes."""
+        return jax.nn.one_hot(label_of(cond), self.num_classes) if self.num_classes else None
 
     def log_density(
         self, x: Float[Array, "B *event"], train: bool = False, cond: Cond = None
@@ -89,16 +96,27 @@ class Flow(nn.Module):
 class DequantizedFlow(Flow):
     """A probability mass of integers by a density of reals, in units of one level.
 
-    `log_prob` ignores the density outside [0, levels]^D, so its exponentials sum to 1 minus the mass there. `sample`
-    clips such draws to the lowest or highest level.
+    `dequantizer` draws the noise that is added to the integers (`dequantizers.py`). `log_prob` ignores the density
+    outside [0, levels]^D, so its exponentials sum to 1 minus the mass there. `sample` clips such draws to the lowest or
+    highest level.
     """
 
     kind: ClassVar[Kind] = "mass"
     value: ClassVar[Value] = "bound"
     loss_per: ClassVar[LossPer] = "dimension"
 
+    dequantizer: Dequantizer = field(default=UniformDequantizer(), kw_only=True)
+
     def setup(self):
         self.check()
+
+    def dequantized(
+        self, x: Integer[Array, "B *event"], key: PRNGKey, train: bool = False, cond: Cond = None
+    ) -> tuple[Float[Array, "B *event"], Nats]:
+        """x + u with u drawn from q(u | x), and log q(u | x), nats."""
+        levels, y = self.event.num_levels, self.one_hot(cond)
+        u, log_q = self.dequantizer.noise(x, key, levels, y, train)
+        return dequantize.uniform(x, u), log_q
 
     def log_prob(
         self,
@@ -110,15 +128,16 @@ class DequantizedFlow(Flow):
         """The bound with `draws` dequantised copies, nats; memory does not grow with them."""
         key = require_key(key, type(self).__name__)
         module, variables = self.unbind()
-        noise = functools.partial(jax.random.uniform, shape=x.shape)
 
         def log_weights(number: Int[Array, " k"]) -> Float[Array, "k B"]:
-            u = jax.vmap(lambda k: noise(fold_in(key, k)))(number)
-            y = dequantize.uniform(jnp.broadcast_to(x, u.shape), u)
+            def copy(k: Int[Array, ""]) -> Any:
+                return module.apply(variables, x, fold_in(key, k), cond=cond, method="dequantized")
+
+            y, log_q = jax.vmap(copy)(number)
             y = y.reshape(-1, *self.event.shape)
-            tiled = None if cond is None else jnp.tile(label_of(cond), len(u))
+            tiled = None if cond is None else jnp.tile(label_of(cond), len(number))
             log_p: Any = module.apply(variables, y, cond=tiled, method="log_density")
-            return log_p.reshape(u.shape[:2])
+            return log_p.reshape(log_q.shape) - log_q
 
         chunk = max(1, VALUES_AT_ONCE // x.size)
         return importance_weighted_bound_in_chunks(log_weights, draws, chunk)
@@ -126,9 +145,9 @@ class DequantizedFlow(Flow):
     def loss(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None
     ) -> tuple[Scalar, Metrics]:
-        """Mean of -log p(x + u) with one draw of u, nats a dimension."""
-        y = dequantize.uniform(x, jax.random.uniform(key, x.shape))
-        nats = -jnp.mean(self.log_density(y, True, cond))
+        """Mean of log q(u | x) - log p(x + u) with one draw of u, nats a dimension."""
+        y, log_q = self.dequantized(x, key, True, cond)
+        nats = -jnp.mean(self.log_density(y, True, cond) - log_q)
         return nats / self.event.size, {"bits_per_dim": bits_per_dim(nats, self.event)}
 
     def sample(
@@ -149,3 +168,4 @@ class DequantizedFlow(Flow):
 
     def check(self) -> None:
         require_integers(self.event, type(self).__name__)
+        self.dequantizer.check(self.event)

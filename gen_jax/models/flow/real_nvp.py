@@ -10,13 +10,12 @@ import math
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gen_jax.check import require
-from gen_jax.conditions import Cond, label_of
+from gen_jax.conditions import Cond
 from gen_jax.models.flow.base import DequantizedFlow, Flow
 from gen_jax.nn.bijections import AffineCoupling, Vector, chain, unchain
 from gen_jax.nn.shifted_conv import Project, WeightNorm
@@ -116,11 +115,6 @@ class BatchNorm(nn.Module):
         return z * jnp.sqrt(variance + EPSILON) + mean
 
 
-def one_hot(model: Flow, cond: Cond) -> Vector:
-    """The class of each example as a vector; None without classes."""
-    return jax.nn.one_hot(label_of(cond), model.num_classes) if model.num_classes else None
-
-
 def diagonal_first(channels: int) -> Int[np.ndarray, " four_times_channels"]:
     """An order of squeezed channels: the first half stays, the second half is factored out.
 
@@ -153,10 +147,10 @@ class RealNVP(Flow):
     def forward(
         self, x: Float[Array, "B D"], train: bool = False, cond: Cond = None
     ) -> tuple[Float[Array, "B D"], Nats]:
-        return chain(self.layers, x, train, one_hot(self, cond))
+        return chain(self.layers, x, train, self.one_hot(cond))
 
     def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B D"]:
-        return unchain(self.layers, z, one_hot(self, cond))
+        return unchain(self.layers, z, self.one_hot(cond))
 
     def check(self) -> None:
         require(
@@ -203,7 +197,7 @@ class ImageRealNVP(DequantizedFlow):
         self, x: Float[Array, "B H W C"], train: bool = False, cond: Cond = None
     ) -> tuple[Float[Array, "B D"], Nats]:
         """z, with the values factored out first in front, and log |det dz/dx|; x in [0, levels)."""
-        y = one_hot(self, cond)
+        y = self.one_hot(cond)
         x, log_slope = dequantize.to_logit(x, self.event.num_levels, self.alpha)
         total, parts = jnp.sum(log_slope.reshape(len(x), -1), axis=-1), []
         for scale, layers in enumerate(self.positions):
@@ -218,7 +212,7 @@ class ImageRealNVP(DequantizedFlow):
 
     def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B H W C"]:
         """x, mostly in [0, levels]."""
-        y = one_hot(self, cond)
+        y = self.one_hot(cond)
         height, width, channels = self.event.shape
         shapes = [(height >> k, width >> k, channels << k) for k in range(self.scales)]
         ends = np.cumsum([math.prod(shape) for shape in shapes[1:]]).tolist()
