@@ -92,6 +92,7 @@ MODULES = {
     "Solver": "gen_jax.ops.ode",
     "SparseTransformer": "gen_jax.models.autoregressive.sparse_transformer",
     "Strided": "gen_jax.ops.patterns",
+    "TarFlow": "gen_jax.models.flow.tar_flow",
     "Tiles": "gen_jax.ops.orders",
     "Transposition": "gen_jax.ops.augment",
     "UNet": "gen_jax.nn.unet",

@@ -14,6 +14,7 @@ from gen_jax import (
     RealNVP,
     SCurve,
     Shuffled,
+    TarFlow,
     VQVAEPrior,
     image,
 )
@@ -27,6 +28,7 @@ FAMILIES = {
     ),
     "flow": RealNVP(depth=3, hidden=(8,)),
     "image_flow": ImageRealNVP(image(1, 2, 1, 3), features=3, blocks=1, scales=1, alpha=0.1),
+    "patch_flow": TarFlow(image(2, 4, 1, 3), patch=2, blocks=2, layers=1, features=4, heads=2),
     "diffusion": DDPM(
         image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)
     ),

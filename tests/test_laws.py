@@ -136,6 +136,8 @@ def test_completion_keeps_the_known_part(name):
         ("flow", flow.determinant),
         ("image_flow", flow.round_trip),
         ("image_flow", flow.determinant),
+        ("patch_flow", flow.round_trip),
+        ("patch_flow", flow.determinant),
         ("diffusion", diffusion.chain),
         ("diffusion", diffusion.non_negative),
         ("stages", staged.joint),

@@ -9,6 +9,7 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from gen_jax.errors import InputError
@@ -21,6 +22,7 @@ from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
+from gen_jax.models.flow.tar_flow import TarFlow
 from gen_jax.models.latent.encoded import Encoded
 from gen_jax.models.latent.losses import KLTerm, KLWeighted
 from gen_jax.models.latent.vd_vae import VDVAE
@@ -170,6 +172,13 @@ def _flow(model: ImageRealNVP) -> ImageRealNVP:
 
 
 @small.register
+def _patches(model: TarFlow) -> TarFlow:
+    """A model with 2^8 images of at least two patches, two maps of one layer, and small networks."""
+    sizes = {"blocks": min(model.blocks, 2), "layers": 1, "features": 4, "heads": 2}
+    return model.clone(event=Event((4, 2, 1), 2), patch=min(model.patch, 2), dropout=0.0, **sizes)
+
+
+@small.register
 def _ddpm(model: DDPM) -> DDPM:
     """A model with 2^9 images and three noisy steps; a U-net has one resolution, another network stays unchanged."""
     network = model.network
@@ -199,3 +208,17 @@ def _corner(model: ImageRealNVP, variables: Variables) -> tuple[Flow, Variables]
     side, (height, width, channels) = 2**model.scales, model.event.shape
     shape = (min(side, height), min(side, width), channels)
     return model.clone(event=Event(shape, model.event.levels)), variables
+
+
+@corner.register
+def _patches_of_corner(model: TarFlow, variables: Variables) -> tuple[Flow, Variables]:
+    """A corner of two patches per side, under the weights of the first places."""
+    side, (height, width, channels) = 2 * model.patch, model.event.shape
+    shape = (min(side, height), min(side, width), channels)
+    patches = shape[0] * shape[1] // model.patch**2
+
+    def cut(path: Any, leaf: Any) -> Any:
+        return leaf[:patches] if path[-1].key == "places" else leaf
+
+    cut_variables = jax.tree_util.tree_map_with_path(cut, dict(variables))
+    return model.clone(event=Event(shape, model.event.levels)), cut_variables

@@ -12,13 +12,19 @@ A step knows nothing at or after its site. So in steps the network's input is th
 before (at a `Site`), where the parallel form is given the image and shifts it ("mask A").
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from gen_jax.errors import InputError
 from gen_jax.ops.masks import take_group
+from gen_jax.typing import Variables
 
 
 @dataclass(frozen=True)
@@ -114,3 +120,30 @@ def halves_here(
         for start in (0, features // 2)
     )
     return first, second
+
+
+def stepped(
+    module: nn.Module,
+    variables: Variables,
+    memory: dict,
+    method: str,
+    *inputs: Any,
+    at: Any,
+) -> tuple[Any, dict]:
+    """The result of a method at one row, site or time, and the collection `cache` of the layers after it."""
+    variables = {**variables, "cache": memory}
+    both: Any = module.apply(variables, *inputs, False, at, method=method, mutable=["cache"])
+    result, updated = both
+    return result, {**memory, **updated.get("cache", {})}
+
+
+def require_cache(module: nn.Module, new: Any, old: Any) -> None:
+    """InputError if a step adds to the cache: layers whose part is absent would begin with zeros at every site."""
+    if jax.tree.structure(new) != jax.tree.structure(old):
+        raise InputError(f"this is no cache of {type(module).__name__}: parts of it are absent")
+
+
+def zeros_of(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Zeros in the shapes and types of a function's result, without computing it."""
+    shapes = jax.eval_shape(function, *inputs)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

@@ -7,7 +7,6 @@ parallel pass a site: it makes the same draws from the same key at a thousand ti
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -223,33 +222,6 @@ def stepped_params(
 
     _, params = lax.scan(body, cache, (jnp.arange(model.num_sites), values))
     return jnp.swapaxes(params, 0, 1)
-
-
-def stepped(
-    module: Autoregressive,
-    variables: Variables,
-    memory: dict,
-    method: str,
-    *inputs: Any,
-    at: Any,
-) -> tuple[Any, dict]:
-    """The result of a method at one row, site or time, and the collection `cache` of the layers after it."""
-    variables = {**variables, "cache": memory}
-    both: Any = module.apply(variables, *inputs, False, at, method=method, mutable=["cache"])
-    result, updated = both
-    return result, {**memory, **updated.get("cache", {})}
-
-
-def require_cache(module: Autoregressive, new: Any, old: Any) -> None:
-    """InputError if a step adds to the cache: layers whose part is absent would begin with zeros at every site."""
-    if jax.tree.structure(new) != jax.tree.structure(old):
-        raise InputError(f"this is no cache of {type(module).__name__}: parts of it are absent")
-
-
-def zeros_of(function: Callable[..., Any], *inputs: Any) -> Any:
-    """Zeros in the shapes and types of a function's result, without computing it."""
-    shapes = jax.eval_shape(function, *inputs)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def batch_of(model: Any, variables: Variables) -> int:

@@ -19,8 +19,9 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Num
 from gen_jax.check import require, require_image
 from gen_jax.conditions import Cond
 from gen_jax.heads import Head, head_for
-from gen_jax.models.autoregressive.base import Autoregressive, require_cache, stepped, zeros_of
+from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.autoregressive.mixture import Mixture, index_of, loss_of_one
+from gen_jax.nn.at import require_cache, stepped, zeros_of
 from gen_jax.nn.blocks import show
 from gen_jax.nn.shifted_conv import Project
 from gen_jax.ops.gates import concat_elu

@@ -14,13 +14,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from gen_jax.conditions import Cond
-from gen_jax.models.autoregressive.base import (
-    Autoregressive,
-    require_cache,
-    stepped,
-    zeros_of,
-)
-from gen_jax.nn.at import At, Row, Site
+from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.nn.at import At, Row, Site, require_cache, stepped, zeros_of
 from gen_jax.ops.loops import once
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Variables

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer, Num
 
 from gen_jax.conditions import Cond
-from gen_jax.models.autoregressive.base import Autoregressive, require_cache, stepped, zeros_of
+from gen_jax.models.autoregressive.base import Autoregressive
+from gen_jax.nn.at import require_cache, stepped, zeros_of
 from gen_jax.ops.orders import Shuffled
 
 NOTHING = -1  # the value before the first
