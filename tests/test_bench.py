@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from cases import build, random_events
 
-from gen_jax import GatedPixelCNN, Markov, PixelCNNPP, image
+from gen_jax import GatedPixelCNN, Markov, PixelCNNPP, TarFlow, image
 from gen_jax.bench import attention, codec, record, sampling, scaling, systems, timing, training
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.train.step import jitted
 
 TINY = GatedPixelCNN(image(4, 4, 1, 2), depth=1, features=4, first_kernel=3, head_features=4)
 CHAIN = Markov(image(4, 4, 1, 2))
+FLOW = TarFlow(image(2, 4, 1, 2), blocks=1, layers=1, features=4, heads=1)
 COLOUR = PixelCNNPP(image(4, 4, 3, 4), features=4, resnets=1, resolutions=1, mixtures=2)
 
 
@@ -122,9 +123,10 @@ def test_sampling_reports_ratios_of_its_own_times(monkeypatch):
     assert quotients.min() * 0.999 <= low <= high <= quotients.max() * 1.001
     expected = row["naive_seconds"] / row["sample_seconds"]
     assert row["naive_factor"] == pytest.approx(expected, rel=0.01, abs=0.06)
-    monkeypatch.setattr(systems, "MODELS", {"chain": CHAIN})
-    [row] = written(sampling.measure(batch=2, naive=False), sampling)
-    assert row["naive_seconds"] is row["naive_factor"] is None
+    for name, model, naive in (("chain", CHAIN, False), ("flow", FLOW, True)):
+        monkeypatch.setattr(systems, "MODELS", {name: model})
+        [row] = written(sampling.measure(batch=2, naive=naive), sampling)
+        assert row["naive_seconds"] is row["naive_factor"] is None
 
 
 def test_codec_reports_where_its_time_goes(monkeypatch):

@@ -18,6 +18,7 @@ from gen_jax import (
     InputError,
     LinearSchedule,
     RealNVP,
+    TarFlow,
     UNet,
     functional,
     image,
@@ -43,6 +44,9 @@ MODELS = {
     "flow": RealNVP(depth=2, hidden=(8,), num_classes=3),
     "image_flow": ImageRealNVP(
         image(2, 2, 1, 3), features=3, blocks=1, scales=1, alpha=0.1, num_classes=3
+    ),
+    "patch_flow": TarFlow(
+        image(2, 4, 1, 3), blocks=2, layers=1, features=4, heads=2, num_classes=3
     ),
     "diffusion": NOISE,
     "gan": GAN(
@@ -106,6 +110,8 @@ def test_the_class_changes_loss_likelihood_and_samples(name):
         ("flow", flow.determinant),
         ("image_flow", flow.round_trip),
         ("image_flow", flow.determinant),
+        ("patch_flow", flow.round_trip),
+        ("patch_flow", flow.determinant),
         ("diffusion", diffusion.non_negative),
         ("diffusion", diffusion.trajectories),
     ],

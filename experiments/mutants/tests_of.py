@@ -155,6 +155,7 @@ TESTS: dict[str, Tests] = {
     "models/staged": [*VQ, *all_of("auxiliary")],
     "models/diffusion": DIFFUSION,
     "models/discriminative": [("distances", "classifier"), inputs("classifier")],
+    "models/flow/tar_flow": [*all_of("tar_flow"), laws("patch_flow")],
     "models/flow": FLOW,
     "models/latent/given_codes": VQ,
     "models/latent/vq": VQ,

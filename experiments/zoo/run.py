@@ -59,6 +59,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "vimco": (),
     "vd_vae": (),
     "real_nvp": (),
+    "tar_flow": (),
     "ddpm": (),
     "gan": (),
     "vq_vae": (),
