@@ -65,7 +65,8 @@ class Authors(NamedTuple):
     size: float
     update: Callable
     prepared: Callable = lambda gradients, params: gradients
-    decay: float = 0.0  # of arrays of two or more axes, beside the update
+    decay: float = 0.0  # beside the update
+    decayed: Callable = matrices  # which parameters
 
 
 TINY = {"event": image(4, 4, 3), "mixtures": 2, "dropout": 0.0, "resnets": 1}
@@ -110,6 +111,13 @@ AUTHORS = {
         after(1e-8),
         clipped_at_one,
         0.01,
+    ),
+    "tar_flow_downsampled_imagenet_64": Authors(
+        {"event": image(4, 4, 3), "blocks": 1, "layers": 1, "features": 4, "heads": 1},
+        1,
+        after(1e-8),
+        decay=1e-4,
+        decayed=lambda params: jax.tree.map(lambda _: True, params),
     ),
     "vae_dynamic_mnist": Authors(DENSE, BATCH, from_one(1e-4)),
     "iwae_dynamic_mnist": Authors(DENSE | {"draws": 3}, BATCH, from_one(1e-4)),
@@ -157,7 +165,7 @@ def updates(name, experiment, ours, params):
     authors, chain = AUTHORS[name], experiment.transformation()
     found, _ = chain.update(ours, chain.init(params), params)
     theirs = jax.tree.map(lambda g: authors.size * np.asarray(g, np.float64), ours)
-    prepared, chosen = authors.prepared(theirs, params), matrices(params)
+    prepared, chosen = authors.prepared(theirs, params), authors.decayed(params)
     update = lambda g, w, chosen: -authors.update(g) - authors.decay * chosen * w  # noqa: E731
     expected = jax.tree.map(update, prepared, params, chosen)
     return [
