@@ -248,19 +248,27 @@ class Optax(Optimizer):
 
 @dataclass(frozen=True)
 class OptimizerGroups:
-    """One optimiser for each top-level name of the parameters, such as a generator's and a discriminator's."""
+    """One optimiser for each top-level name of the parameters, such as a generator's and a discriminator's.
+
+    `every`: of so many steps each group takes the last one only; in the others its parameters and the state of its
+    optimiser stay. Empty: each group takes every step. A schedule counts the steps that its group takes.
+    """
 
     names: tuple[str, ...]
     optimizers: tuple[Adam | Adamax | RMSProp | Optax, ...]
     accumulate: int = 1
+    every: tuple[int, ...] = ()
 
     def build(self, setting: Setting = Setting()) -> optax.GradientTransformation:
         """The optax transformation; InputError unless names, optimisers and (at init) parameters match."""
         if len(self.names) != len(self.optimizers) or len(set(self.names)) != len(self.names):
             raise InputError("optimizer.names and optimizer.optimizers need one entry per group")
-        pairs = zip(self.names, self.optimizers, strict=True)
+        if len(self.every or self.names) != len(self.names) or any(n < 1 for n in self.every):
+            raise InputError("optimizer.every needs a number of at least 1 for each group")
+        every = self.every or (1,) * len(self.names)
         groups: dict[Any, optax.GradientTransformation] = {
-            name: optimizer.build(setting) for name, optimizer in pairs
+            name: _every(period, optimizer, setting)
+            for name, optimizer, period in zip(self.names, self.optimizers, every, strict=True)
         }
 
         def labels(params: dict[str, Any]) -> dict[str, str]:
@@ -273,10 +281,23 @@ class OptimizerGroups:
         return optax.partition(groups, labels)
 
 
+def _every(period: int, optimizer: Optimizer, setting: Setting) -> optax.GradientTransformation:
+    """The optimiser at the last of `period` steps, and no update at the others."""
+    if period == 1:
+        return optimizer.build(setting)
+    steps = None if setting.steps is None else setting.steps // period
+    inner = optimizer.build(replace(setting, steps=steps))
+    last: Any = lambda step: step % period == period - 1  # noqa: E731
+    return optax.conditionally_mask(inner, last)
+
+
 def planned_steps(optimizer: Any, steps: int) -> list[int]:
-    """The length of each schedule in steps, `steps` if it has none."""
+    """The length of each schedule in steps of training, `steps` if it has none."""
+    every = getattr(optimizer, "every", ()) or (1,) * len(_single(optimizer))
     rates = [getattr(single, "learning_rate", None) for single in _single(optimizer)]
-    return [getattr(rate, "steps", None) or steps for rate in rates]
+    lengths = [getattr(rate, "steps", None) for rate in rates]
+    pairs = zip(lengths, every, strict=True)
+    return [length * period if length else steps for length, period in pairs]
 
 
 def following(optimizer: Any, before: int, steps: int) -> Any:

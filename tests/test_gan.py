@@ -30,6 +30,8 @@ NETWORKS = {"generator": ConvGenerator((5, 4)), "discriminator": ConvDiscriminat
 IMAGES = GAN(image(4, 4, 1, 3), latent=3, **NETWORKS)
 DENSE = {"generator": DenseGenerator((6,)), "discriminator": DenseDiscriminator((6,))}
 POINTS = GAN(points(), latent=3, saturating=True, **DENSE)
+LAYERS = {**NETWORKS, "discriminator": ConvDiscriminator((4, 5), "layer")}
+CRITIC = GAN(image(4, 4, 1, 3), latent=3, **LAYERS, gradient_penalty=3.0)
 
 
 def gradients(model, variables, x):
@@ -56,12 +58,19 @@ def gradients_apart(model, variables, x):
 
     def of_generator(own):
         logit = discriminator.apply({"params": params["discriminator"]}, fake(own))
+        if model.gradient_penalty:
+            return -jnp.mean(logit)
         return jnp.mean(-jax.nn.softplus(logit) if model.saturating else jax.nn.softplus(-logit))
 
     def of_discriminator(own):
-        on_real, on_fake = (
-            discriminator.apply({"params": own}, x) for x in (real, fake(params["generator"]))
-        )
+        false = fake(params["generator"])
+        on_real, on_fake = (discriminator.apply({"params": own}, x) for x in (real, false))
+        if model.gradient_penalty:
+            share = jax.random.uniform(fold_in(KEY, "between"), (len(x), 1, 1, 1))
+            single = lambda x: discriminator.apply({"params": own}, x[None])[0]  # noqa: E731
+            slopes = jax.vmap(jax.grad(single))(false + share * (real - false))
+            norms = jnp.linalg.norm(slopes.reshape(len(x), -1), axis=1)
+            return jnp.mean(on_fake - on_real) + 3.0 * jnp.mean((norms - 1) ** 2)
         return jnp.mean(jax.nn.softplus(-on_real)) + jnp.mean(jax.nn.softplus(on_fake))
 
     return {
@@ -84,7 +93,7 @@ def furthest(found, expected):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("model", [IMAGES, POINTS], ids=["images", "points"])
+@pytest.mark.parametrize("model", [IMAGES, POINTS, CRITIC], ids=["images", "points", "critic"])
 def test_each_player_has_its_own_gradient(model, monkeypatch):
     """Leaving out either stop-gradient shows in the other player's gradient, and only there."""
     _, variables = build(model)
@@ -162,10 +171,10 @@ def test_scaling_there_and_back(levels):
     np.testing.assert_array_equal(from_symmetric(jnp.array([-2.0, 2.0]), levels), [0, levels - 1])
 
 
-def test_the_value_at_the_best_discriminator():
+def test_the_value_at_the_best_discriminator(x64):
     """V(D*) = 2 JSD(p, q) - log 4 by quadrature; D trained on the model's loss stays below it and comes close.
 
-    The generator is linear and stays as it is: its q = N(b, W^T W) is known.
+    The generator is linear and stays as it is: its q = N(b, W^T W) is known, and so is D* = p / (p + q).
     """
     W, b = np.array([[1.0, 0.5], [0.0, 0.7]]), np.array([0.5, 0.0])
     ends = np.array([[-1.5, 0.0], [1.5, 0.0]])
@@ -173,31 +182,31 @@ def test_the_value_at_the_best_discriminator():
     x, cell = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2), (side[1] - side[0]) ** 2
     log_p = np.logaddexp(*(stats.multivariate_normal(end).logpdf(x) for end in ends)) - np.log(2)
     log_q = stats.multivariate_normal(b, W.T @ W).logpdf(x)
-    p, q, ratio = map(jnp.float32, (np.exp(log_p) * cell, np.exp(log_q) * cell, log_p - log_q))
-    np.testing.assert_allclose([p.sum(), q.sum()], 1, rtol=1e-5)
+    p, q, ratio = map(jnp.asarray, (np.exp(log_p) * cell, np.exp(log_q) * cell, log_p - log_q))
+    np.testing.assert_allclose([p.sum(), q.sum()], 1, atol=1e-9)
     at = jax.jit(value_function)
     best, divergence = at(ratio, ratio, p, q), jensenshannon(p, q) ** 2
-    assert 0.05 < divergence < 0.6
-    np.testing.assert_allclose(best, 2 * divergence - np.log(4), rtol=1e-5)
+    assert divergence == pytest.approx(0.17808, abs=1e-5)
+    np.testing.assert_allclose(best, 2 * divergence - np.log(4), rtol=1e-10)
     for wrong in (0.9, 1.1):
         assert at(wrong * ratio, wrong * ratio, p, q) < best
 
     model = GAN(points(), 2, DenseGenerator(()), DenseDiscriminator((32,)))
     pure = functional(model)
     params = jax.jit(pure.init)(KEY, jnp.zeros((2, 2)))["params"]
-    linear = {"Dense_0": jax.tree.map(jnp.float32, {"kernel": W, "bias": b})}
+    linear = {"Dense_0": jax.tree.map(jnp.asarray, {"kernel": W, "bias": b})}
     params = {**params, "generator": linear}
     players = OptimizerGroups(("generator", "discriminator"), (Adam(0.0), Adam(1e-2))).build()
 
     @jax.jit
     def on_grid(params):
-        logits = model.discriminator.apply({"params": params["discriminator"]}, jnp.float32(x))
+        logits = model.discriminator.apply({"params": params["discriminator"]}, jnp.asarray(x))
         return value_function(logits, logits, p, q)
 
     def step(t, carry):
         params, state = carry
         key = fold_in(KEY, t)
-        centre = jax.random.choice(fold_in(key, "end"), jnp.float32(ends), (256,))
+        centre = jax.random.choice(fold_in(key, "end"), jnp.asarray(ends), (256,))
         data = centre + jax.random.normal(fold_in(key, "data"), (256, 2))
         grads = jax.grad(lambda p: pure.loss({"params": p}, data, key)[0])(params)
         updates, state = players.update(grads, state, params)
@@ -210,6 +219,36 @@ def test_the_value_at_the_best_discriminator():
     assert best - on_grid(trained) < 0.02
 
 
+def test_the_critic_finds_the_wasserstein_distance(x64):
+    """N(0, I) and N(c, I) are W = |c| apart; the best critic is linear, of slope 1 + W / (2 penalty)."""
+    c = jnp.array([1.2, -0.9])
+    dense = (DenseGenerator(()), DenseDiscriminator((16,)))
+    model = GAN(points(), 2, *dense, gradient_penalty=10.0)
+    pure = functional(model)
+    params = jax.jit(pure.init)(KEY, jnp.zeros((2, 2)))["params"]
+    params = {**params, "generator": {"Dense_0": {"kernel": jnp.eye(2), "bias": c}}}
+    players = OptimizerGroups(("generator", "discriminator"), (Adam(0.0), Adam(1e-2))).build()
+
+    def step(t, carry):
+        params, state = carry
+        data = jax.random.normal(fold_in(fold_in(KEY, t), "data"), (256, 2))
+        grads = jax.grad(lambda p: pure.loss({"params": p}, data, fold_in(KEY, t))[0])(params)
+        updates, state = players.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    fit = jax.jit(lambda params: jax.lax.fori_loop(0, 300, step, (params, players.init(params)))[0])
+    data = jax.random.normal(KEY, (4096, 2))
+    variables = {"params": fit(params)}
+    _, (metrics, _) = jax.jit(pure.loss)(variables, data, KEY)
+    slope = 1 + 1.5 / 20
+    assert metrics["slope"] == pytest.approx(slope, abs=0.03)
+    assert metrics["wasserstein"] == pytest.approx(1.5 * slope, rel=0.03)
+    measured = model.apply(variables, data, KEY, method="measure")
+    scalars, _ = model.diagnosis(jax.device_get(measured))
+    assert scalars["wasserstein"] == pytest.approx(1.5 * slope, rel=0.05)
+    assert "d_real" not in scalars
+
+
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
@@ -217,6 +256,9 @@ def test_the_value_at_the_best_discriminator():
         (GAN(image(6, 8), **NETWORKS), "images whose sides 4 divides"),
         (GAN(image(8, 8), generator=ConvGenerator(())), "at least one layer"),
         (GAN(points(), latent=0), "latent must be at least 1"),
+        (GAN(points(), gradient_penalty=0.0), "must be above 0"),
+        (GAN(points(), gradient_penalty=1.0, saturating=True), "for the game of log D"),
+        (GAN(image(4, 4), **NETWORKS, gradient_penalty=1.0), 'normalisation to "layer"'),
     ],
 )
 def test_impossible_sizes_are_refused(model, sentence):

@@ -252,3 +252,31 @@ def test_a_run_in_which_all_is_skipped_stops():
     assert told[-1] == (90, {"skipped": 1.0})
     with pytest.raises(InputError, match="skip_above must be positive, not 0"):
         experiment(skip_above=0.0)
+
+
+def test_a_group_may_take_one_step_of_several():
+    """At every third step the parameters of g move as under Adam on these gradients alone; those of d always move."""
+    adam, grads = Adam(0.1, b1=0.5), np.random.default_rng(0).normal(size=(6, 2, 2))
+    chain = OptimizerGroups(("g", "d"), (adam, adam), every=(3, 1)).build()
+    tree = {name: {"w": jnp.asarray(W)} for name in ("g", "d")}
+    state, found = chain.init(tree), []
+    for g, d in grads:
+        given: Any = {"g": {"w": jnp.asarray(g)}, "d": {"w": jnp.asarray(d)}}
+        update: Any
+        update, state = chain.update(given, state, tree)
+        found.append([np.asarray(update[name]["w"]) for name in ("g", "d")])
+    of_g, of_d = map(np.stack, zip(*found, strict=True))
+    np.testing.assert_allclose(of_d, updates_of(adam, grads[:, 1]), rtol=1e-6)
+    np.testing.assert_allclose(of_g[2::3], updates_of(adam, grads[2::3, 0]), rtol=1e-6)
+    assert not of_g[[0, 1, 3, 4]].any()
+
+
+def test_the_steps_of_a_group():
+    """A schedule counts the steps that its group takes, and must last as long as training."""
+    timed = OptimizerGroups(
+        ("g", "d"), (Adam(WarmupCosine(0.1, 2, 10)), Adam(WarmupCosine(0.1, 2))), every=(5, 1)
+    )
+    assert planned_steps(timed, 60) == [50, 60]
+    for every in ((1,), (0, 1)):
+        with pytest.raises(InputError, match="a number of at least 1 for each group"):
+            OptimizerGroups(("g", "d"), (Adam(), Adam()), every=every).build()

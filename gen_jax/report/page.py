@@ -25,7 +25,7 @@ from gen_jax.media.images import COLUMNS, Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
-from gen_jax.report import codes, images, latents, points, sound
+from gen_jax.report import adversarial, codes, images, latents, points, sound
 from gen_jax.runs import provenance
 from gen_jax.runs.results import protocol
 from gen_jax.runs.run import Run, load_run
@@ -62,6 +62,7 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
     sections = [
         ("Training", _curves(run)),
         ("Samples", _samples(run, medium)),
+        *adversarial.sections(medium, run, split),
         *_of_medium(medium, run, split),
     ]
     if run.workdir.probe.exists():

@@ -1,4 +1,4 @@
-"""The report's section for a flow over points: both directions on data, noise and grids."""
+"""The report's sections for points: modes found, and of a flow both directions on data, noise and grids."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,6 +14,7 @@ from gen_jax.conditions import zeros
 from gen_jax.data.batches import spread
 from gen_jax.data.prepared import Split
 from gen_jax.density import Bijective
+from gen_jax.evaluate import draw, modes
 from gen_jax.media import html
 from gen_jax.media.medium import Section
 from gen_jax.media.points import SHOWN, Points, dots
@@ -25,8 +27,10 @@ LINES, AROUND = (
 
 
 def sections(medium: Points, run: Run, split: Split) -> Iterator[Section]:
-    """Both directions of a flow, on data, noise and grids; nothing for other models."""
+    """The modes that samples reach, where the data have known ones; both directions of a flow."""
     del medium
+    if modes.has_modes(split.dataset):
+        yield "Modes", _modes(run, split)
     if not isinstance(run.experiment.model, Bijective):
         return
     x = split.x[spread(len(split), SHOWN)].astype(np.float32)
@@ -35,6 +39,22 @@ def sections(medium: Points, run: Run, split: Split) -> Iterator[Section]:
         " normal noise z, the samples x = f⁻¹(z), and a grid around the noise after f⁻¹. Colours follow the points."
     )
     yield "Data to noise and back", html.paragraph(caption) + html.plot(both_ways(run, x))
+
+
+def _modes(run: Run, split: Split) -> Markup:
+    """The rule, and what it finds in samples and in the split."""
+    real = split.x[spread(len(split), SHOWN)]
+    fake = draw.sample(run, len(real))
+    rule = (
+        f"A point belongs to a mode within {modes.WITHIN:g} standard deviations of its mean. A mode is found if"
+        f" at least {modes.LEAST:g} of its share of the points belongs to it."
+    )
+    rows = [
+        [name, str(found.found), f"{100 * found.near:.1f} %", ", ".join(map(str, found.counts))]
+        for name, found in (("samples", modes.modes_of(fake)), (split.split, modes.modes_of(real)))
+    ]
+    header = ["points", "modes found", "points in a mode", "points in each"]
+    return html.paragraph(rule) + html.table(header, rows)
 
 
 def both_ways(run: Run, x: Float[np.ndarray, "N 2"]) -> Figure:

@@ -67,6 +67,11 @@ class WorkDir:
         return self.path / "probe.json"
 
     @property
+    def samples(self) -> Path:
+        """Folder of samples of one fixed noise, an .npz per validation step."""
+        return self.path / "samples"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard event files."""
         return self.path / "tensorboard"
@@ -79,7 +84,13 @@ class WorkDir:
     def check_plain(self) -> None:
         """InputError if a path that is read or written here is a link, a pipe or a device."""
         files = (self.config, self.weights, self.metrics, self.result, self.certificate, self.lock)
-        folders = (self.source, self.checkpoints, self.tensorboard, self.path / "damaged")
+        folders = (
+            self.source,
+            self.checkpoints,
+            self.samples,
+            self.tensorboard,
+            self.path / "damaged",
+        )
         disk.check_plain([*files, *folders])
 
     def claim(

@@ -19,6 +19,7 @@ from gen_jax.experiment import Experiment
 from gen_jax.runs import provenance
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.diagnosis import Diagnosis
+from gen_jax.runs.followed import Followed
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.logging import LOG, RunLog
 from gen_jax.runs.provenance import machine
@@ -55,6 +56,7 @@ def train(
     if experiment.model.kind != "none":
         likelihoods = Likelihoods(model, mesh, judge.batch_size, key, judge.validation_draws)
     diagnosis, told = Diagnosis(model, mesh, judge.batch_size, key), set()
+    followed = Followed(model, mesh, key, workdir)
 
     with (
         workdir.locked(),
@@ -88,6 +90,7 @@ def train(
                     if due:
                         variables = {"params": state.ema, **state.collections}
                         row, findings = diagnosis(variables, validation, judge.examples)
+                        followed(variables, done)
                         if likelihoods is not None:
                             result = likelihoods(variables, validation, judge.examples)
                             bits, value = result.bits_per_dim, result.nats

@@ -110,12 +110,18 @@ class EightGaussians(Planar, skip_registration=True):
     """Eight Gaussians of deviation 0.2 with their means on a circle of radius 2."""
 
     name = "eight_gaussians"
+    NOISE = 0.2
 
     @staticmethod
     def draw(rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
         """A random mean, then a Gaussian around it."""
-        mean = 2 * _direction(rng.integers(0, 8, n) * (math.pi / 4))
-        return mean + 0.2 * rng.normal(size=(n, 2))
+        mean = EightGaussians.means()[rng.integers(0, 8, n)]
+        return mean + EightGaussians.NOISE * rng.normal(size=(n, 2))
+
+    @staticmethod
+    def means() -> Float[np.ndarray, "8 2"]:
+        """The means of the Gaussians."""
+        return 2 * _direction(np.arange(8) * (math.pi / 4))
 
 
 def _direction(angle: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:

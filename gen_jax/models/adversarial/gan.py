@@ -5,13 +5,17 @@ has the logit log p - log q, and V is then 2 JSD(p, q) - log 4 (Goodfellow et al
 proposition 1, theorem 1). The generator minimises -E log D(G(z)), which has the same fixed point and a gradient also
 where D(G(z)) is near 0 (section 3).
 
+With a gradient penalty D is the critic of WGAN-GP: min_G max_D E D(x) - E D(G(z)) over functions D of slope at most 1
+is the Wasserstein distance of p and q. The penalty E (|grad D(y)| - 1)^2 holds the slope near 1 at points y between
+data and samples (Gulrajani et al. 2017, 1704.00028, equation 3 and algorithm 1).
+
 The convolutional networks are those of DCGAN: strides instead of pooling, batch normalisation except in the
 generator's output and the discriminator's input, weights from N(0, 0.02^2) (Radford, Metz and Chintala 2016,
 1511.06434).
 """
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -30,7 +34,8 @@ from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
 INIT = nn.initializers.normal(0.02)
 SLOPE = 0.2  # slope of the leaky rectifiers below zero
-EPSILON = 1e-5  # added to a batch's variance
+EPSILON = 1e-5  # added to a variance
+TINY = 1e-12  # added to a squared slope, so that its root has a gradient at 0
 
 
 def value_function(
@@ -49,6 +54,11 @@ def generator_loss(fake: Float[Array, " m"], saturating: bool = False) -> Scalar
     if saturating:
         return jnp.mean(jax.nn.log_sigmoid(-fake))
     return -jnp.mean(jax.nn.log_sigmoid(fake))
+
+
+def critic_value(real: Float[Array, " n"], fake: Float[Array, " m"]) -> Scalar:
+    """E D(x) - E D(G(z)): a lower bound of the Wasserstein distance if D has slope at most 1."""
+    return jnp.mean(real) - jnp.mean(fake)
 
 
 class DenseGenerator(nn.Module):
@@ -106,11 +116,13 @@ class ConvGenerator(nn.Module):
 class ConvDiscriminator(nn.Module):
     """4x4 convolutions of stride 2, one for each of `features`, then a linear map.
 
-    It is always normalised by the statistics of its batch, so real and generated examples come in separate batches. A
-    vector y is appended to the channels of every pixel.
+    With "batch" normalisation it always takes the statistics of its batch, so real and generated examples come in
+    separate batches; with "layer" those of an example (Ba et al. 2016, 1607.06450). A vector y is appended to the
+    channels of every pixel.
     """
 
     features: tuple[int, ...] = (64, 128)
+    normalisation: Literal["batch", "layer"] = "batch"
 
     @nn.compact
     def __call__(
@@ -122,8 +134,13 @@ class ConvDiscriminator(nn.Module):
             x = jnp.concatenate([x, planes], axis=-1)
         for index, features in enumerate(self.features):
             x = Conv(features, (4, 4), 2, kernel_init=INIT, use_bias=index == 0)(x)
-            x = nn.leaky_relu(x if index == 0 else BatchNorm(decay=None)(x, train=True), SLOPE)
+            x = nn.leaky_relu(x if index == 0 else self._normalised(x), SLOPE)
         return nn.Dense(1, kernel_init=INIT)(x.reshape(x.shape[0], -1))[:, 0]
+
+    def _normalised(self, x: Float[Array, "B h w F"]) -> Float[Array, "B h w F"]:
+        if self.normalisation == "batch":
+            return BatchNorm(decay=None)(x, train=True)
+        return nn.LayerNorm(EPSILON, reduction_axes=(1, 2, 3), use_fast_variance=False)(x)
 
 
 class BatchNorm(nn.Module):
@@ -160,6 +177,9 @@ class BatchNorm(nn.Module):
 class GAN(nn.Module):
     """Integers, scaled to [-1, 1], or reals. Generator and discriminator step together, on the same draws of z.
 
+    `gradient_penalty`: its weight in WGAN-GP, 10 in the paper; None for the game of log D. The paper's five steps of D
+    for one of G are `OptimizerGroups.every`; unlike there, G steps at the weights of D before its fifth step.
+
     With classes G reads the one-hot class beside z, and D beside x (Mirza and Osindero 2014, 1411.1784, equation 2).
     """
 
@@ -170,11 +190,22 @@ class GAN(nn.Module):
     generator: DenseGenerator | ConvGenerator = DenseGenerator()
     discriminator: DenseDiscriminator | ConvDiscriminator = DenseDiscriminator()
     saturating: bool = False
+    gradient_penalty: float | None = None
 
     num_classes: int = 0
     kind: ClassVar[Kind] = "none"
     value: ClassVar[Value] = "exact"
     codec: ClassVar[Codec] = "none"
+
+    @property
+    def followed(self) -> int:
+        """The number of samples of one fixed noise in the report: 16 images, or 1,000 points."""
+        return 1000 if self.event.shape == (2,) else 16
+
+    @property
+    def critic(self) -> bool:
+        """Whether D is a critic; otherwise it is the logit of a probability."""
+        return self.gradient_penalty is not None
 
     def setup(self):
         self.check()
@@ -212,13 +243,48 @@ class GAN(nn.Module):
         fake = self.generate(fold_in(key, "z"), len(x), train=True, cond=cond)
         on_real = self.discriminator(self.scaled(x), *one_hot(self, cond))
         on_fake = self.discriminator(stop_gradient(fake), *one_hot(self, cond))
-        loss_of_d = -value_function(on_real, on_fake)
-        loss_of_g = generator_loss(self.judged(fake, cond), self.saturating)
-        return loss_of_d + loss_of_g, {
-            "discriminator_loss": loss_of_d,
-            "generator_loss": loss_of_g,
-            "d_real": jnp.mean(nn.sigmoid(on_real)),
-            "d_fake": jnp.mean(nn.sigmoid(on_fake)),
+        judged, slopes, weight = self.judged(fake, cond), {}, self.gradient_penalty
+        if weight is not None:
+            share = jax.random.uniform(fold_in(key, "between"), (len(x), *(1,) * (x.ndim - 1)))
+            between = share * self.scaled(x) + (1 - share) * stop_gradient(fake)
+            slope = self.slope(between, cond)
+            slopes = {"penalty": jnp.mean((slope - 1) ** 2), "slope": jnp.mean(slope)}
+        metrics = self.metrics(on_real, on_fake, judged)
+        loss_of_d, loss_of_g = metrics["discriminator_loss"], metrics["generator_loss"]
+        if weight is not None:
+            loss_of_d = loss_of_d + weight * slopes["penalty"]
+        return loss_of_d + loss_of_g, metrics | slopes
+
+    def slope(self, x: Float[Array, "B *event"], cond: Cond = None) -> Float[Array, " B"]:
+        """|grad D| at each x, with a gradient in the weights of D."""
+        discriminator, variables = self.discriminator.unbind()
+
+        def total(x: Float[Array, "B *event"]) -> Scalar:
+            scores: Any = discriminator.apply(variables, x, *one_hot(self, cond))
+            return jnp.sum(scores)
+
+        gradient = jax.grad(total)(x).reshape(len(x), -1)
+        return jnp.sqrt(jnp.sum(gradient**2, axis=-1) + TINY)
+
+    def metrics(
+        self, real: Float[Array, " n"], fake: Float[Array, " m"], judged: Float[Array, " m"]
+    ) -> Metrics:
+        """Both losses, and the means of D, or with a critic the difference of its means, `wasserstein`.
+
+        `judged` has the values of `fake`, but its gradient is in G.
+        """
+        if self.critic:
+            value = critic_value(real, fake)
+            return {
+                "discriminator_loss": -value,
+                "generator_loss": -jnp.mean(judged),
+                "wasserstein": value,
+            }
+        return {
+            "discriminator_loss": -value_function(real, fake),
+            "generator_loss": generator_loss(judged, self.saturating),
+            "d_real": jnp.mean(nn.sigmoid(real)),
+            "d_fake": jnp.mean(nn.sigmoid(fake)),
         }
 
     def log_prob(
@@ -244,18 +310,23 @@ class GAN(nn.Module):
         return {"real": self.judged(self.scaled(x), cond), "fake": self.judged(fake, cond)}
 
     def diagnosis(self, measured: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, str]]:
-        """Means of D and both losses; a low `d_real` shows that D recognises only its training data. No findings."""
+        """`metrics` of a whole split; a low `d_real` shows that D recognises only its training data. No findings."""
         real, fake = (jnp.asarray(measured[name]) for name in ("real", "fake"))
-        scalars = {
-            "discriminator_loss": -value_function(real, fake),
-            "generator_loss": generator_loss(fake, self.saturating),
-            "d_real": jnp.mean(nn.sigmoid(real)),
-            "d_fake": jnp.mean(nn.sigmoid(fake)),
-        }
+        scalars = self.metrics(real, fake, fake)
         return {name: float(number) for name, number in scalars.items()}, {}
 
     def check(self) -> None:
         require(self.latent >= 1, f"latent must be at least 1, not {self.latent}")
+        penalty = self.gradient_penalty
+        require(penalty is None or penalty > 0, f"gradient_penalty must be above 0, not {penalty}")
+        require(
+            penalty is None or not self.saturating,
+            "saturating is for the game of log D, not for a gradient penalty",
+        )
+        require(
+            penalty is None or getattr(self.discriminator, "normalisation", "layer") == "layer",
+            'a gradient penalty is of each example alone: set discriminator.normalisation to "layer"',
+        )
         shape = self.event.shape
         for network in (self.generator, self.discriminator):
             if isinstance(network, ConvGenerator | ConvDiscriminator):
