@@ -14,9 +14,11 @@ from typing import Any
 
 from gen_jax import sources
 from gen_jax.classes import Trust
+from gen_jax.conditions import events_of
 from gen_jax.config_tree import as_float, class_of, fits, from_tree, hints_of, named
 from gen_jax.data.prepared import Data
 from gen_jax.errors import InputError, near
+from gen_jax.ops.augment import Augmentation
 from gen_jax.optimizer import Adam, Setting, following
 from gen_jax.sources import NONE, Files
 
@@ -58,6 +60,8 @@ class Experiment:
       weights, their average and the optimiser's state stay, but the step is counted.
     - `first_stage`: work directory of the trained model that a second stage holds frozen in its field `first`.
     - `init_examples`: number of examples for data-dependent initialisation; by default it uses the first batch.
+    - `augment`: random changes of the examples of a train step (`ops/augment.py`); initialisation and evaluation see
+      the examples as they are.
     """
 
     model: Any
@@ -71,6 +75,7 @@ class Experiment:
     first_stage: str | None = None
     init_examples: int | None = None
     skip_above: float | None = None
+    augment: tuple[Augmentation, ...] = ()
 
     def __post_init__(self):
         for name, value in (*_whole(self.model, "model"), ("batch_size", self.batch_size),
@@ -95,12 +100,29 @@ class Experiment:
             raise InputError("init_examples must be at least 1")
         if self.skip_above is not None and not self.skip_above > 0:
             raise InputError(f"skip_above must be positive, not {self.skip_above}")
+        if self.augment:
+            self._check_augment()
         if self.optimizer.accumulate < 1:
             raise InputError("optimizer.accumulate must be at least 1")
         if self.batch_size % self.optimizer.accumulate:
             raise InputError(
                 f"batch_size {self.batch_size} does not split into {self.optimizer.accumulate} parts to accumulate"
             )
+
+    def _check_augment(self) -> None:
+        """InputError unless examples are images of integers, given nothing that would have to change with them."""
+        event = self.model.event
+        if len(event.shape) != 3 or event.levels is None:
+            values = "integers" if event.levels else "reals"
+            raise InputError(
+                f"augment changes images (H, W, C) of integers, not events {event.shape} of {values}"
+            )
+        if events_of(self.model):
+            raise InputError(
+                "augment changes an image, but not the values that the model is given with it"
+            )
+        for augmentation in self.augment:
+            augmentation.check(event.shape)
 
     @property
     def system(self) -> str:

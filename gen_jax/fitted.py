@@ -29,6 +29,7 @@ from gen_jax.data.prepared import ARRAYS, Split
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw
 from gen_jax.experiment import Experiment
+from gen_jax.ops.augment import Augmentation
 from gen_jax.optimizer import Adam
 from gen_jax.runs import weights
 from gen_jax.runs.likelihood import Likelihoods, Result
@@ -189,13 +190,14 @@ def fit(
     init_examples: int | None = None,
     first_stage: str | Path | None = None,
     skip_above: float | None = None,
+    augment: tuple[Augmentation, ...] = (),
     report: Report | None = None,
 ) -> Fitted:
     """Train a model on examples x (N, *event), with their classes or conditions in `cond` if the model takes them.
 
     `optimizer` is a value such as `Adam(1e-3)`. `ema` is the decay of the averaged weights, which the result has. The
     same seed gives the same bits. `report(step, means)` is called every ten steps with the means of the training
-    metrics. `init_examples`, `first_stage` and `skip_above` are those of an Experiment.
+    metrics. `init_examples`, `first_stage`, `skip_above` and `augment` are those of an Experiment.
 
     InputError for examples or conditions that do not fit the model, and for settings that cannot run;
     FloatingPointError if a loss or update is not finite, or after 100 skipped steps in a row.
@@ -217,6 +219,7 @@ def fit(
         first_stage=None if first_stage is None else str(first_stage),
         init_examples=init_examples,
         skip_above=skip_above,
+        augment=augment,
     )
     split = _split_of(model, x, cond, "train")
     program, frozen = Program(experiment, split), first_stages.load(experiment)

@@ -10,10 +10,10 @@ norm after a coupling is over all values, and its running means change by 1 % pe
 values, with epsilon 1e-4, by 10 %). There is no batch norm on the input of s and t, nor inside them; instead the data
 initialise their weights. Every weight-normalised layer has a learned and penalised magnitude (there only layers not
 followed by batch norm). The scale of tanh starts at 1 after a last layer of zeros (there it starts at 0). Averaged
-weights are evaluated; no flips; 45,000 of the 50,000 training images.
+weights are evaluated; 45,000 of the 50,000 training images.
 """
 
-from gen_jax import ImageRealNVP, image
+from gen_jax import Flip, ImageRealNVP, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.optimizer import L2, Adam
 
@@ -36,5 +36,6 @@ def experiment() -> Experiment:
         steps=1000 * EPOCH,
         batch_size=64,
         ema=0.99,
+        augment=(Flip(),),
         evaluate=Evaluate(every=10 * EPOCH, batch_size=128),
     )

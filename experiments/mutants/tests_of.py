@@ -63,7 +63,7 @@ COUNTS = [
 TESTS: dict[str, Tests] = {
     "heads": [*all_of("ops", "logistic_mixture"), laws(GATED, PP, "nade")],
     "ops/attention": [*all_of("attention", "patterns"), ("diffusion", "attention"), laws(SNAIL)],
-    "ops/augment": [("image_models", "transform or identity or kind")],
+    "ops/augment": [*all_of("augment"), ("image_models", "transform or identity or kind")],
     "ops/categorical": [*all_of("ops"), laws("independent", WAVE)],
     "ops/convolution": [*all_of("convolution"), laws(GATED)],
     "ops/coupling": FLOW,

@@ -1,19 +1,25 @@
-"""Transformations of an image that only move its values: each kind is a permutation of the flattened event.
+"""Transformations of images: those that a model is told of, and those of training examples alone.
 
-With a table of permutations p, the transformed event is y[i] = x[p[i]], and p[i] is where the value at i came from.
-Kind 0 of every transformation is the identity. (As Jun et al. 2020, "Distribution Augmentation for Generative
-Modeling", section 4.1.)
+A `Transform` only moves values: each kind is a permutation of the flattened event. With a table of permutations p, the
+transformed event is y[i] = x[p[i]], and p[i] is where the value at i came from. Kind 0 of every transformation is the
+identity. (As Jun et al. 2020, "Distribution Augmentation for Generative Modeling", section 4.1.)
+
+An `Augmentation` is drawn for each example of a training batch (`Experiment.augment`); evaluation never applies it.
 """
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Int, Integer
 
 from gen_jax.errors import InputError
+from gen_jax.typing import PRNGKey
 
 Shape = tuple[int, ...]
 Table = Int[np.ndarray, "kinds D"]
@@ -105,3 +111,88 @@ class Reversal(Transform):
 
     def refusal(self, shape: Shape) -> str | None:
         del shape
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random change of each example, images of integers (H, W, C); a subclass defines `__call__` and `phrase`."""
+
+    @property
+    def phrase(self) -> str:
+        """What training had, in the plural, as results name it."""
+        raise TypeError(f"{type(self).__name__} does not define its phrase")
+
+    def __call__(self, x: Integer[Array, "B H W C"], key: PRNGKey) -> Integer[Array, "B H W C"]:
+        """The batch, each example under its own draw."""
+        raise TypeError(f"{type(self).__name__} does not define its change")
+
+    def check(self, shape: Shape) -> None:
+        """InputError if the change is impossible for images of this shape."""
+
+
+@dataclass(frozen=True)
+class Flip(Augmentation):
+    """Left and right exchanged, with probability 1/2."""
+
+    @property
+    def phrase(self) -> str:
+        return "flips"
+
+    def __call__(self, x: Integer[Array, "B H W C"], key: PRNGKey) -> Integer[Array, "B H W C"]:
+        flipped = jax.random.bernoulli(key, shape=(len(x), 1, 1, 1))
+        return jnp.where(flipped, jnp.flip(x, axis=2), x)
+
+
+@dataclass(frozen=True)
+class Translation(Augmentation):
+    """Moved down and to the right by -`most` ... `most` pixels each, uniformly.
+
+    What comes in repeats the pixels of the edge, or is level 0 (`padding`).
+    """
+
+    most: int
+    padding: Literal["edge", "zero"] = "edge"
+
+    @property
+    def phrase(self) -> str:
+        return f"translations of up to {self.most} pixel{'s' * (self.most > 1)} ({self.padding} padding)"
+
+    def __call__(self, x: Integer[Array, "B H W C"], key: PRNGKey) -> Integer[Array, "B H W C"]:
+        moves = jax.random.randint(key, (len(x), 2), -self.most, self.most + 1)
+        sides = np.array(x.shape[1:3])
+
+        def moved(
+            image: Integer[Array, "H W C"], move: Integer[Array, "2"]
+        ) -> Integer[Array, "H W C"]:
+            rows, columns = (jnp.arange(side) - move[i] for i, side in enumerate(sides))
+            known = [
+                jnp.clip(place, 0, side - 1)
+                for place, side in ((rows, sides[0]), (columns, sides[1]))
+            ]
+            result = image[known[0]][:, known[1]]
+            if self.padding == "edge":
+                return result
+            inside = (rows == known[0])[:, None] & (columns == known[1])
+            return jnp.where(inside[..., None], result, 0)
+
+        return jax.vmap(moved)(x, moves)
+
+    def check(self, shape: Shape) -> None:
+        if not 1 <= self.most < min(shape[:2]):
+            raise InputError(
+                f"a translation moves by 1 to {min(shape[:2]) - 1} pixels in {shape[0]}x{shape[1]}, not by {self.most}"
+            )
+
+
+def augmented(
+    x: Integer[Array, "B H W C"], key: PRNGKey, augmentations: Sequence[Augmentation]
+) -> Integer[Array, "B H W C"]:
+    """The batch after all augmentations in order; each has its own key, folded from its number."""
+    for i, augmentation in enumerate(augmentations):
+        x = augmentation(x, jax.random.fold_in(key, i))
+    return x
+
+
+def phrase(augmentations: Sequence[Augmentation]) -> str | None:
+    """ "flips and translations of up to 3 pixels (edge padding)"; None without augmentation."""
+    return " and ".join(augmentation.phrase for augmentation in augmentations) or None

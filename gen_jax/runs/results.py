@@ -12,6 +12,7 @@ from gen_jax.data.prepared import ARRAYS, Split
 from gen_jax.density import Carrying, Computing, Solving, num_parameters, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
+from gen_jax.ops.augment import phrase
 from gen_jax.runs import provenance
 from gen_jax.runs.likelihood import Result
 from gen_jax.runs.provenance import machine
@@ -20,8 +21,8 @@ from gen_jax.typing import Variables
 
 FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
-    draws solver protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds
-    device cpu threads devices parallel versions git dirty config sources
+    draws solver augment protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps
+    seconds device cpu threads devices parallel versions git dirty config sources
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # taken from the `machine` of config.json
 # The values of fields that older files lack.
@@ -32,6 +33,7 @@ BEFORE_RECORDED = {
     "file": None,
     "distances": None,
     "solver": None,
+    "augment": None,
     "devices": 1,
     "parallel": "jit",
     "sources": {},
@@ -54,6 +56,7 @@ def record(
     - `distances` is the result of `distances.measure`.
     - `certified`: the work directory has a certificate of these weights, and all its laws hold.
     - `solver`: method, tolerance, largest number of steps and trace of the ODE solver behind an estimate.
+    - `augment`: the random changes of training examples, as a phrase; null without any.
     - `sources`: the source files that define classes of the config.
     - `dirty`: the source had uncommitted changes, or training and evaluation used different sources or packages.
 
@@ -106,6 +109,7 @@ def stated(experiment: Experiment, split: Split, variables: Variables) -> dict[s
         "value": None if model.kind == "none" else model.value,
         "draws": experiment.evaluate.draws if takes_draws(model) else None,
         "solver": dataclasses.asdict(model.solver) if isinstance(model, Solving) else None,
+        "augment": phrase(experiment.augment),
         "weights_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
         "parameters": num_parameters(model, variables),
         "seed": experiment.seed,
@@ -142,6 +146,8 @@ def protocol(experiment: Experiment, step: int | str, nats_per: str = "example")
     if evaluate.data not in (None, experiment.data):
         selected = "trained" if experiment.data == ARRAYS else "trained and selected"
         sentence += f"; {selected} on {experiment.data.name}"
+    if experiment.augment:
+        sentence += f"; trained with {phrase(experiment.augment)}"
     if takes_draws(experiment.model):
         sentence += (
             f"; {evaluate.draws:,} draws an example, {evaluate.validation_draws:,} at validation"

@@ -18,7 +18,7 @@ def summary(result: dict[str, Any]) -> str:
     how = solved(result.get("solver"), result.get("draws"))
     number = figure(value, nats, bits, stderr, unit, nats_per, how)
     where = f"{result['num_examples']} {nats_per}s of {result['dataset']} {result['split']}"
-    return f"{number}, {result['value']}, {where}"
+    return f"{number}, {result['value']}, {where}{trained(result)}"
 
 
 def figure(
@@ -55,6 +55,11 @@ def solved(solver: Mapping[str, Any] | None, draws: int | None = None) -> str:
     trace = "exact trace" if solver["trace"] == "exact" else solver["trace"]
     drawn = [] if draws is None else [f"{draws:,} draw{'s' * (draws > 1)}"]
     return ", ".join([solver["method"], tolerance, trace, *drawn])
+
+
+def trained(result: Mapping[str, Any]) -> str:
+    """ ", trained with flips", after how training examples were changed; empty if they were not."""
+    return f", trained with {result['augment']}" if result.get("augment") else ""
 
 
 def kind_of(result: Mapping[str, Any]) -> str:

@@ -71,6 +71,7 @@ class Program:
             ema=experiment.ema,
             accumulate=accumulate,
             skip_above=experiment.skip_above,
+            augment=experiment.augment,
         )
         self.skips = 0  # in a row, up to the last step that `means` has seen
         over_devices = pmapped if parallel == "pmap" else jitted

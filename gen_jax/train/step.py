@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool
 from gen_jax import sharding
 from gen_jax.density import Functional, fold_in
 from gen_jax.inputs import as_written
+from gen_jax.ops.augment import Augmentation, augmented
 from gen_jax.runs.state import TrainState, cleared
 from gen_jax.typing import Batch, MetricRows, Metrics, PRNGKey
 
@@ -30,10 +31,12 @@ def train_step(
     ema: float,
     accumulate: int = 1,
     skip_above: float | None = None,
+    augment: tuple[Augmentation, ...] = (),
     axis: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One update from one batch; noise is `fold_in(key, step)`, the average decays by min(ema, (1 + t) / (10 + t)).
 
+    - The examples are changed by `augment` under the key `fold_in(step key, "augment")`.
     - A collection named `schedule` holds the number of steps done, for losses whose weights change during training.
     - If the norm of the gradient is above `skip_above` or not finite, the step changes nothing but the number of steps,
       and the metric `skipped` is 1.
@@ -46,6 +49,8 @@ def train_step(
         step_key = fold_in(step_key, lax.axis_index(axis))
 
     batch = dict(batch)
+    if augment:
+        batch["x"] = augmented(batch["x"], fold_in(step_key, "augment"), augment)
     before = dict(state.collections)
     if (begins := batch.pop("begins", None)) is not None:
         before["carry"] = cleared(before["carry"], begins)
