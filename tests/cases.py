@@ -333,6 +333,8 @@ def build(model: Any, seed: int = 0, scale: float = 0.4) -> tuple[Functional, di
             noise = 10 * np.abs(noise)
         if names[-1] in ("var", "variance", "shares"):
             noise = 0.1 + np.abs(noise)
+        if names[0] == "constants":
+            noise = np.argsort(noise) if names[-1] == "order" else np.sign(noise)
         return jnp.asarray(noise + (names[-1] == "scale"), jnp.result_type(float))
 
     return pure, jax.tree_util.tree_map_with_path(moved, shapes)

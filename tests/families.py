@@ -6,11 +6,13 @@ from gen_jax import (
     DDPM,
     VQVAE,
     GatedPixelCNN,
+    Glow,
     ImageRealNVP,
     LMConvEnsemble,
     MADEEnsemble,
     MapReader,
     PixelCNNPyramid,
+    PointGlow,
     RealNVP,
     SCurve,
     Shuffled,
@@ -28,6 +30,8 @@ FAMILIES = {
     ),
     "flow": RealNVP(depth=3, hidden=(8,)),
     "image_flow": ImageRealNVP(image(1, 2, 1, 3), features=3, blocks=1, scales=1, alpha=0.1),
+    "glow_points": PointGlow(depth=2, hidden=(5,)),
+    "glow": Glow(image(4, 4, 1, 3), scales=2, depth=2, width=4, num_classes=3),
     "patch_flow": TarFlow(image(2, 4, 1, 3), patch=2, blocks=2, layers=1, features=4, heads=2),
     "diffusion": DDPM(
         image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)

@@ -59,6 +59,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "vimco": (),
     "vd_vae": (),
     "real_nvp": (),
+    "glow": (),
     "tar_flow": (),
     "ddpm": (),
     "gan": (),

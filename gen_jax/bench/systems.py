@@ -25,6 +25,7 @@ from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
 from gen_jax.models.autoregressive.rnn_nade import RNNNADE
 from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
 from gen_jax.models.autoregressive.wavenet import WaveNet
+from gen_jax.models.flow.glow import Glow
 from gen_jax.models.flow.tar_flow import TarFlow
 from gen_jax.nn.conditioning import MapReader
 from gen_jax.ops.orders import Shuffled
@@ -75,6 +76,7 @@ MODELS = {
     "lstm 28x28 grey": LSTM(GREY),
     "gru 28x28 grey": GRU(GREY),
     "rnn_nade 64 steps of 88 notes": RNNNADE(Event((64, 88), 2)),
+    "glow 28x28 grey": Glow(GREY, scales=2, depth=4, width=64),
     "tar_flow 28x28 grey": TarFlow(GREY, blocks=4, layers=2, features=64, heads=2),
 }
 

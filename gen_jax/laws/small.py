@@ -21,6 +21,7 @@ from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.flow.base import Flow
+from gen_jax.models.flow.glow import Glow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
 from gen_jax.models.flow.tar_flow import TarFlow
 from gen_jax.models.latent.encoded import Encoded
@@ -179,6 +180,14 @@ def _patches(model: TarFlow) -> TarFlow:
 
 
 @small.register
+def _glow(model: Glow) -> Glow:
+    """A model with 2^8 images at one scale or 2^16 at two, two steps at each and small networks."""
+    scales, depth = min(model.scales, 2), min(model.depth, 2)
+    event = Event((4, 2, 1) if scales == 1 else (4, 4, 1), 2)
+    return model.clone(event=event, scales=scales, depth=depth, width=4)
+
+
+@small.register
 def _ddpm(model: DDPM) -> DDPM:
     """A model with 2^9 images and three noisy steps; a U-net has one resolution, another network stays unchanged."""
     network = model.network
@@ -203,7 +212,7 @@ def corner(model: Any, variables: Variables) -> tuple[Any, Variables]:
 
 
 @corner.register
-def _corner(model: ImageRealNVP, variables: Variables) -> tuple[Flow, Variables]:
+def _corner(model: ImageRealNVP | Glow, variables: Variables) -> tuple[Flow, Variables]:
     """A corner of 2^scales pixels per side, under all weights."""
     side, (height, width, channels) = 2**model.scales, model.event.shape
     shape = (min(side, height), min(side, width), channels)

@@ -20,6 +20,21 @@ Vector = Float[Array, "B K"] | None
 VectorOrMap = Float[Array, "B *places K"] | None
 
 
+class MLP(nn.Module):
+    """Dense layers with silu over x and y side by side, and a linear map to the outputs."""
+
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B I"], outputs: int, y: Vector = None
+    ) -> Float[Array, "B outputs"]:
+        x = x if y is None else jnp.concatenate([x, y.astype(x.dtype)], axis=-1)
+        for features in self.hidden:
+            x = nn.silu(nn.Dense(features)(x))
+        return nn.Dense(outputs, kernel_init=nn.initializers.zeros)(x)
+
+
 class AffineCoupling(nn.Module):
     """z = x where the mask holds, else x exp(s) + t; a network reads the kept values and gives t and r, s = a tanh(r).
 

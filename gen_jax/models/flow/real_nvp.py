@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from gen_jax.check import require
 from gen_jax.conditions import Cond
 from gen_jax.models.flow.base import DequantizedFlow, Flow
-from gen_jax.nn.bijections import AffineCoupling, Vector, chain, unchain
+from gen_jax.nn.bijections import MLP, AffineCoupling, Vector, chain, unchain
 from gen_jax.nn.shifted_conv import Project, WeightNorm
 from gen_jax.ops import dequantize, masks
 from gen_jax.ops.convolution import convolve
@@ -26,21 +26,6 @@ from gen_jax.typing import Event, Nats, points
 
 MOMENTUM, EPSILON = 0.99, 1e-5  # of batch normalisation
 LABEL_INIT = nn.initializers.normal(0.05)
-
-
-class MLP(nn.Module):
-    """Dense layers with silu over x and y side by side, and a linear map to the outputs."""
-
-    hidden: tuple[int, ...]
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "B I"], outputs: int, y: Vector = None
-    ) -> Float[Array, "B outputs"]:
-        x = x if y is None else jnp.concatenate([x, y.astype(x.dtype)], axis=-1)
-        for features in self.hidden:
-            x = nn.silu(nn.Dense(features)(x))
-        return nn.Dense(outputs, kernel_init=nn.initializers.zeros)(x)
 
 
 class Conv3x3(WeightNorm):

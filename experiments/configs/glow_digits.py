@@ -1,0 +1,25 @@
+"""Glow on scikit-learn's digits (8x8, 17 levels).
+
+Command: gen-jax train experiments/configs/glow_digits.py
+Hardware: 1 CPU core, about a minute
+Expected: about 2.07 bits/dim on validation, a bound; independent pixels need 2.41
+"""
+
+from gen_jax import Glow, image
+from gen_jax.experiment import Data, Evaluate, Experiment
+from gen_jax.optimizer import Adamax, WarmupCosine
+
+STEPS = 900
+
+
+def experiment() -> Experiment:
+    """Two scales of six steps, of the logits of dequantised values: without them validation stops at 2.27."""
+    return Experiment(
+        model=Glow(image(8, 8, levels=17), scales=2, depth=6, width=64, alpha=0.05),
+        data=Data("digits"),
+        optimizer=Adamax(WarmupCosine(2e-3, 100, STEPS), clip_norm=10.0),
+        steps=STEPS,
+        batch_size=64,
+        ema=0.99,
+        evaluate=Evaluate(every=150, batch_size=360, draws=100, validation_draws=5),
+    )
