@@ -148,17 +148,22 @@ def test_dropout_only_in_training():
     np.testing.assert_array_equal(log_prob(variables, x, key), expected)
 
 
-def subject(model):
-    pure, variables = build(model)
+def subject(model, scale=0.4):
+    pure, variables = build(model, scale=scale)
     return Subject(pure, variables, np.asarray(random_events(model, 4)), None, 0)
 
 
-def failing(model, *chosen):
-    s = subject(model)
+def failing(model, *chosen, scale=0.4):
+    s = subject(model, scale)
     return {row.law for law in chosen for row in law(s) if not row.passed}
 
 
 LAWS = (laws.round_trip, laws.determinant)
+
+
+def test_the_laws_hold_for_logits():
+    """Logits are up to three times as large as the scaled values, hence smaller weights."""
+    assert failing(PAIR.clone(alpha=0.05), *LAWS, scale=0.2) == set()
 
 
 def test_an_order_that_is_not_reversed_back_is_caught(monkeypatch):
@@ -215,6 +220,7 @@ def test_parameters_of_the_published_network():
         ({"blocks": 0}, "at least 1"),
         ({"dropout": 1.0}, "dropout in"),
         ({"heads": 3}, "3 heads share equally"),
+        ({"alpha": 0.5}, "alpha must lie"),
     ],
 )
 def test_impossible_models_are_refused(changes, sentence):

@@ -16,7 +16,13 @@ def experiment() -> Experiment:
     """Four maps of 2x2 patches, two layers in each; dropout against overfitting 1,079 images."""
     return Experiment(
         model=TarFlow(
-            image(8, 8, levels=17), blocks=4, layers=2, features=64, heads=4, dropout=0.1
+            image(8, 8, levels=17),
+            blocks=4,
+            layers=2,
+            features=64,
+            heads=4,
+            alpha=0.05,
+            dropout=0.1,
         ),
         data=Data("digits"),
         optimizer=Adam(WarmupCosine(2e-3, 100, STEPS), b2=0.95, clip_norm=1.0),

@@ -19,13 +19,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from gen_jax.check import require
-from gen_jax.conditions import Cond, one_hot
+from gen_jax.conditions import Cond
 from gen_jax.models.flow.base import DequantizedFlow
 from gen_jax.nn.at import stepped, zeros_of
 from gen_jax.nn.bijections import Vector, chain, unchain
 from gen_jax.nn.conv import Dense
 from gen_jax.nn.transformer import Block, Initial, Stack, Time
-from gen_jax.ops import patterns
+from gen_jax.ops import dequantize, patterns
 from gen_jax.typing import Nats
 
 FAN_IN = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # of kernels in PyTorch
@@ -108,10 +108,11 @@ class CausalAffine(nn.Module):
 
 
 class TarFlow(DequantizedFlow):
-    """Images: `blocks` causal affine maps of patches of `patch` x `patch` pixels with values 2 x / levels - 1.
+    """Images: `blocks` causal affine maps of patches of `patch` x `patch` pixels.
 
-    Each block has `layers` layers of `features` features. The classes, if there are any, have a learned vector in each
-    block. `dropout` is not the paper's.
+    The values that enter are 2 x / levels - 1, or with `alpha` the logits of `dequantize.to_logit`. Each block has
+    `layers` layers of `features` features. The classes, if there are any, have a learned vector in each block. `alpha`
+    and `dropout` are not the paper's.
     """
 
     system: ClassVar[str] = "tar_flow"
@@ -121,6 +122,7 @@ class TarFlow(DequantizedFlow):
     layers: int = 8
     features: int = 768
     heads: int = 12
+    alpha: float | None = None
     dropout: float = 0.0
     remat: bool = False
     num_classes: int = 0
@@ -144,17 +146,27 @@ class TarFlow(DequantizedFlow):
     def forward(
         self, x: Float[Array, "B H W C"], train: bool = False, cond: Cond = None
     ) -> tuple[Float[Array, "B D"], Nats]:
-        slope = 2 / self.event.num_levels
-        patches = to_patches(slope * x - 1, self.patch)
-        z, log_det = chain(self.maps, patches, train, *one_hot(self, cond))
-        return z.reshape(len(x), -1), log_det + self.event.size * math.log(slope)
+        h, log_slope = self._scaled(x)
+        z, log_det = chain(self.maps, to_patches(h, self.patch), train, self.one_hot(cond))
+        return z.reshape(len(x), -1), log_det + log_slope
 
     def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B H W C"]:
         height, width, channels = self.event.shape
         patches = z.reshape(len(z), -1, self.patch**2 * channels)
-        patches = unchain(self.maps, patches, *one_hot(self, cond))
-        x = from_patches(patches, self.patch, (height, width))
-        return (x + 1) * (self.event.num_levels / 2)
+        patches = unchain(self.maps, patches, self.one_hot(cond))
+        h = from_patches(patches, self.patch, (height, width))
+        if self.alpha is None:
+            return (h + 1) * (self.event.num_levels / 2)
+        return dequantize.from_logit(h, self.event.num_levels, self.alpha)
+
+    def _scaled(self, x: Float[Array, "B H W C"]) -> tuple[Float[Array, "B H W C"], Nats]:
+        """The values that enter the first map, and the log-determinant of their scaling."""
+        levels = self.event.num_levels
+        if self.alpha is None:
+            log_slope = jnp.full(len(x), self.event.size * math.log(2 / levels), x.dtype)
+            return x * (2 / levels) - 1, log_slope
+        h, log_slope = dequantize.to_logit(x, levels, self.alpha)
+        return h, jnp.sum(log_slope.reshape(len(x), -1), axis=-1)
 
     def check(self) -> None:
         super().check()
@@ -172,6 +184,10 @@ class TarFlow(DequantizedFlow):
         require(
             min(self.blocks, self.layers, self.heads) >= 1 and 0 <= self.dropout < 1,
             "TarFlow needs blocks, layers and heads of at least 1, dropout in [0, 1)",
+        )
+        require(
+            self.alpha is None or 0 < self.alpha < 0.5,
+            f"alpha must lie between 0 and 0.5, not {self.alpha}",
         )
         require(
             self.features >= 1 and self.features % self.heads == 0,
