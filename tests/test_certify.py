@@ -69,7 +69,7 @@ def copy(model, tmp_path):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Reports of what is written only."""
-    monkeypatch.setattr(report, "_samples", lambda *args: "")
+    monkeypatch.setattr(report, "_samples", lambda *args: ("", None))
     monkeypatch.setattr(report, "_of_medium", lambda *args: [])
 
 

@@ -208,7 +208,9 @@ def test_the_report_is_one_file(run, result, data_dir, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     page = out.read_text()
     sources = re.findall(r"""\b(?:src|href)\s*=\s*["']?([^"'\s>]*)""", page)
-    assert len(sources) == 5  # curves, samples, completions, bits of each pixel, receptive field
+    assert (
+        len(sources) == 6
+    )  # curves, samples, nearest, completions, bits of each pixel, receptive field
     for found in sources:
         kind, _, data = found.partition(",")
         assert kind == "data:image/png;base64"
@@ -242,7 +244,7 @@ def test_a_report_of_an_unevaluated_run_says_what_is_known(run, data_dir, tmp_pa
     page = tmp_path / "x.html"
 
     def of_source() -> str:
-        monkeypatch.setattr(report, "_samples", lambda *args: "")
+        monkeypatch.setattr(report, "_samples", lambda *args: ("", None))
         monkeypatch.setattr(report, "_of_medium", lambda *args: [])
         succeed("report", copy, "--out", page, "--data-dir", data_dir)
         return re.search("<th>source</th><td><code>(.*?)</code>", page.read_text())[1]
@@ -267,7 +269,7 @@ def test_a_diverged_training_is_named_everywhere(data_dir, tmp_path, monkeypatch
     line = succeed("train", CONFIG, *settings, "--workdir", tmp_path / "run", *where)
     assert f"trained 4 steps in {tmp_path}/run; at the end " in line
     assert words in line
-    monkeypatch.setattr(report, "_samples", lambda *args: "")
+    monkeypatch.setattr(report, "_samples", lambda *args: ("", None))
     monkeypatch.setattr(report, "_of_medium", lambda *args: [])
     for _ in range(2):  # by the last validation, then by the result
         succeed("report", tmp_path / "run", "--out", tmp_path / "x.html", *where)

@@ -57,6 +57,9 @@ def test_no_text_becomes_markup(folder, data_dir, monkeypatch):
         return dataclasses.replace(split, dataset=EVIL, split=EVIL)
 
     monkeypatch.setattr(report, "judged_split", judged)
+    monkeypatch.setattr(
+        report, "load_split", lambda experiment, name, data_dir: judged(experiment, data_dir)
+    )
     page = report.html([folder], data_dir)
     assert not re.search("<script|onerror|javascript:", page.replace("&lt;script", ""))
     shown = page.count("&lt;script&gt;alert(&#39;")

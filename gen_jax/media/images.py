@@ -47,6 +47,10 @@ class Images(Medium):
         across = max(1, round((count / length) ** 0.5))
         return self.sheet(x.reshape(-1, *x.shape[2:]), across * length)
 
+    def values(self, x: Integer[np.ndarray, "N H W C"]) -> Integer[np.ndarray, "N H W _"]:
+        """Values 0 to 255: greys, or red, green and blue."""
+        return pictures.to_bytes(x, self.levels, self.palette)
+
     def figure(
         self,
         x: Integer[np.ndarray, "N H W C"],

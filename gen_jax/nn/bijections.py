@@ -185,6 +185,14 @@ def unchain(
     layers: Sequence[Any], z: Float[Array, "B *event"], y: VectorOrMap = None
 ) -> Float[Array, "B *event"]:
     """The inverse of `chain`, in evaluation."""
+    return way_back(layers, z, y)[-1]
+
+
+def way_back(
+    layers: Sequence[Any], z: Float[Array, "B *event"], y: Vector = None
+) -> list[Float[Array, "B *event"]]:
+    """z, its image under the inverse of the last layer, and so on; after the first layer it is x."""
+    states = [z]
     for layer in reversed(layers):
-        z = layer.inverse(z, y)
-    return z
+        states.append(layer.inverse(states[-1], y))
+    return states

@@ -14,6 +14,7 @@ from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.density import AnyOrder, Autoregressive, bits_per_dim
 from gen_jax.evaluate import draw, file_size, receptive_field, regions
+from gen_jax.evaluate.nearest import nearest
 from gen_jax.media import html, pictures
 from gen_jax.media.images import Images
 from gen_jax.media.medium import Section
@@ -22,6 +23,8 @@ from gen_jax.runs.likelihood import Result
 from gen_jax.runs.run import Run, Trained
 
 COMPLETIONS, HEAT_MAPS, COMPRESSED, AVERAGED, PREDICTED = 12, 12, 64, 4, 64
+# Samples whose nearest training images are shown, and training images among which these are searched.
+NEAREST, SEARCHED = 8, 50_000
 REGIONS = ("top:0.5", "left:0.5", "centre:0.5", "random:0.3")
 
 
@@ -36,6 +39,27 @@ def sections(medium: Images, run: Run, split: Split) -> Iterator[Section]:
         yield "As a file", _file(run, split)
     if by_pixels:
         yield "Receptive field", _receptive_field(run, split)
+
+
+def nearest_in_training(
+    medium: Images, samples: np.ndarray, train: Split, split: Split
+) -> Iterator[Section]:
+    """Some samples above the training images nearest to them, beside what is nearest to images of another split."""
+    shown = samples[:NEAREST]
+    among, others = train.x[:SEARCHED], split.x[spread(len(split), NEAREST)]
+    in_bytes = [medium.values(x) for x in (shown, others, among)]
+    place, apart = nearest(in_bytes[0], in_bytes[2])
+    _, apart_others = nearest(in_bytes[1], in_bytes[2])
+    searched = f"of {len(among):,} training images" + " searched" * (len(among) < len(train))
+    listed = ", ".join(f"{distance:.1f}" for distance in apart)
+    copies = int((apart == 0).sum())
+    caption = (
+        f"Samples, and below each the nearest {searched}. Root mean square differences of the values 0 to 255:"
+        f" {listed}; mean {apart.mean():.1f}, and {apart_others.mean():.1f} for {len(others)} {split.split} images."
+        f" {copies} of {len(shown)} samples {'is a copy' if copies == 1 else 'are copies'}."
+    )
+    rows = np.concatenate([shown, among[place]])
+    yield "Nearest training images", html.paragraph(caption) + medium.figure(rows, len(shown))
 
 
 def completions(medium: Images, run: Trained, split: Split) -> Iterator[Section]:

@@ -25,11 +25,11 @@ from gen_jax.media.images import COLUMNS, Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
-from gen_jax.report import adversarial, codes, images, latents, points, sound
+from gen_jax.report import adversarial, codes, diffusion, images, latents, points, sound
 from gen_jax.runs import provenance
 from gen_jax.runs.results import protocol
 from gen_jax.runs.run import Run, load_run
-from gen_jax.runs.splits import judged_split
+from gen_jax.runs.splits import judged_split, load_split
 from gen_jax.runs.summary import distances, summary
 
 RECONSTRUCTIONS, CURVED = 16, 32
@@ -59,12 +59,13 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
     """The values of the template for one work directory."""
     medium = medium_of(run.experiment.model.event, run.presentation)
     split = judged_split(run.experiment, data_dir)
-    sections = [
-        ("Training", _curves(run)),
-        ("Samples", _samples(run, medium)),
-        *adversarial.sections(medium, run, split),
-        *_of_medium(medium, run, split),
-    ]
+    samples, drawn = _samples(run, medium)
+    sections = [("Training", _curves(run)), ("Samples", samples)]
+    if isinstance(medium, Images) and drawn is not None:
+        train = load_split(run.experiment, "train", data_dir)
+        sections += images.nearest_in_training(medium, drawn, train, split)
+    sections += adversarial.sections(medium, run, split)
+    sections += [*_of_medium(medium, run, split), *diffusion.sections(medium, run, split)]
     if run.workdir.probe.exists():
         sections.append(("Linear probe", _probe(run)))
     if isinstance(run.experiment.model, Reconstructing):
@@ -199,14 +200,15 @@ def _fit_to_the_end(axes: Any, values: list[float]) -> None:
         axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
 
 
-def _samples(run: Run, medium: Medium) -> Markup:
+def _samples(run: Run, medium: Medium) -> tuple[Markup, np.ndarray | None]:
+    """The samples at each temperature of the medium, and those at the last one; None where the model has none."""
     length, num = draw.usual_length(run, medium.length), medium.num_in_report
-    classes, shown = run.experiment.model.num_classes, Markup()
+    classes, shown, x = run.experiment.model.num_classes, Markup(), None
     for temperature in medium.temperatures:
         try:
             x = draw.sample(run, num, temperature=temperature, length=length)
         except InputError as error:
-            return paragraph(f"None: {error}.")
+            return paragraph(f"None: {error}."), None
         settings = f"seed 0, temperature {temperature:g}"
         if isinstance(medium, Images) and 1 < classes <= COLUMNS:
             x = x[: num - num % classes]  # sampled with all classes in turn
@@ -214,7 +216,7 @@ def _samples(run: Run, medium: Medium) -> Markup:
             shown += medium.figure(x, classes)
             continue
         shown += paragraph(f"{num} sample{'s' * (num > 1)}, {settings}.") + medium.figure(x)
-    return shown
+    return shown, x
 
 
 def _reconstructions(run: Run, medium: Medium, split: Split) -> Markup:

@@ -1,6 +1,6 @@
-"""The report's sections for points: modes found, and of a flow both directions on data, noise and grids."""
+"""The report's sections for points: modes found; a flow's density, both of its directions and its layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,16 +18,17 @@ from gen_jax.evaluate import draw, modes
 from gen_jax.media import html
 from gen_jax.media.medium import Section
 from gen_jax.media.points import SHOWN, Points, dots
-from gen_jax.runs.run import Run
+from gen_jax.runs.run import Trained
 
-LINES, AROUND = (
-    25,
-    2.5,
-)  # grid lines in each direction; the grid spans +- that many standard deviations
+# Grid lines in each direction; the grid spans +- that many standard deviations.
+LINES, AROUND = 25, 2.5
+# Cells of the heat map on each side; the margin around the points, as a fraction of their range.
+CELLS, MARGIN = 256, 0.15
+PANELS, ACROSS = 12, 4  # states of points on their way, and panels in a row
 
 
-def sections(medium: Points, run: Run, split: Split) -> Iterator[Section]:
-    """The modes that samples reach, where the data have known ones; both directions of a flow."""
+def sections(medium: Points, run: Trained, split: Split) -> Iterator[Section]:
+    """The modes that samples reach, where the data have known ones; density, both directions and layers of a flow."""
     del medium
     if modes.has_modes(split.dataset):
         yield "Modes", _modes(run, split)
@@ -38,10 +39,19 @@ def sections(medium: Points, run: Run, split: Split) -> Iterator[Section]:
         f"Above: {split.split} points x, their latents z = f(x), and a grid around the points after f. Below: standard"
         " normal noise z, the samples x = f⁻¹(z), and a grid around the noise after f⁻¹. Colours follow the points."
     )
+    yield "Density", density(run, x)
     yield "Data to noise and back", html.paragraph(caption) + html.plot(both_ways(run, x))
+    states, titles = way(run, len(x))
+    if len(states) > 2:
+        caption = (
+            "The same points on their way from noise to samples, through the inverse of each layer in turn. Colours"
+            " follow the noise."
+        )
+        shown = html.paragraph(caption) + html.plot(panels(states, titles, states[0]))
+        yield "Noise to data, layer by layer", shown
 
 
-def _modes(run: Run, split: Split) -> Markup:
+def _modes(run: Trained, split: Split) -> Markup:
     """The rule, and what it finds in samples and in the split."""
     real = split.x[spread(len(split), SHOWN)]
     fake = draw.sample(run, len(real))
@@ -57,7 +67,74 @@ def _modes(run: Run, split: Split) -> Markup:
     return html.paragraph(rule) + html.table(header, rows)
 
 
-def both_ways(run: Run, x: Float[np.ndarray, "N 2"]) -> Figure:
+def density(run: Trained, x: Float[np.ndarray, "N 2"]) -> Markup:
+    """A heat map of the density around points, and its mass there."""
+    cells, edges = heat(run, x)
+    area = np.prod([edge[1] - edge[0] for edge in edges])
+    caption = f"The density p(x), whose mass in the picture is {cells.sum() * area:.4f}."
+    return html.paragraph(caption) + html.plot(heat_map(cells, edges))
+
+
+def heat_map(
+    cells: Float[np.ndarray, "cells cells"], edges: list[Float[np.ndarray, " cells+1"]]
+) -> Figure:
+    """A density in cells, the first coordinate to the right and the second upwards."""
+    extent = (edges[0][0], edges[0][-1], edges[1][0], edges[1][-1])
+    tall = (extent[3] - extent[2]) / (extent[1] - extent[0])
+    figure = Figure(figsize=(7, 6 * min(max(tall, 0.4), 1.2)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(cells.T, origin="lower", extent=extent, cmap="magma", vmin=0)
+    figure.colorbar(image, ax=axes, label="density")
+    return figure
+
+
+def heat(
+    run: Trained, x: Float[np.ndarray, "N 2"]
+) -> tuple[Float[np.ndarray, "cells cells"], list[Float[np.ndarray, " cells+1"]]]:
+    """The density, under the first class, in the middles of cells around points, and the cells' edges on both axes."""
+    model, low, high = run.experiment.model, x.min(axis=0), x.max(axis=0)
+    edges = [
+        np.linspace(a - MARGIN * (b - a), b + MARGIN * (b - a), CELLS + 1)
+        for a, b in zip(low, high, strict=True)
+    ]
+    middles = [0.5 * (edge[1:] + edge[:-1]) for edge in edges]
+    grid = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(-1, 2)
+    program = jax.jit(
+        lambda x, cond: model.apply(run.variables, x, cond=cond, method="log_density")
+    )
+    logs = program(grid.astype(np.float32), zeros(model, len(grid)))
+    return np.exp(np.asarray(logs, np.float64)).reshape(CELLS, CELLS), edges
+
+
+def way(run: Trained, num: int) -> tuple[list[Float[np.ndarray, "N 2"]], list[str]]:
+    """Noise, its images on the way to the samples, and the samples, under the first class; a title for each."""
+    model = run.experiment.model
+    noise = np.random.default_rng(0).normal(size=(num, 2)).astype(np.float32)
+    program = jax.jit(lambda z, cond: model.apply(run.variables, z, cond, method="way"))
+    states = [np.asarray(state) for state in program(noise, zeros(model, num))]
+    last = len(states) - 1
+    chosen = np.unique(np.round(np.linspace(0, last, min(last + 1, PANELS))).astype(int))
+    titles = {0: "noise", last: "samples"}
+    return [states[k] for k in chosen], [titles.get(k, f"after {k} of {last}") for k in chosen]
+
+
+def panels(
+    states: Sequence[Float[np.ndarray, "N 2"]],
+    titles: Sequence[str],
+    source: Float[np.ndarray, "N 2"],
+) -> Figure:
+    """A scatter plot for each state of the same points, coloured by where they are in `source`."""
+    rows = -(-len(states) // ACROSS)
+    figure = Figure(figsize=(9, 2.4 * rows), layout="constrained")
+    for axes in figure.subplots(rows, ACROSS, squeeze=False).flat[len(states) :]:
+        axes.set_axis_off()
+    for axes, state, title in zip(figure.axes, states, titles, strict=False):
+        dots(axes, state, source)
+        axes.set_title(title)
+    return figure
+
+
+def both_ways(run: Trained, x: Float[np.ndarray, "N 2"]) -> Figure:
     """Points, their latents and a grid after f; noise, samples and a grid after the inverse."""
     model, variables = run.experiment.model, run.variables
     under = lambda points: zeros(model, len(points))  # noqa: E731  the first class

@@ -53,6 +53,10 @@ class Flow(nn.Module):
         """The class of each example as a vector; None without classes."""
         return jax.nn.one_hot(label_of(cond), self.num_classes) if self.num_classes else None
 
+    def way(self, z: Float[Array, "B D"], cond: Cond = None) -> list[Float[Array, "B D"]]:
+        """z, its images on the way to x, and x as vectors; without a rule for the layers z and x alone."""
+        return [z, self.inverse(z, cond).reshape(z.shape)]
+
     def log_density(
         self, x: Float[Array, "B *event"], train: bool = False, cond: Cond = None
     ) -> Nats:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from gen_jax.check import require
 from gen_jax.conditions import Cond
 from gen_jax.models.flow.base import DequantizedFlow, Flow
-from gen_jax.nn.bijections import MLP, AffineCoupling, Vector, chain, unchain
+from gen_jax.nn.bijections import MLP, AffineCoupling, Vector, chain, unchain, way_back
 from gen_jax.nn.shifted_conv import Project, WeightNorm
 from gen_jax.ops import dequantize, masks
 from gen_jax.ops.convolution import convolve
@@ -136,6 +136,9 @@ class RealNVP(Flow):
 
     def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B D"]:
         return unchain(self.layers, z, self.one_hot(cond))
+
+    def way(self, z: Float[Array, "B D"], cond: Cond = None) -> list[Float[Array, "B D"]]:
+        return way_back(self.layers, z, self.one_hot(cond))
 
     def check(self) -> None:
         require(
