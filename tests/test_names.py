@@ -106,8 +106,8 @@ def test_a_class_of_gen_jax_without_a_public_name_is_held_by_no_config():
 
     with pytest.raises(InputError, match=r"KLWeighted: it is not in gen_jax/registry\.py"):
         to_tree(KLWeighted(image(2, 2)))
-    with pytest.raises(InputError, match=r"Markow is not a class of gen_jax .* mean Markov\?"):
-        classes.find("gen_jax:Markow")
+    with pytest.raises(InputError, match=r"Markof is not a class of gen_jax .* mean Markov\?"):
+        classes.find("gen_jax:Markof")
 
 
 def test_systems_have_ids():
