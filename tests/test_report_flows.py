@@ -19,6 +19,7 @@ from gen_jax.evaluate import noising
 from gen_jax.evaluate.nearest import nearest
 from gen_jax.media.images import Images
 from gen_jax.models.flow.base import Flow
+from gen_jax.ops import diffusion
 from gen_jax.report import diffusion as pages
 from gen_jax.report import points as plane
 from gen_jax.report.images import nearest_in_training
@@ -58,8 +59,8 @@ def test_the_way_of_points_ends_in_the_samples(flow, monkeypatch):
     assert titles[1] == "after 1 of 7"
     assert titles[-1] == "samples"
     for before, after, layer in zip(states, states[1:], reversed(bound.layers), strict=False):
-        np.testing.assert_allclose(layer.inverse(before), after, atol=1e-5)
-    inverse = PLANE.apply(flow.variables, states[0], method="inverse")
+        np.testing.assert_allclose(layer.inverse(jnp.asarray(before)), after, atol=1e-5)
+    inverse = PLANE.apply(flow.variables, jnp.asarray(states[0]), method="inverse")
     np.testing.assert_allclose(states[-1], inverse, atol=1e-5)
     figure = plane.panels(states, titles, states[0])
     for axes, state, title in zip(figure.axes, states, titles, strict=False):
@@ -101,8 +102,8 @@ def test_noise_becomes_samples_with_the_networks_guesses(cloud):
     model, times = cloud.experiment.model, (5, 2, 1, 0)
     way = noising.denoised(cloud, 4, times, KEY)
     for t, state, guess in list(zip(times, *way, strict=True))[:-1]:
-        now = pages.noising.diffusion.at(model.chain(), jnp.full(4, t), 2)
-        back = model.apply(cloud.variables, state, now, method="back")
+        now = diffusion.at(model.chain(), jnp.full(4, t), 2)
+        back = model.apply(cloud.variables, jnp.asarray(state), now, method="back")
         np.testing.assert_allclose(guess, back.data, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(way.states[-1], way.guesses[-1])
     samples = cloud.model.sample(cloud.variables, KEY, 4)
