@@ -215,6 +215,9 @@ class Chain(Protocol):
     def to_reals(self, x: Array) -> Array:
         """x_0: an event as reals."""
 
+    def to_event(self, x_0: Array) -> Array:
+        """The event nearest to x_0."""
+
     def back(self, x_t: Array, now: Any, train: bool = False, cond: Cond = None) -> Any:
         """The network's output at x_t, the x_0 that it implies, and log sigma of p(x_{t-1} | x_t), if t > 1."""
 

@@ -4,10 +4,12 @@ from cases import SMALL, TINY_LOCAL
 
 from gen_jax import (
     DDPM,
+    VDM,
     VQVAE,
     GatedPixelCNN,
     Glow,
     ImageRealNVP,
+    LinearGamma,
     LMConvEnsemble,
     MADEEnsemble,
     MapReader,
@@ -17,6 +19,7 @@ from gen_jax import (
     SCurve,
     Shuffled,
     TarFlow,
+    VDMSampler,
     VQVAEPrior,
     image,
 )
@@ -35,6 +38,13 @@ FAMILIES = {
     "patch_flow": TarFlow(image(2, 4, 1, 3), patch=2, blocks=2, layers=1, features=4, heads=2),
     "diffusion": DDPM(
         image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)
+    ),
+    "vdm": VDM(
+        image(2, 2, 1, 3),
+        UNet(4, (1,), 1, (), 2, zero_time=True),
+        schedule=LinearGamma(-2.0, 2.0),
+        fourier=(0,),
+        sampler=VDMSampler(3),
     ),
     "pyramid": PixelCNNPyramid(
         image(4, 4, 1, 2),

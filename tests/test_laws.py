@@ -144,6 +144,8 @@ def test_completion_keeps_the_known_part(name):
         ("patch_flow", flow.determinant),
         ("diffusion", diffusion.chain),
         ("diffusion", diffusion.non_negative),
+        ("vdm", diffusion.chain),
+        ("vdm", diffusion.non_negative),
         ("stages", staged.joint),
         ("pyramid", staged.joint),
     ],

@@ -137,6 +137,15 @@ AUTHORS = {
         tensorflow(1e-8),
         clipped_at_one,
     ),
+    "vdm_cifar10": Authors(
+        {
+            "event": image(4, 4, 3),
+            "network": UNet(4, (1,), 1, (), groups=2, dropout=0.0, zero_time=True),
+        },
+        1,
+        after(1e-8),
+        decay=0.01,
+    ),
 }
 
 
@@ -191,6 +200,7 @@ HEAVY = (
     "lm_conv_cifar10",
     "real_nvp_cifar10",
     "ddpm_cifar10",
+    "vdm_cifar10",
 )
 
 

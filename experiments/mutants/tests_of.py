@@ -40,7 +40,7 @@ LATENT = [
 FLOW = [*all_of("initialisation", "flows", "class_conditional"), losses("flow", "level")]
 FLOW_PP = all_of("dequantizers")
 DIFFUSION = [
-    *all_of("initialisation", "diffusion", "ddpm", "class_conditional"),
+    *all_of("initialisation", "diffusion", "ddpm", "vdm", "importance_times", "class_conditional"),
     losses("diffusion", "time"),
     inputs("diffusion"),
 ]

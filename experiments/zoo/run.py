@@ -62,6 +62,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "glow": (),
     "tar_flow": (),
     "ddpm": (),
+    "vdm": (),
     "gan": (),
     "vq_vae": (),
     "vq_vae_prior": ("first_stage={runs}/vq_vae_{seed}",),

@@ -8,7 +8,7 @@ import jax
 from gen_jax.bench import record, systems
 from gen_jax.bench.timing import ratios, seconds, summary, turns
 from gen_jax.conditions import zeros
-from gen_jax.density import Bijective, functional, root_key
+from gen_jax.density import Autoregressive, Bijective, Chain, functional, root_key
 from gen_jax.models.autoregressive import base
 
 NAIVE_SITES = 4
@@ -45,7 +45,7 @@ def _row(name: str, model: Any, batch: int, naive: bool) -> record.Row:
     )
     sample = summary("sample_seconds", times["sample"])
     loop = None
-    if naive and not isinstance(model, Bijective):
+    if naive and isinstance(model, Autoregressive):
         cond = zeros(model, batch)
         some = jax.jit(lambda v, k: base.naive(model, v, k, batch, cond, upto=NAIVE_SITES))
         some = some.lower(variables, key).compile()
@@ -63,8 +63,11 @@ def _row(name: str, model: Any, batch: int, naive: bool) -> record.Row:
 
 
 def programs(model: Any, batch: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The forward pass of (variables, x), and samples of (variables, key)."""
+    """The forward pass of (variables, x), for a diffusion the loss at one time, and samples of (variables, key)."""
     cond = zeros(model, batch)
+    if isinstance(model, Chain):
+        forward = lambda v, x: functional(model).loss(v, x, root_key(0), cond)[0]  # noqa: E731
+        return forward, lambda v, k: functional(model).sample(v, k, batch, cond)
     if isinstance(model, Bijective):
         forward = lambda v, x: model.apply(v, x.astype(float), cond=cond, method="forward")  # noqa: E731
         return forward, lambda v, k: functional(model).sample(v, k, batch, cond)

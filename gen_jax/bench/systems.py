@@ -25,9 +25,11 @@ from gen_jax.models.autoregressive.recurrent import GRU, LSTM, RNN
 from gen_jax.models.autoregressive.rnn_nade import RNNNADE
 from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
 from gen_jax.models.autoregressive.wavenet import WaveNet
+from gen_jax.models.diffusion.vdm import VDM, VDMSampler
 from gen_jax.models.flow.glow import Glow
 from gen_jax.models.flow.tar_flow import TarFlow
 from gen_jax.nn.conditioning import MapReader
+from gen_jax.nn.unet import UNet
 from gen_jax.ops.orders import Shuffled
 from gen_jax.ops.patterns import Dense, Local, Strided
 from gen_jax.typing import Event, Variables, image, sound, tokens
@@ -77,6 +79,11 @@ MODELS = {
     "gru 28x28 grey": GRU(GREY),
     "rnn_nade 64 steps of 88 notes": RNNNADE(Event((64, 88), 2)),
     "glow 28x28 grey": Glow(GREY, scales=2, depth=4, width=64),
+    "vdm 28x28 grey, 50 steps": VDM(
+        GREY,
+        UNet(64, (1,), blocks=4, attention=(), dropout=0.0, zero_time=True),
+        sampler=VDMSampler(50),
+    ),
     "tar_flow 28x28 grey": TarFlow(GREY, blocks=4, layers=2, features=64, heads=2),
 }
 

@@ -101,25 +101,41 @@ def limit(s: Subject) -> Iterator[Row]:
     """In continuous time the bound is the limit of sums of terms, L_T = L + c / T + O(1 / T^2): 2 L_{2T} - L_T is L."""
     terms = jax.jit(functools.partial(s.model.apply, method="terms"), static_argnames="steps")
     log_prob = jax.jit(functools.partial(s.pure.log_prob, draws=LIMIT_STEPS))
-    key, gaps, means = fold_in(root_key(s.seed), "limit"), [], []
+    reconstruction = jax.jit(functools.partial(_reconstruction, s.model))
+    key, sums = fold_in(root_key(s.seed), "limit"), []
     for first, (x, cond, count) in enumerate(s.chunks(s.x, s.cond)):
+        keys = [fold_in(fold_in(key, name), first) for name in ("half", "whole", "limit", "x_1")]
+        steps = LIMIT_STEPS // 2 + 1, LIMIT_STEPS + 1
         half, whole = (
-            np.asarray(
-                terms(s.variables, x, fold_in(fold_in(key, T), first), cond=cond, steps=T + 1)
-            )
-            for T in (LIMIT_STEPS // 2, LIMIT_STEPS)
+            np.asarray(terms(s.variables, x, key, cond=cond, steps=number), np.float64)
+            for key, number in zip(keys, steps, strict=False)
         )
-        half, whole = (np.sum(part, axis=1, dtype=np.float64)[:count] for part in (half, whole))
-        limit = -np.asarray(log_prob(s.variables, x, fold_in(key, first), cond), np.float64)[:count]
-        gaps.append(2 * whole - half - limit)
-        means.append(np.stack([whole, limit]))
-    gap = np.concatenate(gaps)
-    whole, limit = np.concatenate(means, axis=1).mean(axis=1)
+        limit = -np.asarray(log_prob(s.variables, x, keys[2], cond), np.float64)
+        data = np.asarray(reconstruction(s.variables, x, keys[3], cond), np.float64)
+        both = [part[:, 1:].sum(axis=1) + data for part in (half, whole)]
+        sums.append(np.stack([*both, limit])[:, :count])
+    half, whole, limit = np.concatenate(sums, axis=1)
+    gap = 2 * whole - half - limit
     note = (
-        f"{limit:.3f} nats in continuous time, {whole:.3f} in {LIMIT_STEPS:,} steps; extrapolated"
+        f"{limit.mean():.3f} nats in continuous time, {whole.mean():.3f} in {LIMIT_STEPS:,} steps;"
+        f" extrapolated {gap.mean():+.3f} ± {gap.std(ddof=1) / len(gap) ** 0.5:.3f} apart"
     )
-    note += f" {gap.mean():+.3f} ± {gap.std(ddof=1) / len(gap) ** 0.5:.3f} apart"
     yield Row("limit of steps", abs(errors_of(gap)), ERRORS, "errors", note)
+
+
+def _reconstruction(model: Any, variables: Variables, x: Array, key: PRNGKey, cond: Any) -> Nats:
+    """L_0 as a mean over many draws of x_1, nats."""
+    bound = model.bind(variables)
+    first = diffusion.at(bound.chain(), jnp.ones(len(x), int), x.ndim)
+    x_0 = bound.to_reals(x)
+
+    def one(total: Nats, draw: Int[Array, ""]) -> tuple[Nats, None]:
+        x_1 = diffusion.diffused(first, x_0, _normal(fold_in(key, draw), x.shape))
+        log_p = model.apply(variables, x, x_1, first, cond, method="log_decoder")
+        return total - _summed(log_p), None
+
+    total, _ = lax.scan(one, jnp.zeros(len(x)), jnp.arange(LIMIT_STEPS))
+    return total / LIMIT_STEPS
 
 
 def both_sides(s: Subject) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
 from gen_jax.models.autoregressive.pixel_snail import PixelSNAIL
 from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
+from gen_jax.models.diffusion.vdm import VDM, VDMSampler
 from gen_jax.models.flow.base import Flow
 from gen_jax.models.flow.glow import Glow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
@@ -190,16 +191,32 @@ def _glow(model: Glow) -> Glow:
 @small.register
 def _ddpm(model: DDPM) -> DDPM:
     """A model with 2^9 images and three noisy steps; a U-net has one resolution, another network stays unchanged."""
-    network = model.network
-    if isinstance(network, UNet):
-        network = network.clone(features=4, multipliers=(1,), blocks=1, groups=2)
     return model.clone(
         event=Event((3, 3, 1), 2),
-        network=network,
+        network=_small_unet(model.network),
         timesteps=3,
         schedule=LinearSchedule(0.6, 0.8),
+        times=None,
         sampler=DDPMSampler(),
     )
+
+
+@small.register
+def _vdm(model: VDM) -> VDM:
+    """A model with 2^9 images and three noisy values; a U-net is as for a DDPM."""
+    return model.clone(
+        event=Event((3, 3, 1), 2),
+        network=_small_unet(model.network),
+        timesteps=2,
+        schedule=model.schedule.clone(parent=None, first=-1.0, last=2.0),
+        sampler=VDMSampler(),
+    )
+
+
+def _small_unet(network: Any) -> Any:
+    if isinstance(network, UNet):
+        return network.clone(features=4, multipliers=(1,), blocks=1, groups=2)
+    return network
 
 
 @functools.singledispatch

@@ -34,12 +34,16 @@ class TimeEmbedding(nn.Module):
 
 
 class TimeBlock(nn.Module):
-    """Two 3x3 convolutions to `features`, the second initially zero; if x has other features it passes a 1x1 map."""
+    """Two 3x3 convolutions to `features`, the second initially zero; if x has other features it passes a 1x1 map.
+
+    `zero_time`: the map of the time has no bias and is initially zero.
+    """
 
     features: int
     groups: int = 32
     dropout: float = 0.0
     dtype: Dtype = None
+    zero_time: bool = False
 
     @nn.compact
     def __call__(
@@ -48,7 +52,9 @@ class TimeBlock(nn.Module):
         F, dtype = self.features, self.dtype
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(x))
         h = Conv(F, (3, 3), dtype=dtype, kernel_init=GLOROT)(h)
-        h = h + nn.Dense(F, dtype=dtype, kernel_init=GLOROT)(nn.silu(time))[:, None, None]
+        initial = ZEROS if self.zero_time else GLOROT
+        of_time = nn.Dense(F, not self.zero_time, dtype=dtype, kernel_init=initial)
+        h = h + of_time(nn.silu(time))[:, None, None]
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(h))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
         h = Conv(F, (3, 3), dtype=dtype, kernel_init=ZEROS)(h)
@@ -79,7 +85,7 @@ class UNet(nn.Module):
     """At each resolution `blocks` residual blocks down and `blocks` + 1 up, with `features` x its multiplier channels.
 
     `attention`: heights of the images with self-attention after every block. A vector y is added to the embedding of
-    the time through a linear map.
+    the time through a linear map. `zero_time`: as in `TimeBlock`.
     """
 
     features: int = 128
@@ -89,6 +95,7 @@ class UNet(nn.Module):
     groups: int = 32
     dropout: float = 0.1
     dtype: Dtype = None
+    zero_time: bool = False
 
     def check(self, event: Event) -> None:
         factor = 2 ** (len(self.multipliers) - 1)
@@ -122,7 +129,8 @@ class UNet(nn.Module):
             return Conv(features, (3, 3), stride, dtype=dtype, kernel_init=GLOROT)
 
         def block(h, features):
-            return TimeBlock(features, self.groups, self.dropout, dtype)(h, time, train)
+            options = self.groups, self.dropout, dtype, self.zero_time
+            return TimeBlock(features, *options)(h, time, train)
 
         def attended(h):
             return SelfAttention(self.groups, dtype)(h) if h.shape[1] in self.attention else h

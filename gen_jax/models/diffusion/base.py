@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
-from gen_jax.check import require, require_key
+from gen_jax.check import require_key
 from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Computing, Kind, Value, bits_per_dim, fold_in
 from gen_jax.nn.unet import UNet
 from gen_jax.ops.diffusion import Chain
-from gen_jax.ops.scaling import from_unit, to_symmetric
 from gen_jax.typing import Event, Nats, PRNGKey
 
 VALUES_AT_ONCE = 2**17  # times x examples x dimensions in one chunk
@@ -34,13 +33,12 @@ class Back(NamedTuple):
 class ChainBound(nn.Module):
     """A mass over integers, which are scaled to [-1, 1], or a density of reals.
 
-    `network` is called with x_t, t in 1..T, the number of output channels, and `train`; with classes also with a vector
+    `network` is called with x_t, the time, the number of output channels, and `train`; with classes also with a vector
     for each example, which is zero where no class is given.
     """
 
     event: Event
     network: nn.Module = UNet()
-    timesteps: int = 1000
 
     num_classes = 0  # a class-conditional model makes a field of it, its last
     value: ClassVar[Value] = "bound"
@@ -62,15 +60,11 @@ class ChainBound(nn.Module):
 
     def to_reals(self, x: Num[Array, "B *event"]) -> Float[Array, "B *event"]:
         """x_0: the event as reals."""
-        if self.event.levels is None:
-            return x.astype(jnp.result_type(float))
-        return to_symmetric(x, self.event.levels)
+        raise TypeError(f"{type(self).__name__} does not define its reals")
 
     def to_event(self, x_0: Float[Array, "B *event"]) -> Num[Array, "B *event"]:
         """The event nearest to x_0."""
-        if self.event.levels is None:
-            return x_0
-        return from_unit((x_0 + 1) / 2, self.event.levels)
+        raise TypeError(f"{type(self).__name__} does not define its reals")
 
     def chain(self, steps: int | None = None) -> Chain:
         """The coefficients of q for t = 0..T, or of a chain of `steps` steps."""
@@ -146,7 +140,6 @@ class ChainBound(nn.Module):
         return {"Terms L_t of the bound, bits/dim": bits_per_dim(terms, self.event)}
 
     def check(self) -> None:
-        require(self.timesteps >= 2, f"timesteps must be at least 2, not {self.timesteps}")
         if isinstance(self.network, UNet):
             self.network.check(self.event)
 

@@ -26,8 +26,10 @@ from gen_jax.conditions import Cond, label_of
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.models.diffusion.base import Back, ChainBound
+from gen_jax.models.diffusion.importance import ImportanceTimes
 from gen_jax.ops import diffusion, gaussian
 from gen_jax.ops.diffusion import Chain, Predicted
+from gen_jax.ops.scaling import from_symmetric, to_symmetric
 from gen_jax.typing import Metrics, Nats, PRNGKey, Scalar
 
 NO_CLASS = -1  # whose one-hot vector is zero
@@ -111,22 +113,40 @@ class DDPM(ChainBound):
     `objective`: the `simple` error, the `bound`, or `hybrid`, where the bound trains the learned variance only.
     `drop_label`: the fraction of training examples whose class is withheld, so that the network also learns to do
     without, as guidance needs.
+    `times`: how the times of training are drawn; None is uniformly. Their past losses are the collection `statistics`.
     """
 
     system: ClassVar[str] = "ddpm"
 
+    timesteps: int = 1000
     schedule: LinearSchedule | CosineSchedule = LinearSchedule()
     predicted: Predicted = "noise"
     variance: Literal["beta", "posterior", "learned"] = "beta"
     objective: Literal["simple", "bound", "hybrid"] = "simple"
     sampler: DDPMSampler = DDPMSampler()
     drop_label: float = 0.1
+    times: ImportanceTimes | None = None
     num_classes: int = 0
+
+    def setup(self):
+        super().setup()
+        if self.times is not None:
+            self.history = self.variable("statistics", "losses", self.times.start, self.timesteps)
 
     @property
     def alpha_bar(self) -> Float[np.ndarray, " times"]:
         """The share of x_0 in the variance of x_t, for t = 0..T."""
         return alpha_bar(self.schedule.betas(self.timesteps))
+
+    def to_reals(self, x: Num[Array, "B *event"]) -> Float[Array, "B *event"]:
+        if self.event.levels is None:
+            return x.astype(jnp.result_type(float))
+        return to_symmetric(x, self.event.levels)
+
+    def to_event(self, x_0: Float[Array, "B *event"]) -> Num[Array, "B *event"]:
+        if self.event.levels is None:
+            return x_0
+        return from_symmetric(x_0, self.event.levels)
 
     def chain(self, steps: int | None = None) -> Chain:
         """As in the base; the times of a shorter chain are spread evenly over 0..T."""
@@ -147,17 +167,28 @@ class DDPM(ChainBound):
     ) -> tuple[Scalar, Metrics]:
         """`objective`: E |eps - eps_theta(x_t, t)|^2 per dimension, the bound in bits/dim, or the first + 0.001 bound.
 
-        Each example has one t, uniform over 1..T, so its bound is unbiased and noisy. x_0 is not clipped.
+        Each example has one t, uniform over 1..T or drawn and weighted by `times`, so its bound is unbiased and noisy.
+        x_0 is not clipped.
         """
         label = label_of(cond)
         if self.num_classes:
             free = jax.random.bernoulli(fold_in(key, "label"), self.drop_label, x.shape[:1])
             label = jnp.where(free, NO_CLASS, label)
-        t = jax.random.randint(fold_in(key, "t"), x.shape[:1], 1, self.timesteps + 1)
+        if self.times is None:
+            weight: Any = 1
+            t = jax.random.randint(fold_in(key, "t"), x.shape[:1], 1, self.timesteps + 1)
+        else:
+            t, weight = self.times.draw(self.history.value, fold_in(key, "t"), len(x))
         noise = jax.random.normal(fold_in(key, "noise"), x.shape, jnp.result_type(float))
         term, error = self.term(x, t, noise, True, self.objective == "hybrid", cond=label)
-        simple = jnp.mean(error)
-        bound = bits_per_dim(jnp.mean(self.timesteps * term + self.prior_term(x)), self.event)
+        if self.times is not None and not self.is_initializing():
+            bits = bits_per_dim(self.timesteps * term, self.event)
+            each = {"simple": error, "bound": bits, "hybrid": error + HYBRID * bits}
+            state = self.times.recorded(self.history.value, t, each[self.objective])
+            self.history.value = lax.stop_gradient(state)
+        simple = jnp.mean(weight * error)
+        nats = jnp.mean(weight * (self.timesteps * term) + self.prior_term(x))
+        bound = bits_per_dim(nats, self.event)
         value = {"simple": simple, "bound": bound, "hybrid": simple + HYBRID * bound}
         return value[self.objective], {"squared_error": simple, "bits_per_dim": bound}
 
@@ -302,6 +333,7 @@ class DDPM(ChainBound):
 
     def check(self) -> None:
         super().check()
+        require(self.timesteps >= 2, f"timesteps must be at least 2, not {self.timesteps}")
         require(
             self.objective == "bound"
             or (self.variance == "learned") == (self.objective == "hybrid"),
