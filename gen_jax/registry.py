@@ -83,6 +83,7 @@ MODULES = {
     "PixelSNAIL": "gen_jax.models.autoregressive.pixel_snail",
     "PixelVAE": "gen_jax.models.latent.pixel_vae",
     "PointGlow": "gen_jax.models.flow.glow",
+    "ProbabilityFlow": "gen_jax.models.diffusion.probability_flow",
     "RMSProp": "gen_jax.optimizer",
     "RNN": "gen_jax.models.autoregressive.recurrent",
     "Raster": "gen_jax.ops.orders",

@@ -5,6 +5,7 @@ import functools
 import itertools
 import json
 import math
+import re
 
 import flax.linen as nn
 import jax
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from cases import all_events, build, random_events
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the module
+from test_codec_cli import model_folder
 
-from gen_jax import DDPM, InputError, functional, image, points
+from gen_jax import DDPM, InputError, Markov, functional, image, points
 from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.laws import diffusion as laws
@@ -25,6 +27,7 @@ from gen_jax.models.diffusion import base, ddpm
 from gen_jax.models.diffusion.ddpm import DDPMSampler, LinearSchedule
 from gen_jax.ops import diffusion
 from gen_jax.ops.sinusoidal import sinusoidal
+from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train.loop import train
 
@@ -58,6 +61,7 @@ class Dense(nn.Module):
 
 
 EVENT = image(1, 2, 1, 3)
+TWO = ("steps=2", "eta=0")
 SMALL = {"network": Dense(), "timesteps": 4, "schedule": LinearSchedule(0.5, 0.8)}
 MODELS = {
     "beta": DDPM(EVENT, **SMALL),
@@ -370,6 +374,11 @@ def test_a_negative_term_and_a_bound_above_are_caught(monkeypatch):
     assert failing(MODELS["beta"], [3]) == {"lower below upper"}
 
 
+def test_only_a_diffusion_has_the_ode(tmp_path):
+    with pytest.raises(InputError, match="markov is not a diffusion"):
+        load_run(model_folder(tmp_path, Markov(image(8, 8, 1, 17)))).by_ode()
+
+
 def test_through_the_commands(data_dir, tmp_path):
     """Trained, evaluated as a bound, drawn by other steps, the terms in the report."""
     model = DDPM(image(8, 8, levels=17), Dense(), timesteps=4)
@@ -379,8 +388,20 @@ def test_through_the_commands(data_dir, tmp_path):
     train(experiment, WorkDir(run), data_dir)
     record = json.loads(succeed("evaluate", run, *options, "--json"))
     assert (record["system"], record["value"], record["certified"]) == ("ddpm", "bound", False)
+    whole = (run / "result.json").read_bytes()
+    by_ode = ("--ode", "--limit", 3, "--draws", 2, "--solver", "tolerance=0.1")
+    estimate = json.loads(succeed("evaluate", run, *options, *by_ode, "--json"))
+    assert (estimate["value"], estimate["draws"]) == ("estimate", 2)
+    assert (estimate["solver"]["tolerance"], estimate["solver"]["trace"]) == (0.1, "hutchinson")
+    printed = succeed("evaluate", run, *options, *by_ode)
+    assert re.search(r"test: ~ .*\(tsit5, 0.1, hutchinson, 2 draws; ~ .* nats\), estimate", printed)
+    assert "by the probability-flow ODE of uniformly dequantised integers" in printed
+    assert printed.strip().endswith("not certified, since certificates are of the bound")
+    assert (run / "result.json").read_bytes() == whole
+    status, _, err = call("evaluate", run, *options, "--solver", "tolerance=0.1")
+    assert (status, "ddpm solves no ODE" in err) == (2, True)
     found = {}
-    for name, settings in {"all": (), "ddim": ("steps=2", "eta=0")}.items():
+    for name, settings in {"all": (), "ddim": TWO, "solver": (*TWO, "order=2")}.items():
         flags = [word for setting in settings for word in ("--sampler", setting)]
         out = tmp_path / f"{name}.npz"
         succeed("sample", run, "--num", 3, "--out", out, "--trust", *flags)
@@ -388,6 +409,7 @@ def test_through_the_commands(data_dir, tmp_path):
             found[name] = arrays["samples"]
     assert found["all"].shape == (3, 8, 8, 1)
     assert np.any(found["all"] != found["ddim"])
+    assert np.any(found["solver"] != found["ddim"])
     for setting, words in {"steps=9": "9 exceeds", "stepz=2": "did you mean steps"}.items():
         flags = ("--num", 3, "--out", tmp_path / "no.npz", "--trust", "--sampler", setting)
         status, _, err = call("sample", run, *flags)

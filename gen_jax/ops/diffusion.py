@@ -135,6 +135,43 @@ def noise_of(
     return (x_t - now.signal * x_0) / now.noise
 
 
+def noise_from(
+    predicted: Predicted,
+    now: Chain,
+    output: Float[Array, "B *event"],
+    x_t: Float[Array, "B *event"],
+) -> Float[Array, "B *event"]:
+    """The noise eps that the network's output at x_t implies."""
+    if predicted == "noise":
+        return output
+    return (
+        noise_of(now, output, x_t) if predicted == "data" else now.signal * output + now.noise * x_t
+    )
+
+
+def even_in_log_snr(alpha_bar: Float[np.ndarray, " all"], steps: int) -> Int[np.ndarray, " times"]:
+    """0 and `steps` different times of 1..T, from 1 to T as evenly spread in log SNR as whole numbers can be."""
+    last = len(alpha_bar) - 1
+    fall = np.log1p(-alpha_bar[1:]) - np.log(alpha_bar[1:])
+    even = np.interp(np.linspace(fall[-1], fall[0], steps)[::-1], fall, np.arange(1, last + 1))
+    number = np.arange(1, steps + 1)
+    times = np.clip(np.round(even).astype(np.int32), number, last - steps + number)
+    return np.append(0, np.maximum.accumulate(times - number) + number)
+
+
+def extrapolation(chain: Chain) -> Float[np.ndarray, " times"]:
+    """h_i / (2 h_{i+1}), where h_i is the rise of log signal / noise in the step from time i to i - 1.
+
+    With the estimates x_0 at times i and i + 1, x_0(i) + weight (x_0(i) - x_0(i + 1)) is linear in log SNR, and a step
+    of DDIM without noise with it has an error of order h^3 (Lu et al. 2022, 2211.01095, algorithm 2). The weight is 0
+    in the first step, before which there is no estimate, and in the last, whose h is infinite.
+    """
+    half = np.log(chain.signal[1:]) - np.log(chain.noise[1:])
+    rise = half[:-1] - half[1:]
+    inner = rise[:-1] / (2 * rise[1:])
+    return np.concatenate([[0.0, 0.0], inner, [0.0]])[: len(chain.signal)]
+
+
 def ddim_step(
     now: Chain,
     before: Chain,

@@ -18,8 +18,10 @@ from gen_jax.conditions import zeros
 from gen_jax.data.prepared import Data, unit_of
 from gen_jax.density import (
     AnyOrder,
+    Chain,
     Functional,
     Sampled,
+    Solving,
     functional,
     root_key,
     takes_draws,
@@ -27,6 +29,8 @@ from gen_jax.density import (
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.experiment import replace as replace_field
+from gen_jax.models.diffusion.probability_flow import ProbabilityFlow
+from gen_jax.ops.ode import EXACT, Solver
 from gen_jax.ops.orders import Order
 from gen_jax.runs import weights
 from gen_jax.runs.checkpoint import Checkpoints
@@ -134,6 +138,33 @@ class Trained:
         variables = {name: {"member": tree} for name, tree in self.variables.items()}
         both = {"experiment": experiment, "model": functional(experiment.model)}
         return replace(self, **both, variables=variables)
+
+    def by_ode(self: T) -> T:
+        """The same weights with log p by the probability-flow ODE of a diffusion; InputError for another model.
+
+        The trace is exact for as many dimensions as the solver allows.
+        """
+        model: Any = self.experiment.model
+        if not isinstance(model, Chain):
+            raise InputError(
+                f"{self.experiment.system} is not a diffusion: it has no probability-flow ODE"
+            )
+        size = self.experiment.model.event.size
+        solver = Solver(trace="exact" if size <= EXACT else "hutchinson")
+        flow = ProbabilityFlow(self.experiment.model, solver)
+        experiment = replace(self.experiment, model=flow)
+        variables = {name: {"diffusion": tree} for name, tree in self.variables.items()}
+        both = {"experiment": experiment, "model": functional(flow)}
+        return replace(self, **both, variables=variables)
+
+    def solved_by(self: T, settings: Sequence[str]) -> T:
+        """The run with fields NAME=VALUE of its model's ODE solver replaced; InputError if it solves no ODE."""
+        experiment = self.experiment
+        if settings and not isinstance(experiment.model, Solving):
+            raise InputError(f"{experiment.system} solves no ODE: there is nothing to set")
+        for setting in settings:
+            experiment = replace_field(experiment, f"model.solver.{setting}")
+        return replace(self, experiment=experiment, model=functional(experiment.model))
 
     def sampled_by(self: T, settings: Sequence[str]) -> T:
         """The run with fields NAME=VALUE of its model's sampler replaced; InputError if it has no sampler."""

@@ -16,6 +16,7 @@ from gen_jax.check import require_key
 from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Computing, Kind, Value, bits_per_dim, fold_in
 from gen_jax.nn.unet import UNet
+from gen_jax.ops import diffusion
 from gen_jax.ops.diffusion import Chain
 from gen_jax.typing import Event, Nats, PRNGKey
 
@@ -81,6 +82,13 @@ class ChainBound(nn.Module):
     ) -> Any:
         """L_{t-1} in nats, at the x_t made with this noise; other values may follow it. `steps`: as in `chain`."""
         raise TypeError(f"{type(self).__name__} does not define the terms of its bound")
+
+    def noise_at(
+        self, x_t: Float[Array, "B *event"], now: Chain, cond: Cond = None
+    ) -> Float[Array, "B *event"]:
+        """The noise that the network finds in x_t; x_0 is not clipped."""
+        model: Any = self
+        return diffusion.noise_of(now, model.back(x_t, now, cond=cond).data, x_t)
 
     def prior_term(self, x: Num[Array, "B *event"]) -> Nats:
         """L_T, nats."""

@@ -8,7 +8,8 @@ sigma_t^2), and -log p(x_0) <= L_0 + sum_{t=2..T} L_{t-1} + L_T with
 For a fixed sigma_t the diffusion term is beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)) |eps - eps_theta|^2 plus a
 constant; the simple objective sets this weight to 1 (Ho, Jain and Abbeel 2020, 2006.11239, equations 5, 12 and 14,
 algorithms 1 and 2). The learned variance and the hybrid objective are those of Nichol and Dhariwal 2021 (2102.09672).
-The sampler with less noise and fewer steps is DDIM (Song, Meng and Ermon 2020, 2010.02502).
+The sampler with less noise and fewer steps is DDIM (Song, Meng and Ermon 2020, 2010.02502), that of second order
+DPM-Solver++ (Lu et al. 2022, 2211.01095).
 """
 
 import math
@@ -88,6 +89,10 @@ class DDPMSampler:
     `log_prob` bounds. With `eta` the steps are those of DDIM: 0 adds no noise, 1 adds the posterior variance. The last
     step adds no noise if there are fewer than T steps, or with DDIM.
 
+    With `order` 2 and eta 0 the steps are those of DPM-Solver++(2M), which extrapolates x_0 from two steps; their times
+    are evenly spread in log SNR, from 1 to T (Lu et al. 2022, 2211.01095, algorithm 2). Halving its steps multiplies
+    the error by four, that of DDIM by two.
+
     `guidance` w: the network's output under the class is moved away from that without one, to out + w (out - out_free)
     (Ho and Salimans 2022, 2207.12598, equation 6); samples then follow no distribution that `log_prob` bounds.
     """
@@ -95,6 +100,7 @@ class DDPMSampler:
     steps: int | None = None
     eta: float | None = None
     guidance: float = 0.0
+    order: Literal[1, 2] = 1
 
     def __post_init__(self):
         if self.steps is not None and self.steps < 1:
@@ -103,6 +109,8 @@ class DDPMSampler:
             raise InputError(f"sampler.eta must lie in [0, 1], not {self.eta}")
         if not 0 <= self.guidance < math.inf:
             raise InputError(f"sampler.guidance must be at least 0, not {self.guidance}")
+        if self.order == 2 and self.eta != 0:
+            raise InputError("sampler.order 2 is for steps without noise: set sampler.eta to 0")
 
 
 class DDPM(ChainBound):
@@ -258,6 +266,11 @@ class DDPM(ChainBound):
             return Back(output, data, weight * now.forward + (1 - weight) * now.posterior)
         return Back(output, data, now.large if self.variance == "beta" else now.posterior)
 
+    def noise_at(
+        self, x_t: Float[Array, "B *event"], now: Chain, cond: Cond = None
+    ) -> Float[Array, "B *event"]:
+        return diffusion.noise_from(self.predicted, now, self.back(x_t, now, cond=cond).output, x_t)
+
     def _output(
         self, x_t: Array, t: Array, outputs: int, train: bool, label: Any
     ) -> Float[Array, "B *positions outputs"]:
@@ -309,6 +322,11 @@ class DDPM(ChainBound):
         module, variables = self.unbind()
         steps, eta = self.sampler.steps or self.timesteps, self.sampler.eta
         chain, shape = self.chain(steps), (n, *self.event.shape)
+        extrapolated = self.sampler.order == 2
+        if extrapolated:
+            times = diffusion.even_in_log_snr(self.alpha_bar, steps)
+            chain = diffusion.chain(self.alpha_bar[times], times)
+        weights = diffusion.extrapolation(chain)
         to_the_end = steps == self.timesteps and eta is None
 
         def normal(number):
@@ -316,7 +334,8 @@ class DDPM(ChainBound):
                 fold_in(key, number), shape, jnp.result_type(float)
             )
 
-        def step(x, i):
+        def step(carry, i):
+            x, last = carry
             now, before = (
                 diffusion.at(chain, jnp.full(n, place), len(shape)) for place in (i, i - 1)
             )
@@ -325,10 +344,16 @@ class DDPM(ChainBound):
             if eta is None:
                 mean, scale = diffusion.posterior_mean(now, back.data, x), jnp.exp(back.log_scale)
             else:
-                mean, scale = diffusion.ddim_step(now, before, back.data, x, eta)
-            return mean + jnp.where((i > 1) | to_the_end, scale, 0.0) * normal(i), None
+                data = back.data
+                if extrapolated:
+                    data = data + jnp.asarray(weights, x.dtype)[i] * (data - last)
+                mean, scale = diffusion.ddim_step(now, before, data, x, eta)
+            x = mean + jnp.where((i > 1) | to_the_end, scale, 0.0) * normal(i)
+            return (x, back.data if extrapolated else None), None
 
-        x, _ = lax.scan(step, normal(steps + 1), jnp.arange(steps, 0, -1))
+        start = normal(steps + 1)
+        carry = start, jnp.zeros_like(start) if extrapolated else None
+        (x, _), _ = lax.scan(step, carry, jnp.arange(steps, 0, -1))
         return self.to_event(x)
 
     def check(self) -> None:
