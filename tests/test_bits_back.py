@@ -17,16 +17,19 @@ from test_codec_cli import model_folder, refuse
 from test_codec_damage import survive
 
 from gen_jax import (
+    DDPM,
     IWAE,
     VAE,
     VDVAE,
     DiscreteVAE,
     Hilbert,
     InputError,
+    LinearSchedule,
     LMConvEnsemble,
     MADEEnsemble,
     PixelVAE,
     SCurve,
+    UNet,
     binary,
     image,
 )
@@ -56,6 +59,10 @@ MODELS = {
     "groups": VDVAE(
         image(2, 2, 1, 3), encoder="2x1,2d2,1", decoder="1,2m1,2x2",
         width=4, bottleneck=0.5, latent=1, mixtures=2, num_classes=2,
+    ),
+    "chain": DDPM(
+        image(2, 2, 1, 5), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.3, 0.8),
+        variance="learned", objective="hybrid", num_classes=3,
     ),
     "ensemble": MADEEnsemble(image(2, 3, 1, 2), hidden=(7, 6), num_masks=3),
     "orders": LMConvEnsemble(image(2, 3, 1, 3), orders=(SCurve(0), Hilbert(5)), **TINY_LOCAL),

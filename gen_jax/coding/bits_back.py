@@ -67,7 +67,8 @@ class BitsBack:
         self.likelihood = Walk(model, variables, lanes, lambda model: model.given)
         self._order = self._program("order")
         self._begin = self._program("begin", lanes)
-        self._group, self._put = (self._program(name, static=2) for name in ("group", "put"))
+        number = None if getattr(model, "alike", False) else 2
+        self._group, self._put = (self._program(name, static=number) for name in ("group", "put"))
 
     def share(self, left: int) -> int:
         """A fifth of the tiles left, which is a quarter of those that the encoder coded before."""
@@ -206,7 +207,10 @@ class BitsBack:
         return order, values, np.take_along_axis(block.coded, order, axis=1)
 
     def _program(self, method: str, *first: Any, static: int | None = None) -> Callable:
-        """A compiled method of the model; `static`: the place of an argument that each program is made for."""
+        """A compiled method of the model; `static`: the place of an argument that each program is made for.
+
+        Groups have a program each, unless they are `alike`.
+        """
 
         def apply(variables, *args):
             with jax.default_matmul_precision("highest"):

@@ -74,7 +74,8 @@ def laws_of(model: Any) -> tuple[Law, ...]:
         laws = (*BIJECTION, *OF_REALS) if kind == "density" else (*DEQUANTISED, *BIJECTION)
         return (*laws, *depends)
     if isinstance(model, Chain):
-        return (*DIFFUSION, *(() if model.timesteps else CONTINUOUS), *depends)
+        continuous = () if model.timesteps else CONTINUOUS
+        return (*DIFFUSION, *continuous, *depends, *(CODED if coded else ()))
     if isinstance(model, Staged):
         return STAGED
     if model.value == "exact" and isinstance(model, Autoregressive):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from gen_jax.conditions import rows_of
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Latent
+from gen_jax.density import Chain, Latent
 from gen_jax.evaluate import draw, latents
 from gen_jax.media import html
 from gen_jax.media.images import Images
@@ -34,7 +34,7 @@ def sections(medium: Medium, run: Trained, split: Split) -> Iterator[Section]:
     model = run.experiment.model
     if isinstance(medium, Images) and latents.has_paths(model):
         yield "Interpolations", interpolations(medium, run, split)
-    if not isinstance(model, Latent):
+    if not isinstance(model, Latent) or isinstance(model, Chain):  # a chain shows its terms
         return
     batch = take(split, spread(len(split), MEASURED), run.conditional)
     found = latents.information(run, batch["x"], cond=batch["cond"])

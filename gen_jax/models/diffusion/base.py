@@ -43,7 +43,11 @@ class ChainBound(nn.Module):
 
     num_classes = 0  # a class-conditional model makes a field of it, its last
     value: ClassVar[Value] = "bound"
-    codec: ClassVar[Codec] = "none"
+
+    @property
+    def codec(self) -> Codec:
+        """None in general."""
+        return "none"
 
     @property
     def kind(self) -> Kind:

@@ -28,6 +28,7 @@ from gen_jax.density import bits_per_dim, fold_in
 from gen_jax.errors import InputError
 from gen_jax.models.diffusion.base import Back, ChainBound
 from gen_jax.models.diffusion.importance import ImportanceTimes
+from gen_jax.models.diffusion.latents import ChainLatents
 from gen_jax.ops import diffusion, gaussian
 from gen_jax.ops.diffusion import Chain, Predicted
 from gen_jax.ops.scaling import from_symmetric, to_symmetric
@@ -113,7 +114,7 @@ class DDPMSampler:
             raise InputError("sampler.order 2 is for steps without noise: set sampler.eta to 0")
 
 
-class DDPM(ChainBound):
+class DDPM(ChainLatents, ChainBound):
     """`predicted`: what the network outputs: the noise eps, the data x_0, or the velocity.
 
     `variance`: sigma_t^2 is `beta`_t, or the variance of the `posterior` q(x_{t-1} | x_t, x_0), or `learned` between

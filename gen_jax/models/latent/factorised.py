@@ -1,6 +1,7 @@
 """p(x | z) = prod over sites of p(x_site | z), all parameters from one pass of a network."""
 
 import math
+from typing import Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,7 @@ from gen_jax.heads import Head, head_for
 from gen_jax.models.latent.base import LatentModel, State
 from gen_jax.models.latent.encoded import Encoded
 from gen_jax.nn.encoders import DenseDecoder, require_outputs
-from gen_jax.typing import Nats, PRNGKey, Scalar
+from gen_jax.typing import Event, Nats, PRNGKey, Scalar
 
 FREQUENCIES = (0.001, 0.999)  # bounds of the frequencies that set the first bias
 
@@ -124,10 +125,27 @@ class Factorised(IndependentSites, Encoded):
         )
 
 
+@runtime_checkable
+class Decoding(Protocol):
+    """p(x | z) with independent sites of `values` values, whose parameters come all at once."""
+
+    event: Event
+
+    @property
+    def values(self) -> int: ...
+
+    @property
+    def head(self) -> Head: ...
+
+    def decode(self, state: State) -> Float[Array, "B sites P"]:
+        """Parameters of every site."""
+        ...
+
+
 class Rows:
     """p(x | z) with independent sites in the stepping interface: a step is a row of pixels, or a whole vector."""
 
-    def __init__(self, model: IndependentSites):
+    def __init__(self, model: Decoding):
         self.event, self.head, self._model = model.event, model.head, model
 
     @property
