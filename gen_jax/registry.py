@@ -101,6 +101,7 @@ MODULES = {
     "Strided": "gen_jax.ops.patterns",
     "TarFlow": "gen_jax.models.flow.tar_flow",
     "Tiles": "gen_jax.ops.orders",
+    "TimeDense": "gen_jax.nn.time_dense",
     "Translation": "gen_jax.ops.augment",
     "Transposition": "gen_jax.ops.augment",
     "UNet": "gen_jax.nn.unet",

@@ -14,6 +14,7 @@ from gen_jax import DDPM, DDPMSampler, InputError, functional, image, points
 from gen_jax.density import fold_in
 from gen_jax.models.diffusion.ddpm import CosineSchedule, LinearSchedule
 from gen_jax.models.diffusion.probability_flow import ProbabilityFlow
+from gen_jax.nn.time_dense import TimeDense
 from gen_jax.ops import diffusion
 from gen_jax.ops.ode import Solver
 
@@ -128,6 +129,30 @@ def test_half_the_velocity_is_another_density(x64, monkeypatch):
     y = np.array([[0.7, 0.2], [1.5, -0.4]])
     found = jax.jit(functional(model).log_prob)({}, y, KEY)
     assert np.abs(found - closed_form(y)).min() > 0.1
+
+
+def test_a_dense_network_of_time(x64):
+    """At first it is 0, and the ODE shrinks x by the signal; with other weights it depends on x, t and y."""
+    inner = DDPM(points(2), TimeDense(8, 2), num_classes=3)
+    pure = functional(ProbabilityFlow(inner, Solver(tolerance=1e-5)))
+    x, label = jnp.array([[0.3, -1.0], [2.0, 0.5]]), jnp.array([0, 2])
+    key, given = jax.random.key(0), jax.nn.one_hot(label, 3)
+    variables = inner.init(key, x, key, label, method="loss")
+    nested = {"params": {"diffusion": variables["params"]}}
+    found = jax.jit(pure.log_prob)(nested, x, cond=label)
+    signal = math.sqrt(SHARE[-1])
+    expected = stats.norm(0, 1).logpdf(signal * np.asarray(x)).sum(axis=1) + 2 * math.log(signal)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    moved = jax.tree.map(lambda leaf: leaf + 0.1, variables["params"]["network"])
+    at = lambda *args: inner.network.apply({"params": moved}, *args)  # noqa: E731
+    out = at(x, jnp.array([3.0, 3.0]), 2, False, given)
+    assert out.shape == (2, 2)
+    for other in (
+        at(x + 1, jnp.array([3.0, 3.0]), 2, False, given),
+        at(x, jnp.array([4.0, 4.0]), 2, False, given),
+        at(x, jnp.array([3.0, 3.0]), 2, False, given[::-1]),
+    ):
+        assert np.all(np.abs(other - out).max(axis=1) > 1e-4)
 
 
 def test_integers_are_dequantised(x64):

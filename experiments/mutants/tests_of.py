@@ -108,6 +108,7 @@ TESTS: dict[str, Tests] = {
     "nn/recurrent": RECURRENT,
     "nn/shifted_conv": SHIFTED,
     "nn/transformer": TRANSFORMERS,
+    "nn/time_dense": all_of("probability_flow"),
     "nn/unet": DIFFUSION,
     "models/adversarial": [*all_of("gan", "class_conditional"), inputs("gan"), ("families", "gan")],
     "models/baseline/full_table": COUNTS,
