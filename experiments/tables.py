@@ -292,14 +292,14 @@ def ablation_cells(row: dict[str, Any] | None) -> str:
     return f"{mean} | {train:.4f} | {row['parameters']:,} | {row['seconds']:.0f}"
 
 
-def structure() -> str:
-    """The structure of the code before and after its redesign, measured by experiments/structure.py."""
-    program = runpy.run_path(str(SOURCE / "experiments" / "structure.py"), run_name="structure")
-    return program["table"](read("structure"))
+def program(path: str) -> dict[str, Any]:
+    """What a script of experiments/ defines."""
+    return runpy.run_path(str(SOURCE / "experiments" / path), run_name="tables")
 
 
 def results_page() -> str:
     """The text of RESULTS.md."""
+    plane = program("plane/table.py")["text"](RESULTS / "plane.json", hardware)
     return f"""# Results
 
 Generated from the JSON files of this folder by `make tables`. Averaged weights, every example of the
@@ -327,7 +327,7 @@ Systems that are less than 0.3 bits/dim better than independent pixels: `markov`
 weights between positions and overfits 1,079 images after a quarter of its steps, and `vq_vae` pays log K for each code,
 until `vq_vae_prior` learns their distribution.
 
-{distances()}Measured and published numbers, in the published unit; a config's first lines explain other budgets:
+{distances()}{plane}Measured and published numbers, in the published unit; a config's first lines explain other budgets:
 
 {published()}
 
@@ -376,7 +376,7 @@ equal on a data set but for the last two: compare the order of variants within a
 Structure of the code (`python experiments/structure.py --before CHECKOUT --record`, which explains the rows); the later
 count includes the systems added since:
 
-{structure()}
+{program("structure.py")["table"](read("structure"))}
 """
 
 

@@ -378,7 +378,12 @@ def functional(model: Any) -> Functional:
 
 
 def takes_draws(model: Any) -> bool:
-    """Whether `log_prob` averages random draws, and so takes a key and the number of draws."""
+    """Whether `log_prob` averages random draws, and so takes a key and the number of draws.
+
+    With an exact trace an ODE of reals has no noise.
+    """
+    if model.kind == "density" and isinstance(model, Solving) and model.solver.trace == "exact":
+        return False
     return "draws" in inspect.signature(model.log_prob).parameters
 
 

@@ -4,6 +4,7 @@ from cases import SMALL, TINY_LOCAL
 
 from gen_jax import (
     DDPM,
+    FFJORD,
     VDM,
     VQVAE,
     GatedPixelCNN,
@@ -18,6 +19,7 @@ from gen_jax import (
     RealNVP,
     SCurve,
     Shuffled,
+    Solver,
     TarFlow,
     VDMSampler,
     VQVAEPrior,
@@ -36,6 +38,7 @@ FAMILIES = {
     "glow_points": PointGlow(depth=2, hidden=(5,)),
     "glow": Glow(image(4, 4, 1, 3), scales=2, depth=2, width=4, num_classes=3),
     "patch_flow": TarFlow(image(2, 4, 1, 3), patch=2, blocks=2, layers=1, features=4, heads=2),
+    "continuous_flow": FFJORD(hidden=(4,), solver=Solver("bosh3", 1e-4)),
     "diffusion": DDPM(
         image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)
     ),

@@ -26,6 +26,7 @@ LIMITS = {
     "log_prob is the mean of the members": 1e-12,
     "round trip": 1e-11,
     "log-determinant": 1e-7,
+    "trace": 4.0,  # standard errors
     "chain": 1e-12,
     "terms not below 0": 1e-12,
     "joint sums to 1": 1e-10,
@@ -142,6 +143,7 @@ def test_completion_keeps_the_known_part(name):
         ("glow", flow.determinant),
         ("patch_flow", flow.round_trip),
         ("patch_flow", flow.determinant),
+        ("continuous_flow", flow.trace),
         ("diffusion", diffusion.chain),
         ("diffusion", diffusion.non_negative),
         ("vdm", diffusion.chain),

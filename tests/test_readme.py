@@ -129,7 +129,9 @@ def test_result_files_hold_every_field():
     results = [
         path
         for path in catalogue.RESULTS.glob("*.json")
-        if not path.stem.startswith(("bench_", "ablations_", "zoo_", "collapse_", "structure"))
+        if not path.stem.startswith(
+            ("bench_", "ablations_", "zoo_", "collapse_", "plane", "structure")
+        )
     ]
     assert results
     configs = {row["name"] for row in catalogue.configs()}

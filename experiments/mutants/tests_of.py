@@ -81,7 +81,7 @@ TESTS: dict[str, Tests] = {
     "ops/mixture_cdf": FLOW_PP,
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
     "ops/nade": [*all_of("nade"), ("pieces", ""), laws("nade"), losses("nade")],
-    "ops/ode": all_of("ode"),
+    "ops/ode": all_of("ode", "ffjord"),
     "ops/orders": all_of("orders", "nade"),
     "ops/paths": all_of("paths"),
     "ops/patterns": TRANSFORMERS,

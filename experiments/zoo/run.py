@@ -61,6 +61,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "real_nvp": (),
     "glow": (),
     "tar_flow": (),
+    "ffjord": (),
     "ddpm": (),
     "vdm": (),
     "gan": (),

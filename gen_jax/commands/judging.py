@@ -160,6 +160,7 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
+    from gen_jax.density import Diagnosed
     from gen_jax.evaluate import distances, file_size, regions
     from gen_jax.laws import certificate
     from gen_jax.runs import results, summary
@@ -201,6 +202,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     count, seconds = record["num_examples"], record["seconds"]
     lines = [f"{number}, {count} {split.nats_per}s, trained in {seconds:.0f} s, {certified}"]
     lines += [result.finding] if result and result.finding else []
+    if result and result.solver and isinstance(run.experiment.model, Diagnosed):
+        lines += [_steps(run, split, args.limit)]
     lines += [summary.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
     if (
@@ -212,6 +215,18 @@ def _evaluate(args: argparse.Namespace) -> None:
         say_and_save(args, record, "\n".join(lines), *saved)
     else:
         say(args, record, "\n".join(lines))
+
+
+def _steps(run: Any, split: Any, limit: int | None) -> str:
+    """How many steps the solver of the model's ODE takes."""
+    from gen_jax.density import root_key
+    from gen_jax.runs.diagnosis import Diagnosis
+
+    experiment = run.experiment
+    key, batch_size = root_key(experiment.seed), experiment.evaluate.batch_size
+    steps, _ = Diagnosis(run.model, run.mesh, batch_size, key)(run.variables, split, limit)
+    most = steps["most_solver_steps"]
+    return f"solver steps of an example: {steps['solver_steps']:.1f} on average, {most:.0f} at most"
 
 
 def _probe(args: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from gen_jax.density import (
     Bijective,
     Chain,
     Latent,
+    Solving,
     Staged,
     Weighted,
     takes_draws,
@@ -52,6 +53,8 @@ BOUND: tuple[Law, ...] = (bound.rises, bound.unit_sum, bound.finite)
 STAGED: tuple[Law, ...] = (staged.joint, staged.each_stage, *CODED, bound.finite)
 BIJECTION: tuple[Law, ...] = (flow.round_trip, flow.determinant, flow.rounding)
 DEQUANTISED: tuple[Law, ...] = (bound.rises, flow.unit_sum, bound.finite)
+OF_ONE_DRAW: tuple[Law, ...] = (flow.unit_sum, bound.finite)
+ESTIMATE: tuple[Law, ...] = (flow.solver, flow.trace, flow.averages)
 OF_REALS: tuple[Law, ...] = (flow.samples, flow.integral, flow.finite)
 DIFFUSION: tuple[Law, ...] = (
     diffusion.chain,
@@ -71,8 +74,10 @@ def laws_of(model: Any) -> tuple[Law, ...]:
     if kind == "none":
         raise InputError(f"{name} has no likelihood: there is nothing to certify")
     if isinstance(model, Bijective):
-        laws = (*BIJECTION, *OF_REALS) if kind == "density" else (*DEQUANTISED, *BIJECTION)
-        return (*laws, *depends)
+        estimate = ESTIMATE if isinstance(model, Solving) else ()
+        dequantised = OF_ONE_DRAW if estimate else DEQUANTISED
+        laws = (*BIJECTION, *OF_REALS) if kind == "density" else (*dequantised, *BIJECTION)
+        return (*estimate, *laws, *depends)
     if isinstance(model, Chain):
         continuous = () if model.timesteps else CONTINUOUS
         return (*DIFFUSION, *continuous, *depends, *(CODED if coded else ()))

@@ -22,6 +22,7 @@ from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.diffusion.vdm import VDM, VDMSampler
 from gen_jax.models.flow.base import Flow
+from gen_jax.models.flow.ffjord import FFJORD, ImageFFJORD
 from gen_jax.models.flow.glow import Glow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
 from gen_jax.models.flow.tar_flow import TarFlow
@@ -189,6 +190,21 @@ def _glow(model: Glow) -> Glow:
 
 
 @small.register
+def _continuous(model: ImageFFJORD) -> ImageFFJORD:
+    """A model with 2^8 images, small networks, at most two scales and the exact trace."""
+    event, scales = Event((4, 2, 1), 2), min(model.scales, 2)
+    solver = replace(model.solver, trace="exact")
+    hidden = (4,) * len(model.hidden)
+    return model.clone(event=event, hidden=hidden, blocks=1, scales=scales, solver=solver)
+
+
+@small.register
+def _continuous_points(model: FFJORD) -> FFJORD:
+    """A model of points in space, with small networks."""
+    return model.clone(event=Event((3,)), hidden=(4,) * len(model.hidden), blocks=1)
+
+
+@small.register
 def _ddpm(model: DDPM) -> DDPM:
     """A model with 2^9 images and three noisy steps; a U-net has one resolution, another network stays unchanged."""
     return model.clone(
@@ -245,6 +261,21 @@ def _patches_of_corner(model: TarFlow, variables: Variables) -> tuple[Flow, Vari
 
     def cut(path: Any, leaf: Any) -> Any:
         return leaf[:patches] if path[-1].key == "places" else leaf
+
+    cut_variables = jax.tree_util.tree_map_with_path(cut, dict(variables))
+    return model.clone(event=Event(shape, model.event.levels)), cut_variables
+
+
+@corner.register
+def _continuous_corner(model: ImageFFJORD, variables: Variables) -> tuple[Flow, Variables]:
+    """A corner of 2^scales pixels per side, under the weights of its places; dense layers have none, so all pixels."""
+    side, (height, width, channels) = 2**model.scales, model.event.shape
+    if model.dense:
+        return model, variables
+    shape = (min(side, height), min(side, width), channels)
+
+    def cut(path: Any, leaf: Any) -> Any:
+        return leaf[: shape[0], : shape[1]] if path[1].key == "norm" else leaf
 
     cut_variables = jax.tree_util.tree_map_with_path(cut, dict(variables))
     return model.clone(event=Event(shape, model.event.levels)), cut_variables

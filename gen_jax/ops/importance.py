@@ -49,3 +49,16 @@ def importance_weighted_bound_in_chunks(
         return jax.nn.logsumexp(counted, axis=0)
 
     return jax.nn.logsumexp(lax.map(total, jnp.arange(0, draws, chunk)), axis=0) - math.log(draws)
+
+
+def mean_in_chunks(
+    log_p: Callable[[Int[Array, " k"]], Float[Array, "k B"]], draws: int, chunk: int
+) -> Nats:
+    """1/K sum_k log p_k of the draws 0, ..., `draws` - 1, for estimates of log p whose exponential is biased."""
+    chunk = min(chunk, draws)
+
+    def total(first: Int[Array, ""]) -> Nats:
+        number = first + jnp.arange(chunk)
+        return jnp.sum(jnp.where((number < draws)[:, None], log_p(number), 0.0), axis=0)
+
+    return jnp.sum(lax.map(total, jnp.arange(0, draws, chunk)), axis=0) / draws
