@@ -23,6 +23,7 @@ import truth
 
 from gen_jax import InputError, runtime
 from gen_jax.data.prepared import load
+from gen_jax.density import Chain
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
 from gen_jax.experiment import Experiment, load_config
@@ -37,6 +38,7 @@ SETS = tuple(truth.DENSITIES)
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "real_nvp": ("real_nvp_moons.py", "data.name={set}"),
     "ffjord": ("ffjord_planar.py:ffjord_{set}",),
+    "ddpm": ("ddpm_planar.py:ddpm_{set}",),
 }
 SEEDS = (0, 1, 2)
 BANDWIDTHS = tuple(0.01 * 1.25**i for i in range(16))  # 0.01 to 0.28
@@ -137,7 +139,9 @@ def of(name: str, system: str, changes: Sequence[str]) -> Experiment:
 
 
 def judge(run: Run, data_dir: Path | None) -> dict[str, Any]:
-    """The record of the test number."""
+    """The record of the test number, of a diffusion by its probability-flow ODE."""
+    if isinstance(run.experiment.model, Chain):
+        run = run.by_ode()
     test = load_split(run.experiment, "test", data_dir)
     record = results.record(run, test, run.likelihoods()(run.variables, test))
     return {**record, "selected_step": run.step}
