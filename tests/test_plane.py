@@ -72,7 +72,7 @@ def test_a_short_run(tmp_path, monkeypatch):
     monkeypatch.setitem(names, "SETS", ("moons",))
     monkeypatch.setitem(names, "SEEDS", (0, 1))
     prepared.prepare("moons", tmp_path)
-    short = ("steps=2", "optimizer.learning_rate.steps=60", "evaluate.every=2")
+    short = ("steps=2", "optimizer.learning_rate.steps=500", "evaluate.every=2")
     args = (tmp_path / "runs", tmp_path, tuple(names["SYSTEMS"]), short, tmp_path)
     stored = json.loads(program["plane"](*args).read_text())
     [row] = stored["rows"]
