@@ -39,6 +39,7 @@ MODULES = {
     "FVSBN": "gen_jax.models.baseline.fvsbn",
     "Fixed": "gen_jax.ops.patterns",
     "Flip": "gen_jax.ops.augment",
+    "FlowPP": "gen_jax.models.flow.flow_pp",
     "Full": "gen_jax.ops.patterns",
     "FullTable": "gen_jax.models.baseline.full_table",
     "GAN": "gen_jax.models.adversarial.gan",

@@ -7,6 +7,7 @@ from gen_jax import (
     FFJORD,
     VDM,
     VQVAE,
+    FlowPP,
     GatedPixelCNN,
     Glow,
     ImageRealNVP,
@@ -21,6 +22,7 @@ from gen_jax import (
     Shuffled,
     Solver,
     TarFlow,
+    VariationalDequantizer,
     VDMSampler,
     VQVAEPrior,
     image,
@@ -28,6 +30,7 @@ from gen_jax import (
 from gen_jax.models.diffusion.ddpm import LinearSchedule
 from gen_jax.nn.unet import UNet
 
+TINY_ATTENTION = {"features": 4, "components": 2, "heads": 2}
 FAMILIES = {
     "ensemble": MADEEnsemble(image(2, 3, 1, 3), hidden=(7, 6), num_masks=3),
     "orders": LMConvEnsemble(
@@ -39,6 +42,14 @@ FAMILIES = {
     "glow": Glow(image(4, 4, 1, 3), scales=2, depth=2, width=4, num_classes=3),
     "patch_flow": TarFlow(image(2, 4, 1, 3), patch=2, blocks=2, layers=1, features=4, heads=2),
     "continuous_flow": FFJORD(hidden=(4,), solver=Solver("bosh3", 1e-4)),
+    "attention_flow": FlowPP(
+        image(2, 4, 1, 3),
+        blocks=1,
+        couplings=(1, 1, 1),
+        dropout=0.0,
+        dequantizer=VariationalDequantizer(blocks=1, couplings=2, context=3, **TINY_ATTENTION),
+        **TINY_ATTENTION,
+    ),
     "diffusion": DDPM(
         image(2, 2, 1, 3), UNet(4, (1,), 1, (), 2), timesteps=4, schedule=LinearSchedule(0.5, 0.8)
     ),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import build, conditions, random_events
+from families import FAMILIES
 
 from gen_jax import (
     DDPM,
@@ -48,6 +49,7 @@ MODELS = {
     "patch_flow": TarFlow(
         image(2, 4, 1, 3), blocks=2, layers=1, features=4, heads=2, num_classes=3
     ),
+    "attention_flow": FAMILIES["attention_flow"].clone(num_classes=3),
     "diffusion": NOISE,
     "gan": GAN(
         points(),
@@ -79,7 +81,13 @@ def subject(name, n=4):
     return Subject(pure, variables, x, np.asarray(conditions(pure.model, n)), 0)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "attention_flow" else [])
+        for name in MODELS
+    ],
+)
 def test_the_class_changes_loss_likelihood_and_samples(name):
     pure, variables = built(name)
     model, n = pure.model, 4

@@ -21,7 +21,8 @@ def test_every_config_builds_its_model():
     for path in paths:
         experiment = load_config(path)
         file, name = config_name(path)
-        own = f"{experiment.system}(_any_order|_two_units|_wasserstein)?_{experiment.data.name}(_small)?"
+        kinds = "_any_order|_two_units|_uniform|_wasserstein"
+        own = f"{experiment.system}({kinds})?_{experiment.data.name}(_small)?"
         assert re.fullmatch(own, name or file.stem)
         event, cond = experiment.model.event, conditions(experiment.model, 2)
         x = jnp.zeros((2, *event.shape), float if event.levels is None else jnp.int32)

@@ -20,15 +20,26 @@ SMALL = VariationalDequantizer(features=4, blocks=1, components=2, couplings=2, 
 NOISY = PAIR.clone(dequantizer=SMALL)
 
 
+def near_identity(params):
+    """The same parameters, the linear maps of the halves near 1 instead of near 0."""
+    for layer in params.values():
+        for linear in ("maps_0", "maps_1"):
+            if linear in layer:
+                layer[linear]["kernel"] += 1
+    return params
+
+
 @pytest.fixture(scope="module")
 def noisy(pair):  # noqa: F811
     """The flow of `pair` under random noise that is spread widely: the weights of narrow noise vary too much."""
     _, variables, inside, _ = pair
     with jax.enable_x64(True):
         params = build(NOISY, scale=0.1)[1]["params"]["dequantizer"]
-        for i in range(SMALL.couplings):
-            last = params[f"layers_{i}"]["network"]["Linear_1"]
-            last["bias"] = last["bias"].at[0].set(1.5)  # exp(tanh(1.5)) = 2.5
+        for name, layer in near_identity(params).items():
+            if "network" in layer:
+                assert name in ("layers_2", "layers_5")
+                last = layer["network"]["Linear_1"]
+                last["bias"] = last["bias"].at[0].set(1.5)  # exp(tanh(1.5)) = 2.5
     params = {**variables["params"], "dequantizer": params}
     return {**variables, "params": params}, inside
 
@@ -127,20 +138,21 @@ def test_uniform_q_gives_the_number_of_uniform_noise(pair, monkeypatch):  # noqa
 def test_noise_by_autodiff():
     """u lies in the unit cube, the inverse gives eps, and log q(u | x) is that of the change of variables."""
     model, x = NOISY.clone(event=image(2, 4, 1, 5)), jnp.arange(16).reshape(2, 2, 4, 1) % 5
-    variables = {"params": build(model, scale=0.2)[1]["params"]["dequantizer"]}
+    params = near_identity(build(model, scale=0.2)[1]["params"]["dequantizer"])
+    variables = {"params": params}
     call = functools.partial(SMALL.apply, variables)
     u, log_q = jax.jit(lambda key: call(x, key, 5, method="noise"))(jax.random.key(0))
     assert np.all((u > 0) & (u < 1))
     context = call(x, 5, method="map_of")
     eps = call(u, context, method="inverse")
     np.testing.assert_allclose(call(eps, context, method="forward")[0], u, atol=1e-12)
-    np.testing.assert_allclose(eps, jax.random.normal(jax.random.key(0), x.shape), atol=1e-8)
+    np.testing.assert_allclose(eps, jax.random.normal(jax.random.key(0), x.shape), atol=1e-7)
     for i in range(2):
         row = slice(i, i + 1)
         forward = lambda e: call(e[None], context[row], method="forward")[0][0]  # noqa: B023, E731
         jacobian = jax.jacrev(forward)(eps[i]).reshape(8, 8)
         expected = gaussian.log_prob(eps[i]).sum() - jnp.linalg.slogdet(jacobian)[1]
-        np.testing.assert_allclose(log_q[i], expected, atol=1e-9)
+        np.testing.assert_allclose(log_q[i], expected, atol=1e-7)
     other = call((x + 1) % 5, jax.random.key(0), 5, method="noise")[0]
     assert np.abs(other - u).max() > 1e-3
 

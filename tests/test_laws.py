@@ -144,6 +144,7 @@ def test_completion_keeps_the_known_part(name):
         ("patch_flow", flow.round_trip),
         ("patch_flow", flow.determinant),
         ("continuous_flow", flow.trace),
+        ("attention_flow", flow.determinant),
         ("diffusion", diffusion.chain),
         ("diffusion", diffusion.non_negative),
         ("vdm", diffusion.chain),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax import Local, functional, image, sound
+from gen_jax import Local, UniformDequantizer, functional, image, sound
 from gen_jax.evaluate.catalogue import CONFIGS, docstring
 from gen_jax.experiment import load_config
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
@@ -119,6 +119,21 @@ AUTHORS = {
         decay=1e-4,
         decayed=lambda params: jax.tree.map(lambda _: True, params),
     ),
+    "flow_pp_cifar10": Authors(
+        {
+            "event": image(4, 4, 3),
+            "features": 4,
+            "blocks": 1,
+            "components": 2,
+            "couplings": (1, 1, 0),
+            "heads": 1,
+            "dropout": 0.0,
+            "dequantizer": UniformDequantizer(),
+        },
+        48,
+        tensorflow(1e-8),
+        clipped_at_one,
+    ),
     "vae_dynamic_mnist": Authors(DENSE, BATCH, from_one(1e-4)),
     "iwae_dynamic_mnist": Authors(DENSE | {"draws": 3}, BATCH, from_one(1e-4)),
     "wavenet_vctk": Authors(
@@ -199,6 +214,7 @@ HEAVY = (
     "pixel_snail_cifar10",
     "lm_conv_cifar10",
     "real_nvp_cifar10",
+    "flow_pp_cifar10",
     "ddpm_cifar10",
     "vdm_cifar10",
 )

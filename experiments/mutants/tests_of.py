@@ -38,7 +38,7 @@ LATENT = [
     *all_of("latent_groups", "latent_classes"),
 ]
 FLOW = [*all_of("initialisation", "flows", "class_conditional"), losses("flow", "level")]
-FLOW_PP = all_of("dequantizers")
+FLOW_PP = all_of("flow_pp", "dequantizers")
 DIFFUSION = [
     *all_of("initialisation", "diffusion", "ddpm", "vdm", "importance_times", "class_conditional"),
     losses("diffusion", "time"),
@@ -78,7 +78,7 @@ TESTS: dict[str, Tests] = {
     "ops/loops": [*all_of("raster", "patterns"), laws("[made")],
     "ops/lu": all_of("glow"),
     "ops/masks": [*all_of("ops"), ("flows", ""), ("nade", ""), laws(GATED)],
-    "ops/mixture_cdf": FLOW_PP,
+    "ops/mixture_cdf": [*all_of("mixture_cdf"), *FLOW_PP],
     "ops/mu_law": [("wavenet", ""), ("sound", "")],
     "ops/nade": [*all_of("nade"), ("pieces", ""), laws("nade"), losses("nade")],
     "ops/ode": all_of("ode", "ffjord"),
@@ -90,7 +90,7 @@ TESTS: dict[str, Tests] = {
     "ops/scaling": [*all_of("ops", "logistic_mixture", "diffusion"), *all_of("gan")],
     "ops/shifted_conv": SHIFTED,
     "ops/sinusoidal": all_of("diffusion"),
-    "ops/squeeze": FLOW,
+    "ops/squeeze": [*FLOW, *FLOW_PP],
     "ops/vq": VQ,
     "nn/bijections": [*FLOW, *all_of("glow")],
     "nn/blocks": all_of("probe"),

@@ -62,6 +62,8 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "glow": (),
     "tar_flow": (),
     "ffjord": (),
+    "flow_pp": (),
+    "flow_pp_uniform": (),
     "ddpm": (),
     "vdm": (),
     "gan": (),

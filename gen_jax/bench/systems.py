@@ -26,7 +26,9 @@ from gen_jax.models.autoregressive.rnn_nade import RNNNADE
 from gen_jax.models.autoregressive.sparse_transformer import SparseTransformer
 from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.vdm import VDM, VDMSampler
+from gen_jax.models.flow.dequantizers import UniformDequantizer
 from gen_jax.models.flow.ffjord import ImageFFJORD
+from gen_jax.models.flow.flow_pp import FlowPP
 from gen_jax.models.flow.glow import Glow
 from gen_jax.models.flow.tar_flow import TarFlow
 from gen_jax.nn.conditioning import MapReader
@@ -87,6 +89,9 @@ MODELS = {
     ),
     "tar_flow 28x28 grey": TarFlow(GREY, blocks=4, layers=2, features=64, heads=2),
     "ffjord 28x28 grey": ImageFFJORD(GREY, hidden=(64, 64)),
+    "flow_pp 28x28 grey": FlowPP(
+        GREY, features=32, blocks=2, components=8, dequantizer=UniformDequantizer()
+    ),
 }
 
 

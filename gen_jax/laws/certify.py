@@ -27,9 +27,20 @@ from gen_jax.density import (
     takes_draws,
 )
 from gen_jax.errors import InputError
-from gen_jax.laws import autoregressive, bound, certificate, codec, diffusion, flow, mixture, staged
+from gen_jax.laws import (
+    autoregressive,
+    bound,
+    certificate,
+    codec,
+    dequantizer,
+    diffusion,
+    flow,
+    mixture,
+    staged,
+)
 from gen_jax.laws.row import Row
 from gen_jax.laws.subject import Subject
+from gen_jax.models.flow.dequantizers import VariationalDequantizer
 from gen_jax.runs import provenance, results
 from gen_jax.runs.provenance import machine
 from gen_jax.runs.run import Run
@@ -55,6 +66,11 @@ BIJECTION: tuple[Law, ...] = (flow.round_trip, flow.determinant, flow.rounding)
 DEQUANTISED: tuple[Law, ...] = (bound.rises, flow.unit_sum, bound.finite)
 OF_ONE_DRAW: tuple[Law, ...] = (flow.unit_sum, bound.finite)
 ESTIMATE: tuple[Law, ...] = (flow.solver, flow.trace, flow.averages)
+VARIATIONAL: tuple[Law, ...] = (
+    dequantizer.density,
+    dequantizer.weight,
+    dequantizer.both_sides,
+)
 OF_REALS: tuple[Law, ...] = (flow.samples, flow.integral, flow.finite)
 DIFFUSION: tuple[Law, ...] = (
     diffusion.chain,
@@ -77,6 +93,8 @@ def laws_of(model: Any) -> tuple[Law, ...]:
         estimate = ESTIMATE if isinstance(model, Solving) else ()
         dequantised = OF_ONE_DRAW if estimate else DEQUANTISED
         laws = (*BIJECTION, *OF_REALS) if kind == "density" else (*dequantised, *BIJECTION)
+        if isinstance(getattr(model, "dequantizer", None), VariationalDequantizer):
+            laws = (*laws, *VARIATIONAL)
         return (*estimate, *laws, *depends)
     if isinstance(model, Chain):
         continuous = () if model.timesteps else CONTINUOUS

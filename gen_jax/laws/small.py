@@ -10,8 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.conditions import drawn
+from gen_jax.density import functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
@@ -22,7 +25,9 @@ from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.diffusion.vdm import VDM, VDMSampler
 from gen_jax.models.flow.base import Flow
+from gen_jax.models.flow.dequantizers import UniformDequantizer, VariationalDequantizer
 from gen_jax.models.flow.ffjord import FFJORD, ImageFFJORD
+from gen_jax.models.flow.flow_pp import FlowPP
 from gen_jax.models.flow.glow import Glow
 from gen_jax.models.flow.real_nvp import ImageRealNVP
 from gen_jax.models.flow.tar_flow import TarFlow
@@ -171,13 +176,43 @@ def _pyramid(model: PixelCNNPyramid) -> PixelCNNPyramid:
 def _flow(model: ImageRealNVP) -> ImageRealNVP:
     """A model with 2^8 images, small networks and at most two scales."""
     event, scales = Event((4, 2, 1), 2), min(model.scales, 2)
-    return model.clone(event=event, features=4, blocks=1, scales=scales)
+    noise = small(model.dequantizer)
+    return model.clone(event=event, features=4, blocks=1, scales=scales, dequantizer=noise)
+
+
+@small.register
+def _flow_pp(model: FlowPP) -> FlowPP:
+    """A model with 2^8 images, at most two steps in each stage, and small networks."""
+    return model.clone(
+        event=Event((2, 4, 1), 2),
+        features=4,
+        blocks=1,
+        components=2,
+        couplings=tuple(min(count, 2) for count in model.couplings),
+        heads=2,
+        dequantizer=small(model.dequantizer),
+    )
+
+
+@small.register
+def _uniform_noise(dequantizer: UniformDequantizer) -> UniformDequantizer:
+    """The same."""
+    return dequantizer
+
+
+@small.register
+def _noise(dequantizer: VariationalDequantizer) -> VariationalDequantizer:
+    """Small networks."""
+    return dequantizer.clone(
+        parent=None, features=4, blocks=1, components=2, couplings=2, heads=2, context=3
+    )
 
 
 @small.register
 def _patches(model: TarFlow) -> TarFlow:
     """A model with 2^8 images of at least two patches, two maps of one layer, and small networks."""
-    sizes = {"blocks": min(model.blocks, 2), "layers": 1, "features": 4, "heads": 2}
+    sizes: dict[str, Any] = {"blocks": min(model.blocks, 2), "layers": 1}
+    sizes |= {"features": 4, "heads": 2, "dequantizer": small(model.dequantizer)}
     return model.clone(event=Event((4, 2, 1), 2), patch=min(model.patch, 2), dropout=0.0, **sizes)
 
 
@@ -185,8 +220,8 @@ def _patches(model: TarFlow) -> TarFlow:
 def _glow(model: Glow) -> Glow:
     """A model with 2^8 images at one scale or 2^16 at two, two steps at each and small networks."""
     scales, depth = min(model.scales, 2), min(model.depth, 2)
-    event = Event((4, 2, 1) if scales == 1 else (4, 4, 1), 2)
-    return model.clone(event=event, scales=scales, depth=depth, width=4)
+    event, noise = Event((4, 2, 1) if scales == 1 else (4, 4, 1), 2), small(model.dequantizer)
+    return model.clone(event=event, scales=scales, depth=depth, width=4, dequantizer=noise)
 
 
 @small.register
@@ -246,24 +281,14 @@ def corner(model: Any, variables: Variables) -> tuple[Any, Variables]:
 
 @corner.register
 def _corner(model: ImageRealNVP | Glow, variables: Variables) -> tuple[Flow, Variables]:
-    """A corner of 2^scales pixels per side, under all weights."""
-    side, (height, width, channels) = 2**model.scales, model.event.shape
-    shape = (min(side, height), min(side, width), channels)
-    return model.clone(event=Event(shape, model.event.levels)), variables
+    """A corner of 2^scales pixels per side."""
+    return _cut(model, variables, 2**model.scales, 2**model.scales)
 
 
 @corner.register
 def _patches_of_corner(model: TarFlow, variables: Variables) -> tuple[Flow, Variables]:
-    """A corner of two patches per side, under the weights of the first places."""
-    side, (height, width, channels) = 2 * model.patch, model.event.shape
-    shape = (min(side, height), min(side, width), channels)
-    patches = shape[0] * shape[1] // model.patch**2
-
-    def cut(path: Any, leaf: Any) -> Any:
-        return leaf[:patches] if path[-1].key == "places" else leaf
-
-    cut_variables = jax.tree_util.tree_map_with_path(cut, dict(variables))
-    return model.clone(event=Event(shape, model.event.levels)), cut_variables
+    """A corner of two patches per side."""
+    return _cut(model, variables, 2 * model.patch, 2 * model.patch)
 
 
 @corner.register
@@ -279,3 +304,19 @@ def _continuous_corner(model: ImageFFJORD, variables: Variables) -> tuple[Flow, 
 
     cut_variables = jax.tree_util.tree_map_with_path(cut, dict(variables))
     return model.clone(event=Event(shape, model.event.levels)), cut_variables
+
+
+@corner.register
+def _corner_of_flow_pp(model: FlowPP, variables: Variables) -> tuple[Flow, Variables]:
+    """A corner of 2x4 pixels."""
+    return _cut(model, variables, 2, 4)
+
+
+def _cut(model: Any, variables: Variables, *sides: int) -> tuple[Any, Variables]:
+    """A model over images of at most these sides, and the first entries of all arrays that have the places as axes."""
+    shape = (*map(min, sides, model.event.shape), model.event.shape[-1])
+    smaller = model.clone(event=Event(shape, model.event.levels))
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.int32)
+    shapes = jax.eval_shape(functional(smaller).init, root_key(0), x, cond=drawn(smaller, 2))
+    cut = lambda leaf, like: leaf[tuple(map(slice, like.shape))]  # noqa: E731
+    return smaller, jax.tree.map(cut, dict(variables), dict(shapes))

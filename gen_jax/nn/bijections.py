@@ -105,7 +105,7 @@ class Actnorm(nn.Module):
         return shift, self.rate * log_scale
 
     def __call__(
-        self, x: Float[Array, "B *event"], train: bool = False, y: Vector = None
+        self, x: Float[Array, "B *event"], train: bool = False, y: VectorOrMap = None
     ) -> tuple[Float[Array, "B *event"], Nats]:
         """z and log |det dz/dx|."""
         del train, y  # the same for all
@@ -113,7 +113,9 @@ class Actnorm(nn.Module):
         log_det = (x[0].size // log_scale.size) * jnp.sum(log_scale)
         return (x + shift) * jnp.exp(log_scale), jnp.broadcast_to(log_det, len(x))
 
-    def inverse(self, z: Float[Array, "B *event"], y: Vector = None) -> Float[Array, "B *event"]:
+    def inverse(
+        self, z: Float[Array, "B *event"], y: VectorOrMap = None
+    ) -> Float[Array, "B *event"]:
         """x = z exp(-a l) - b."""
         del y  # the same for all
         shift, log_scale = self._parameters(z)
@@ -149,7 +151,7 @@ class Invertible1x1(nn.Module):
         return kernel, order.astype(int), sign
 
     def __call__(
-        self, x: Float[Array, "B *event"], train: bool = False, y: Vector = None
+        self, x: Float[Array, "B *event"], train: bool = False, y: VectorOrMap = None
     ) -> tuple[Float[Array, "B *event"], Nats]:
         """z and log |det dz/dx|."""
         del train, y  # the same for all
@@ -161,7 +163,9 @@ class Invertible1x1(nn.Module):
         places = x[0].size // x.shape[-1]
         return z, jnp.broadcast_to(places * log_det, len(x))
 
-    def inverse(self, z: Float[Array, "B *event"], y: Vector = None) -> Float[Array, "B *event"]:
+    def inverse(
+        self, z: Float[Array, "B *event"], y: VectorOrMap = None
+    ) -> Float[Array, "B *event"]:
         """x = z W^-1."""
         del y  # the same for all
         kernel, *constants = self._parameters(z)
@@ -189,7 +193,7 @@ def unchain(
 
 
 def way_back(
-    layers: Sequence[Any], z: Float[Array, "B *event"], y: Vector = None
+    layers: Sequence[Any], z: Float[Array, "B *event"], y: VectorOrMap = None
 ) -> list[Float[Array, "B *event"]]:
     """z, its image under the inverse of the last layer, and so on; after the first layer it is x."""
     states = [z]

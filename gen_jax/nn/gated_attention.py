@@ -5,6 +5,7 @@ and shifted once so that the outputs for the first batch have mean 0 and standar
 """
 
 import functools
+from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -90,10 +91,27 @@ class GatedAttention(nn.Module):
         return x + gated_linear(Linear(2 * features, init_scale=GATE_SCALE)(h))
 
 
-class GatedAttentionNet(nn.Module):
-    """A 3x3 convolution, `blocks` of gated convolution and gated attention, each layer-normalised, and another 3x3.
+class Block(nn.Module):
+    """Gated convolution and gated attention, each layer-normalised."""
 
-    All blocks add the same learned map of places before they attend.
+    heads: int
+    dropout: float
+    train: bool
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W F"], position: Float[Array, "H W F"], y: VectorOrMap = None
+    ) -> tuple[Float[Array, "B H W F"], None]:
+        norm = functools.partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
+        x = norm()(GatedConv(dropout=self.dropout)(x, self.train, y))
+        return norm()(GatedAttention(self.heads, self.dropout)(x, position, self.train)), None
+
+
+class GatedAttentionNet(nn.Module):
+    """A 3x3 convolution, `blocks` of gated convolution and gated attention, and another 3x3.
+
+    All blocks add the same learned map of places before they attend. They are one body under a scan, so their
+    parameters have a leading axis.
     """
 
     features: int
@@ -111,9 +129,13 @@ class GatedAttentionNet(nn.Module):
     ) -> Float[Array, "B H W outputs"]:
         shape = (*x.shape[1:3], self.features)
         position = self.param("position", nn.initializers.normal(0.01), shape).astype(x.dtype)
-        norm = functools.partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
+        scanned = nn.scan(
+            Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=cast(Any, nn.broadcast),
+            length=self.blocks,
+        )
         x = Linear(self.features, (3, 3))(x)
-        for _ in range(self.blocks):
-            x = norm()(GatedConv(dropout=self.dropout)(x, train, y))
-            x = norm()(GatedAttention(self.heads, self.dropout)(x, position, train))
+        x, _ = scanned(self.heads, self.dropout, train, name="scanned")(x, position, y)
         return Linear(outputs, (3, 3), GATE_SCALE)(x)

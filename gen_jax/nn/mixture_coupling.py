@@ -1,12 +1,49 @@
-"""The coupling of Flow++: half of the channels through a mixture of logistics, given the other half."""
+"""The step of Flow++: a normalisation, a linear map of each half of the channels, a coupling of the halves."""
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from gen_jax.nn.bijections import VectorOrMap
+from gen_jax.nn.bijections import Actnorm, Invertible1x1, VectorOrMap
 from gen_jax.ops.mixture_cdf import Mixture, inverse_logit_cdf, logit_cdf
-from gen_jax.typing import Nats
+from gen_jax.typing import Nats, PRNGKey
+
+NOISE = 1e-3  # in the linear maps at initialisation
+
+
+def near_identity(
+    key: PRNGKey, shape: tuple[int, ...], dtype: DTypeLike = float
+) -> Float[Array, "C C"]:
+    """The identity plus noise."""
+    return jnp.eye(*shape, dtype=dtype) + NOISE * jax.random.normal(key, shape, dtype)
+
+
+class EachHalf(nn.Module):
+    """Each half of the channels through a linear map, the same at all places, which starts near the identity."""
+
+    def setup(self):
+        self.maps = [Invertible1x1("matrix", near_identity) for _ in range(2)]
+
+    def __call__(
+        self, x: Float[Array, "B H W C"], train: bool = False, y: VectorOrMap = None
+    ) -> tuple[Float[Array, "B H W C"], Nats]:
+        del train, y  # the same for all
+        (first, one), (second, other) = (
+            linear(half) for linear, half in zip(self.maps, jnp.split(x, 2, axis=-1), strict=True)
+        )
+        return jnp.concatenate([first, second], axis=-1), one + other
+
+    def inverse(self, z: Float[Array, "B H W C"], y: VectorOrMap = None) -> Float[Array, "B H W C"]:
+        """x."""
+        del y  # the same for all
+        halves = jnp.split(z, 2, axis=-1)
+        both = zip(self.maps, halves, strict=True)
+        return jnp.concatenate([linear.inverse(half) for linear, half in both], axis=-1)
 
 
 class MixtureCoupling(nn.Module):
@@ -57,3 +94,12 @@ class MixtureCoupling(nn.Module):
         log_scale, shift, mixture = self._parameters(kept, False, y)
         moved = inverse_logit_cdf((moved - shift) * jnp.exp(-log_scale), mixture)
         return self._joined(kept, moved)
+
+
+def mixture_steps(network: Callable[[], nn.Module], count: int, components: int) -> list[Any]:
+    """The layers of `count` steps, each with its network; they keep the first and the second half in turn."""
+    steps = (
+        [Actnorm("dimension", rate=1.0), EachHalf(), MixtureCoupling(network(), i % 2, components)]
+        for i in range(count)
+    )
+    return [layer for step in steps for layer in step]

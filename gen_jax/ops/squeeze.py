@@ -29,3 +29,17 @@ def columns(x: Float[Array, "B H W C"]) -> Float[Array, "B H 2*W C//2"]:
     """The inverse of `column_pairs`."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height, 2 * width, channels // 2)
+
+
+def pixel_blocks(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 4*C"]:
+    """Each 2x2 block of pixels becomes one with all channels of its first pixel, then the second's, row by row."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // 2, 2, width // 2, 2 * channels)
+    return x.swapaxes(2, 3).reshape(batch, height // 2, width // 2, 4 * channels)
+
+
+def pixels(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C//4"]:
+    """The inverse of `pixel_blocks`."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, 2, channels // 2)
+    return x.swapaxes(2, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
