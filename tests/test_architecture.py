@@ -13,7 +13,7 @@ FLOORS = (
     "errors former registry terminal",
     "disk sharding sources stored typing",
     "check classes conditions fingerprint ops",
-    "encoding inputs",
+    "diagnosed encoding inputs",
     "config_tree data density heads nn schedules",
     "media models optimizer",
     "experiment",

@@ -160,7 +160,7 @@ def add(commands: Subparsers) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax import runtime
-    from gen_jax.density import Diagnosed
+    from gen_jax.diagnosed import Diagnosed
     from gen_jax.evaluate import distances, file_size, regions
     from gen_jax.laws import certificate
     from gen_jax.runs import results, summary

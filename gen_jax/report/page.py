@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from gen_jax import fingerprint, stored
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
-from gen_jax.density import Curved
+from gen_jax.diagnosed import Curved
 from gen_jax.encoding import Reconstructing
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw, probe

@@ -7,7 +7,8 @@ from jax.sharding import PartitionSpec as P
 
 from gen_jax.conditions import conditional
 from gen_jax.data.prepared import Split
-from gen_jax.density import Diagnosed, Functional, fold_in
+from gen_jax.density import Functional, fold_in
+from gen_jax.diagnosed import Diagnosed
 from gen_jax.runs.likelihood import batches
 from gen_jax.typing import PRNGKey, Variables
 
