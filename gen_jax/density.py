@@ -363,9 +363,9 @@ def takes_draws(model: Any) -> bool:
 
     With an exact trace an ODE of reals has no noise.
     """
-    if model.kind == "density" and isinstance(model, Solving) and model.solver.trace == "exact":
-        return False
-    return "draws" in inspect.signature(model.log_prob).parameters
+    drawn = "draws" in inspect.signature(model.log_prob).parameters
+    reals, solving = model.kind == "density", isinstance(model, Solving)
+    return drawn and not (reals and solving and model.solver.trace == "exact")
 
 
 def root_key(seed: int) -> PRNGKey:

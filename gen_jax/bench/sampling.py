@@ -69,7 +69,8 @@ def programs(model: Any, batch: int) -> tuple[Callable[..., Any], Callable[..., 
         forward = lambda v, x: functional(model).loss(v, x, root_key(0), cond)[0]  # noqa: E731
         return forward, lambda v, k: functional(model).sample(v, k, batch, cond)
     if isinstance(model, Bijective):
-        forward = lambda v, x: model.apply(v, x.astype(float), cond=cond, method="forward")  # noqa: E731
+        module: Any = model
+        forward = lambda v, x: module.apply(v, x.astype(float), cond=cond, method="forward")  # noqa: E731
         return forward, lambda v, k: functional(model).sample(v, k, batch, cond)
     forward = lambda v, x: model.apply(v, x, cond)  # noqa: E731
     return forward, lambda v, k: base.ancestral(model, v, k, batch, cond)

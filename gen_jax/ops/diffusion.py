@@ -50,7 +50,8 @@ def chain(
     steps = (from_data, from_noisy, posterior, forward, large)
     marginals = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
     time = np.arange(len(alpha_bar)) if time is None else time
-    return Chain(*marginals, *(np.concatenate([[0.0], values]) for values in steps), time)
+    begun = [np.concatenate([[0.0], values]) for values in steps]
+    return Chain(*marginals, *begun, time=time)
 
 
 def chain_of(gamma: Float[Array, " T"], time: Float[Array, " T"]) -> Chain:

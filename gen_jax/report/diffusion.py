@@ -19,17 +19,18 @@ from gen_jax.runs.run import Trained
 # Examples on their way, times of each, samples of each number of steps.
 EXAMPLES, TIMES, COLUMNS = 3, 9, 12
 STEPS = (5, 10, 25, 50)  # besides all
+Drawn = Images | Points
 
 
 def sections(medium: Medium, run: Trained, split: Split) -> Iterator[Section]:
     """Both ways and samples by number of steps, of images or points; nothing for other models."""
-    if not isinstance(run.experiment.model, Chain) or not isinstance(medium, Images | Points):
+    if not isinstance(run.experiment.model, Chain) or not isinstance(medium, Drawn):
         return
     yield "To noise and back", ways(medium, run, split)
     yield "Samples by number of steps", by_steps(medium, run)
 
 
-def ways(medium: Medium, run: Trained, split: Split) -> Markup:
+def ways(medium: Drawn, run: Trained, split: Split) -> Markup:
     """Examples on their way to noise; noise on its way to samples, with the x_0 that the network infers."""
     model = run.experiment.model
     times = shown_times(noising.steps_of(model))
@@ -53,7 +54,7 @@ def ways(medium: Medium, run: Trained, split: Split) -> Markup:
     return shown + html.paragraph(words) + medium.figure(rows, columns=len(times))
 
 
-def by_steps(medium: Medium, run: Trained) -> Markup:
+def by_steps(medium: Drawn, run: Trained) -> Markup:
     """Samples by DDIM without noise in few steps and in all, from the same noise."""
     every = noising.steps_of(run.experiment.model)
     numbers = [*(steps for steps in STEPS if steps < every), every]
@@ -78,9 +79,9 @@ def shown_times(steps: int) -> list[int]:
     return [int(t) for t in np.unique(np.round(np.linspace(0, steps, TIMES)))]
 
 
-def _strip(medium: Medium, states: np.ndarray, titles: Sequence[str]) -> Markup:
+def _strip(medium: Drawn, states: np.ndarray, titles: Sequence[str]) -> Markup:
     """A row for each image with a column for each state, or a panel for each state of all points."""
     if isinstance(medium, Points):
-        return html.plot(panels(states, titles, states[0]))
+        return html.plot(panels(list(states), titles, states[0]))
     rows = np.moveaxis(states, 0, 1)
     return medium.figure(rows.reshape(-1, *states.shape[2:]), columns=len(states))
