@@ -1,8 +1,10 @@
 """Bits-back: round trips at the size of the one-draw bound, true draws, planted mistakes, damaged files."""
 
+import math
 import resource
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -90,6 +92,14 @@ def bits_of(pure, variables, x, labels):
     return of_labels - np.mean(nats) / np.log(2)
 
 
+def blocks_of(model, left):
+    """The number of blocks of so many examples."""
+    count, coder = 0, SimpleNamespace(model=model, lanes=left)
+    while left:
+        left, count = left - BitsBack.share(coder, left), count + 1
+    return count
+
+
 SLOW = {"orders": [pytest.mark.slow]}
 
 
@@ -103,9 +113,12 @@ def test_round_trip_at_the_bound_of_one_draw(name):
     assert same(codec.decompress(data), content(x, labels))
     assert size.excess <= size.tolerance
     net = 32 * len(words_of(data)) - size.initial_bits
-    ends = 2 * 33 + 64  # of blocks, and rounding to words
+    ends = 2 * blocks_of(model, 150) + 64  # and rounding to words
     assert net > size.model_bits - 4 * size.error_bits - 64
     assert net < 1.005 * size.model_bits + 4 * size.error_bits + ends
+
+    one_example = sum(math.prod(group.shape) for group in model.groups) * 13 + 64
+    assert size.initial_bits < 1.5 * one_example
 
     error = max(size.error_bits, 1e-5 * size.model_bits)
     assert abs(size.model_bits - bits_of(pure, variables, x, labels)) < 4 * error

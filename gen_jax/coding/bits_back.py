@@ -12,9 +12,10 @@ Encoder and decoder must see equal bits. So both get priors and latents from a s
 state with x, by the same programs; the encoder visits the groups with both states at once.
 
 The first pop consumes initial bits that carry no message, and a larger first block proportionally more. So the encoder
-begins with single examples; a block then has a quarter as many examples as are already on the stack. The decoder makes
-the same blocks in reverse, with the same programs on the same shapes. Each block ends with a symbol that the decoder
-must find, so that it stops at once after an error.
+begins with single examples; a block then has a quarter as many examples as are already on the stack, or less if a model
+has so many latents that a pop takes more than four examples have left there. The decoder makes the same blocks in
+reverse, with the same programs on the same shapes. Each block ends with a symbol that the decoder must find, so that it
+stops at once after an error.
 
 The bits on the stack come from earlier latents and from values decoded with them, so popping them does not draw from
 q(z | x) if aggregate posterior and prior differ. A pad computed from the block's values makes it a draw, at no cost.
@@ -39,7 +40,7 @@ from gen_jax.errors import InputError
 from gen_jax.typing import Variables
 
 LABELS = 4096  # labels that are pushed or popped at once
-SHARE = 5  # a block takes a fifth of the examples left to decode
+SHARE = 5  # a block takes at most a fifth of the examples left to decode
 RANDOM = 10  # bits per latent that the pad flips: the entropy of a standard normal in its bins
 END = uniform(1, 4)
 NOTHING = np.zeros(1, np.int32)
@@ -71,8 +72,13 @@ class BitsBack:
         self._group, self._put = (self._program(name, static=number) for name in ("group", "put"))
 
     def share(self, left: int) -> int:
-        """A fifth of the tiles left, which is a quarter of those that the encoder coded before."""
-        return max(1, min(self.lanes, left // SHARE))
+        """At most a fifth of the tiles left, which is a quarter of those that the encoder coded before.
+
+        A pop takes about 10 bits a latent, and an example leaves about a bit a value.
+        """
+        latents = sum(math.prod(group.shape) for group in self.model.groups)
+        share = max(SHARE, 1 + math.ceil(RANDOM * latents / self.model.event.size))
+        return max(1, min(self.lanes, left // share))
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
         """Code all blocks; the model's bits are its bound with one draw per tile, independent of the file's draw."""
