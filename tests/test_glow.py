@@ -183,13 +183,18 @@ def test_every_step_starts_from_the_first_batch():
     stacked = {name: tree["scanned"] for name, tree in variables.items()}
     h, kernels = x, stacked["params"]["layers_1"]["kernel"]
     assert len({float(kernel[0, 0]) for kernel in kernels}) == 3
+    states = [x]
     for k in range(3):
         own = jax.tree.map(lambda leaf, k=k: leaf[k], stacked)
         y, _ = Actnorm().apply({"params": own["params"]["layers_0"]}, h)
         np.testing.assert_allclose(jnp.mean(y, axis=0), 0, atol=1e-9)
         np.testing.assert_allclose(jnp.std(y, axis=0), 1, atol=1e-5)
         (h, _), _ = Step(network, "affine", "lu").apply(own, (h, jnp.zeros(50)))
+        states.append(h)
     np.testing.assert_allclose(layer.apply(variables, x)[0], h, atol=1e-10)
+    way = layer.apply(variables, h, method="way")
+    for state, expected in zip(way, reversed(states), strict=True):
+        np.testing.assert_allclose(state, expected, atol=1e-9)
 
 
 MODEL = FAMILIES["glow"]

@@ -22,7 +22,7 @@ from gen_jax.check import require
 from gen_jax.conditions import Cond
 from gen_jax.models.flow.base import DequantizedFlow, Flow
 from gen_jax.nn import blocks
-from gen_jax.nn.bijections import MLP, Actnorm, Invertible1x1, Vector, chain, unchain
+from gen_jax.nn.bijections import MLP, Actnorm, Invertible1x1, Vector, chain, unchain, way_back
 from gen_jax.nn.conv import Dense
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.ops.convolution import convolve
@@ -141,6 +141,13 @@ class Step(nn.Module):
     def inverse(self, z: Float[Array, "B *event"]) -> tuple[Float[Array, "B *event"], None]:
         return unchain(self.layers, z), None
 
+    def way(
+        self, z: Float[Array, "B *event"]
+    ) -> tuple[Float[Array, "B *event"], Float[Array, "B *event"]]:
+        """x twice: for the next step, and as one of the states on the way."""
+        x = unchain(self.layers, z)
+        return x, x
+
 
 class Steps(nn.Module):
     """`depth` steps of flow, one body under a scan, so their parameters have a leading axis."""
@@ -156,7 +163,8 @@ class Steps(nn.Module):
             "split_rngs": {"params": True},
             "length": self.depth,
         }
-        methods = {"__call__": common, "inverse": {**common, "reverse": True}}
+        back = {**common, "reverse": True}
+        methods = {"__call__": common, "inverse": back, "way": back}
         self.scanned = nn.scan(Step, methods=methods)(self.network, self.kind, self.factors)
 
     def __call__(
@@ -168,6 +176,10 @@ class Steps(nn.Module):
     def inverse(self, z: Float[Array, "B *event"], y: Vector = None) -> Float[Array, "B *event"]:
         del y  # the same for all
         return self.scanned.inverse(z)[0]
+
+    def way(self, z: Float[Array, "B *event"]) -> list[Float[Array, "B *event"]]:
+        """z, its image under the inverse of the last step, and so on; after the first step it is x."""
+        return [z, *reversed(list(self.scanned.way(z)[1]))]
 
 
 class SplitPrior(nn.Module):
@@ -266,6 +278,11 @@ class PointGlow(Flow):
 
     def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B D"]:
         return unchain(self.layers, z, self.one_hot(cond))
+
+    def way(self, z: Float[Array, "B D"], cond: Cond = None) -> list[Float[Array, "B D"]]:
+        steps, *prior = self.layers
+        first = way_back(prior, z, self.one_hot(cond))
+        return [*first[:-1], *steps.way(first[-1])]
 
     def check(self) -> None:
         require(
