@@ -71,6 +71,7 @@ def failing(model, chosen, scale=0.5):
     return {row.law for law in chosen for row in law(s) if not row.passed}
 
 
+@pytest.mark.slow
 def test_laws_of_an_estimate():
     """Those of its solver and trace beside those of a bijection; some hold in the plane, the others are slow."""
     plane, pair = ([law.__name__ for law in laws_of(model)] for model in (PLANE, PAIR))
@@ -139,6 +140,7 @@ def test_a_mean_of_probabilities_is_caught(monkeypatch):
     assert failing(model, (laws.averages,), 2.0) == {"draws average log p"}
 
 
+@pytest.mark.slow
 def test_draws_are_numbered():
     """The mean over draws does not depend on how many are computed at a time, and needs a key."""
     pure, variables = moved(PAIR)

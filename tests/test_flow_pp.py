@@ -141,6 +141,7 @@ def failing(*laws, s=None):
     return {row.law for law in laws for row in law(s or subject()) if not row.passed}
 
 
+@pytest.mark.slow
 def test_the_laws_hold(monkeypatch):
     """Those of the inverse, by bisection, and of the noise; the determinant is in `test_laws.py`."""
     monkeypatch.setattr(dequantizer, "ATTEMPTS", 4)

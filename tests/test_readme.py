@@ -19,8 +19,8 @@ PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
-    draws solver protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps seconds
-    device cpu threads devices parallel versions git dirty config sources
+    draws solver augment protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps
+    seconds device cpu threads devices parallel versions git dirty config sources
 """.split()  # noqa: SIM905  a list to read
 LATER = (
     "nats_per",
@@ -29,6 +29,7 @@ LATER = (
     "file",
     "distances",
     "solver",
+    "augment",
     "devices",
     "parallel",
     "sources",

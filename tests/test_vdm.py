@@ -326,6 +326,7 @@ def failing(model, chosen):
     return {row.law for law in chosen for row in law(subject) if not row.passed}
 
 
+@pytest.mark.slow
 def test_the_laws_hold():
     assert laws.limit in laws_of(CONTINUOUS)
     assert laws.limit not in laws_of(DISCRETE)
