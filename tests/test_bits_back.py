@@ -96,7 +96,7 @@ def blocks_of(model, left):
     """The number of blocks of so many examples."""
     count, coder = 0, SimpleNamespace(model=model, lanes=left)
     while left:
-        left, count = left - BitsBack.share(coder, left), count + 1
+        left, count = left - BitsBack.share(coder, left, container.VERSION), count + 1
     return count
 
 
@@ -183,6 +183,19 @@ def test_a_prior_of_the_wrong_width_is_caught(vector, monkeypatch):
     data, size = codec.compress(given)
     assert same(codec.decompress(data), given)
     assert size.excess > size.tolerance
+
+
+def test_files_of_version_2_are_decoded(monkeypatch):
+    """Their blocks take a fifth of the examples left, also in a model of many latents."""
+    model = MODELS["bits"]
+    codec, given = Codec(model, build(model)[1]), content(events(model, 60))
+    right = BitsBack.share
+    with monkeypatch.context() as before:
+        before.setattr(BitsBack, "share", lambda self, left, version: right(self, left, 2))
+        header, words = container.unpack(codec.compress(given)[0])
+    assert same(codec.decompress(container.pack(replace(header, version=2), words)), given)
+    with pytest.raises(InputError, match="damaged"):
+        codec.decompress(container.pack(header, words))
 
 
 def test_initial_bits_that_are_not_counted_are_caught(monkeypatch):

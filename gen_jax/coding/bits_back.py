@@ -71,14 +71,15 @@ class BitsBack:
         number = None if getattr(model, "alike", False) else 2
         self._group, self._put = (self._program(name, static=number) for name in ("group", "put"))
 
-    def share(self, left: int) -> int:
+    def share(self, left: int, version: int) -> int:
         """At most a fifth of the tiles left, which is a quarter of those that the encoder coded before.
 
-        A pop takes about 10 bits a latent, and an example leaves about a bit a value.
+        A pop takes about 10 bits a latent, and an example leaves about a bit a value. Before version 3 it was a fifth.
         """
         latents = sum(math.prod(group.shape) for group in self.model.groups)
-        share = max(SHARE, 1 + math.ceil(RANDOM * latents / self.model.event.size))
-        return max(1, min(self.lanes, left // share))
+        pops = math.ceil(RANDOM * latents / self.model.event.size)
+        parts = SHARE if version < 3 else max(SHARE, 1 + pops)
+        return max(1, min(self.lanes, left // parts))
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
         """Code all blocks; the model's bits are its bound with one draw per tile, independent of the file's draw."""

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from gen_jax import fingerprint, inputs
 from gen_jax.coding import container, tiles
 from gen_jax.coding.bits_back import BitsBack
-from gen_jax.coding.container import LANES, Entry, Header, Kind
+from gen_jax.coding.container import LANES, VERSION, Entry, Header, Kind
 from gen_jax.coding.direct import Direct
 from gen_jax.coding.frequencies import MAX_LEVELS
 from gen_jax.coding.staged import Staged as StagedTranscoder
@@ -192,7 +192,7 @@ class Codec:
         decoded = [np.zeros(entry.shape, small) for entry in header.entries]
         try:
             transcoder = self.transcoder(header.lanes)
-            blocks = _Blocks(decoded, self.event, transcoder, header.lanes)
+            blocks = _Blocks(decoded, self.event, transcoder, header.lanes, header.version)
             blocks.values = given
             labels = transcoder.decode(words, blocks, blocks.num_examples)
         except (InputError, FloatingPointError) as error:
@@ -273,17 +273,25 @@ def environment() -> str:
 
 
 class _Blocks:
-    """Arrays as blocks: each has as many tiles as the transcoder's `share`, in `lanes` lanes.
+    """Arrays as blocks: each has as many tiles as the transcoder's `share` in a file's `version`, in `lanes` lanes.
 
     `values`: what each example is given besides its label.
     """
 
     values: tuple[np.ndarray, ...] = ()
 
-    def __init__(self, arrays: list[np.ndarray], event: Event, transcoder: Transcoder, lanes: int):
+    def __init__(
+        self,
+        arrays: list[np.ndarray],
+        event: Event,
+        transcoder: Transcoder,
+        lanes: int,
+        version: int = VERSION,
+    ):
         self._arrays = [x.reshape(tiles.as_events(x.shape, event)) for x in arrays]  # views
         self._shapes = [x.shape for x in self._arrays]
-        self._event, self._share, self._lanes = event, transcoder.share, lanes
+        self._event, self._lanes = event, lanes
+        self._share = partial(transcoder.share, version=version)
 
     @property
     def num_examples(self) -> int:

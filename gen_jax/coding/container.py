@@ -5,7 +5,8 @@
 
 Numbers are LEB128; a text is its length followed by UTF-8; words and crc32 are little-endian. `model` is the
 fingerprint of config and parameters (in version 1, of the class paths and fields that records had then), `content` the
-checksum of the decoded content, crc32 that of all bytes before it. There is exactly one container for a header and its
+checksum of the decoded content, crc32 that of all bytes before it. Before version 3 the blocks of bits-back coding did
+not depend on the number of latents. There is exactly one container for a header and its
 words: `unpack` packs again and compares.
 """
 
@@ -21,8 +22,8 @@ import numpy as np
 from gen_jax.coding.frequencies import Words
 from gen_jax.errors import InputError
 
-MAGIC, VERSION = b"\x89GJX", 2
-VERSIONS = (1, VERSION)  # that can be read
+MAGIC, VERSION = b"\x89GJX", 3
+VERSIONS = (1, 2, VERSION)  # that can be read
 KINDS = ("npz", "png")
 Kind = Literal["npz", "png"]
 # Pictures with less than 8 bits per sample, stored one sample per byte, with that number of bits.

@@ -37,9 +37,9 @@ def closed(encoder: Encoder, bits: float) -> Coded:
 class Direct(Walk):
     """The transcoder of `codec == "direct"`: compiled once for a model and a number of lanes."""
 
-    def share(self, left: int) -> int:
+    def share(self, left: int, version: int) -> int:
         """A tile for each lane."""
-        del left  # blocks do not depend on it
+        del left, version  # blocks do not depend on them
         return self.lanes
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:

@@ -27,9 +27,9 @@ class Staged:
         self.walks = [Direct(stage.model, stage.variables, lanes) for stage in self.stages]
         self.parts, self.whole = jax.jit(self._parts), jax.jit(self._whole)
 
-    def share(self, left: int) -> int:
+    def share(self, left: int, version: int) -> int:
         """The share of the last stage."""
-        return self.walks[-1].share(left)
+        return self.walks[-1].share(left, version)
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
         """Code the labels, then block by block the values of all stages."""

@@ -53,8 +53,11 @@ class Transcoder(Protocol):
     but no values; `coded` may depend on the header and the labels only.
     """
 
-    def share(self, left: int) -> int:
-        """How many of the tiles left the next block takes, in decoding order: 1 to the number of lanes."""
+    def share(self, left: int, version: int) -> int:
+        """How many of the tiles left the next block takes, in decoding order: 1 to the number of lanes.
+
+        `version`: that of the file.
+        """
         ...
 
     def encode(self, blocks: Blocks, labels: np.ndarray | None) -> Coded:
