@@ -171,6 +171,7 @@ def test_ops_know_nothing_of_flax():
                 "jax",
                 "numpy",
                 "jaxtyping",
+                "diffrax",
             )
             outside = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
             assert all(name.startswith(allowed) for name in outside), (path, outside)

@@ -15,8 +15,9 @@ from gen_jax.laws import flow as laws
 from gen_jax.laws.small import corner
 from gen_jax.laws.subject import Subject
 from gen_jax.models.flow import tar_flow
-from gen_jax.models.flow.tar_flow import CausalAffine, from_patches, to_patches
+from gen_jax.models.flow.tar_flow import CausalAffine
 from gen_jax.nn.at import stepped, zeros_of
+from gen_jax.ops.squeeze import pixel_blocks, pixels
 
 PAIR = FAMILIES["patch_flow"]
 L, P, CLASSES = 5, 3, 2
@@ -41,8 +42,8 @@ def map_of(reverse=False, classes=0):
 def test_patches_by_hand():
     x = jnp.arange(16.0).reshape(1, 2, 4, 2)  # value: 8 row + 2 column + channel
     expected = [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]
-    np.testing.assert_array_equal(to_patches(x, 2)[0], expected)
-    np.testing.assert_array_equal(from_patches(to_patches(x, 2), 2, (2, 4)), x)
+    np.testing.assert_array_equal(pixel_blocks(x, 2)[0, 0], expected)
+    np.testing.assert_array_equal(pixels(pixel_blocks(x, 2), 2), x)
 
 
 @in_float64
@@ -134,7 +135,7 @@ def test_a_flow_begins_as_a_scaling():
     pure, x = functional(PAIR), random_events(PAIR, 3)
     variables = pure.init(jax.random.key(0), x)
     z, log_det = PAIR.apply(variables, x.astype(float), method="forward")
-    np.testing.assert_allclose(z, to_patches(2 * x / 3 - 1, 2).reshape(3, -1))
+    np.testing.assert_allclose(z, pixel_blocks(2 * x / 3 - 1, 2).reshape(3, -1))
     np.testing.assert_allclose(log_det, 8 * np.log(2 / 3))
 
 

@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/ffjord_digits.py
 Hardware: one CPU core, about four minutes
-Expected: ~ 2.2 bits/dim on test, an estimate of a bound, with 20 draws; independent pixels need 2.41
+Expected: not run here; independent pixels need 2.41
 """
 
 from gen_jax import ImageFFJORD, Solver, image

@@ -5,7 +5,7 @@ Hardware: accelerators, weeks on one: ten million steps
 Published: 2.65 bits/dim on test, a bound (Kingma et al. 2021, 2107.00630, table 1)
 Expected: <= 2.65 bits/dim; not run here
 
-The network in github.com/google-research/vdm has 512 parameters more, of an input that is always zero. Deviations from
+The network in github.com/google-research/vdm has an input more, always zero, of 512 weights. Deviations from
 that code: 45,000 of the 50,000 training images; convolutions begin as in `ddpm_cifar10.py`; the decay spares the gains
 of the norms and the schedule (that code spares such parameters by names that do not occur); the average of the weights
 warms up; evaluation takes 128 times for each example (one there).

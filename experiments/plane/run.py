@@ -28,7 +28,6 @@ from gen_jax.disk import write_atomically
 from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
 from gen_jax.experiment import Experiment, load_config
 from gen_jax.runs import results
-from gen_jax.runs.provenance import machine, revision
 from gen_jax.runs.run import Run
 from gen_jax.runs.splits import load_split
 from gen_jax.train import seeds
@@ -37,6 +36,7 @@ SETS = tuple(truth.DENSITIES)
 # By system: its config for each set, where {set} is the name, or the config of one set with changed fields.
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "real_nvp": ("real_nvp_moons.py", "data.name={set}"),
+    "glow": ("glow_moons.py", "data.name={set}"),
     "ffjord": ("ffjord_planar.py:ffjord_{set}",),
     "ddpm": ("ddpm_planar.py:ddpm_{set}",),
 }
@@ -68,17 +68,21 @@ def plane(
 ) -> Path:
     """Every set, system and seed; returns the JSON file, in which other systems stay."""
     path = out / "plane.json"
-    before = json.loads(path.read_text())["rows"] if path.exists() else []
-    recorded = {row["set"]: row["systems"] for row in before}
-    rows = []
+    before = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    recorded = {row["set"]: row["systems"] for row in before["rows"]}
+    rows, records = [], []
     for name in SETS:
         row: dict[str, Any] = {"set": name, **limits(name, data_dir)}
-        row["systems"] = recorded.get(name, {}) | {
-            system: over_seeds(name, system, runs, overrides, data_dir) for system in systems
-        }
+        row["systems"] = dict(recorded.get(name, {}))
+        for system in systems:
+            done = of_seeds(name, system, runs, overrides, data_dir)
+            row["systems"][system] = over_seeds(done)
+            records += done
         rows.append(row)
-    record = {"plane": "nats", "seeds": SEEDS, **machine(), **revision(), "rows": rows}
-    write_atomically(path, results.dumps(record))
+    if any(row["systems"].keys() - set(systems) for row in rows):
+        records.append(before)  # stands for the runs of the systems that stay
+    shared = seeds.shared(records, ("device", "cpu", "threads", "git", "dirty"))
+    write_atomically(path, results.dumps({"plane": "nats", "seeds": SEEDS, **shared, "rows": rows}))
     return path
 
 
@@ -106,20 +110,25 @@ def kernel(x: np.ndarray, bandwidth: float) -> KernelDensity:
     return estimate(bandwidth=bandwidth, rtol=1e-4).fit(x)
 
 
-def over_seeds(
+def of_seeds(
     name: str,
     system: str,
     runs: Path,
     overrides: Sequence[str],
     data_dir: Path | None,
-) -> dict[str, Any]:
-    """Test nats of a system on a set at each seed, their mean and deviation, and how they are computed."""
+) -> list[dict[str, Any]]:
+    """The record of a system on a set at each seed."""
     judged, records = functools.partial(judge, data_dir=data_dir), []
     for seed in SEEDS:
         print(f"{system} on {name}, seed {seed}", file=sys.stderr)
         experiment = of(name, system, [*overrides, f"seed={seed}"])
         folder = runs / f"{system}_{name}_{seed}"
         records.append(seeds.finished(experiment, folder, judged, data_dir))
+    return records
+
+
+def over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Test nats at each seed, their mean and deviation, and how they are computed."""
     nats = [record["nats"] for record in records]
     return {
         "value": records[0]["value"],

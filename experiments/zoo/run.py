@@ -121,9 +121,8 @@ def zoo(
     if rows.keys() - set(systems):
         records.append(before)  # stands for the runs of the rows that stay
     common = ("num_examples", "device", "cpu", "threads", "git", "dirty")
-    shared = {name: seeds.common(seeds.values_of(records, name)) for name in common}
     ordered = [rows[system] for system in SYSTEMS if system in rows]
-    tree = {"zoo": "digits", "seeds": SEEDS, **shared, "rows": ordered}
+    tree = {"zoo": "digits", "seeds": SEEDS, **seeds.shared(records, common), "rows": ordered}
     write_atomically(path, results.dumps(tree))
     return path
 

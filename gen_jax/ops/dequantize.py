@@ -38,3 +38,22 @@ def to_logit(
 def from_logit(h: Float[Array, "*shape"], levels: int, alpha: float) -> Float[Array, "*shape"]:
     """The inverse of `to_logit`."""
     return (jax.nn.sigmoid(h) - alpha) * (levels / (1 - 2 * alpha))
+
+
+def to_line(
+    y: Float[Array, "*shape"], levels: int, alpha: float | None, width: float
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """h and log dh/dy of each value: `to_logit` with `alpha`, without it h = width (y / levels - 1/2)."""
+    if alpha is not None:
+        return to_logit(y, levels, alpha)
+    slope = width / levels
+    return slope * y - width / 2, jnp.full_like(y, math.log(slope))
+
+
+def from_line(
+    h: Float[Array, "*shape"], levels: int, alpha: float | None, width: float
+) -> Float[Array, "*shape"]:
+    """The inverse of `to_line`."""
+    if alpha is not None:
+        return from_logit(h, levels, alpha)
+    return (h + width / 2) * (levels / width)

@@ -1,5 +1,10 @@
-"""Space to channels and back (Dinh et al. 2016, 1605.08803, section 3.6)."""
+"""Space to channels and back (Dinh et al. 2016, 1605.08803, section 3.6); a vector as its parts at several scales."""
 
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -31,15 +36,24 @@ def columns(x: Float[Array, "B H W C"]) -> Float[Array, "B H 2*W C//2"]:
     return x.reshape(batch, height, 2 * width, channels // 2)
 
 
-def pixel_blocks(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 4*C"]:
-    """Each 2x2 block of pixels becomes one with all channels of its first pixel, then the second's, row by row."""
+def pixel_blocks(x: Float[Array, "B H W C"], side: int = 2) -> Float[Array, "B h w P"]:
+    """Each block of side x side pixels becomes one with all channels of its first pixel, then the second's, by rows."""
     batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2 * channels)
-    return x.swapaxes(2, 3).reshape(batch, height // 2, width // 2, 4 * channels)
+    x = x.reshape(batch, height // side, side, width // side, side * channels)
+    return x.swapaxes(2, 3).reshape(batch, height // side, width // side, side**2 * channels)
 
 
-def pixels(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C//4"]:
+def pixels(x: Float[Array, "B h w P"], side: int = 2) -> Float[Array, "B H W C"]:
     """The inverse of `pixel_blocks`."""
     batch, height, width, channels = x.shape
-    x = x.reshape(batch, height, width, 2, channels // 2)
-    return x.swapaxes(2, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
+    x = x.reshape(batch, height, width, side, channels // side)
+    return x.swapaxes(2, 3).reshape(batch, side * height, side * width, channels // side**2)
+
+
+def parts_of(
+    z: Float[Array, "B D"], shapes: Sequence[tuple[int, ...]]
+) -> list[Float[Array, "B *shape"]]:
+    """A vector cut into arrays of these shapes, as the values that leave a flow at several scales."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes[:-1]]).tolist()
+    parts = jnp.split(z, ends, axis=-1)
+    return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]

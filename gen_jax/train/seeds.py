@@ -68,6 +68,11 @@ def over(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def shared(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Under each name the value that all runs have in common, or the list of their values."""
+    return {name: common(values_of(records, name)) for name in names}
+
+
 def values_of(records: Sequence[dict[str, Any]], name: str) -> set[Any]:
     """What is recorded under a name: a value of each run, or a list of those of several runs."""
     values = [record[name] for record in records]

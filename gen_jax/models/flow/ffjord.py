@@ -28,7 +28,7 @@ from gen_jax.nn.conv import Conv, Dense
 from gen_jax.ops import dequantize, gaussian, ode
 from gen_jax.ops.importance import mean_in_chunks
 from gen_jax.ops.ode import Adjoint, Solved, Solver
-from gen_jax.ops.squeeze import squeeze, unsqueeze
+from gen_jax.ops.squeeze import parts_of, squeeze, unsqueeze
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar, points
 
 ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus}
@@ -349,12 +349,10 @@ class ImageFFJORD(Continuous, DequantizedFlow):
         y = self.one_hot(cond)
         height, width, channels = self.event.shape
         shapes = [(height >> k, width >> k, channels << k) for k in range(self.scales)]
-        ends = np.cumsum([math.prod(shape) for shape in shapes[1:]]).tolist()
-        *parts, x = jnp.split(z, ends, axis=-1)
-        x = x.reshape(-1, *shapes[-1])
+        *parts, x = parts_of(z, [*shapes[1:], shapes[-1]])
         for scale in reversed(range(self.scales)):
             if scale < len(self.after):
-                x = jnp.concatenate([x, parts[scale].reshape(x.shape)], axis=-1)
+                x = jnp.concatenate([x, parts[scale]], axis=-1)
                 x = unsqueeze(backward(self.after[scale], x, y, self.solver))
             x = backward(self.before[scale], x, y, self.solver)
         return dequantize.from_logit(self.ended(x), self.event.num_levels, self.alpha)

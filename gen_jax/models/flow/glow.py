@@ -8,7 +8,6 @@ sections 3 and 4, and their github.com/openai/glow, model.py and tfops.py.)
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -26,10 +25,11 @@ from gen_jax.nn.bijections import MLP, Actnorm, Invertible1x1, Vector, chain, un
 from gen_jax.nn.conv import Dense
 from gen_jax.ops import dequantize, gaussian
 from gen_jax.ops.convolution import convolve
-from gen_jax.ops.squeeze import squeeze, unsqueeze
+from gen_jax.ops.squeeze import parts_of, squeeze, unsqueeze
 from gen_jax.typing import Event, Nats, PRNGKey, points
 
 RATE = 3.0  # at which the gains of a `ZeroConv` learn, as those of actnorm
+WIDTH = 1.0  # of the interval of the values without logits
 NARROWEST = 1e-4  # a coupling of a smaller scale loses four of the seven digits of float32
 Coupling = Literal["affine", "additive"]
 Factors = Literal["lu", "matrix"]
@@ -327,7 +327,7 @@ class Glow(DequantizedFlow):
     ) -> tuple[Float[Array, "B D"], Nats]:
         """z, with the values that leave first in front, and log |det dz/dx|; x in [0, levels)."""
         y, leaving = self.one_hot(cond), []
-        x, log_slope = self._to_line(x)
+        x, log_slope = dequantize.to_line(x, self.event.num_levels, self.alpha, WIDTH)
         total = jnp.sum(log_slope.reshape(len(x), -1), axis=-1)
         for scale, layers in enumerate(self.parts):
             x, log_det = chain(layers, squeeze(x), train, y)
@@ -345,24 +345,12 @@ class Glow(DequantizedFlow):
             (height >> scale + 1, width >> scale + 1, channels << scale + 1 + (scale == last))
             for scale in range(self.scales)
         ]
-        ends = np.cumsum([math.prod(shape) for shape in shapes[:-1]]).tolist()
-        parts = jnp.split(z, ends, axis=-1)
-        x = parts[-1].reshape(-1, *shapes[-1])
+        *parts, x = parts_of(z, shapes)
         for scale in reversed(range(self.scales)):
             if scale < last:
-                x = jnp.concatenate([x, parts[scale].reshape(x.shape)], axis=-1)
+                x = jnp.concatenate([x, parts[scale]], axis=-1)
             x = unsqueeze(unchain(self.parts[scale], x, y))
-        levels = self.event.num_levels
-        if self.alpha is None:
-            return (x + 0.5) * levels
-        return dequantize.from_logit(x, levels, self.alpha)
-
-    def _to_line(self, x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Array]:
-        """Values of [0, levels) about 0, and the log of the slope."""
-        levels = self.event.num_levels
-        if self.alpha is None:
-            return x / levels - 0.5, jnp.full(x.shape, -math.log(levels), x.dtype)
-        return dequantize.to_logit(x, levels, self.alpha)
+        return dequantize.from_line(x, self.event.num_levels, self.alpha, WIDTH)
 
     def measure(
         self, x: Integer[Array, "B *event"], key: PRNGKey, cond: Cond = None

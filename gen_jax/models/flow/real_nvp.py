@@ -21,7 +21,7 @@ from gen_jax.nn.bijections import MLP, AffineCoupling, Vector, chain, unchain, w
 from gen_jax.nn.shifted_conv import Project, WeightNorm
 from gen_jax.ops import dequantize, masks
 from gen_jax.ops.convolution import convolve
-from gen_jax.ops.squeeze import squeeze, unsqueeze
+from gen_jax.ops.squeeze import parts_of, squeeze, unsqueeze
 from gen_jax.typing import Event, Nats, points
 
 MOMENTUM, EPSILON = 0.99, 1e-5  # of batch normalisation
@@ -203,12 +203,10 @@ class ImageRealNVP(DequantizedFlow):
         y = self.one_hot(cond)
         height, width, channels = self.event.shape
         shapes = [(height >> k, width >> k, channels << k) for k in range(self.scales)]
-        ends = np.cumsum([math.prod(shape) for shape in shapes[1:]]).tolist()
-        *parts, x = jnp.split(z, ends, axis=-1)
-        x = x.reshape(-1, *shapes[-1])
+        *parts, x = parts_of(z, [*shapes[1:], shapes[-1]])
         for scale in reversed(range(self.scales)):
             if scale < len(self.channels):
-                x = jnp.concatenate([x, parts[scale].reshape(x.shape)], axis=-1)
+                x = jnp.concatenate([x, parts[scale]], axis=-1)
                 x = x[..., np.argsort(diagonal_first(x.shape[-1] // 4))]
                 x = unsqueeze(unchain(self.channels[scale], x, y))
             x = unchain(self.positions[scale], x, y)

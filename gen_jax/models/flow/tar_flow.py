@@ -26,10 +26,12 @@ from gen_jax.nn.bijections import Vector, chain, unchain
 from gen_jax.nn.conv import Dense
 from gen_jax.nn.transformer import Block, Initial, Stack, Time
 from gen_jax.ops import dequantize, patterns
+from gen_jax.ops.squeeze import pixel_blocks, pixels
 from gen_jax.typing import Nats
 
 FAN_IN = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # of kernels in PyTorch
 CODES = nn.initializers.normal(0.01)  # of places and classes
+WIDTH = 2.0  # of the interval of the values without logits
 
 
 class CausalAffine(nn.Module):
@@ -146,27 +148,19 @@ class TarFlow(DequantizedFlow):
     def forward(
         self, x: Float[Array, "B H W C"], train: bool = False, cond: Cond = None
     ) -> tuple[Float[Array, "B D"], Nats]:
-        h, log_slope = self._scaled(x)
-        z, log_det = chain(self.maps, to_patches(h, self.patch), train, self.one_hot(cond))
-        return z.reshape(len(x), -1), log_det + log_slope
+        h, log_slope = dequantize.to_line(x, self.event.num_levels, self.alpha, WIDTH)
+        h = pixel_blocks(h, self.patch)
+        patches = h.reshape(len(x), -1, h.shape[-1])
+        z, log_det = chain(self.maps, patches, train, self.one_hot(cond))
+        return z.reshape(len(x), -1), log_det + jnp.sum(log_slope.reshape(len(x), -1), axis=-1)
 
     def inverse(self, z: Float[Array, "B D"], cond: Cond = None) -> Float[Array, "B H W C"]:
         height, width, channels = self.event.shape
-        patches = z.reshape(len(z), -1, self.patch**2 * channels)
+        side = self.patch
+        patches = z.reshape(len(z), -1, side**2 * channels)
         patches = unchain(self.maps, patches, self.one_hot(cond))
-        h = from_patches(patches, self.patch, (height, width))
-        if self.alpha is None:
-            return (h + 1) * (self.event.num_levels / 2)
-        return dequantize.from_logit(h, self.event.num_levels, self.alpha)
-
-    def _scaled(self, x: Float[Array, "B H W C"]) -> tuple[Float[Array, "B H W C"], Nats]:
-        """The values that enter the first map, and the log-determinant of their scaling."""
-        levels = self.event.num_levels
-        if self.alpha is None:
-            log_slope = jnp.full(len(x), self.event.size * math.log(2 / levels), x.dtype)
-            return x * (2 / levels) - 1, log_slope
-        h, log_slope = dequantize.to_logit(x, levels, self.alpha)
-        return h, jnp.sum(log_slope.reshape(len(x), -1), axis=-1)
+        h = pixels(patches.reshape(len(z), height // side, width // side, -1), side)
+        return dequantize.from_line(h, self.event.num_levels, self.alpha, WIDTH)
 
     def check(self) -> None:
         super().check()
@@ -193,22 +187,6 @@ class TarFlow(DequantizedFlow):
             self.features >= 1 and self.features % self.heads == 0,
             f"TarFlow needs features that {self.heads} heads share equally, not {self.features}",
         )
-
-
-def to_patches(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B L P"]:
-    """The squares of side x side pixels in raster order, each as a vector."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // side, side, width // side, side, channels)
-    return jnp.swapaxes(x, 2, 3).reshape(batch, -1, side * side * channels)
-
-
-def from_patches(
-    patches: Float[Array, "B L P"], side: int, shape: tuple[int, int]
-) -> Float[Array, "B H W C"]:
-    """The inverse of `to_patches` for images of this height and width."""
-    height, width = shape
-    x = patches.reshape(len(patches), height // side, width // side, side, side, -1)
-    return jnp.swapaxes(x, 2, 3).reshape(len(patches), height, width, -1)
 
 
 def _after_nothing(x: Float[Array, "B L P"]) -> Float[Array, "B L P"]:
