@@ -11,7 +11,7 @@ FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 .PHONY: sample demo test test-slow format tables ablations zoo accelerator faults mutants clean
 
 sample: $(VENV)/installed
-	$(BIN)/gen-jax sample experiments/models/gated_pixel_cnn_digits --num 64 --out samples.png
+	$(BIN)/gen-jax sample gated_pixel_cnn_digits --num 64 --out samples.png
 
 demo: $(VENV)/installed
 	@$(BIN)/gen-jax data prepare digits >/dev/null

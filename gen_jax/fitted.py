@@ -27,7 +27,7 @@ from gen_jax.coding.files import LABELS
 from gen_jax.conditions import Condition, events_of, parts_of
 from gen_jax.data.prepared import ARRAYS, Split
 from gen_jax.errors import InputError
-from gen_jax.evaluate import draw
+from gen_jax.evaluate import draw, features
 from gen_jax.experiment import Experiment
 from gen_jax.ops.augment import Augmentation
 from gen_jax.optimizer import Adam
@@ -102,6 +102,15 @@ class Fitted:
             return draw.sample(self.trained, n, seed, label, temperature)
         conditions = _condition(self.model, cond, n)
         return draw.sample(self.trained, n, seed, None, temperature, cond=conditions)
+
+    def features(
+        self, x: Rows, cond: Given = None, block: int | None = None
+    ) -> Float[np.ndarray, "B F"]:
+        """Latents of each example, or, of a model without latents, the mean over places of its last block's output.
+
+        `block`, from 1: that block's output. InputError if the model has neither, or no such block.
+        """
+        return features.features(self.trained, self._split(x, cond), block)
 
     def complete(
         self,
@@ -244,10 +253,9 @@ def fit(
 
 
 def load(path: str | Path, trust: Trust = False) -> Fitted:
-    """The model of a work directory, at its best checkpoint, or of an exported folder.
+    """The model of a work directory, at its best checkpoint, or of an exported folder, or a trained one by name.
 
-    The folder is read as data: `trust` allows importing classes from outside gen_jax. InputError if there is no such
-    folder, or it has no weights yet, or is damaged.
+    XX, or it has no weights yet, or is damaged.
     """
     run = load_run(Path(path), trust)
     return Fitted(run, tuple(run.workdir.metrics_rows()))

@@ -23,6 +23,7 @@ from gen_jax import (
     InputError,
     WaveNet,
     binary,
+    fingerprint,
     image,
     sound,
 )
@@ -162,6 +163,38 @@ def test_a_work_directory_loads(tmp_path, data_dir, digits):
     assert loaded.step == best["step"]
     validation = prepared.load("digits", "validation", data_dir).x
     assert loaded.evaluate(validation).nats == pytest.approx(best["nats"], rel=1e-6)
+
+
+def test_a_trained_model_is_loaded_by_name(tmp_path, monkeypatch):
+    """Its weights are those of its certificate; a folder of the same name comes first."""
+    monkeypatch.chdir(tmp_path)
+    loaded = gen_jax.load("gated_pixel_cnn_digits")
+    certificate = json.loads(loaded.trained.workdir.certificate.read_text())
+    assert certificate["parameters"] == fingerprint.of_variables(loaded.variables)
+    with pytest.raises(InputError, match=r"model .did you mean gated_pixel_cnn_digits"):
+        gen_jax.load("gated_pixel_cnn_digit")
+    (tmp_path / "gated_pixel_cnn_digits").mkdir()
+    with pytest.raises(InputError, match=r"it has no config\.json"):
+        gen_jax.load("gated_pixel_cnn_digits")
+
+
+def test_features_are_blocks_or_latents(fitted, digits):
+    """The mean over places of a block's output; of a flow, z with log p(x) = log N(z) + log |det|."""
+    x = jax.numpy.asarray(digits[:5])
+    _, shown = SMALL.apply(fitted.variables, x, mutable=["intermediates"])
+    [block] = [leaf for leaf in jax.tree.leaves(shown) if leaf.ndim == 4]
+    expected = np.asarray(block, np.float64).mean(axis=(1, 2))
+    np.testing.assert_allclose(fitted.features(x), expected, rtol=1e-5)
+    np.testing.assert_array_equal(fitted.features(x, block=1), fitted.features(x))
+    with pytest.raises(InputError, match="has blocks 1 to 1, not 2"):
+        fitted.features(x, block=2)
+    points = np.random.default_rng(0).normal(size=(64, 2))
+    flow = gen_jax.fit(RealNVP(depth=2, hidden=(4,)), points, steps=2)
+    z, _ = flow.model.apply(flow.variables, jax.numpy.float32(points[:3]), method="forward")
+    np.testing.assert_allclose(flow.features(points[:3]), z, rtol=1e-5)
+    table = gen_jax.fit(FullTable(binary(3)), EVENTS, steps=1, batch_size=8)
+    with pytest.raises(InputError, match="shows no blocks"):
+        table.features(EVENTS)
 
 
 def test_classes_are_learnt_drawn_and_coded(digits, tmp_path):

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import sklearn
 from jaxtyping import Float, Int
@@ -22,9 +21,8 @@ from gen_jax import fingerprint
 from gen_jax.data.palette import colours_of
 from gen_jax.data.prepared import Split, SplitError
 from gen_jax.errors import InputError
-from gen_jax.nn.blocks import Featured
+from gen_jax.evaluate import features
 from gen_jax.runs import provenance
-from gen_jax.runs.likelihood import batches
 from gen_jax.runs.run import Run
 from gen_jax.runs.splits import judged_split, load_split
 
@@ -60,14 +58,10 @@ def measure(
         raise InputError(f"data set {test.dataset} has no classes to tell")
     train, validation = _others(run, test, data_dir)
     train = _first(train, limit)
-    count = len(jax.eval_shape(_features(run), run.variables, test.x[:1]))
-    if not count:
-        raise InputError(f"{run.experiment.system} shows no blocks whose features could be read")
-    if block is not None and not 1 <= block <= count:
-        raise InputError(f"{run.experiment.system} has blocks 1 to {count}, not {block}")
-    chosen = range(1, count + 1) if block is None else (block,)
+    count = features.num_blocks(run, test.x[:1])
+    chosen = range(1, count + 1) if block is None else (features.chosen(run, count, block),)
     splits = (train, validation, test)
-    embedded = [_embed(run, split, chosen) for split in splits]
+    embedded = [features.blocks(run, split, chosen) for split in splits]
     values = [_values(split) for split in splits]
     labels = [np.asarray(split.labels) for split in splits]
     return {
@@ -83,8 +77,8 @@ def measure(
         "solver": f"scikit-learn {sklearn.__version__}, L-BFGS, C by {validation.split}",
         "values": probe(Examples(*zip(values, labels, strict=True))),
         "blocks": [
-            {"block": number, **probe(Examples(*zip(features, labels, strict=True)))}
-            for number, features in zip(chosen, zip(*embedded, strict=True), strict=True)
+            {"block": number, **probe(Examples(*zip(rows, labels, strict=True)))}
+            for number, rows in zip(chosen, zip(*embedded, strict=True), strict=True)
         ],
         "seconds": round(time.monotonic() - started, 1),
         **provenance.revision(),
@@ -130,29 +124,6 @@ def sentences(record: dict[str, Any]) -> list[str]:
 def percent(row: dict[str, Any]) -> str:
     """An accuracy with its standard error."""
     return f"{100 * row['accuracy']:.2f} ± {100 * row['stderr']:.2f} %"
-
-
-def _features(run: Run) -> Any:
-    if not isinstance(run.experiment.model, Featured):
-        raise InputError(f"{run.experiment.system} shows no blocks whose features could be read")
-    model: Any = run.experiment.model
-    return lambda variables, x: model.apply(variables, x, method="block_features")
-
-
-def _embed(run: Run, split: Split, chosen: Any) -> list[Float[np.ndarray, "n F"]]:
-    """Features of the chosen blocks for all examples of a split."""
-    features = _features(run)
-
-    @jax.jit
-    def embed(variables, x):
-        with jax.default_matmul_precision("highest"):
-            blocks = features(variables, x)
-        return [blocks[number - 1] for number in chosen]
-
-    size, parts = run.experiment.evaluate.batch_size, []
-    for _, batch, counted in batches(split, None, size, run.mesh, conditional=False):
-        parts.append([np.asarray(h)[counted] for h in embed(run.variables, batch["x"])])
-    return [np.concatenate(block).astype(np.float64) for block in zip(*parts, strict=True)]
 
 
 def _values(split: Split) -> Float[np.ndarray, "n D"]:

@@ -32,7 +32,7 @@ from gen_jax.experiment import replace as replace_field
 from gen_jax.models.diffusion.probability_flow import ProbabilityFlow
 from gen_jax.ops.ode import EXACT, Solver
 from gen_jax.ops.orders import Order
-from gen_jax.runs import weights
+from gen_jax.runs import trained, weights
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.logging import LOG
@@ -214,9 +214,10 @@ def diverged(
 def load_run(path: Path, trust: Trust = False) -> Run:
     """Read config and checkpoint; InputError if the folder is not a work directory or holds no checkpoint.
 
-    The folder is data: it may name classes of gen_jax; others are imported only if trusted, all or by name.
+    The name of a trained model of the package (`trained.names`) stands for its folder. The folder
+    is data: it may name classes of gen_jax; others are imported only if trusted, all or by name.
     """
-    workdir = WorkDir(path)
+    workdir = WorkDir(trained.folder(path))
     experiment = workdir.experiment(trust)
     if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
         raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
