@@ -8,7 +8,8 @@ from typing import Any
 
 from gen_jax.bench import attention, codec, record, sampling, scaling, training
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate.catalogue import RESULTS, SOURCE, configs
+from gen_jax.evaluate.catalogue import configs
+from gen_jax.included import RESULTS, SOURCE
 from gen_jax.runs.summary import SIGN, kind_of, trained
 
 README = SOURCE / "README.md"

@@ -2,24 +2,28 @@
 
 import argparse
 import errno
+import logging
 import os
 import shlex
 import sys
+import traceback
 from typing import NoReturn
 
-from gen_jax import terminal
+from gen_jax import __version__, progress, terminal
 from gen_jax.commands import coding, data, encoding, generating, judging, measuring, training
 from gen_jax.commands.arguments import INPUT_STATUS, Parser
 from gen_jax.errors import InputError, SaveError, first_line
 
 FAILURE_STATUS = 1
 OUT_OF_MEMORY = "out of memory: a smaller batch, model or number of examples takes less"
+LEVELS = {"quiet": logging.WARNING, "verbose": logging.DEBUG, None: logging.INFO}
 JAX_SETTING = ("for JAX flag jax_", "for environment 'JAX_")  # JAX's messages about a wrong setting
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     top = Parser(prog="gen-jax", description="Train and use likelihood-based generative models.")
+    top.add_argument("-V", "--version", action="version", version=f"gen-jax {__version__}")
     commands = top.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
@@ -32,13 +36,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; status 2 and one sentence for an error that the user can fix."""
     args = parser().parse_args(argv)
     args.typed = shlex.join(["gen-jax", *(sys.argv[1:] if argv is None else argv)])
+    logging.getLogger("gen_jax").setLevel(LEVELS[args.loudness])
     try:
-        status = args.run(args) or 0
+        with progress.shown(args.bars and args.loudness != "quiet"):
+            status = args.run(args) or 0
         sys.stdout.flush()
         return status
     except SaveError as error:
         _leave(str(error))
     except InputError as error:
+        if args.loudness == "verbose":
+            traceback.print_exc()
         return _fail(str(error), INPUT_STATUS)
     except ValueError as error:
         if not any(words in str(error) for words in JAX_SETTING):

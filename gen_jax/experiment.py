@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gen_jax import sources
+from gen_jax import included, sources
 from gen_jax.classes import Trust
 from gen_jax.conditions import events_of
 from gen_jax.config_tree import as_float, class_of, fits, from_tree, hints_of, named
@@ -146,9 +146,12 @@ def system_of(cls: type) -> str:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Run a config file and apply `--set` overrides; InputError if the file or an override is invalid.
 
-    `CONFIG.py:NAME` names one experiment of a file that defines several. Like a script, a config may import modules
-    from its folder; the source of their classes is stored with the run (`sources`).
+    `CONFIG.py:NAME` names one experiment of a file that defines several; a name without path and ending is one of the
+    configs that come with the package (`included`). Like a script, a config may import modules from its folder; the
+    source of their classes is stored with the run (`sources`).
     """
+    if included.is_name(str(path)) and not path.is_file():
+        path = included.config_path(str(path))
     file, name = config_name(path)
     if not file.is_file():
         raise InputError(f"config not found: {file}")

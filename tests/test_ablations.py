@@ -12,8 +12,8 @@ from gen_jax import InputError, functional
 from gen_jax.config_tree import differences, from_tree, to_tree
 from gen_jax.data import prepared
 from gen_jax.density import num_parameters
-from gen_jax.evaluate.catalogue import CONFIGS, SOURCE
 from gen_jax.experiment import load_config, replace
+from gen_jax.included import CONFIGS, SOURCE
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop, seeds

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from gen_jax.evaluate.catalogue import SOURCE
+from gen_jax.included import SOURCE
 
 FOLDER = SOURCE / "experiments" / "accelerator"
 STAGES = ("machine", "ceilings", "agreement", "throughput", "drawing", "training")

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STRUCTURE = runpy.run_path(str(ROOT / "experiments" / "structure.py"), run_name="structure")
 # Folders and modules of gen_jax, from the ground up: each imports those of lower floors only.
 FLOORS = (
-    "errors former registry terminal",
-    "disk sharding sources stored typing",
+    "errors former progress registry terminal",
+    "disk included sharding sources stored typing",
     "check classes conditions fingerprint ops",
     "diagnosed encoding inputs",
     "config_tree data density heads nn schedules",

@@ -24,8 +24,8 @@ from gen_jax import (
 )
 from gen_jax.coding.codec import Codec
 from gen_jax.density import bits_per_dim, num_parameters
-from gen_jax.evaluate.catalogue import CONFIGS
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS
 from gen_jax.laws import autoregressive as laws
 from gen_jax.laws import staged
 from gen_jax.laws.certify import laws_of

@@ -350,7 +350,7 @@ REFUSED = [
     ("{sample} --seed 4294967296", "--seed: '4294967296' is not a whole number"),
     ("sample {run} --out {new}/x.gif", "ends in .png or .npz, not {new}/x.gif"),
     ("sample {run} --out {new}/x.txt", "ends in .png or .npz, not {new}/x.txt"),
-    ("sample {run}", "sample needs --out, a name that ends in .png or .npz"),
+    ("sample {run} --out {bad}/empty/", "--out: {bad}/empty exists; name a new folder"),
     ("sample {run} --out {bad}/no/x.png", "--out: there is no folder {bad}/no"),
     ("{sample} --prompt a", "--prompt is only for models of text"),
     ("{sample} --length 9", "shape (8, 8, 1) are not sequences: there is no length to choose"),

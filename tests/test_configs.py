@@ -9,14 +9,14 @@ from cases import conditions
 
 from gen_jax import functional
 from gen_jax.density import num_parameters
-from gen_jax.evaluate import catalogue
 from gen_jax.experiment import config_name, load_config
+from gen_jax.included import config_paths, docstring
 from gen_jax.train import first_stage
 
 
 def test_every_config_builds_its_model():
     """Each of experiments/configs is an experiment whose model initialises at its data's size."""
-    paths = catalogue.config_paths()
+    paths = config_paths().values()
     assert len(paths) > 60
     for path in paths:
         experiment = load_config(path)
@@ -31,14 +31,14 @@ def test_every_config_builds_its_model():
             assert first_stage.load(experiment) is None  # nothing is asked for
         count = num_parameters(experiment.model, shapes)
         assert count > 0
-        stated = re.findall(r"([\d,]+) parameters", "\n".join(catalogue.docstring(file)))
+        stated = re.findall(r"([\d,]+) parameters", "\n".join(docstring(file)))
         assert stated in ([], [f"{count:,}"]), path
 
 
 def test_a_file_of_several_experiments_describes_each():
     """Names missing from the docstring would be missing from `gen-jax list`; names without a config would not load."""
-    for file in {config_name(path)[0] for path in catalogue.config_paths()}:
-        named = {name for path, name in map(config_name, catalogue.config_paths()) if path == file}
+    for file in {config_name(path)[0] for path in config_paths().values()}:
+        named = {name for path, name in map(config_name, config_paths().values()) if path == file}
         if named != {""}:
             experiments = runpy.run_path(str(file), run_name=file.stem)["experiments"]
             assert {*experiments()} == named

@@ -10,8 +10,8 @@ import pytest
 
 from gen_jax import VAE, FullTable, GatedPixelCNN, InputError, binary, image
 from gen_jax.config_tree import differences, former, from_tree, identity, to_tree
-from gen_jax.evaluate.catalogue import config_paths
 from gen_jax.experiment import Data, Evaluate, Experiment, load_config, read, replace
+from gen_jax.included import config_paths
 from gen_jax.optimizer import L2, Adam, Setting, WarmupCosine, planned_steps
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
@@ -62,7 +62,7 @@ def test_the_system_is_what_the_model_says():
     assert make(model=FullTable(binary(3))).system == "full_table"
 
 
-@pytest.mark.parametrize("path", config_paths(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", config_paths().values(), ids=lambda path: path.name)
 def test_every_config_survives_json(path):
     experiment = load_config(path)
     again = from_tree(json.loads(json.dumps(to_tree(experiment))))
@@ -131,7 +131,7 @@ def test_an_optimiser_of_ones_own_may_ask_for_nothing():
 
 def test_every_config_can_be_shortened():
     """No schedule of any config is for more steps than are trained, or warms up for longer."""
-    for path in config_paths():
+    for path in config_paths().values():
         for steps in (1, 20):
             short = load_config(path, [f"steps={steps}"])
             assert set(planned_steps(short.optimizer, steps)) == {steps}, path

@@ -12,8 +12,8 @@ from families import FAMILIES
 
 from gen_jax import FlowPP, InputError, functional, image
 from gen_jax.density import num_parameters
-from gen_jax.evaluate.catalogue import CONFIGS
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS
 from gen_jax.laws import dequantizer, flow
 from gen_jax.laws.certify import laws_of
 from gen_jax.laws.subject import Subject

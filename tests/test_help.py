@@ -9,7 +9,7 @@ import pytest
 
 COMMANDS = (
     "train, reproduce, evaluate, probe, certify, sample, complete, reconstruct, interpolate, receptive-field, report,"
-    " compress, decompress, list, data, data list, data prepare, data palette, data export, data import, bench,"
+    " compress, decompress, list, runs, data, data list, data prepare, data palette, data export, data import, bench,"
     " bench sampling, bench codec, bench training, bench scaling, bench attention"
 )
 

@@ -27,8 +27,8 @@ from gen_jax.data import prepared
 from gen_jax.data.batches import Batches
 from gen_jax.density import fold_in
 from gen_jax.evaluate import draw
-from gen_jax.evaluate.catalogue import CONFIGS
 from gen_jax.experiment import Data, Evaluate, Experiment, read
+from gen_jax.included import CONFIGS
 from gen_jax.models.latent.losses import KLTerm
 from gen_jax.nn.encoders import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.optimizer import Adam

@@ -20,8 +20,8 @@ from gen_jax import (
     functional,
     image,
 )
-from gen_jax.evaluate.catalogue import CONFIGS
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS
 from gen_jax.laws import autoregressive as laws
 from gen_jax.laws.subject import Subject
 from gen_jax.models.autoregressive.base import ancestral, prefix_length

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gen_jax.evaluate.catalogue import SOURCE
+from gen_jax.included import SOURCE
 
 FOLDER = SOURCE / "experiments" / "mutants"
 

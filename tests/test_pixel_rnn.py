@@ -8,8 +8,8 @@ import pytest
 from cases import build, random_events
 
 from gen_jax import DiagonalBiLSTM, InputError, RowLSTM, functional, image
-from gen_jax.evaluate.catalogue import CONFIGS
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS
 from gen_jax.laws import autoregressive as laws
 from gen_jax.laws.subject import Subject
 from gen_jax.models.autoregressive import pixel_rnn

@@ -5,8 +5,8 @@ import runpy
 
 import pytest
 
-from gen_jax.evaluate.catalogue import CONFIGS, SOURCE
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS, SOURCE
 from gen_jax.train import seeds
 
 PROGRAM = runpy.run_path(str(SOURCE / "experiments" / "zoo" / "run.py"), run_name="run")

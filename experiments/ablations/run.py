@@ -21,8 +21,8 @@ import numpy as np
 from gen_jax import InputError, runtime
 from gen_jax.data.prepared import prepared_folder
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS, RESULTS, SOURCE
 from gen_jax.runs import results
 from gen_jax.runs.run import Run
 from gen_jax.runs.splits import load_split

@@ -14,8 +14,8 @@ from typing import Any
 
 from gen_jax import InputError, runtime
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS, RESULTS, SOURCE
 from gen_jax.runs import results
 from gen_jax.runs.provenance import machine, revision
 from gen_jax.runs.workdir import WorkDir

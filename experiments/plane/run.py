@@ -25,8 +25,8 @@ from gen_jax import InputError, runtime
 from gen_jax.data.prepared import load
 from gen_jax.density import Chain
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
 from gen_jax.experiment import Experiment, load_config
+from gen_jax.included import CONFIGS, RESULTS, SOURCE
 from gen_jax.runs import results
 from gen_jax.runs.run import Run
 from gen_jax.runs.splits import load_split

@@ -21,8 +21,8 @@ from gen_jax.bench import timing
 from gen_jax.density import fold_in, root_key
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate import distances, draw, file_size
-from gen_jax.evaluate.catalogue import CONFIGS, RESULTS, SOURCE
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS, RESULTS, SOURCE
 from gen_jax.laws import certify
 from gen_jax.runs import results
 from gen_jax.runs.run import Run, load_run

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax import fingerprint, inputs
+from gen_jax import fingerprint, inputs, progress
 from gen_jax.coding import container, tiles
 from gen_jax.coding.bits_back import BitsBack
 from gen_jax.coding.container import LANES, VERSION, Entry, Header, Kind
@@ -300,17 +300,24 @@ class _Blocks:
     def read(self, labels: np.ndarray | None, backwards: bool = False) -> Iterator[Block]:
         """Blocks with the arrays' values, after a check that these fit the model."""
         arrays = [tiles.values_of(x, self._event) for x in self._arrays]
-        for group in reversed([*self._groups()]) if backwards else self._groups():
+        groups = reversed([*self._groups()]) if backwards else self._groups()
+        for group in self._counted(groups):
             block = self._empty(group, labels)
             tiles.cut(block, group, arrays, self._event)
             yield block
 
     def fill(self, labels: np.ndarray | None) -> Iterator[Block]:
         """Empty blocks; when the caller has filled one, its values are copied into the arrays."""
-        for group in self._groups():
+        for group in self._counted(self._groups()):
             block = self._empty(group, labels)
             yield block
             tiles.paste(block, group, self._arrays, self._event)
+
+    def _counted(self, groups: Iterable[list[tiles.Tile]]) -> Iterator[list[tiles.Tile]]:
+        with progress.bar("tiles", tiles.count(self._shapes, self._event)) as advance:
+            for group in groups:
+                yield group
+                advance(len(group))
 
     def _groups(self) -> Iterator[list[tiles.Tile]]:
         every = tiles.tiles(self._shapes, self._event)

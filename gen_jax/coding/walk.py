@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Bool, Int32
 
+from gen_jax import progress
 from gen_jax.coding.frequencies import Symbols, Weights, weights
 from gen_jax.typing import Variables
 
@@ -68,7 +69,7 @@ class Walk:
         needed = np.flatnonzero(coded[:, sites].any(axis=(0, *range(2, sites.ndim + 1))))
         site_values = np.zeros((self.lanes, *sites.shape[1:]), np.int32)
         cache = self.programs.empty(self.variables, cond)
-        for site in range(int(needed[-1]) + 1):
+        for site in progress.counted(range(int(needed[-1]) + 1), "sites"):
             cache, params, pmf = self.programs.visit(self.variables, cache, site, site_values)
             site_values = np.zeros_like(site_values)
             for channel in range(sites.shape[-1]):

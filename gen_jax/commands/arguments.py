@@ -13,6 +13,7 @@ from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 
 INPUT_STATUS = 2
+STDIN = STDOUT = "-"
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,12 +33,23 @@ MODEL_FOLDER = "folder of a trained model"
 
 
 def command(
-    parent: Subparsers, name: str, summary: str, example: str, run: Run
+    parent: Subparsers, name: str, summary: str, example: str, run: Run, bars: bool = True
 ) -> argparse.ArgumentParser:
-    """Declare a command; `run` executes it and returns its exit status, None for 0."""
+    """Declare a command; `run` executes it and returns its exit status, None for 0.
+
+    `bars`: the loops that it runs show progress bars (`gen_jax/progress.py`); the train loop has its own.
+    """
     parser = _declare(parent, name, summary, example)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, bars=bars)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    loudness = parser.add_mutually_exclusive_group()
+    for flags, loud, meaning in (
+        (("-q", "--quiet"), "quiet", "print the result, warnings and errors only: no log, no progress bar"),
+        (("-v", "--verbose"), "verbose", "also log times and messages of libraries, and where an error was raised"),
+    ):  # fmt: skip
+        loudness.add_argument(
+            *flags, action="store_const", dest="loudness", const=loud, help=meaning
+        )
     return parser
 
 
@@ -107,17 +119,29 @@ def check_out(
     """InputError if the file cannot be written, before a long computation starts."""
     if path.suffix not in endings:
         raise InputError(f"{option} needs a name that ends in {' or '.join(endings)}, not {path}")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{option}: there is no folder {path.absolute().parent}")
+    check_folder(path, option)
     if path.is_dir():
         raise InputError(f"{option}: {path} is a folder")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"{option}: nothing can be written in {path.absolute().parent}")
+
+
+def check_folder(path: Path, option: str = "--out") -> None:
+    """InputError if nothing can be written in the folder of the path."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{option}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{option}: nothing can be written in {folder}")
+
+
+def name_of(folder: Path) -> str:
+    """The name of a model's folder, for the default names of what is made from it."""
+    return folder.name or folder.resolve().name
 
 
 def say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:
-    """Print the result: a JSON object with --json, otherwise a sentence."""
-    terminal.write((json.dumps(record, indent=1) if args.json else sentence) + "\n")
+    """Print the result: a JSON object with --json, otherwise a sentence; on standard error if --out is -."""
+    stream = sys.stderr if str(getattr(args, "out", "")) == STDOUT else None
+    terminal.write((json.dumps(record, indent=1) if args.json else sentence) + "\n", stream)
 
 
 def say_and_save(

@@ -1,20 +1,26 @@
 """Commands that write a model's bytes: compressed files and exported weights."""
 
 import argparse
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gen_jax.commands.arguments import (
+    STDIN,
+    STDOUT,
     Subparsers,
+    check_folder,
     check_new,
     check_out,
     command,
     force,
     max_bytes,
+    name_of,
     say,
     trust,
     workdir,
 )
-from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 
 
@@ -24,15 +30,21 @@ def add(commands: Subparsers) -> None:
         commands,
         "compress",
         "Compress examples without loss, to the model's number of bits.",
-        "gen-jax compress runs/gated_pixel_cnn_digits digits.npz -o digits.gjx",
+        "gen-jax compress runs/gated_pixel_cnn_digits digit.png",
         run=_compress,
     )
     workdir(compress)
     compress.add_argument(
-        "images", type=Path, nargs="+", help="one .npz file of arrays, or PNG files"
+        "images",
+        type=Path,
+        nargs="+",
+        help="one .npz file of arrays, or PNG files, or folders of them, or - for standard input",
     )
     compress.add_argument(
-        "-o", "--out", type=Path, required=True, help="the compressed file, NAME.gjx"
+        "-o",
+        "--out",
+        type=Path,
+        help="the compressed file, NAME.gjx, or - for standard output (default: the input's name and .gjx)",
     )
     compress.add_argument(
         "--label", type=int, help="class of all examples, if the model has classes"
@@ -49,13 +61,13 @@ def add(commands: Subparsers) -> None:
         run=_decompress,
     )
     workdir(decompress)
-    decompress.add_argument("file", type=Path, help="the compressed file")
+    decompress.add_argument("file", type=Path, help="the compressed file, or - for standard input")
     decompress.add_argument(
         "-o",
         "--out",
         type=Path,
-        required=True,
-        help="an .npz or .png file, or a new folder for several pictures",
+        help="an .npz or .png file, or a new folder for several pictures, or - for standard output (default: the name"
+        " without .gjx)",
     )
     force(decompress)
     trust(decompress)
@@ -68,7 +80,7 @@ def add(commands: Subparsers) -> None:
         run=_export,
     )
     workdir(export)
-    export.add_argument("--out", type=Path, required=True, help="a new folder")
+    export.add_argument("--out", type=Path, help="a new folder (default: NAME_model here)")
     trust(export)
 
 
@@ -76,46 +88,72 @@ def _compress(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.coding import files
     from gen_jax.coding.codec import Codec
+    from gen_jax.commands import reading, writing
     from gen_jax.data.palette import colours_of
     from gen_jax.media.pictures import quantised
     from gen_jax.runs.run import load_run
 
-    check_out(args.out, (".gjx",), "-o")
-    check_new(args.out, args.force)
+    args.out = args.out or _compressed_name(args.images)
+    if str(args.out) == STDOUT:
+        writing.check_stdout()
+    else:
+        check_out(args.out, (".gjx",), "-o")
+        check_new(args.out, args.force)
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     codec = Codec(run.experiment.model, run.variables)
     palette = colours_of(codec.event, run.presentation)
-    content = files.read(args.images, codec.event, args.label, args.max_bytes, palette)
+    with reading.files(args.images) as paths:
+        content = files.read(paths, codec.event, args.label, args.max_bytes, palette)
+        read = sum(path.stat().st_size for path in paths)
     data, size = codec.compress(content)
-    write_atomically(args.out, data)
-    record = {"out": str(args.out), "step": run.step, **size.record()}
-    say(args, record, f"{args.out}: {size}{quantised(args.images, palette)}")
+    writing.write_bytes(args.out, data)
+    record = {"out": str(args.out), "step": run.step, **size.record(), "input_bytes": read}
+    input_size = f"; the input has {read:,} bytes"
+    say(args, record, f"{args.out}: {size}{input_size}{quantised(paths, palette)}")
+
+
+def _compressed_name(paths: Sequence[Path]) -> Path:
+    """The name of what is compressed with .gjx; InputError for several files."""
+    if len(paths) > 1:
+        raise InputError("-o: several files need a name for the compressed file, NAME.gjx")
+    [path] = paths
+    return path if str(path) == STDIN else path.with_name(f"{name_of(path)}.gjx")
 
 
 def _decompress(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.coding import container, files
     from gen_jax.coding.codec import Codec
+    from gen_jax.commands import reading, writing
     from gen_jax.data.palette import colours_of
     from gen_jax.runs.run import load_run
 
-    if not args.file.is_file():
+    piped = str(args.file) == STDIN
+    if not piped and not args.file.is_file():
         raise InputError(f"no such file: {args.file}")
-    if not args.out.absolute().parent.is_dir():
-        raise InputError(f"-o: there is no folder {args.out.absolute().parent}")
+    if args.out is not None and str(args.out) != STDOUT:
+        check_folder(args.out, "-o")
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     codec = Codec(run.experiment.model, run.variables)
     try:
-        data = args.file.read_bytes()
+        data = reading.standard_input() if piped else args.file.read_bytes()
         header, _ = container.unpack(data)
-        files.check_out(header.kind, len(header.entries), args.out)
-        check_new(args.out, args.force)
-        content = codec.decompress(data)
-        files.write(content, args.out, codec.levels, colours_of(codec.event, run.presentation))
+        args.out = args.out or _restored_name(args.file, header)
+        with tempfile.TemporaryDirectory() as folder:
+            out = args.out
+            if str(out) == STDOUT:
+                writing.check_stdout()
+                out = Path(folder) / f"out.{header.kind}"
+            files.check_out(header.kind, len(header.entries), out)
+            check_new(out, args.force)
+            content = codec.decompress(data)
+            files.write(content, out, codec.levels, colours_of(codec.event, run.presentation))
+            if out != args.out:
+                writing.write_bytes(args.out, out.read_bytes())
     except InputError as error:
-        raise InputError(f"{args.file}: {error}") from error
+        raise InputError(f"{'standard input' if piped else args.file}: {error}") from error
     count = sum(len(x) for x in content.arrays.values())
     say(
         args,
@@ -124,12 +162,24 @@ def _decompress(args: argparse.Namespace) -> None:
     )
 
 
+def _restored_name(file: Path, header: Any) -> Path:
+    """The name without .gjx, with the ending of the content: a file, or a folder of several pictures."""
+    if str(file) == STDIN:
+        return Path(STDOUT)
+    plain = file.with_suffix("") if file.suffix == ".gjx" else file
+    if header.kind == "png" and len(header.entries) > 1:
+        return plain if plain != file else file.with_name(f"{file.name}_pictures")
+    ending = f".{header.kind}"
+    return plain if plain.suffix.lower() == ending else plain.with_name(plain.name + ending)
+
+
 def _export(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.laws import certificate
     from gen_jax.runs import weights
     from gen_jax.runs.run import load_run
 
+    args.out = args.out or Path(f"{name_of(args.workdir)}_model")
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     fits = certificate.standing(run.workdir, run.variables).fits

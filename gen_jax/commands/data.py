@@ -7,7 +7,6 @@ from pathlib import Path
 
 from gen_jax.commands.arguments import (
     Subparsers,
-    check_out,
     command,
     data_dir,
     group,
@@ -15,7 +14,6 @@ from gen_jax.commands.arguments import (
     positive,
     say,
 )
-from gen_jax.disk import write_atomically
 
 
 def add(commands: Subparsers) -> None:
@@ -138,7 +136,11 @@ def add(commands: Subparsers) -> None:
     export.add_argument("name", help="name of the data set")
     export.add_argument("--split", default="test", help="split to export (default: test)")
     export.add_argument("--limit", type=positive, metavar="N", help="only the first N examples")
-    export.add_argument("--out", type=Path, required=True, help="the file to write")
+    export.add_argument(
+        "--out",
+        help=".npz for arrays; .png, .wav or .txt as fits; FOLDER/ for a file each; - for standard output (default:"
+        " NAME_SPLIT.npz here)",
+    )
     data_dir(export)
 
 
@@ -200,16 +202,16 @@ def _palette(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    from gen_jax.commands.writing import target
     from gen_jax.data import prepared
     from gen_jax.media import arrays, medium_of
 
     split = prepared.load(args.name, args.split, args.data_dir)
     medium = medium_of(split.event, split.presentation)
-    check_out(args.out, (*medium.endings, arrays.ENDING))
+    args.out = args.out or f"{args.name}_{args.split}{arrays.ENDING}"
+    out = target(args, medium, args.name)
     x = split.x[: args.limit]
-    numbers = args.out.suffix == arrays.ENDING
-    encoded = arrays.encoded(split.event, images=x) if numbers else medium.encoded(x)
-    write_atomically(args.out, encoded)
+    out.write({"images": x}, x, lambda: medium.encoded(x))
     num = len(x)
-    record = {"name": args.name, "split": args.split, "num": num, "out": str(args.out)}
-    say(args, record, f"{num} examples of {args.name} {args.split} in {args.out}")
+    record = {"name": args.name, "split": args.split, "num": num, "out": args.out}
+    say(args, record, f"{num} examples of {args.name} {args.split} in {out.shown}")

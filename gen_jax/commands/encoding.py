@@ -6,17 +6,16 @@ from typing import Any
 
 from gen_jax.commands.arguments import (
     Subparsers,
-    check_out,
     command,
     data_dir,
     max_bytes,
+    name_of,
     positive,
     say,
     seed,
     trust,
     workdir,
 )
-from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
 
 EXAMPLES, PAIRS, STEPS = 32, 8, 10
@@ -70,7 +69,8 @@ def _encoding(parser: argparse.ArgumentParser) -> None:
         "images",
         type=Path,
         nargs="*",
-        help="PNG files or .npz files with one array, instead of examples of a split",
+        help="instead of examples of a split: PNG files, folders of them, .npz files with one array, or - for one on"
+        " standard input",
     )
     parser.add_argument(
         "--split", help="split of the examples (default: test, or validation without a test split)"
@@ -80,9 +80,8 @@ def _encoding(parser: argparse.ArgumentParser) -> None:
 def _drawing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
-        type=Path,
-        required=True,
-        help=".npz for arrays; .png for a grid of images, .wav for sound, with the originals beside",
+        help=".npz for arrays; .png for a grid of images, .wav for sound, with the originals beside; FOLDER/ for a file"
+        " each; - for standard output (default: a name with the model's, here)",
     )
     parser.add_argument("--label", type=int, help="class of your files, for models with classes")
     seed(parser)
@@ -96,16 +95,16 @@ def _reconstruct(args: argparse.Namespace) -> None:
 
     from gen_jax.evaluate import draw
 
-    run, medium = _opened(args)
+    run, medium, out = _opened(args, "reconstructions")
     draw.check_reconstructing(run)
     x, cond, source = _examples(args, run, medium, args.num or min(EXAMPLES, medium.num))
     drawn = draw.reconstruct(run, x, args.seed, cond)
     arrays = {"originals": x, "reconstructions": drawn}
-    _write(args, medium, arrays, np.stack([x, drawn], axis=1))
+    out.write(arrays, drawn, lambda: medium.rows(np.stack([x, drawn], axis=1)))
     say(
         args,
-        {"out": str(args.out), "num": len(x), "step": run.step},
-        f"{len(x)} reconstructions of {source} in {args.out}",
+        {"out": args.out, "num": len(x), "step": run.step},
+        f"{len(x)} reconstructions of {source} in {out.shown}",
     )
 
 
@@ -117,7 +116,7 @@ def _interpolate(args: argparse.Namespace) -> None:
 
     if args.steps < 2:
         raise InputError("--steps: a path has two ends, so at least 2 examples")
-    run, medium = _opened(args)
+    run, medium, out = _opened(args, "paths")
     latents.check_paths(run)
     x, cond, source = _examples(args, run, medium, 2 * (args.num or PAIRS))
     if len(x) % 2:
@@ -128,29 +127,31 @@ def _interpolate(args: argparse.Namespace) -> None:
     (first, first_cond), (second, second_cond) = ends
     drawn = latents.interpolate(run, first, second, args.steps, args.seed, first_cond, second_cond)
     arrays = {"originals": np.stack([first, second], axis=1), "paths": drawn}
-    _write(args, medium, arrays, np.concatenate([first[:, None], drawn, second[:, None]], axis=1))
+    rows = np.concatenate([first[:, None], drawn, second[:, None]], axis=1)
+    out.write(arrays, drawn.reshape(-1, *drawn.shape[2:]), lambda: medium.rows(rows))
     say(
         args,
-        {"out": str(args.out), "num": len(drawn), "steps": args.steps, "step": run.step},
-        f"{len(drawn)} paths of {args.steps} between examples of {source} in {args.out}",
+        {"out": args.out, "num": len(drawn), "steps": args.steps, "step": run.step},
+        f"{len(drawn)} paths of {args.steps} between examples of {source} in {out.shown}",
     )
 
 
-def _opened(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The run and its medium; InputError if --out has an ending that the medium does not write."""
+def _opened(args: argparse.Namespace, made: str) -> tuple[Any, Any, Any]:
+    """The run, its medium and the place of --out, by default a file named after the model and what is `made`."""
     from gen_jax import runtime
-    from gen_jax.media import arrays, medium_of
+    from gen_jax.commands.writing import target
+    from gen_jax.media import medium_of
     from gen_jax.runs.run import load_run
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     medium = medium_of(run.experiment.model.event, run.presentation)
-    check_out(args.out, (*medium.endings, arrays.ENDING))
-    return run, medium
+    return run, medium, target(args, medium, f"{name_of(args.workdir)}_{made}")
 
 
 def _examples(args: argparse.Namespace, run: Any, medium: Any, count: int) -> tuple[Any, Any, str]:
     """The examples, their classes if the model has any, and a name for them."""
+    from gen_jax.commands import reading
     from gen_jax.data.batches import spread, take
     from gen_jax.evaluate import draw
     from gen_jax.media import pictures
@@ -172,15 +173,7 @@ def _examples(args: argparse.Namespace, run: Any, medium: Any, count: int) -> tu
             "the model is class-conditional: give the class of the images with --label K"
         )
     palette = medium.palette if isinstance(medium, Images) else None
-    x = pictures.read_examples(args.images, medium.event, args.max_bytes, palette)
-    source = f"{len(args.images)} file{'s' * (len(args.images) > 1)}"
+    with reading.files(args.images) as files:
+        x = pictures.read_examples(files, medium.event, args.max_bytes, palette)
+    source = f"{len(files)} file{'s' * (len(files) > 1)}"
     return x, draw.labels_for(run, len(x), args.label), source
-
-
-def _write(args: argparse.Namespace, medium: Any, examples: dict[str, Any], rows: Any) -> None:
-    """All arrays, or a picture or sound with each original next to what was made of it."""
-    from gen_jax.media import arrays
-
-    numbers = args.out.suffix == arrays.ENDING
-    encoded = arrays.encoded(medium.event, **examples) if numbers else medium.rows(rows)
-    write_atomically(args.out, encoded)

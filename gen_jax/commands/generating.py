@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gen_jax.commands.arguments import (
     Subparsers,
-    check_out,
     command,
     max_bytes,
+    name_of,
     positive,
     say,
     seed,
@@ -15,8 +15,6 @@ from gen_jax.commands.arguments import (
     trust,
     workdir,
 )
-from gen_jax.disk import write_atomically
-from gen_jax.errors import InputError
 
 
 def add(commands: Subparsers) -> None:
@@ -38,8 +36,8 @@ def add(commands: Subparsers) -> None:
     )
     sample.add_argument(
         "--out",
-        type=Path,
-        help=".npz for arrays, .png for a grid of images, .wav for sound, .txt for text (default for text: print it)",
+        help=".png for a grid of images, .wav for sound, .txt for text, .npz for arrays, FOLDER/ for a file each, - for"
+        " standard output (default: NAME_samples.png here, or as fits; text is printed)",
     )
     sample.add_argument(
         "--sampler",
@@ -59,7 +57,10 @@ def add(commands: Subparsers) -> None:
     )
     workdir(complete)
     complete.add_argument(
-        "images", type=Path, nargs="+", help="PNG files or .npz files with one array"
+        "images",
+        type=Path,
+        nargs="+",
+        help="PNG files, folders of them, .npz files with one array, or - for one on standard input",
     )
     complete.add_argument(
         "--keep",
@@ -68,7 +69,9 @@ def add(commands: Subparsers) -> None:
         help="the part to keep: top:0.5 (or bottom, left, right, centre), random:0.3:SEED, or a PNG, white there",
     )
     complete.add_argument(
-        "--out", type=Path, required=True, help=".png for a grid, .npz for arrays"
+        "--out",
+        help=".png for a grid, .npz for arrays, FOLDER/ for a PNG each, - for standard output (default:"
+        " NAME_completions.png here)",
     )
     max_bytes(complete)
     _drawing(complete)
@@ -88,60 +91,59 @@ def _drawing(parser: argparse.ArgumentParser) -> None:
 
 def _sample(args: argparse.Namespace) -> None:
     from gen_jax import runtime
+    from gen_jax.commands.writing import target
     from gen_jax.evaluate import draw
-    from gen_jax.media import arrays, medium_of
+    from gen_jax.media import medium_of
     from gen_jax.runs.run import load_run
 
     runtime.set_up()
     run = load_run(args.workdir, args.trust).sampled_by(args.sampler)
     medium = medium_of(run.experiment.model.event, run.presentation)
-    endings = (*medium.endings, arrays.ENDING)
-    if args.out is not None:
-        check_out(args.out, endings)
-    elif not medium.printed:
-        raise InputError(f"sample needs --out, a name that ends in {' or '.join(endings)}")
+    printed = args.out is None and medium.printed
+    out = None if printed else target(args, medium, f"{name_of(args.workdir)}_samples")
     prompt = medium.prompt(args.prompt) if args.prompt else ()
     num, length = args.num or medium.num, args.length or draw.usual_length(run, medium.length)
     x = draw.sample(run, num, args.seed, args.label, args.temperature, length, prompt)
-    record = {"out": args.out and str(args.out), "num": len(x), "step": run.step}
-    if args.out is None:
+    record = {"out": args.out, "num": len(x), "step": run.step}
+    if out is None:
         text = medium.text(x)
         say(args, {**record, "text": text}, text)
         return
-    numbers = args.out.suffix == arrays.ENDING
-    encoded = arrays.encoded(medium.event, samples=x) if numbers else medium.encoded(x)
-    write_atomically(args.out, encoded)
-    say(args, record, f"{len(x)} samples in {args.out}")
+    out.write({"samples": x}, x, lambda: medium.encoded(x))
+    say(args, record, f"{len(x)} samples in {out.shown}")
 
 
 def _complete(args: argparse.Namespace) -> None:
     import numpy as np
 
     from gen_jax import runtime
+    from gen_jax.commands import reading
+    from gen_jax.commands.writing import target
     from gen_jax.evaluate import draw, regions
-    from gen_jax.media import arrays, pictures
+    from gen_jax.media import pictures
     from gen_jax.media.images import Images
     from gen_jax.runs.run import load_run
 
-    check_out(args.out)
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     event = run.experiment.model.event
     medium = Images(event, run.presentation)
-    x = pictures.read_images(args.images, event, args.max_bytes, medium.palette)
+    out = target(args, medium, f"{name_of(args.workdir)}_completions")
+    with reading.files(args.images) as files:
+        x = pictures.read_images(files, event, args.max_bytes, medium.palette)
     keep = regions.read_mask(args.keep, event.shape, args.max_bytes)
     unlabelled = run.conditional and args.label is None
     labels = None if unlabelled else draw.labels_for(run, len(x), args.label)
     drawn = draw.complete(run, x, keep, args.seed, labels, args.temperature)
-    if args.out.suffix == arrays.ENDING:
-        encoded = arrays.encoded(event, completions=drawn)
-    else:
-        rows = np.stack([x, np.where(keep, x, 0), drawn], axis=1).reshape(-1, *event.shape)
-        encoded = medium.sheet(rows, columns=3)
-    write_atomically(args.out, encoded)
+
+    def beside() -> bytes:
+        rows = np.stack([x, np.where(keep, x, 0), drawn], axis=1)
+        return medium.sheet(rows.reshape(-1, *event.shape), columns=3)
+
+    out.write({"completions": drawn}, drawn, beside)
+    what = "" if out.folder else ": image, kept part, completion"
     say(
         args,
-        {"out": str(args.out), "num": len(x), "kept_sites": int(keep.sum()), "step": run.step},
-        f"{len(x)} completions in {args.out}: image, kept part, completion"
-        + pictures.quantised(args.images, medium.palette),
+        {"out": args.out, "num": len(x), "kept_sites": int(keep.sum()), "step": run.step},
+        f"{len(x)} completions in {out.shown}{what}" + pictures.quantised(files, medium.palette),
     )

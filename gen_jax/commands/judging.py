@@ -131,7 +131,9 @@ def add(commands: Subparsers) -> None:
     receptive.add_argument(
         "--site", type=place, required=True, metavar="ROW,COLUMN", help="the pixel"
     )
-    receptive.add_argument("--out", type=Path, required=True, help="the picture, a .png file")
+    receptive.add_argument(
+        "--out", type=Path, help="the picture, a .png file (default: receptive_field.png)"
+    )
     receptive.add_argument(
         "--split", default="validation", help="split of the images (default: validation)"
     )
@@ -153,7 +155,11 @@ def add(commands: Subparsers) -> None:
         run=_report,
     )
     workdirs(report)
-    report.add_argument("--out", type=Path, required=True, help="the HTML file")
+    report.add_argument(
+        "--out",
+        type=Path,
+        help="the HTML file (default: report.html in the folder of the run; of several runs, here)",
+    )
     trust(report)
     data_dir(report)
 
@@ -293,6 +299,7 @@ def _receptive_field(args: argparse.Namespace) -> None:
     from gen_jax.media import html
     from gen_jax.runs.run import load_run
 
+    args.out = args.out or Path("receptive_field.png")
     check_out(args.out, (".png",))
     runtime.set_up()
     fields = []
@@ -318,6 +325,9 @@ def _report(args: argparse.Namespace) -> None:
     from gen_jax import runtime
     from gen_jax.report import page as report
 
+    [first, *others] = args.workdirs
+    folder = Path() if others or not first.is_dir() else first
+    args.out = args.out or folder / "report.html"
     check_out(args.out, (".html",))
     runtime.set_up()
     page = report.html(args.workdirs, args.data_dir, args.trust)

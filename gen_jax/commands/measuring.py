@@ -1,13 +1,14 @@
-"""Commands that measure costs (`bench`) and list systems and configs (`list`)."""
+"""Commands that measure costs (`bench`), list systems and configs (`list`), and list your runs (`runs`)."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from gen_jax.commands.arguments import Run, Subparsers, command, group, positive, say
 
 
 def add(commands: Subparsers) -> None:
-    """Add `bench` with its subjects, and `list`."""
+    """Add `bench` with its subjects, `list` and `runs`."""
     subjects = group(
         commands,
         "bench",
@@ -35,6 +36,17 @@ def add(commands: Subparsers) -> None:
         "List systems and configs with published and measured numbers.",
         "gen-jax list",
         run=_list,
+    )
+
+    runs = command(
+        commands,
+        "runs",
+        "List all work directories below a folder with their steps, validation and results.",
+        "gen-jax runs runs/",
+        run=_runs,
+    )
+    runs.add_argument(
+        "folder", type=Path, nargs="?", default=Path("runs"), help="the folder (default: runs)"
     )
 
 
@@ -94,12 +106,21 @@ def _list(args: argparse.Namespace) -> None:
     record = {"systems": catalogue.systems(), "configs": catalogue.configs()}
     lines = ["systems"]
     lines += [f"  {row['system']:<18} {row['is']}" for row in record["systems"]]
-    lines += ["configs"]
+    lines += ["configs, for `gen-jax train NAME`"]
     for row in record["configs"]:
         lines += [
-            f"  {row['config']}",
+            f"  {row['name']}",
             f"      {row['is']}",
             f"      published: {row['published'] or 'none'}",
             f"      measured:  {row['measured'] or 'not yet'}",
         ]
+        lines += [f"      zoo:       {row['zoo']}"] * (row["zoo"] not in (None, row["measured"]))
     say(args, record, "\n".join(lines))
+
+
+def _runs(args: argparse.Namespace) -> None:
+    from gen_jax.runs import listing
+
+    rows = listing.rows(args.folder)
+    text = listing.text(rows) if rows else f"no work directories below {args.folder}"
+    say(args, {"folder": str(args.folder), "runs": rows}, text)

@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from gen_jax.commands.arguments import Subparsers, command, data_dir, say, trust
+from gen_jax.errors import InputError
+
+CONFIG = "config.json"
 
 
 def add(commands: Subparsers) -> None:
@@ -11,14 +15,16 @@ def add(commands: Subparsers) -> None:
     train = command(
         commands,
         "train",
-        "Train a config, or continue its work directory.",
-        "gen-jax train experiments/configs/gated_pixel_cnn_digits.py --set model.depth=4 --workdir runs/deep4",
+        "Train a config, or continue a work directory.",
+        "gen-jax train gated_pixel_cnn_digits --set model.depth=4 --workdir runs/deep4",
         run=_train,
+        bars=False,
     )
     train.add_argument(
         "config",
         type=Path,
-        help="Python file that defines experiment(), or FILE.py:NAME if it defines experiments()",
+        help="name of a config of `gen-jax list`; or a file CONFIG.py, which defines experiment(), or CONFIG.py:NAME if"
+        " it defines experiments(); or a work directory, or its config.json, to continue",
     )
     train.add_argument(
         "--set",
@@ -28,7 +34,10 @@ def add(commands: Subparsers) -> None:
         help="set a field of the config, such as model.depth=4",
     )
     train.add_argument(
-        "--workdir", type=Path, help="folder of the run (default: runs/ and the config's name)"
+        "--workdir",
+        type=Path,
+        help="folder of the run (default: the one that is continued, or runs/ and the config's name; with _seed1 at its"
+        " end if seed=1 is set)",
     )
     train.add_argument(
         "--parallel",
@@ -45,6 +54,7 @@ def add(commands: Subparsers) -> None:
         "Train and evaluate a recorded result again and compare; status 1 if a field differs.",
         "gen-jax reproduce experiments/results/gated_pixel_cnn_digits.json",
         run=_reproduce,
+        bars=False,
     )
     reproduce.add_argument("result", type=Path, help="a result file")
     reproduce.add_argument(
@@ -57,17 +67,19 @@ def add(commands: Subparsers) -> None:
 def _train(args: argparse.Namespace) -> None:
     from gen_jax import classes, runtime
     from gen_jax.config_tree import to_tree
-    from gen_jax.experiment import config_name, load_config
+    from gen_jax.experiment import overridden
     from gen_jax.runs.logging import LOG
     from gen_jax.runs.run import diverged
     from gen_jax.runs.workdir import WorkDir
     from gen_jax.train.loop import train
 
     runtime.set_up()
-    experiment = load_config(args.config, args.set)
+    base, folder = _experiment(args)
+    experiment = overridden(base, args.set)
+    if experiment.seed != base.seed:
+        folder = folder.with_name(f"{folder.name}_seed{experiment.seed}")
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
-    file, name = config_name(args.config)
-    workdir = WorkDir(args.workdir or Path("runs") / (name or file.stem), origin)
+    workdir = WorkDir(args.workdir or folder, origin)
     train(experiment, workdir, args.data_dir, args.parallel, args.trust)
     foreign = classes.foreign(to_tree(experiment))
     if foreign:
@@ -87,6 +99,22 @@ def _train(args: argparse.Namespace) -> None:
     }
     line = f"trained {experiment.steps} steps in {workdir.path}"
     say(args, record, f"{line}; at the end {finding}" if finding else line)
+
+
+def _experiment(args: argparse.Namespace) -> tuple[Any, Path]:
+    """The experiment before --set, and the folder of its run if neither --workdir nor --set names another."""
+    from gen_jax.experiment import config_name, load_config
+    from gen_jax.runs.workdir import WorkDir
+
+    path: Path = args.config
+    if path.name == CONFIG:
+        if not path.is_file():
+            raise InputError(f"config not found: {path}")
+        path = path.parent
+    if (path / CONFIG).exists() or (path.is_dir() and len(path.parts) > 1):
+        return WorkDir(path).experiment(args.trust), path if path.name else path.resolve()
+    file, name = config_name(path)
+    return load_config(path), Path("runs") / (name or file.stem)
 
 
 def _reproduce(args: argparse.Namespace) -> int:

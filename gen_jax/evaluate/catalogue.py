@@ -1,20 +1,16 @@
-"""The lists of `gen-jax list`: systems (classes in `models/` with an id), configs (`experiments/configs/`) and results.
+"""The lists of `gen-jax list`: systems (classes in `models/` with an id), configs and results (`gen_jax/included.py`).
 
 They are read from source text and JSON files without importing jax. A config's docstring has a line `Published: ...`.
 """
 
 import ast
 import json
-import re
-from pathlib import Path
 from typing import Any
 
+from gen_jax.included import PACKAGE, RESULTS, config_paths, docstring, variants
 from gen_jax.runs.summary import SIGN, distances, kind_of, summary
 
-SOURCE = Path(__file__).resolve().parents[2]
-MODELS = SOURCE / "gen_jax" / "models"
-CONFIGS = SOURCE / "experiments" / "configs"
-RESULTS = SOURCE / "experiments" / "results"
+MODELS = PACKAGE / "models"
 ID = "system: ClassVar[str]"  # the declaration of a system's id in its class
 
 
@@ -46,54 +42,29 @@ def _system(node: ast.ClassDef) -> str | None:
 
 
 def configs() -> list[dict[str, Any]]:
-    """Every config with its published number and the measured one, from its result file or else from the zoo."""
+    """Every config with its published number, the measured one of its result file or else of the zoo, and the zoo's.
+
+    `config` is its file in the repository, `name` what `gen-jax train` takes.
+    """
     rows, zoo = [], _zoo()
-    for path in config_paths():
-        name, lines = _described(path)
+    for name, path in config_paths().items():
+        source = path.with_name(path.name.partition(":")[0])
+        lines = variants(source).get(name) or docstring(source)
         published = [line.partition(":")[2].strip() for line in lines if "Published:" in line]
         result = RESULTS / f"{name}.json"
-        measured = zoo.get(name)
-        if result.exists():
-            measured = summary(json.loads(result.read_text()))
         rows.append(
             {
-                "config": str(path.relative_to(SOURCE)),
+                "config": f"experiments/configs/{path.name}",
                 "name": name,
                 "is": lines[0],
                 "published": published[0] if published else None,
-                "measured": measured,
+                "measured": summary(json.loads(result.read_text()))
+                if result.exists()
+                else zoo.get(name),
+                "zoo": zoo.get(name),
             }
         )
     return rows
-
-
-def config_paths() -> list[Path]:
-    """Every config as an argument of `train`: FILE.py, or FILE.py:NAME for each line `- NAME: ...` of its docstring."""
-    paths = {
-        variant or path.stem: path.with_name(f"{path.name}:{variant}") if variant else path
-        for path in CONFIGS.glob("*.py")
-        for variant in _variants(path) or [""]
-    }
-    return [paths[name] for name in sorted(paths)]
-
-
-def _described(config: Path) -> tuple[str, list[str]]:
-    """The name of a config and of its result file, and its lines of the docstring."""
-    name, colon, variant = config.name.partition(".py:")
-    if not colon:
-        return config.stem, docstring(config)
-    return variant, _variants(config.with_name(f"{name}.py"))[variant]
-
-
-def _variants(path: Path) -> dict[str, list[str]]:
-    """The docstring lines of each experiment, by name, in a file that defines several."""
-    variants: dict[str, list[str]] = {}
-    for line in docstring(path):
-        if named := re.fullmatch(r"- (\w+): (.*)", line):
-            variants[named[1]] = [named[2]]
-        elif variants:
-            [*variants.values()][-1].append(line.strip())
-    return variants
 
 
 def _zoo() -> dict[str, str]:
@@ -112,8 +83,3 @@ def _zoo() -> dict[str, str]:
                 phrase = f"{mean}, {kind_of(row)}, {seeds}, {where}"
             measured[f"{row['system']}_{zoo['zoo']}"] = phrase
     return measured
-
-
-def docstring(path: Path) -> list[str]:
-    """The lines of a file's docstring, or its name."""
-    return (ast.get_docstring(ast.parse(path.read_text())) or path.stem).splitlines()

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import inputs, sharding
+from gen_jax import inputs, progress, sharding
 from gen_jax.conditions import Cond, events_of, rows_of
 from gen_jax.density import Functional, fold_in, root_key
 from gen_jax.encoding import Reconstructing
@@ -54,12 +54,14 @@ def sample(
     batch = base.batch_of(run.experiment.model, run.variables)
     key = fold_in(root_key(seed), "sample")
     parts = []
-    for first in range(0, num, batch):
-        count = min(batch, num - first)
-        rows = sharding.filled(count, run.mesh)
-        cond = sharding.put_rows(rows_of(labels, slice(first, first + count)), run.mesh)
-        drawn = draw(run.variables, fold_in(key, first), rows, cond, temperature)
-        parts.append(np.asarray(drawn)[:count])
+    with progress.bar("sample", num) as advance:
+        for first in range(0, num, batch):
+            count = min(batch, num - first)
+            rows = sharding.filled(count, run.mesh)
+            cond = sharding.put_rows(rows_of(labels, slice(first, first + count)), run.mesh)
+            drawn = draw(run.variables, fold_in(key, first), rows, cond, temperature)
+            parts.append(np.asarray(drawn)[:count])
+            advance(count)
     return np.concatenate(parts)
 
 
@@ -105,7 +107,8 @@ def reconstruction_key(seed: int) -> PRNGKey:
 def in_batches(run: Trained, count: int, key: PRNGKey) -> Iterator[tuple[slice, PRNGKey]]:
     """The rows of each batch and the key of its noise, which is `key` itself for the first."""
     batch = base.batch_of(run.experiment.model, run.variables)
-    for first in range(0, count, batch):
+    firsts = range(0, count, batch)
+    for first in progress.counted(firsts, "batch"):
         yield slice(first, min(first + batch, count)), fold_in(key, first) if first else key
 
 
@@ -148,7 +151,7 @@ def complete(
     key = fold_in(root_key(seed), "complete")
     parts = []
     batch = base.batch_of(model, run.variables)
-    for first in range(0, len(x), batch):
+    for first in progress.counted(range(0, len(x), batch), "batch"):
         rows = slice(first, first + batch)
         part = sharding.put_rows(x[rows].astype(np.int32), run.mesh)
         cond = sharding.put_rows(rows_of(labels, rows), run.mesh)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax import fingerprint
+from gen_jax import fingerprint, progress
 from gen_jax.conditions import conditional, drawn, joined, parts_of
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
@@ -127,7 +127,7 @@ def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, A
     values = parts_of(run.model.model, drawn(run.model.model, len(x), seed)).values
     subject = Subject(run.model, variables, x, joined(real["cond"], values), seed)
     with jax.default_matmul_precision("highest"):
-        rows = [row for law in chosen for row in law(subject)]
+        rows = [row for law in progress.counted(chosen, "laws") for row in law(subject)]
     return {
         "system": run.experiment.system,
         "passed": all(row.passed for row in rows),

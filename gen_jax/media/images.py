@@ -8,6 +8,7 @@ from jaxtyping import Bool, Integer
 from markupsafe import Markup
 
 from gen_jax.data.palette import Colours, colours_of
+from gen_jax.data.png import png
 from gen_jax.media import html, pictures
 from gen_jax.media.medium import Medium
 from gen_jax.typing import Event
@@ -40,6 +41,14 @@ class Images(Medium):
     def encoded(self, x: Integer[np.ndarray, "N H W C"]) -> bytes:
         """A sheet of images as PNG, about as wide as it is high."""
         return self.sheet(x, max(1, round(len(x) ** 0.5)))
+
+    def check_each(self) -> None:
+        if self.palette is None and (self.levels > 256 or self.event.shape[2] not in (1, 3)):
+            super().check_each()
+
+    def each(self, x: Integer[np.ndarray, "H W C"]) -> bytes:
+        """A PNG of the pixels alone, which `complete` and `compress` read back as the same levels."""
+        return png(self.values(x[None])[0], depth=8)
 
     def rows(self, x: Integer[np.ndarray, "N K H W C"]) -> bytes:
         """A sheet with the images of each row side by side, about as wide as it is high."""

@@ -46,6 +46,16 @@ class Medium(ABC):
         """N rows of K examples that belong together, as the content of one file: here one after the other."""
         return self.encoded(x.reshape(-1, *x.shape[2:]))
 
+    def check_each(self) -> None:
+        """InputError if an example by itself is no file (`each`)."""
+        raise InputError(
+            "--out FOLDER/ writes a file for each example: for images of at most 256 levels, sounds and texts"
+        )
+
+    def each(self, x: Num[ndarray, " *event"]) -> bytes:
+        """One example as the content of a file with the first of the endings."""
+        return self.encoded(x[None])
+
     @abstractmethod
     def figure(self, x: Num[ndarray, "N *event"]) -> Markup:
         """The examples as HTML that needs no other file; text in it is escaped (`media/html.py`)."""

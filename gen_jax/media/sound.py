@@ -38,6 +38,9 @@ class Sound(Medium):
         """A WAV file of all sounds."""
         return wav(self._amplitudes(x), self.rate)
 
+    def check_each(self) -> None:
+        """Each example is a file."""
+
     def figure(self, x: Integer[np.ndarray, "N L"]) -> Markup:
         """An audio player, the wave and the spectrogram."""
         amplitudes = self._amplitudes(x)

@@ -36,6 +36,9 @@ class Text(Medium):
         rows = np.array(self.presentation["alphabet"], np.uint8)[x]
         return BETWEEN.join(row.tobytes() for row in rows)
 
+    def check_each(self) -> None:
+        """Each example is a file."""
+
     def figure(self, x: Integer[np.ndarray, "N L"]) -> Markup:
         """All texts in a block of the page."""
         return html.block(self.text(x), "white-space: pre-wrap")

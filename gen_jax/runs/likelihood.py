@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float
 
-from gen_jax import inputs, sharding
+from gen_jax import inputs, progress, sharding
 from gen_jax.conditions import conditional
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
@@ -194,11 +194,13 @@ class Likelihoods:
         if "carry" in variables:
             return self._in_order(variables, split, limit)
         model, values = self.model.model, []
-        for index, batch, counted in batches(
-            split, limit, self.batch_size, self.mesh, conditional(model)
-        ):
-            log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
-            values.append(-log_prob[counted])
+        given = (split, limit, self.batch_size, self.mesh, conditional(model))
+        count = len(split) if limit is None else min(limit, len(split))
+        with progress.bar("evaluate", count) as advance:
+            for index, batch, counted in batches(*given):
+                log_prob = np.asarray(self.log_prob(variables, batch, index), np.float64)
+                values.append(-log_prob[counted])
+                advance(len(values[-1]))
         of = (split.event, model.value, self.draws, split.unit)
         sizes = None if split.sizes is None else split.sizes[:limit]
         solver = model.solver if isinstance(model, Solving) else None
@@ -228,7 +230,7 @@ class Likelihoods:
             lambda leaf: np.zeros((len(streams), *leaf.shape[1:]), leaf.dtype), variables["carry"]
         )
         carry, values = sharding.put(zeros, self.mesh, P("data")), np.zeros(len(x))
-        for rows in starts + np.arange(max(stops - starts))[:, None]:
+        for rows in progress.counted(starts + np.arange(max(stops - starts))[:, None], "evaluate"):
             counted = rows < stops
             there = np.where(counted, rows, 0)
             batch = (x[there], sizes[there], None if begins is None else begins[there])

@@ -17,20 +17,38 @@ LOG = logging.getLogger("gen_jax")
 
 
 class Handler(logging.StreamHandler):
-    """Writes messages without control characters: they may hold names read from files."""
+    """Writes messages without control characters: they may hold names read from files.
+
+    Without a stream it writes to what is standard error at the time: a progress bar puts lines above itself there.
+    """
+
+    @property
+    def stream(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]  an attribute of the base class
+        """The stream that was given, or standard error."""
+        return self.given or sys.stderr
+
+    @stream.setter
+    def stream(self, stream: Any) -> None:
+        self.given = None if stream is sys.stderr else stream
 
     def format(self, record: logging.LogRecord) -> str:
         return (terminal.clean if record.exc_info else terminal.line)(super().format(record))
 
 
 def log_to_stderr() -> None:
-    """Log one line per message. The checkpoint library's messages are dropped: its errors are raised."""
+    """Log one line per message, of the level that a command has set, otherwise INFO.
+
+    The checkpoint library's messages are dropped, since its errors are raised; at DEBUG they are shown, and lines begin
+    with the time.
+    """
+    if LOG.level == logging.NOTSET:
+        LOG.setLevel(logging.INFO)
+    verbose = LOG.level <= logging.DEBUG
     for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    handler = Handler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
+    handler = Handler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s" if verbose else "%(message)s"))
     LOG.handlers[:] = [handler]
-    LOG.setLevel(logging.INFO)
     LOG.propagate = False
 
 
@@ -55,7 +73,9 @@ class RunLog:
             TextColumn("{task.fields[shown]}  {task.fields[rate]:.1f} steps/s", markup=False),
             TimeRemainingColumn(),
         )
-        self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        quiet = LOG.level > logging.INFO
+        console = Console(stderr=True)
+        self.progress = Progress(*columns, console=console, transient=True, disable=quiet)
         self.task = self.progress.add_task(
             "train", total=steps, completed=start, shown="", rate=0.0
         )

@@ -15,7 +15,8 @@ from typing import Any
 
 import jax
 
-PACKAGE = Path(__file__).resolve().parents[1]
+from gen_jax.included import CONFIGS, PACKAGE
+
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -41,6 +42,8 @@ def digest() -> str:
     """SHA-256 of the package's Python files and the versions; with config, data and machine it determines the bits."""
     sha = hashlib.sha256(repr(versions()).encode())
     for path in sorted(PACKAGE.rglob("*.py")):
+        if CONFIGS in path.parents:  # in a wheel; they are no code of the package
+            continue
         text = path.read_bytes()
         sha.update(f"{path.relative_to(PACKAGE).as_posix()} {len(text)}\n".encode())
         sha.update(text)

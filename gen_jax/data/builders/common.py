@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from gen_jax import progress
+
 Example = tuple[int, Any, Any]
 LOG = logging.getLogger(__name__)
 TELL_EVERY = 10_000  # examples
@@ -71,7 +73,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return (self.url_infos or {})[url]
 
     def _generate_examples(self, examples: Iterable[Example]) -> Iterator[tuple[int, dict]]:
-        for index, image, label in examples:
+        for index, image, label in progress.counted(examples, f"write {self.name}"):
             self.done += 1
             if self.done % TELL_EVERY == 0:
                 LOG.info("%s: %s examples", self.name, f"{self.done:,}")

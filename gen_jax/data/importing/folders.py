@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
+from gen_jax import progress
 from gen_jax.data.importing.content import Part, Reading
 from gen_jax.data.importing.kinds import inside
 from gen_jax.data.importing.names import Names
@@ -87,7 +88,7 @@ def from_png(
     parts = {}
     for split, files in listing.splits.items():
         images = []
-        for path, _ in files:
+        for path, _ in progress.counted(files, f"read {split}"):
             picture = read_png(path, max_bytes)
             first = first or (path, picture)
             if picture.kind != first[1].kind:

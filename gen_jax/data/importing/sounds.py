@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from gen_jax import progress
 from gen_jax.data.importing.content import Part, Reading
 from gen_jax.data.importing.folders import labelled_files
 from gen_jax.data.importing.names import Names
@@ -36,7 +37,7 @@ def from_wav(
     first, parts = None, {}
     for split, files in listing.splits.items():
         codes = []
-        for path, _ in files:
+        for path, _ in progress.counted(files, f"read {split}"):
             x, rate = _read(path, mono, max_bytes)
             first = first or (path, rate)
             if rate != first[1]:
