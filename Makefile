@@ -15,7 +15,7 @@ sample: $(VENV)/installed
 
 demo: $(VENV)/installed
 	@$(BIN)/gen-jax data prepare digits >/dev/null
-	$(BIN)/gen-jax train experiments/configs/gated_pixel_cnn_digits.py --workdir $(RUN)
+	$(BIN)/gen-jax train experiments/configs/gated_pixel_cnn_digits.py --set evaluate.samples=16 --workdir $(RUN)
 	@$(BIN)/gen-jax evaluate $(RUN) > $(RUN)/result.txt
 	@$(BIN)/gen-jax sample $(RUN) --num 64 --out $(RUN)/samples.png
 	@$(BIN)/gen-jax data export digits --limit 16 --out $(RUN)/test_images.npz

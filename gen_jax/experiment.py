@@ -24,7 +24,7 @@ from gen_jax.sources import NONE, Files
 
 # A larger number is a typing error or a damaged config.
 LAYERS = ("depth", "blocks", "resnets", "cycles", "layers", "resolutions")
-DEEPEST, LARGEST = 1000, 2**24
+DEEPEST, LARGEST, MOST_SAMPLES = 1000, 2**24, 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Evaluate:
     - `examples`: validate on the first N during training; the final evaluation uses the whole split.
     - `data`: data set of the final evaluation, if not the training set.
     - `draws`: random draws per example for a bound or an estimate; `validation_draws` during training.
+    - `samples`: draw this many samples at each validation, from the same noise every time; the report shows them.
     """
 
     every: int = 500
@@ -43,6 +44,7 @@ class Evaluate:
     data: Data | None = None
     draws: int = 1
     validation_draws: int = 1
+    samples: int = 0
 
 
 # Fields with the length of a schedule.
@@ -96,6 +98,8 @@ class Experiment:
             raise InputError("evaluate.draws and evaluate.validation_draws must be at least 1")
         if self.evaluate.examples is not None and self.evaluate.examples < 1:
             raise InputError("evaluate.examples must be at least 1")
+        if not 0 <= self.evaluate.samples <= MOST_SAMPLES:
+            raise InputError(f"evaluate.samples must lie in [0, {MOST_SAMPLES:,}]")
         if self.init_examples is not None and self.init_examples < 1:
             raise InputError("init_examples must be at least 1")
         if self.skip_above is not None and not self.skip_above > 0:

@@ -14,7 +14,7 @@ FLOORS = (
     "disk included sharding sources stored typing",
     "check classes conditions fingerprint ops",
     "diagnosed encoding inputs",
-    "config_tree data density heads nn schedules",
+    "config_python config_tree data density heads nn schedules",
     "media models optimizer",
     "experiment",
     "coding runs",

@@ -7,6 +7,7 @@ import pytest
 
 from gen_jax import (
     GAN,
+    Classifier,
     DenseDiscriminator,
     DenseGenerator,
     Independent,
@@ -21,7 +22,8 @@ from gen_jax.density import fold_in, root_key
 from gen_jax.evaluate import modes
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.media import arrays
-from gen_jax.report import page
+from gen_jax.media.images import Images
+from gen_jax.report import page, training
 from gen_jax.runs import followed
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
@@ -78,18 +80,41 @@ def test_samples_of_one_noise_are_kept(runs, name):
 @pytest.mark.parametrize("name", ["eight_gaussians", "digits"])
 def test_the_report_shows_them(runs, data_dir, name):
     shown = page.html([runs / name], data_dir)
-    for title in ("Real beside fake", "The same noise over training", "Outputs of the disc"):
-        assert shown.count(title) == 1
+    for title in ("Real beside fake", "Samples over training", "Outputs of the discriminator"):
+        assert shown.count(f">{title}</h2>") == 1
     kind = "a critic with any real value" if name != "digits" else "the probability that x is real"
     assert kind in shown
     assert ("modes found" in shown) == (name != "digits")
 
 
-def test_a_run_of_another_kind_has_no_such_files(tmp_path, data_dir):
+def test_any_run_can_draw_samples_over_training(tmp_path, data_dir):
+    """As many as the config says, by default none; a row of images a step; a model that draws none is refused."""
     model = Independent(image(8, 8, 1, 17))
-    experiment = Experiment(model=model, data=Data("digits"), steps=2, batch_size=8)
-    train(experiment, WorkDir(tmp_path / "run"), data_dir)
-    assert not (tmp_path / "run" / "samples").exists()
+    asked = Experiment(
+        model=model,
+        data=Data("digits"),
+        steps=4,
+        batch_size=8,
+        evaluate=Evaluate(2, 64, examples=64, samples=5),
+    )
+    train(asked, WorkDir(tmp_path / "asked"), data_dir)
+    run = load_run(tmp_path / "asked")
+    x = followed.read(run.workdir, model.event, 4)
+    key = fold_in(root_key(0), "followed")
+    np.testing.assert_array_equal(x, functional(model).sample(run.variables, key, 5))
+    [(_, _), (title, shown)] = training.sections(Images(model.event, {}), run)
+    assert title == "Samples over training"
+    assert "a row for each of the steps 2, 4." in shown
+    assert 'alt="Samples, a row for each step: 10, in 2 rows"' in shown
+    drawn = followed.Followed(run.model, run.mesh, key, WorkDir(tmp_path / "none"))
+    drawn(run.variables, 2)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(InputError, match=r"evaluate\.samples must lie in"):
+        dataclasses.replace(asked, evaluate=Evaluate(samples=-1))
+    mute = Classifier(image(8, 8, 1, 17), num_classes=10)
+    with pytest.raises(InputError, match=r"evaluate\.samples is 5: "):
+        train(dataclasses.replace(asked, model=mute), WorkDir(tmp_path / "mute"), data_dir)
+    assert not (tmp_path / "mute").exists()
 
 
 def test_modes_are_counted():

@@ -4,14 +4,18 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the module
 from test_codec_cli import model_folder
 
-from gen_jax import Markov, image
-from gen_jax.experiment import Data
+from gen_jax import Markov, config_tree, image
+from gen_jax.config_python import to_python
+from gen_jax.evaluate import catalogue
+from gen_jax.experiment import Data, load_config
 from gen_jax.laws import certificate
 from gen_jax.media import arrays, html
 from gen_jax.media.text import Text
@@ -24,13 +28,22 @@ from gen_jax.typing import Event
 EVIL = "<script>alert('$\\bad$')</script>\"'&\x1b"
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, data_dir):
+    """An evaluated and certified model with a log."""
+    path = model_folder(tmp_path_factory.mktemp("plain"), Markov(image(8, 8, 1, 17)))
+    succeed("certify", path, "--data-dir", data_dir, "--examples", 2)
+    succeed("evaluate", path, "--data-dir", data_dir)
+    rows = [{"step": step, "split": "train", "loss": 3.0 - step} for step in (1, 2)]
+    WorkDir(path).metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path, data_dir):
-    """An evaluated and certified model, in whose files every text that nothing depends on is a script."""
-    path = model_folder(tmp_path, Markov(image(8, 8, 1, 17)))
-    workdir, data = WorkDir(path), ("--data-dir", data_dir)
-    succeed("certify", path, *data, "--examples", 2)
-    succeed("evaluate", path, *data)
+def folder(tmp_path, plain):
+    """The same, but every text in its files that nothing depends on is a script."""
+    path = shutil.copytree(plain, tmp_path / "evil")
+    workdir = WorkDir(path)
     config, result, laws = (
         json.loads(file.read_text())
         for file in (workdir.config, workdir.result, workdir.certificate)
@@ -48,8 +61,9 @@ def folder(tmp_path, data_dir):
     return path
 
 
-def test_no_text_becomes_markup(folder, data_dir, monkeypatch):
-    """A script in every text that reaches the page, the data set's names too."""
+@pytest.fixture
+def evil_page(folder, data_dir, monkeypatch):
+    """A page with a script in every text, the data set's names too."""
     real = report.judged_split
 
     def judged(experiment, data_dir):
@@ -60,15 +74,27 @@ def test_no_text_becomes_markup(folder, data_dir, monkeypatch):
     monkeypatch.setattr(
         report, "load_split", lambda experiment, name, data_dir: judged(experiment, data_dir)
     )
-    page = report.html([folder], data_dir)
+    return report.html([folder], data_dir)
+
+
+def test_no_text_becomes_markup(evil_page):
+    """And each picture says what it shows, each link has its target, colours follow the system."""
+    page = evil_page
     assert not re.search("<script|onerror|javascript:", page.replace("&lt;script", ""))
     shown = page.count("&lt;script&gt;alert(&#39;")
     # title, protocol, cpu, number's data set and split, laws, config's name, command, git, examples of
     assert shown > 12
     tags = set(re.findall(r"<(\w+)", page))
-    known = "html head meta title style body h1 h2 p pre code br img table tr th td details summary"
-    assert tags <= set(known.split())
+    known = "html head meta title style body nav ul li a main article h1 h2 p pre code br img div"
+    table = "table tr th td details summary"
+    svg = "svg defs g path use text tspan image clipPath rect"
+    assert tags <= {*known.split(), *table.split(), *svg.split()}
     assert "default-src 'none'" in page
+    assert not re.search(r'<img(?! alt="[^"]+")|<svg(?! role="img" aria-label="[^"]+")', page)
+    assert re.findall(r'<a href="#([^"]+)"', page) == re.findall(r'<h[12] id="([^"]+)"', page)
+    assert "prefers-color-scheme: dark" in page
+    assert set(re.findall(r"var\((--[\w-]+)\)", page)) <= set(re.findall(r"(--[\w-]+):", page))
+    assert re.search(r'aria-label="Curves of loss by step: [^"]*from 1 to 1"', page)
 
 
 def test_a_medium_that_forgets_is_escaped():
@@ -133,3 +159,63 @@ def test_one_example_has_no_standard_error():
     assert summary.figure("bound", 2.0, None, None, "nats") == (
         "<= 2.0000 (standard error not known) nats"
     )
+
+
+def test_each_section_has_its_anchor():
+    """One of several runs has its number in it; equal titles have different anchors."""
+    titles = ["Training", "-log p", "log P", "$"]
+    [one] = report.anchored([{"sections": [(title, "") for title in titles]}])
+    assert [anchor for _, anchor, _ in one["sections"]] == [
+        "training",
+        "log-p",
+        "log-p-",
+        "section",
+    ]
+    _, two = report.anchored([{"sections": [("Samples", "")]} for _ in range(2)])
+    assert (two["anchor"], two["sections"]) == ("run-2", [("Samples", "2-samples", "")])
+
+
+def test_a_plot_is_sharp_and_scales():
+    """Its text is text in the page's font and colour; nothing of it is above or below its box of inches."""
+    figure = Figure(figsize=(4, 2))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], label="a & <b>", color="C1")
+    axes.imshow(np.eye(2), extent=(0, 1, 0, 1))
+    axes.legend()
+    shown = html.plot(figure, 'a "line"')
+    assert shown.startswith('<div class="plot"><svg role="img" aria-label="a &#34;line&#34;"')
+    assert 'viewBox="0 0 288 144"' in shown
+    assert "width: 24rem; min-width: 16.8rem" in shown
+    assert re.search(r"<text[^>]*>a &amp; &lt;b&gt;</text>", shown)
+    assert "stroke: var(--second)" in shown
+    assert "currentColor" in shown
+    assert not re.search("#000000|#ff7f0e|font-family|<style|<metadata|xmlns", shown)
+    referred = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", shown))
+    assert referred == set(re.findall(r' id="([^"]+)"', shown))
+    assert str(shown) == str(html.plot(figure, 'a "line"'))
+
+
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.slow), 25])
+def test_the_config_as_python_is_the_config(tmp_path, share):
+    """For every config of the project, or some: the text, run as a config file, is the same experiment."""
+    file = tmp_path / "config.py"
+    for path in catalogue.config_paths()[::share]:
+        experiment = load_config(path)
+        text = to_python(config_tree.identity(experiment))
+        file.write_text(text)
+        assert load_config(file) == experiment, path
+        assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_number_of_another_checkpoint_is_named(plain, tmp_path):
+    """So are the versions under which it was measured, not those of today; a run of another source has none."""
+    run = load_run(shutil.copytree(plain, tmp_path / "older"))
+    result = json.loads(run.workdir.result.read_text())
+    assert report._older(run, result) == []
+    protocol = result["protocol"].replace("of step 1,", "of step 7,")
+    [sentence] = report._older(run, {"protocol": protocol})
+    assert "number is of another checkpoint, the rest of this page of step 1: <code>" in sentence
+    run.workdir.result.write_text(json.dumps(result | {"versions": {"jax": "0.0.1"}}))
+    assert report._rows(run)["versions"] == "jax 0.0.1"
+    run.workdir.result.unlink()
+    assert "versions" not in report._rows(run)

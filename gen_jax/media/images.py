@@ -65,9 +65,12 @@ class Images(Medium):
         x: Integer[np.ndarray, "N H W C"],
         columns: int = COLUMNS,
         hidden: Bool[np.ndarray, "N H W"] | None = None,
+        alt: str = "Images",
     ) -> Markup:
-        """A sheet of images as a picture in a page; hidden pixels are blue."""
-        return html.picture(self.sheet(x, columns, hidden))
+        """A sheet of images as a picture in a page; hidden pixels are blue. `alt`: what the images are."""
+        rows = -(-len(x) // columns)
+        shown = f"{len(x)}, in {rows} row{'s' * (rows > 1)}"
+        return html.picture(self.sheet(x, columns, hidden), f"{alt}: {shown}")
 
     def sheet(
         self,

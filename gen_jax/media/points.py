@@ -35,7 +35,7 @@ class Points(Medium):
 
     def figure(self, x: Float[np.ndarray, "N 2"]) -> Markup:
         """A scatter plot as a picture in a page."""
-        return html.plot(_scatter(x))
+        return html.plot(_scatter(x), f"Scatter plot of {len(x)} points")
 
 
 def _scatter(x: Float[np.ndarray, "N 2"]) -> Figure:
@@ -46,5 +46,5 @@ def _scatter(x: Float[np.ndarray, "N 2"]) -> Figure:
 
 def dots(axes: Axes, x: Float[np.ndarray, "N 2"], source: Float[np.ndarray, "N 2"]) -> None:
     """Plot points, coloured by the first coordinate of the points in `source`."""
-    axes.scatter(*x.T, s=2, c=source[:, 0], cmap="viridis", linewidths=0)
+    axes.scatter(*x.T, s=2, c=source[:, 0], cmap="viridis", linewidths=0, rasterized=True)
     axes.set_aspect("equal", adjustable="datalim")

@@ -45,7 +45,7 @@ class Sound(Medium):
         """An audio player, the wave and the spectrogram."""
         amplitudes = self._amplitudes(x)
         url = html.embedded("audio/wav", wav(amplitudes, self.rate))
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        figure = Figure(figsize=html.WIDE, layout="constrained")
         wave, spectrum = figure.subplots(2, 1, sharex=True)
         wave.plot(np.arange(len(amplitudes)) / self.rate, amplitudes, lw=0.3)
         wave.set(ylabel="amplitude", ylim=(-1, 1))
@@ -56,7 +56,8 @@ class Sound(Medium):
         )
         spectrum.set(xlabel="seconds", ylabel="Hz")
         player = Markup('<p><audio controls src="{}"></audio></p>').format(url)
-        return player + html.plot(figure)
+        alt = f"Waves and spectrogram of {len(x)} sounds, {len(amplitudes) / self.rate:.1f} seconds"
+        return player + html.plot(figure, alt)
 
     def _amplitudes(self, x: Integer[np.ndarray, "N L"]) -> Float[np.ndarray, " n"]:
         """Amplitudes of all sounds, one after the other, with pauses."""

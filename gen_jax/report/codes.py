@@ -46,7 +46,8 @@ def maps(medium: Medium, run: Trained, split: Split) -> Markup:
     )
     picture = _under_images if isinstance(medium, Images) else _lines
     shown = pictures.to_bytes(x, medium.levels, medium.palette) if isinstance(medium, Images) else x
-    return html.paragraph(caption) + html.plot(picture(shown, planes))
+    alt = f"Maps of the codes of {len(x)} examples"
+    return html.paragraph(caption) + html.plot(picture(shown, planes), alt)
 
 
 # Of each map its name, the codes (N, *places), and the number of codes in its codebook.
@@ -105,7 +106,7 @@ def use(run: Trained, split: Split) -> Markup:
     for name, part in found.items():
         counted = codes.counts(part, books[name].num_levels)
         number, in_use = len(counted), int(np.sum(counted > 0))
-        figure = Figure(figsize=(7, 2.4), layout="constrained")
+        figure = Figure(figsize=html.SIZE, layout="constrained")
         axes = figure.subplots()
         axes.bar(np.arange(number), np.sort(counted)[::-1] / counted.sum(), width=1.0)
         axes.axhline(1 / number, color="grey", lw=0.8, ls="--", label="even use")
@@ -115,5 +116,6 @@ def use(run: Trained, split: Split) -> Markup:
             f"{name}: {in_use} of {number} codes are in use, perplexity {codes.perplexity(counted):.1f};"
             f" {part.size} codes of {len(x)} {split.split} examples."
         )
-        shown += html.paragraph(caption) + html.plot(figure)
+        alt = f"Bars: the share of each code of {name}, from the most used one"
+        shown += html.paragraph(caption) + html.plot(figure, alt)
     return shown

@@ -51,7 +51,8 @@ def ways(medium: Drawn, run: Trained, split: Split) -> Markup:
     words = f"Noise on its way to samples, at {back}. Below each is the x_0 that the network infers at these t."
     rows = np.stack(way, axis=1)  # times, both, examples
     rows = rows.transpose(2, 1, 0, *range(3, rows.ndim)).reshape(-1, *model.event.shape)
-    return shown + html.paragraph(words) + medium.figure(rows, columns=len(times))
+    alt = "Noise on its way to samples, and the inferred images below"
+    return shown + html.paragraph(words) + medium.figure(rows, columns=len(times), alt=alt)
 
 
 def by_steps(medium: Drawn, run: Trained) -> Markup:
@@ -71,7 +72,8 @@ def by_steps(medium: Drawn, run: Trained) -> Markup:
     if isinstance(medium, Points):
         return html.paragraph(f"{words}.") + _strip(medium, drawn, [f"{k} steps" for k in numbers])
     rows = drawn.reshape(-1, *drawn.shape[2:])
-    return html.paragraph(f"{words}, a row each.") + medium.figure(rows, columns=count)
+    alt = "Samples, a row for each number of steps"
+    return html.paragraph(f"{words}, a row each.") + medium.figure(rows, columns=count, alt=alt)
 
 
 def shown_times(steps: int) -> list[int]:
@@ -82,6 +84,8 @@ def shown_times(steps: int) -> list[int]:
 def _strip(medium: Drawn, states: np.ndarray, titles: Sequence[str]) -> Markup:
     """A row for each image with a column for each state, or a panel for each state of all points."""
     if isinstance(medium, Points):
-        return html.plot(panels(list(states), titles, states[0]))
+        alt = f"Clouds of points: {', '.join(titles)}"
+        return html.plot(panels(list(states), titles, states[0]), alt)
     rows = np.moveaxis(states, 0, 1)
-    return medium.figure(rows.reshape(-1, *states.shape[2:]), columns=len(states))
+    flat = rows.reshape(-1, *states.shape[2:])
+    return medium.figure(flat, columns=len(states), alt="Images on their way to noise")

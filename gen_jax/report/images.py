@@ -59,7 +59,11 @@ def nearest_in_training(
         f" {copies} of {len(shown)} samples {'is a copy' if copies == 1 else 'are copies'}."
     )
     rows = np.concatenate([shown, among[place]])
-    yield "Nearest training images", html.paragraph(caption) + medium.figure(rows, len(shown))
+    yield (
+        "Nearest training images",
+        html.paragraph(caption)
+        + medium.figure(rows, len(shown), alt="Samples above their nearest training images"),
+    )
 
 
 def completions(medium: Images, run: Trained, split: Split) -> Iterator[Section]:
@@ -83,7 +87,11 @@ def completions(medium: Images, run: Trained, split: Split) -> Iterator[Section]
         rows = np.concatenate([shown, shown, drawn])
         hidden = np.zeros(rows.shape[:3], bool)
         hidden[len(shown) : 2 * len(shown)] = ~keep.any(axis=-1)
-        parts += [html.paragraph(f"Kept: {region}."), medium.figure(rows, len(shown), hidden)]
+        alt = f"Images, their part {region}, and two completions of each"
+        parts += [
+            html.paragraph(f"Kept: {region}."),
+            medium.figure(rows, len(shown), hidden, alt),
+        ]
     yield "Completions", Markup("").join([*parts, _hidden_bits(run, split, keeps)])
 
 
@@ -153,7 +161,9 @@ def _heat_maps(medium: Images, run: Run, split: Split) -> Markup:
     caption = (
         f"-log2 p(x_i | x_<i) on {len(x)} {split.split} images; their mean is {mean:.3f} bits/dim."
     )
-    return html.paragraph(caption) + html.plot(figure)
+    return html.paragraph(caption) + html.plot(
+        figure, "Images above maps of the bits of each pixel"
+    )
 
 
 def _file(run: Run, split: Split) -> Markup:
@@ -179,4 +189,13 @@ def _receptive_field(run: Run, split: Split) -> Markup:
         "How strongly p(x_i | x_<i) of the red pixel depends on each other pixel; grey pixels have no influence; the"
         " outline shows the pixels that the model declares."
     )
-    return html.paragraph(caption) + html.plot(receptive_field.picture(fields))
+    return html.paragraph(caption) + html.beside(
+        *(html.plot(receptive_field.picture([field]), _in_words(field)) for field in fields)
+    )
+
+
+def _in_words(field: receptive_field.Field) -> str:
+    """A receptive field for those who cannot see it."""
+    counts = field.counts()
+    share = f"{counts['depends_on']} of {counts['earlier']} earlier pixels"
+    return f"Receptive field of {field.name}: {share} have influence"

@@ -68,7 +68,9 @@ def interpolations(medium: Images, run: Trained, split: Split) -> Markup:
     )
     if run.conditional:
         caption += " The first half has the class of the first image, the second that of the last."
-    return html.paragraph(caption) + medium.figure(_flat(rows), columns=STEPS + 2)
+    return html.paragraph(caption) + medium.figure(
+        _flat(rows), columns=STEPS + 2, alt="Paths between images"
+    )
 
 
 def traversals(medium: Images, run: Trained, split: Split, found: latents.Information) -> Markup:
@@ -91,7 +93,8 @@ def traversals(medium: Images, run: Trained, split: Split, found: latents.Inform
     for example, reconstruction in zip(drawn, again, strict=True):
         first = np.broadcast_to(reconstruction, (len(units), 1, *reconstruction.shape))
         rows = np.concatenate([first, example], axis=1)
-        shown += medium.figure(_flat(rows), columns=VALUES + 1)
+        alt = "Reconstruction and images with one unit changed"
+        shown += medium.figure(_flat(rows), columns=VALUES + 1, alt=alt)
     return shown
 
 
@@ -105,7 +108,8 @@ def plane(medium: Medium, run: Trained, split: Split) -> Markup:
         f"The mean of q(z | x) of {len(means)} {split.split} examples{coloured}; the circles hold"
         f" {WITHIN[0]:.0%} and {WITHIN[1]:.0%} of the prior."
     )
-    shown = html.paragraph(caption) + html.plot(_scatter(means, labels, split.class_names))
+    alt = f"Scatter plot of the latents of {len(means)} examples"
+    shown = html.paragraph(caption) + html.plot(_scatter(means, labels, split.class_names), alt)
     if not isinstance(medium, Images):
         return shown
     values = np.asarray(gaussian.quantiles(SIDE))
@@ -117,11 +121,15 @@ def plane(medium: Medium, run: Trained, split: Split) -> Markup:
         f"The same plane as images: each unit has the {SIDE} middle values of equally probable intervals of the prior,"
         f" from {values[0]:.2f} to {values[-1]:.2f}, unit 0 to the right and unit 1 upwards{under}."
     )
-    return shown + html.paragraph(caption) + medium.figure(_flat(grid), columns=SIDE)
+    return (
+        shown
+        + html.paragraph(caption)
+        + medium.figure(_flat(grid), columns=SIDE, alt="Images of the plane")
+    )
 
 
 def _scatter(means: Float[np.ndarray, "N 2"], labels: Any, class_names: tuple[str, ...]) -> Figure:
-    figure = Figure(figsize=(7, 6), layout="constrained")
+    figure = Figure(figsize=(5.2, 4.3), layout="constrained")
     axes = figure.subplots()
     if isinstance(labels, np.ndarray):
         for label in np.unique(labels):
@@ -149,7 +157,7 @@ def _unit_bars(found: latents.Information, measured: str) -> Markup:
     """A bar for each unit, from the largest KL."""
     order = np.argsort(-found.units, kind="stable")
     active = found.active[order]
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    figure = Figure(figsize=html.SIZE, layout="constrained")
     axes = figure.subplots()
     _bars(axes, found.units[order], active)
     axes.set(xlabel="units, from the largest KL", ylabel="nats")
@@ -159,12 +167,14 @@ def _unit_bars(found: latents.Information, measured: str) -> Markup:
         f"KL(q(z_u | x) || p(z_u)) of each unit u, {measured}; the sum is {found.kl[0]:.3f} nats."
         f" {int(active.sum())} of {len(active)} units are active: the location of q varies over the examples."
     )
-    return html.paragraph(caption) + html.plot(figure)
+    return html.paragraph(caption) + html.plot(
+        figure, "Bars: the KL of each unit, from the largest"
+    )
 
 
 def _group_bars(found: latents.Information, shapes: list[tuple[int, ...]], measured: str) -> Markup:
     """A bar for each group in the order of generation, with the places of its latents."""
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    figure = Figure(figsize=html.SIZE, layout="constrained")
     axes, start = figure.subplots(), 0
     _bars(axes, found.kl, np.ones(len(found.kl), bool))
     for places, run in groupby(shapes, key=lambda shape: shape[:-1]):
@@ -184,7 +194,9 @@ def _group_bars(found: latents.Information, shapes: list[tuple[int, ...]], measu
         f"KL(q(z_k | z_<k, x) || p(z_k | z_<k)) of each group k, {measured}, at one draw of z; the sum is"
         f" {found.kl.sum():.3f} nats."
     )
-    return html.paragraph(caption) + html.plot(figure)
+    return html.paragraph(caption) + html.plot(
+        figure, "Bars: the KL of each group, in the order of generation"
+    )
 
 
 def _bars(axes: Axes, nats: Float[np.ndarray, " N"], filled: Bool[np.ndarray, " N"]) -> None:

@@ -1,6 +1,7 @@
 """One HTML file that opens offline: number, training curves, samples, sections of the medium, config."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from gen_jax import fingerprint, stored
+from gen_jax import config_tree, fingerprint, stored
+from gen_jax.config_python import to_python
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
 from gen_jax.diagnosed import Curved
@@ -20,12 +22,12 @@ from gen_jax.evaluate import draw, probe
 from gen_jax.experiment import read
 from gen_jax.laws import certificate
 from gen_jax.media import medium_of
-from gen_jax.media.html import literal, paragraph, plot
+from gen_jax.media.html import SIZE, paragraph, plot
 from gen_jax.media.images import COLUMNS, Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
-from gen_jax.report import adversarial, codes, diffusion, images, latents, points, sound
+from gen_jax.report import adversarial, codes, diffusion, images, latents, points, sound, training
 from gen_jax.runs import provenance
 from gen_jax.runs.results import protocol
 from gen_jax.runs.run import Run, load_run
@@ -52,7 +54,23 @@ PAGES = Environment(
 def html(workdirs: list[Path], data_dir: Path | None = None, trust: bool = False) -> str:
     """The page for one or several work directories; InputError if one has nothing to show."""
     runs = [_run(load_run(path, trust), data_dir, trust) for path in workdirs]
-    return PAGES.get_template("report.html").render(runs=runs)
+    title = ", ".join(run["title"] for run in runs)
+    return PAGES.get_template("report.html").render(runs=anchored(runs), title=title)
+
+
+def anchored(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs with anchors, `#training` for a section, or `#2-training` for one of the second run."""
+    for number, run in enumerate(runs, start=1):
+        prefix, used = f"{number}-" * (len(runs) > 1), set()
+        run["anchor"], sections = f"run-{number}", []
+        for name, shown in run["sections"]:
+            anchor = prefix + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "section")
+            while anchor in used:
+                anchor += "-"
+            used.add(anchor)
+            sections.append((name, anchor, shown))
+        run["sections"] = sections
+    return runs
 
 
 def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
@@ -60,7 +78,7 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
     medium = medium_of(run.experiment.model.event, run.presentation)
     split = judged_split(run.experiment, data_dir)
     samples, drawn = _samples(run, medium)
-    sections = [("Training", _curves(run)), ("Samples", samples)]
+    sections = [*training.sections(medium, run), ("Samples", samples)]
     if isinstance(medium, Images) and drawn is not None:
         train = load_split(run.experiment, "train", data_dir)
         sections += images.nearest_in_training(medium, drawn, train, split)
@@ -79,9 +97,7 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
         **{"protocol": None, "facts": None, "certificate": None, "laws": None},
         **_number(run, trust),
         "instead": instead if split.split != "test" else None,
-        "sections": sections,
-        "rows": _rows(run),
-        "config": json.dumps(run.workdir.read()["experiment"], indent=1),
+        "sections": [*sections, ("Run and config", _origin(run))],
     }
 
 
@@ -112,9 +128,21 @@ def _measured(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any]:
         "number": summary(result),
         "protocol": result["protocol"],
         "facts": f"{result['parameters']:,} parameters, {result['seconds']:.0f} s of training on {result['cpu']}",
-        "sentences": _finding(run.finding(result["bits_per_dim"])) + _distances(result),
+        "sentences": _older(run, result)
+        + _finding(run.finding(result["bits_per_dim"]))
+        + _distances(result),
         **_certificate(run, result, trust),
     }
+
+
+def _older(run: Run, result: dict[str, Any]) -> list[str | Markup]:
+    """A sentence if the number is of another checkpoint than the rest of the page."""
+    if f"of step {run.step}," in result["protocol"]:
+        return []
+    words = Markup(
+        "The number is of another checkpoint, the rest of this page of step {}: <code>{}</code>"
+    )
+    return [words.format(run.step, f"gen-jax evaluate {run.workdir.path}") + " measures it again"]
 
 
 def _unevaluated(run: Run) -> Markup:
@@ -129,11 +157,11 @@ def _unevaluated(run: Run) -> Markup:
     return words + "."
 
 
-def _finding(sentence: str | None) -> list[str]:
+def _finding(sentence: str | None) -> list[str | Markup]:
     return [f"Finding: {sentence}"] if sentence else []
 
 
-def _distances(result: dict[str, Any]) -> list[str]:
+def _distances(result: dict[str, Any]) -> list[str | Markup]:
     """The distances as a sentence if the number is bits/dim; otherwise they are the number already."""
     if result["bits_per_dim"] is None or not result.get("distances"):
         return []
@@ -144,6 +172,10 @@ def _certificate(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any
     """Whether weights and number are certified; the table of laws if the certificate is for these weights."""
     standing = certificate.standing(run.workdir, run.variables)
     words = standing.sentence
+    if not standing.fits and run.experiment.model.kind != "none":
+        words = Markup(
+            "{}: <code>{}</code> checks the laws of probability on these weights"
+        ).format(words, f"gen-jax certify {run.workdir.path}")
     if standing.state == "certified" and not (
         result["certified"]
         and result["protocol"]
@@ -151,53 +183,7 @@ def _certificate(run: Run, result: dict[str, Any], trust: bool) -> dict[str, Any
     ):
         words = f"{certificate.CERTIFIED}, but the number is older: evaluate again"
     table = certificate.table(standing.record) if standing.record else None
-    return {"certificate": words[0].upper() + words[1:], "laws": table}
-
-
-def _curves(run: Run) -> Markup:
-    rows = run.workdir.metrics_rows()
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    known = [name for name in ("bits_per_dim", "nats") if any(name in row for row in rows)]
-    number = next(iter(known), None)
-    names = [number] if number else _losses(rows)
-    for split, style in (
-        ("train", {"lw": 0.8, "alpha": 0.7}),
-        ("validation", {"marker": "o", "ms": 3}),
-    ):
-        for name in names:
-            points = [
-                (row["step"], row[name]) for row in rows if row["split"] == split and name in row
-            ]
-            label = split if number else literal(f"{name.replace('_', ' ')}, {split}")
-            if points:
-                left.plot(*zip(*points, strict=True), label=label, **style)
-    if left.lines:
-        left.legend()
-    if number:
-        _fit_to_the_end(left, [row[number] for row in rows if row.get(number) is not None])
-    left.set(xlabel="step", ylabel=literal(run.unit) if number else "loss")
-    for name in ("grad_norm", "update_norm"):
-        points = [(row["step"], row[name]) for row in rows if row.get(name)]
-        if points:
-            right.plot(*zip(*points, strict=True), label=name, lw=0.8)
-            right.set_yscale("log")
-            right.legend()
-    right.set(xlabel="step", ylabel="norm")
-    return plot(figure)
-
-
-def _losses(rows: list[dict[str, Any]]) -> list[str]:
-    """The names of the loss terms if they are logged, otherwise `loss`."""
-    names = {name for row in rows for name in row if name.endswith("loss")}
-    return sorted(names - {"loss"}) or ["loss"]
-
-
-def _fit_to_the_end(axes: Any, values: list[float]) -> None:
-    """Cut off the steep first steps, so that the end of the curve is readable."""
-    if values:
-        low, high = min(values), float(np.quantile(values, 0.95))
-        axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
+    return {"certificate": words[:1].upper() + words[1:], "laws": table}
 
 
 def _samples(run: Run, medium: Medium) -> tuple[Markup, np.ndarray | None]:
@@ -237,7 +223,7 @@ def _probe(run: Run) -> Markup:
             [row[name] for row in record["blocks"]] for name in ("block", "accuracy", "stderr")
         )
         best = max(record["blocks"], key=lambda row: row["accuracy"])
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         axes.errorbar(numbers, accuracies, errors, marker="o", ms=3, capsize=2, label="block")
         level, width = (record["values"][name] for name in ("accuracy", "stderr"))
@@ -255,29 +241,43 @@ def _probe(run: Run) -> Markup:
             f"{run.workdir.probe} is damaged: a field is missing or of another kind ({error!r:.80});"
             f" `gen-jax probe {run.workdir.path}` writes it again"
         ) from error
-    return paragraph(caption) + plot(figure)
+    return paragraph(caption) + plot(figure, f"Accuracy of each block: the best is {best['block']}")
+
+
+def _origin(run: Run) -> Markup:
+    """Where the run comes from, and its config as Python and as stored."""
+    identity = config_tree.identity(run.experiment)
+    tree = json.dumps(run.workdir.read()["experiment"], indent=1)
+    values = {"rows": _rows(run), "python": to_python(identity), "tree": tree}
+    return Markup(PAGES.get_template("origin.html").render(values))
 
 
 def _rows(run: Run) -> dict[str, Any]:
-    """The origin of the run: command, checkpoint, source and versions."""
+    """Command, checkpoint, source and versions: those of the evaluation, or of the training if they are known."""
     config = run.workdir.read()
-    versions = " ".join(f"{name} {version}" for name, version in provenance.versions().items())
-    result = stored.record(run.workdir.result) if run.workdir.result.exists() else {}
-    return {
+    rows = {
         "command": config.get("command", "none: made from Python"),
         "checkpoint": f"step {run.step} of {run.experiment.steps}",
-        "source": _source(result or provenance.revision())
-        if result or config.get("machine", {}).get("source") == provenance.digest()
-        else "unknown: the run was started with other packages or another gen_jax",
-        "versions": versions,
     }
+    if run.workdir.result.exists():
+        record = stored.record(run.workdir.result)
+    elif config.get("machine", {}).get("source") == provenance.digest():
+        record = {**provenance.revision(), "versions": provenance.versions()}
+    else:
+        unknown = "unknown: the run was started with other packages or another gen_jax"
+        return {**rows, "source": unknown}
+    versions = record.get("versions")
+    if isinstance(versions, dict):
+        listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+        return {**rows, "source": _source(record), "versions": listed}
+    return {**rows, "source": _source(record)}
 
 
 def _source(revision: dict[str, Any]) -> str:
     """The revision recorded in a result, or the present one."""
-    if revision["git"] is None:
+    if revision.get("git") is None:
         return "not a git checkout"
-    return f"{revision['git']}{' with changes' if revision['dirty'] else ''}"
+    return f"{revision['git']}{' with changes' if revision.get('dirty') else ''}"
 
 
 def _model_curves(run: Run, split: Split) -> list[tuple[str, Markup]]:
@@ -285,10 +285,11 @@ def _model_curves(run: Run, split: Split) -> list[tuple[str, Markup]]:
     batch, sections = take(split, spread(len(split), CURVED), run.conditional), []
     x = batch["x"]
     for title, values in draw.curves(run, x, cond=batch["cond"]).items():
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         axes.plot(values, lw=1, marker="o", ms=2)
         axes.set(xlabel="t", ylabel=title.rpartition(", ")[2], yscale="log")
         caption = f"Mean over {len(x)} {split.split} examples; the {len(values)} terms add up to {values.sum():.4f}."
-        sections.append((title, paragraph(caption) + plot(figure)))
+        alt = f"Curve of {title}, from {values[0]:.3g} to {values[-1]:.3g}"
+        sections.append((title, paragraph(caption) + plot(figure, alt)))
     return sections

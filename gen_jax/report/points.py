@@ -40,14 +40,16 @@ def sections(medium: Points, run: Trained, split: Split) -> Iterator[Section]:
         " normal noise z, the samples x = f⁻¹(z), and a grid around the noise after f⁻¹. Colours follow the points."
     )
     yield "Density", density(run, x)
-    yield "Data to noise and back", html.paragraph(caption) + html.plot(both_ways(run, x))
+    alt = "Points, their latents and a grid after f; noise, samples and a grid after the inverse"
+    yield "Data to noise and back", html.paragraph(caption) + html.plot(both_ways(run, x), alt)
     states, titles = way(run, len(x))
     if len(states) > 2:
         caption = (
             "The same points on their way from noise to samples, through the inverse of each layer in turn. Colours"
             " follow the noise."
         )
-        shown = html.paragraph(caption) + html.plot(panels(states, titles, states[0]))
+        alt = f"Clouds of points: {', '.join(titles)}"
+        shown = html.paragraph(caption) + html.plot(panels(states, titles, states[0]), alt)
         yield "Noise to data, layer by layer", shown
 
 
@@ -72,7 +74,7 @@ def density(run: Trained, x: Float[np.ndarray, "N 2"]) -> Markup:
     cells, edges = heat(run, x)
     area = np.prod([edge[1] - edge[0] for edge in edges])
     caption = f"The density p(x), whose mass in the picture is {cells.sum() * area:.4f}."
-    return html.paragraph(caption) + html.plot(heat_map(cells, edges))
+    return html.paragraph(caption) + html.plot(heat_map(cells, edges), "Heat map of the density")
 
 
 def heat_map(
@@ -165,3 +167,24 @@ def _lines(axes: Axes, through: Any, points: Float[np.ndarray, "N 2"]) -> None:
         image = np.asarray(through(grid.reshape(-1, 2).astype(np.float32))).reshape(grid.shape)
         for line in image:
             axes.plot(*line.T, color=colour, lw=0.5)
+
+
+def clouds(clouds: Sequence[Float[np.ndarray, "N 2"]], titles: Sequence[str]) -> Figure:
+    """Clouds of points beside each other, up to four in a row, all with the limits of the last."""
+    columns = min(4, len(clouds))
+    rows = -(-len(clouds) // columns)
+    figure = Figure(figsize=(9, 9 / columns * rows), layout="constrained")
+    every: list[Axes] = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    low, high = clouds[-1].min(axis=0), clouds[-1].max(axis=0)
+    margin = 0.1 * (high - low).max()
+    for axes, cloud, title in zip(every, clouds, titles, strict=False):
+        dots(axes, cloud, cloud)
+        axes.set_aspect("equal", adjustable="box")
+        axes.set(
+            xlim=(low[0] - margin, high[0] + margin),
+            ylim=(low[1] - margin, high[1] + margin),
+            title=title,
+        )
+    for axes in every[len(clouds) :]:
+        axes.set_axis_off()
+    return figure

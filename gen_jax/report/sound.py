@@ -39,9 +39,9 @@ def _bits(medium: Sound, run: Run, split: Split) -> Markup:
     batch = sharding.put_rows(take(split, chosen, run.conditional), run.mesh)
     sites = jax.jit(lambda v, x, cond: model.apply(v, x, cond, method="log_prob_sites"))
     nats = -np.asarray(sites(run.variables, batch["x"], batch["cond"]))[: len(chosen)]
-    figure = Figure(figsize=(9, 2.2), layout="constrained")
+    figure = Figure(figsize=html.WIDE, layout="constrained")
     axes = figure.subplots()
     axes.plot(np.arange(nats.shape[1]) / medium.rate, nats.mean(axis=0) / np.log(2), lw=0.6)
     axes.set(xlabel="seconds", ylabel="bits", ylim=(0, None))
     caption = f"-log2 p(x_t | x_<t), mean over {len(chosen)} sounds of {split.split}."
-    return html.paragraph(caption) + html.plot(figure)
+    return html.paragraph(caption) + html.plot(figure, "Curve: bits of each sample over time")

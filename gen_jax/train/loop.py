@@ -23,6 +23,7 @@ from gen_jax.runs.followed import Followed
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.logging import LOG, RunLog
 from gen_jax.runs.provenance import machine
+from gen_jax.runs.run import evaluated
 from gen_jax.runs.splits import load_split
 from gen_jax.runs.state import TrainState
 from gen_jax.runs.workdir import WorkDir
@@ -50,13 +51,14 @@ def train(
     program = Program(experiment, split, parallel)
     model, mesh, key = program.model, program.mesh, program.key
     frozen = first_stage.load(experiment, trust)
+    like = evaluated(program.like)
+    followed = Followed(model, mesh, key, workdir, experiment.evaluate.samples, like)
     # Claim the folder only now: an experiment that cannot be built leaves nothing behind.
     workdir.claim(experiment, conditions(parallel, frozen, (split, validation)), split.presentation)
     judge, likelihoods = experiment.evaluate, None
     if experiment.model.kind != "none":
         likelihoods = Likelihoods(model, mesh, judge.batch_size, key, judge.validation_draws)
     diagnosis, told = Diagnosis(model, mesh, judge.batch_size, key), set()
-    followed = Followed(model, mesh, key, workdir)
 
     with (
         workdir.locked(),
