@@ -199,7 +199,7 @@ def test_a_plot_is_sharp_and_scales():
 def test_the_config_as_python_is_the_config(tmp_path, share):
     """For every config of the project, or some: the text, run as a config file, is the same experiment."""
     file = tmp_path / "config.py"
-    for path in catalogue.config_paths()[::share]:
+    for path in [*catalogue.config_paths().values()][::share]:
         experiment = load_config(path)
         text = to_python(config_tree.identity(experiment))
         file.write_text(text)
