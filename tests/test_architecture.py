@@ -35,7 +35,7 @@ ONLY_IN = {
 
 # Who opens pictures and arrays. The archives of ImageNet, larger than memory, are read row by row.
 READERS = {
-    "Image.open": {"data/png.py"},
+    "Image.open": {"data/png.py", "data/conversion.py"},
     "np.load": set(),
     "read_array": {"data/npz.py", "data/builders/imagenet_resized.py"},
 }

@@ -60,7 +60,7 @@ REFUSED = [
     ("x {bad}/plain {bad}/sizes", "a data set is one folder of PNG files, not 2"),
     ("x {bad}/empty", "{bad}/empty is empty"),
     ("x {bad}/hidden", "{bad}/hidden is empty"),
-    ("x {bad}/odd", "{bad}/odd has no PNG, WAV, CIFAR binary or idx files, but a.jpg"),
+    ("x {bad}/odd", "{bad}/odd/a.jpg is a JPEG file; --convert rgb or --convert grey converts"),
     # the options
     ("x {bad}/good.npz --levels 1", "--levels should be 2 to 65536, not 1"),
     ("x {bad}/good.npz --levels 65537", "--levels should be 2 to 65536"),

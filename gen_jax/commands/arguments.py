@@ -184,6 +184,16 @@ def place(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def size(text: str) -> tuple[int, int]:
+    """Height and width of a text such as 32, for 32x32, or 48x64."""
+    parts = text.split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) < 10**5 for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not SIDE or HEIGHTxWIDTH, such as 32 or 48x64"
+        )
+    return int(parts[0]), int(parts[-1])
+
+
 def temperature(text: str) -> float:
     """A positive number that float32 can compute with."""
     from gen_jax import inputs  # imports jax, which no other argument needs

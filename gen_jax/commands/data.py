@@ -13,6 +13,7 @@ from gen_jax.commands.arguments import (
     max_bytes,
     positive,
     say,
+    size,
 )
 
 
@@ -48,7 +49,7 @@ def add(commands: Subparsers) -> None:
     importing = command(
         actions,
         "import",
-        "Turn your own files into a prepared data set: .npz, PNG, WAV, idx, CIFAR binary or text.",
+        "Turn your own files into a prepared data set: .npz, PNG, JPEG, WAV, idx, CIFAR binary or text.",
         "gen-jax data import photos my_photos/ --tiles 32",
         run=_import,
     )
@@ -63,6 +64,23 @@ def add(commands: Subparsers) -> None:
     )
     importing.add_argument(
         "--tiles", type=positive, metavar="SIDE", help="cut images into tiles of SIDE x SIDE"
+    )
+    importing.add_argument(
+        "--convert",
+        choices=("rgb", "grey"),
+        help="decode pictures of any kind (PNG with palette, alpha or 16 bits, JPEG, WebP, BMP, GIF) to 8 bits",
+    )
+    importing.add_argument(
+        "--crop",
+        type=_crop,
+        metavar="SIZE",
+        help="keep the central SIDE or HEIGHTxWIDTH pixels of each picture, or the largest `square`",
+    )
+    importing.add_argument(
+        "--resize",
+        type=size,
+        metavar="SIZE",
+        help="scale each picture to SIDE or HEIGHTxWIDTH pixels, after --crop",
     )
     importing.add_argument(
         "--length",
@@ -144,6 +162,10 @@ def add(commands: Subparsers) -> None:
     data_dir(export)
 
 
+def _crop(text: str) -> tuple[int, int] | str:
+    return text if text == "square" else size(text)
+
+
 def _list(args: argparse.Namespace) -> None:
     from gen_jax.data import prepared
     from gen_jax.data.builders import BUILDERS
@@ -178,6 +200,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
+    from gen_jax.data.conversion import Conversion
     from gen_jax.data.importing.importer import Options, import_files
     from gen_jax.runs.logging import log_to_stderr
 
@@ -185,6 +208,7 @@ def _import(args: argparse.Namespace) -> None:
     options = Options(
         args.levels, args.tiles, args.length, args.split, args.mono, args.max_bytes, args.channels,
         args.classes, args.short, args.names, args.windows,
+        Conversion(args.convert, args.crop, args.resize),
     )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):  # as above
         done = import_files(args.name, args.paths, options, args.data_dir)

@@ -34,10 +34,15 @@ def add(commands: Subparsers) -> None:
         help="set a field of the config, such as model.depth=4",
     )
     train.add_argument(
+        "--data",
+        metavar="NAME",
+        help="train on this data set instead of the config's, with the shape, levels and classes of its examples",
+    )
+    train.add_argument(
         "--workdir",
         type=Path,
-        help="folder of the run (default: the one that is continued, or runs/ and the config's name; with _seed1 at its"
-        " end if seed=1 is set)",
+        help="folder of the run (default: the one that is continued, or runs/ and the config's name, with the name of"
+        " --data, and _seed1 if seed=1 is set)",
     )
     train.add_argument(
         "--parallel",
@@ -70,11 +75,15 @@ def _train(args: argparse.Namespace) -> None:
     from gen_jax.experiment import overridden
     from gen_jax.runs.logging import LOG
     from gen_jax.runs.run import diverged
+    from gen_jax.runs.splits import on_data
     from gen_jax.runs.workdir import WorkDir
     from gen_jax.train.loop import train
 
     runtime.set_up()
     base, folder = _experiment(args)
+    if args.data:
+        base = on_data(base, args.data, args.data_dir)
+        folder = folder.with_name(f"{folder.name}_{args.data}")
     experiment = overridden(base, args.set)
     if experiment.seed != base.seed:
         folder = folder.with_name(f"{folder.name}_seed{experiment.seed}")

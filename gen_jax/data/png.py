@@ -40,6 +40,10 @@ OTHER_KINDS = {
 }
 
 
+class KindError(InputError):
+    """A PNG file of a kind that is not read bit for bit."""
+
+
 @dataclass(frozen=True)
 class Png:
     """The samples of a file as stored, 0 to 2^depth - 1, and its kind, one of `KINDS`."""
@@ -69,11 +73,11 @@ def read_png(path: Path, max_bytes: int | None = None) -> Png:
     if END not in content:
         raise _broken(path, "it is truncated")
     try:
-        with _unlimited(), Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        with unlimited(), Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             clear = "transparency" in picture.info
             frames = getattr(picture, "n_frames", 1)
             picture.verify()  # the checksum of every chunk, which load() does not check
-        with _unlimited(), Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        with unlimited(), Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             picture.load()
             pixels = np.asarray(picture).astype(np.uint8)
     except Exception as error:
@@ -112,7 +116,7 @@ def png(samples: UInt8[np.ndarray, "H W C"], depth: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _unlimited() -> Iterator[None]:
+def unlimited() -> Iterator[None]:
     """Disable Pillow's limit on pixels: `check_size` has checked the size."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -142,6 +146,6 @@ def _broken(path: Path, why: str) -> InputError:
     return InputError(f"{path} is a broken PNG: {why}")
 
 
-def _other_kind(path: Path, kind: str) -> InputError:
+def _other_kind(path: Path, kind: str) -> KindError:
     kinds = ", ".join(KINDS.values())
-    return InputError(f"{path} is a PNG of kind {kind}; only {kinds} can be read")
+    return KindError(f"{path} is a PNG of kind {kind}; only {kinds} can be read")

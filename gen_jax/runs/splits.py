@@ -1,6 +1,8 @@
 """The splits on which a run is trained, validated and evaluated, and a check that they have not changed."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from gen_jax.data import prepared
 from gen_jax.errors import InputError
@@ -25,6 +27,29 @@ def load_split(
             f"the model has {model.num_classes} classes, data set {split.dataset} has {split.num_classes}"
         )
     return split
+
+
+def on_data(experiment: Experiment, name: str, data_dir: Path | None) -> Experiment:
+    """The experiment on another data set, whose examples and classes the model takes over, but nothing else.
+
+    InputError if the model has no event of its own.
+    """
+    split, model = prepared.load(name, "validation", data_dir), experiment.model
+    fields = {field.name for field in dataclasses.fields(model)}
+    if "event" not in fields:
+        raise InputError(
+            f"{experiment.system} has no event of its own: set the fields of its parts with --set"
+        )
+    changes: dict[str, Any] = {"event": split.event}
+    if model.num_classes and split.num_classes:
+        changes["num_classes"] = split.num_classes
+    evaluate = dataclasses.replace(experiment.evaluate, data=None)
+    return dataclasses.replace(
+        experiment,
+        model=dataclasses.replace(model, **changes),
+        data=prepared.Data(name),
+        evaluate=evaluate,
+    )
 
 
 def judged_split(

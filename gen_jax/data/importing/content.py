@@ -40,7 +40,7 @@ class Reading:
     """What a reader returns: splits by name, levels with the reason, class names, how examples are shown.
 
     `cut`: a single file was already cut into contiguous splits. `rest`: symbols after the last window of a text.
-    `pieces`: examples are sequences of vectors (n, D) of different lengths.
+    `pieces`: examples are sequences of vectors (n, D) of different lengths. `conversion`: what was done to pictures.
     """
 
     parts: dict[str, Part]
@@ -52,13 +52,15 @@ class Reading:
     cut: bool = False
     rest: dict[str, list[int]] = field(default_factory=dict)
     pieces: bool = False
+    conversion: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Content:
     """What is written: integers below `levels` and int32 labels by split, in the order train, validation, test.
 
-    `pieces`: the number of steps of each sequence whose windows the examples are.
+    `pieces`: the number of steps of each sequence whose windows the examples are. `conversion`: what was done to the
+    pictures that were read; data sets with the same examples are the same whatever it says.
     """
 
     x: dict[str, np.ndarray]
@@ -69,6 +71,7 @@ class Content:
     presentation: dict[str, Any] = field(default_factory=dict)
     rest: dict[str, list[int]] = field(default_factory=dict)
     pieces: dict[str, list[int]] = field(default_factory=dict)
+    conversion: list[str] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Int32
 
 from gen_jax import progress
+from gen_jax.data.conversion import FORMATS, HINT, UNCHANGED, Conversion, Done
 from gen_jax.data.importing.content import Part, Reading
 from gen_jax.data.importing.kinds import inside
 from gen_jax.data.importing.names import Names
 from gen_jax.data.importing.rules import listed
 from gen_jax.data.importing.splits import nearly, split_of
-from gen_jax.data.png import Png, read_png
+from gen_jax.data.png import KindError, Png, read_png
 from gen_jax.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -81,15 +82,18 @@ def from_png(
     max_bytes: int | None = None,
     classes: bool = False,
     names: Names | None = None,
+    conversion: Conversion = UNCHANGED,
 ) -> Reading:
-    """Images by split, of one size unless `any_size`; InputError naming a file that does not fit."""
+    """Images by split, converted, of one size unless `any_size`; InputError naming a file that does not fit."""
     listing = labelled_files(paths, "PNG", classes, names)
     first: tuple[Path, Png] | None = None
-    parts = {}
+    parts, done = {}, Done()
     for split, files in listing.splits.items():
         images = []
         for path, _ in progress.counted(files, f"read {split}"):
-            picture = read_png(path, max_bytes)
+            picture = (
+                conversion.read(path, done, max_bytes) if conversion else _read(path, max_bytes)
+            )
             first = first or (path, picture)
             if picture.kind != first[1].kind:
                 raise InputError(
@@ -98,7 +102,7 @@ def from_png(
             if picture.samples.shape != first[1].samples.shape and not any_size:
                 raise InputError(
                     f"{path} is {_size(picture)}, {first[0]} is {_size(first[1])};"
-                    " images of different sizes need --tiles SIDE"
+                    " images of different sizes need --tiles SIDE or --crop and --resize"
                 )
             images.append(picture.samples)
             if len(images) % TELL_EVERY == 0:
@@ -108,8 +112,21 @@ def from_png(
     assert first is not None  # no split is empty
     depth, kind = first[1].depth, first[1].kind
     levels = (2**depth, f"the files are {kind}") if 1 < depth < 8 else None
-    labels = listing.names
-    return Reading(parts, levels, len(labels), labels, notes=listing.notes)
+    if conversion.mode:
+        levels = (256, "the pictures are converted to 8 bits")
+    labels, sentences = listing.names, conversion.sentences(done)
+    notes = [*listing.notes, *sentences]
+    return Reading(parts, levels, len(labels), labels, notes=notes, conversion=sentences)
+
+
+def _read(path: Path, max_bytes: int | None) -> Png:
+    """The samples as they are; InputError with a hint if the picture has to be converted."""
+    if path.suffix.lower() in FORMATS:
+        raise InputError(f"{path} is a {FORMATS[path.suffix.lower()]} file; {HINT}")
+    try:
+        return read_png(path, max_bytes)
+    except KindError as error:
+        raise InputError(f"{error}; {HINT}") from error
 
 
 def _size(picture: Png) -> str:

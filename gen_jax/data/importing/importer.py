@@ -9,6 +9,7 @@ import numpy as np
 
 from gen_jax.data import prepared
 from gen_jax.data.builders.common import storage
+from gen_jax.data.conversion import UNCHANGED, Conversion
 from gen_jax.data.importing import pieces, readers, rules, sounds, writer
 from gen_jax.data.importing.content import Channels, Content, Part, Reading
 from gen_jax.data.importing.folders import from_png, passed_over
@@ -33,6 +34,7 @@ class Options:
     short: sounds.Short = None
     names: str | None = None
     windows: sounds.Windows = "all"
+    conversion: Conversion = UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Outcome:
             "levels": self.content.levels,
             "num_classes": self.content.num_classes,
             "class_names": self.content.class_names,
+            "conversion": self.content.conversion,
             "checksum": writer.checksum(self.content),
             "notes": self.notes,
         }
@@ -119,6 +122,10 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         raise InputError(f"--tiles is for images, {paths[0]} is {WORDS[kind]}")
     if kind == "wav" and options.levels is not None:
         raise InputError(f"--levels is for integers, {paths[0]} is sound, coded with the mu-law")
+    if kind != "png" and options.conversion:
+        raise InputError(
+            f"--convert, --crop and --resize are for pictures, {paths[0]} is {WORDS[kind]}"
+        )
     if kind != "wav" and options.mono:
         raise InputError(f"--mono is for sound, {paths[0]} is {WORDS[kind]}")
     if kind != "wav" and options.short:
@@ -175,6 +182,7 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
         reading.presentation,
         reading.rest,
         lengths,
+        reading.conversion,
     )
     return content, notes
 
@@ -182,7 +190,8 @@ def read(paths: list[Path], options: Options) -> tuple[Content, list[str]]:
 def _read(kind: str, files: list[Path], options: Options, names: Names | None) -> Reading:
     limit = options.max_bytes
     if kind == "png":
-        return from_png(files, options.tiles is not None, limit, options.classes, names)
+        tiled, converted = options.tiles is not None, options.conversion
+        return from_png(files, tiled, limit, options.classes, names, converted)
     if kind in ("text", "wav"):
         by_names = names is not None and names.ranges
         rule = rules.DEFAULT_SHARES if options.split is None or by_names else options.split

@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from gen_jax.data import conversion
 from gen_jax.data.formats import starts_like_idx
 from gen_jax.errors import InputError
 
-ENDINGS = {".npz": "npz", ".png": "png", ".wav": "wav", ".txt": "text", ".bin": "cifar"}
+PICTURES = (".png", *conversion.FORMATS)
+ENDINGS = {".npz": "npz", ".wav": "wav", ".txt": "text", ".bin": "cifar"} | dict.fromkeys(
+    PICTURES, "png"
+)
 WORDS = {
     "npz": ".npz",
     "png": "PNG",
@@ -53,7 +57,8 @@ def _kind(path: Path) -> str:
         return "idx"
     if kind is None:
         raise InputError(
-            f"{path} has an unknown format; known are .npz, .png, .wav, .txt, CIFAR .bin and idx (or idx.gz) files"
+            f"{path} has an unknown format; known are .npz, .png (and .jpg, .webp, .bmp, .gif with --convert), .wav,"
+            " .txt, CIFAR .bin and idx (or idx.gz) files"
         )
     return kind
 
@@ -65,7 +70,7 @@ def _kind_of_folder(folder: Path) -> str:
         raise InputError(f"{folder} is empty")
     if first.suffix.lower() == ".wav":
         return "wav"
-    if any(path.is_dir() or path.suffix.lower() == ".png" for path in paths):
+    if any(path.is_dir() or path.suffix.lower() in PICTURES for path in paths):
         return "png"
     if any(path.suffix == ".bin" for path in paths):
         return "cifar"

@@ -33,6 +33,7 @@ class Imported(Builder, skip_registration=True):
             presentation=content.presentation,
             rest=content.rest,
             pieces=content.pieces,
+            conversion=content.conversion,
             checksum=checksum(content),
             source=self.source,
         )
@@ -100,7 +101,8 @@ def imported(data_dir: Path | None = None) -> dict[str, str]:
         with contextlib.suppress(InputError, KeyError):
             metadata = _metadata(prepared.prepared_folder(name, data_dir))
             if "checksum" in metadata:
-                origins[name] = f"Imported from {metadata['source']}."
+                done = "".join(f"; {sentence}" for sentence in metadata.get("conversion", []))
+                origins[name] = f"Imported from {metadata['source']}{done}."
     return origins
 
 
