@@ -1,5 +1,5 @@
 # make sample: digits from the trained model that comes along. make demo: train it, with bits/dim and a report.
-# make test: everything that CI checks.
+# make test: everything that CI checks. make docs: the documentation in site/.
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
@@ -8,7 +8,7 @@ RUN := runs/demo
 FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$p && exit; done
 
-.PHONY: sample demo test test-slow format tables ablations zoo accelerator faults mutants clean
+.PHONY: sample demo test test-slow format docs tables ablations zoo accelerator faults mutants clean
 
 sample: $(VENV)/installed
 	$(BIN)/gen-jax sample gated_pixel_cnn_digits --num 64 --out samples.png
@@ -30,12 +30,15 @@ test: $(VENV)/installed-test
 	$(BIN)/python experiments/tables.py --check
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(VENV)/installed-test
+test-slow: $(VENV)/installed-test $(VENV)/installed-docs
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --quiet
 
 tables: $(VENV)/installed
 	$(BIN)/python experiments/tables.py
@@ -61,7 +64,7 @@ faults: $(VENV)/installed
 	$(BIN)/python experiments/faults/run.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info
 
 $(VENV)/installed: requirements.txt setup.cfg pyproject.toml
 	@python=$$($(FIND_PYTHON)); test -n "$$python" || { echo "gen_jax needs Python 3.11 or newer" >&2; exit 2; }; \
@@ -71,4 +74,8 @@ $(VENV)/installed: requirements.txt setup.cfg pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@

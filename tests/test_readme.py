@@ -15,7 +15,7 @@ from gen_jax.data.builders import BUILDERS
 from gen_jax.evaluate import catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
 README = (ROOT / "README.md").read_text()
 FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
@@ -83,7 +83,8 @@ def test_the_links_lead_somewhere(page):
 
 
 def test_the_readme_links_every_page():
-    assert all(f"({page})" in README for page in PAGES)
+    """Those of single families are linked by the page of all."""
+    assert all(f"({page})" in README for page in PAGES if page.count("/") == 1)
 
 
 def test_the_tables_are_generated():
@@ -100,7 +101,7 @@ def commands_of(page: str) -> list[str]:
 @pytest.mark.parametrize("page", ["README.md", *PAGES])
 def test_the_commands_parse(page):
     lines = commands_of((ROOT / page).read_text())
-    assert len(lines) > 1 or page == "docs/design.md"
+    assert len(lines) > 1 or page in ("docs/design.md",)
     for line in lines:
         words = shlex.split(line, comments=True)
         assert parser().parse_args(words).command == words[0]

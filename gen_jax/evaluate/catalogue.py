@@ -23,7 +23,7 @@ def systems() -> list[dict[str, str]]:
             continue
         ids: dict[str, ast.ClassDef] = {}
         for node in ast.parse(text).body:
-            if isinstance(node, ast.ClassDef) and (system := _system(node)):
+            if isinstance(node, ast.ClassDef) and (system := system_id(node)):
                 ids.setdefault(system, node)
         lines = docstring(path)
         for system, node in ids.items():
@@ -32,7 +32,7 @@ def systems() -> list[dict[str, str]]:
     return rows
 
 
-def _system(node: ast.ClassDef) -> str | None:
+def system_id(node: ast.ClassDef) -> str | None:
     """The id that a class declares with `system: ClassVar[str] = "..."`."""
     for line in node.body:
         match line:

@@ -1,6 +1,6 @@
 """Distribution augmentation: log p(x | t) of events under transformations t, of which log p(x) is that of the identity.
 
--E_t log p(t(x) | t) is the loss: one network learns the distributions of all transformed events, and is evaluated,
+The loss is L = -E_t log p(t(x) | t): one network learns the distributions of all transformed events, and is evaluated,
 sampled and coded as that of the untouched ones (Jun, Child, Chen, Schulman, Ramesh, Radford and Sutskever 2020,
 "Distribution Augmentation for Generative Modeling", section 3). t is a kind of each of several transformations, drawn
 uniformly for each example.

@@ -120,8 +120,9 @@ class ImageGPT(Sequence):
 class ImageBERT(nn.Module):
     """The same blocks with attention to everything, before and after: no distribution of images.
 
-    A share `masked` of the tokens is hidden by vectors of zeros. The loss is the mean of -log p of the hidden tokens of
-    an image, then over images, nats; an image of which none is hidden counts as 0.
+    A share `masked` of the tokens is hidden by vectors of zeros. The loss is L = -1/m sum_t log p(x_t | v) over the m
+    hidden tokens x_t of an image, given the others v, then the mean over images, nats; an image of which none is hidden
+    counts as 0.
     """
 
     system: ClassVar[str] = "image_bert"

@@ -1,4 +1,4 @@
-"""Image Transformer: log p(x) = prod_t p(x_t | x_<t) by attention to a part of an image near the site.
+"""Image Transformer: p(x) = prod_t p(x_t | x_<t) by attention to a part of an image near the site.
 
 Local 1D reads blocks of the raster sequence, local 2D generates the image tile by tile and reads a rectangle around the
 tile (Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku and Tran 2018, 1802.05751). Blocks normalise after each residual

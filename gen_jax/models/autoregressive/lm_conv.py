@@ -1,4 +1,4 @@
-"""LMConv: log p(x) = sum_i log p(x_o(i) | x_o(<i)) over pixels in any order o; the weights do not depend on it.
+"""LMConv: log p(x) = sum_i log p(x_{o(i)} | x_{o(<i)}) over pixels in any order o; the weights do not depend on it.
 
 One stream of gated residual networks y = x + n(a) . sigma(b), [a, b] = conv(f(n(conv(f(x))) + W f(skip))), with
 f = concat_elu, 3x3 convolutions whose mask at each place opens the pixels that come earlier in the order, dilated ones

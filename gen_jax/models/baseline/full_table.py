@@ -1,4 +1,4 @@
-"""Full joint table: one probability for each of levels^n events; 2^n - 1 free parameters for binary data."""
+"""Full joint table: p(x) = theta_x for each of levels^n events; 2^n - 1 free parameters for binary data."""
 
 from typing import Any, ClassVar
 

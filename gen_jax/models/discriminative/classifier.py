@@ -1,4 +1,4 @@
-"""Classifier: log p(label | x) by a small convolutional network.
+"""Classifier: p(y | x) = softmax(W h(x) + b) of a label y, h a small convolutional network.
 
 It is no distribution of x. Distances between sets of images are computed from its last hidden layer
 (`evaluate/distances.py`), so they need no network from elsewhere.

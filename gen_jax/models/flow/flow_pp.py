@@ -1,7 +1,7 @@
 """Flow++: couplings by mixtures of logistics, networks with self-attention, variational dequantisation.
 
 A step normalises every dimension, maps the channels of each half linearly, and couples the halves: a stays and b
-becomes logit F(b) exp(tanh(s)) + t, where F is the distribution function of a mixture of logistics and F, s and t
+becomes b' = logit F(b) exp(tanh(s)) + t, where F is the distribution function of a mixture of logistics and F, s and t
 depend on a. The noise u of x + u comes from a conditional flow q(u | x) of such steps, and the bound is
 E log p(x + u) - log q(u | x) (Ho, Chen, Srinivas, Duan and Abbeel 2019, 1902.00275, section 3).
 """
