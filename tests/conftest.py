@@ -26,6 +26,17 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax
 import pytest
 
+SLOW = Path(__file__).with_name("slow.txt")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items):
+    """Mark what slow.txt names."""
+    named = set(SLOW.read_text().splitlines())
+    for item in items:
+        if f"{item.path.name}::{item.name}" in named:
+            item.add_marker(pytest.mark.slow)
+
 
 def pytest_collection_finish():
     """What is imported stays: the garbage collector need not go through it again and again."""
