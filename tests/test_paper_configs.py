@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from gen_jax import Local, UniformDequantizer, functional, image, sound
-from gen_jax.evaluate.catalogue import CONFIGS, docstring
+from gen_jax.evaluate.catalogue import docstring
 from gen_jax.experiment import load_config
+from gen_jax.included import CONFIGS
 from gen_jax.nn.encoders import DenseDecoder, DenseEncoder
 from gen_jax.nn.unet import UNet
 from gen_jax.optimizer import matrices
