@@ -12,6 +12,7 @@ from cases import build, random_events
 from gen_jax import GatedPixelCNN, InputError, Solver, image, points, sharding, tokens
 from gen_jax.data.prepared import Split
 from gen_jax.evaluate import catalogue
+from gen_jax.included import RESULTS
 from gen_jax.ops import ode
 from gen_jax.runs import results, summary
 from gen_jax.runs.likelihood import Likelihoods, Result, newey_west
@@ -146,11 +147,11 @@ def test_catalogue_reads_docstrings():
     assert configs["made_dna"]["config"] == "experiments/configs/binary_sets.py:made_dna"
     assert configs["made_nips"]["published"].startswith("277.28 nats")
     assert configs["nade_dna"]["published"] is None
-    zoo = json.loads((catalogue.RESULTS / "zoo_digits.json").read_text())["rows"]
+    zoo = json.loads((RESULTS / "zoo_digits.json").read_text())["rows"]
     for row in zoo:  # what the zoo measured is measured, and a result file comes first
         said = configs[f"{row['system']}_digits"]["measured"]
         assert said is not None
-        if (catalogue.RESULTS / f"{row['system']}_digits.json").exists():
+        if (RESULTS / f"{row['system']}_digits.json").exists():
             assert "seeds" not in said
         elif row["mean"] is None:
             assert "kernel distance" in said
