@@ -15,7 +15,7 @@ from typing import Any
 from gen_jax import included, sources
 from gen_jax.classes import Trust
 from gen_jax.conditions import events_of
-from gen_jax.config_tree import as_float, class_of, fits, from_tree, hints_of, named
+from gen_jax.config_tree import as_float, class_of, fits, from_tree, hints_of, named, to_tree
 from gen_jax.data.prepared import Data
 from gen_jax.errors import InputError, near
 from gen_jax.ops.augment import Augmentation
@@ -36,6 +36,7 @@ class Evaluate:
     - `data`: data set of the final evaluation, if not the training set.
     - `draws`: random draws per example for a bound or an estimate; `validation_draws` during training.
     - `samples`: draw this many samples at each validation, from the same noise every time; the report shows them.
+    - `patience`: training ends after this number of validations without improvement; by default at the last step.
     """
 
     every: int = 500
@@ -45,6 +46,7 @@ class Evaluate:
     draws: int = 1
     validation_draws: int = 1
     samples: int = 0
+    patience: int | None = None
 
 
 # Fields with the length of a schedule.
@@ -61,6 +63,8 @@ class Experiment:
     - `skip_above`: a step is skipped if the norm of its gradient (`grad_norm` in the log) is larger or not finite:
       weights, their average and the optimiser's state stay, but the step is counted.
     - `first_stage`: work directory of the trained model that a second stage holds frozen in its field `first`.
+    - `init_from`: work directory, exported folder or name of a trained model, with whose averaged weights training
+      begins (`train/initial.py`).
     - `init_examples`: number of examples for data-dependent initialisation; by default it uses the first batch.
     - `augment`: random changes of the examples of a train step (`ops/augment.py`); initialisation and evaluation see
       the examples as they are.
@@ -78,6 +82,7 @@ class Experiment:
     init_examples: int | None = None
     skip_above: float | None = None
     augment: tuple[Augmentation, ...] = ()
+    init_from: str | None = None
 
     def __post_init__(self):
         for name, value in (*_whole(self.model, "model"), ("batch_size", self.batch_size),
@@ -100,6 +105,13 @@ class Experiment:
             raise InputError("evaluate.examples must be at least 1")
         if not 0 <= self.evaluate.samples <= MOST_SAMPLES:
             raise InputError(f"evaluate.samples must lie in [0, {MOST_SAMPLES:,}]")
+        if self.evaluate.patience is not None:
+            if self.evaluate.patience < 1:
+                raise InputError("evaluate.patience must be at least 1")
+            if getattr(self.model, "kind", None) == "none":
+                raise InputError(
+                    f"evaluate.patience: {self.system} has no likelihood that could stop improving"
+                )
         if self.init_examples is not None and self.init_examples < 1:
             raise InputError("init_examples must be at least 1")
         if self.skip_above is not None and not self.skip_above > 0:
@@ -202,6 +214,20 @@ def overridden(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
             optimizer = following(experiment.optimizer, before, experiment.steps)
             experiment = dataclasses.replace(experiment, optimizer=optimizer)
     return experiment
+
+
+def lengthened(there: Experiment, asked: Experiment) -> bool:
+    """Whether `asked` is the experiment `there` trained for longer: nothing else differs but when training ends.
+
+    That is the number of steps, which is not smaller, the patience, and schedules over all steps, resized or not.
+    """
+    if asked.steps < there.steps:
+        return False
+    judge = dataclasses.replace(there.evaluate, patience=asked.evaluate.patience)
+    ends = {"steps": asked.steps, "evaluate": judge}
+    optimizers = (there.optimizer, following(there.optimizer, there.steps, asked.steps))
+    longer = (dataclasses.replace(there, optimizer=one, **ends) for one in optimizers)
+    return to_tree(asked) in [to_tree(experiment) for experiment in longer]
 
 
 def _whole(node: Any, path: str) -> Iterator[tuple[str, int]]:

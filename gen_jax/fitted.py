@@ -1,52 +1,37 @@
-"""Training and loading a model from Python: `fit` takes arrays, `load` a folder, and both return a `Fitted` value.
-
-`fit` runs the same compiled steps as `gen-jax train` (`train/program.py`) without data set, config or folder, and gives
-the same bits for the same experiment, examples and number of devices. It returns the weights of the last step, whereas
-`gen-jax train` validates and keeps the best checkpoint.
-"""
+"""A trained model in Python: `fit` (`fitting.py`) and `load` return a `Fitted` value."""
 
 import json
 import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Float, Shaped
 
 from gen_jax import disk, inputs
 from gen_jax.classes import Trust
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.coding.files import LABELS
-from gen_jax.conditions import Condition, events_of, parts_of
-from gen_jax.data.prepared import ARRAYS, Split
+from gen_jax.conditions import Condition, parts_of
+from gen_jax.data import memory
+from gen_jax.data.memory import Given, Rows
+from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw, features
-from gen_jax.experiment import Experiment
-from gen_jax.ops.augment import Augmentation
-from gen_jax.optimizer import Adam
 from gen_jax.runs import weights
 from gen_jax.runs.likelihood import Likelihoods, Result
-from gen_jax.runs.run import Run, Trained, evaluated, load_run
+from gen_jax.runs.run import Run, Trained, load_run
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.train import first_stage as first_stages
-from gen_jax.train.loop import conditions
-from gen_jax.train.program import MAX_STEPS_PER_CALL, Program, steps_per_call
-
-Rows = ArrayLike | Sequence[Any]  # nested lists too
-Given = Rows | Condition | None
-Report = Callable[[int, dict[str, float]], Any]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model. `history` has the means of the training metrics over every ten steps, as in metrics.jsonl.
+    """A trained model. `history` has the rows of metrics.jsonl: training metrics as means over ten steps, validations.
 
     It computes under the protocol of the commands: averaged weights, highest matmul precision, rows split over all
     devices, noise by seed. InputError, in one sentence, for bad input.
@@ -100,7 +85,7 @@ class Fitted:
         if cond is None or (not isinstance(cond, Condition) and np.ndim(cond) == 0):
             label = None if cond is None else operator.index(np.asarray(cond)[()])
             return draw.sample(self.trained, n, seed, label, temperature)
-        conditions = _condition(self.model, cond, n)
+        conditions = memory.condition(self.model, cond, n)
         return draw.sample(self.trained, n, seed, None, temperature, cond=conditions)
 
     def features(
@@ -164,7 +149,7 @@ class Fitted:
         out.parent.mkdir(parents=True, exist_ok=True)
         with disk.new_folder(out) as folder:
             workdir = WorkDir(folder, {"command": "gen_jax.fit"})
-            workdir.claim(trained.experiment, dict(self.machine))
+            workdir.claim(trained.experiment, dict(self.machine), trained=True)
             lines = [json.dumps(row) + "\n" for row in self.history]
             disk.write_atomically(workdir.metrics, "".join(lines))
             weights.write(workdir.weights, trained.variables, trained.step)
@@ -183,73 +168,7 @@ class Fitted:
         return self.trained.under(None, inputs.number(draws, "draws", least=1)).likelihoods()
 
     def _split(self, x: Rows, cond: Given) -> Split:
-        return _split_of(self.model, x, cond, "examples")
-
-
-def fit(
-    model: Any,
-    x: Rows,
-    *,
-    steps: int,
-    cond: Given = None,
-    optimizer: Any = Adam(),  # noqa: B008  a frozen value
-    batch_size: int = 64,
-    seed: int = 0,
-    ema: float = 0.999,
-    init_examples: int | None = None,
-    first_stage: str | Path | None = None,
-    skip_above: float | None = None,
-    augment: tuple[Augmentation, ...] = (),
-    report: Report | None = None,
-) -> Fitted:
-    """Train a model on examples x (N, *event), with their classes or conditions in `cond` if the model takes them.
-
-    `optimizer` is a value such as `Adam(1e-3)`. `ema` is the decay of the averaged weights, which the result has. The
-    same seed gives the same bits. `report(step, means)` is called every ten steps with the means of the training
-    metrics. `init_examples`, `first_stage`, `skip_above` and `augment` are those of an Experiment.
-
-    InputError for examples or conditions that do not fit the model, and for settings that cannot run;
-    FloatingPointError if a loss or update is not finite, or after 100 skipped steps in a row.
-    """
-    missing = [name for name in ("build", "accumulate") if not hasattr(optimizer, name)]
-    if missing:
-        kind = type(optimizer).__name__
-        raise InputError(
-            f"optimizer is a {kind} without {' and '.join(missing)}: give a value such as Adam(1e-3)"
-        )
-    experiment = Experiment(
-        model=model,
-        data=ARRAYS,
-        steps=inputs.number(steps, "steps", least=1),
-        batch_size=inputs.number(batch_size, "examples of a batch", least=1),
-        optimizer=optimizer,
-        seed=seed,
-        ema=ema,
-        first_stage=None if first_stage is None else str(first_stage),
-        init_examples=init_examples,
-        skip_above=skip_above,
-        augment=augment,
-    )
-    split = _split_of(model, x, cond, "train")
-    program, frozen = Program(experiment, split), first_stages.load(experiment)
-    state, per_call = first_stages.put(program.create(), frozen), steps_per_call(experiment)
-    history, running = [], []
-
-    def log() -> None:
-        done, means = program.means(running)
-        history.append({"step": done, "split": "train", **means})
-        running.clear()
-        if report is not None:
-            report(done, means)
-
-    for step in range(0, steps, per_call):
-        state, metrics = program.steps(state, step, per_call)
-        if running and step % MAX_STEPS_PER_CALL == 0:
-            log()
-        running.append((step, metrics))
-    log()
-    trained = Trained(experiment, program.model, evaluated(state), steps, program.mesh)
-    return Fitted(trained, tuple(history), conditions("jit", frozen, (split,)))
+        return memory.split_of(self.model, x, cond, "examples")
 
 
 def load(path: str | Path, trust: Trust = False) -> Fitted:
@@ -259,27 +178,3 @@ def load(path: str | Path, trust: Trust = False) -> Fitted:
     """
     run = load_run(Path(path), trust)
     return Fitted(run, tuple(run.workdir.metrics_rows()))
-
-
-def _split_of(model: Any, x: Rows, cond: Given, name: str) -> Split:
-    """Checked examples with their classes or conditions, in the types of a prepared data set."""
-    checked = inputs.examples(model.event, x if isinstance(x, jax.Array) else np.asarray(x))
-    dtype = np.float32 if model.event.levels is None else np.min_scalar_type(model.event.levels - 1)
-    values = np.asarray(jax.device_get(checked.values)).astype(dtype)
-    if not len(values):
-        raise InputError("there are no examples")
-    labels = _condition(model, cond, len(values))
-    return Split(ARRAYS.name, "", name, values, labels, model.event, model.num_classes)
-
-
-def _condition(model: Any, cond: Given, n: int) -> Any:
-    """The checked classes and conditions of n examples."""
-
-    def array(rows: Any) -> Any:
-        if isinstance(rows, Condition):
-            return Condition(array(rows.label), tuple(map(array, rows.values)))
-        return rows if rows is None or isinstance(rows, jax.Array) else np.asarray(rows)
-
-    name, events = type(model).__name__, events_of(model)
-    checked = inputs.condition(name, model.num_classes, events, array(cond), n).values
-    return jax.tree.map(lambda part: np.asarray(jax.device_get(part)), checked)

@@ -7,8 +7,8 @@ optimiser's `unit`. `Setting` converts from the unit of the model's loss.
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -247,6 +247,34 @@ class Optax(Optimizer):
 
 
 @dataclass(frozen=True)
+class Transformation:
+    """An optax transformation made in Python, for `fit`. A record holds only its text and cannot train with it."""
+
+    text: str
+    accumulate: ClassVar[int] = 1
+    _update: optax.GradientTransformation | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(cls, update: optax.GradientTransformation) -> "Transformation":
+        """A value with this transformation, named by its function."""
+        step: Any = update.update
+        package, function = step.__module__, step.__qualname__
+        made = cls(f"{package.partition('.')[0]}.{function.partition('.<locals>')[0]}")
+        object.__setattr__(made, "_update", update)
+        return made
+
+    def build(self) -> optax.GradientTransformation:
+        """The transformation; InputError for one that was read from a record."""
+        if self._update is None:
+            raise InputError(
+                f"the optimiser {self.text} was made in Python, which no record holds: a config names it as Optax"
+            )
+        return self._update
+
+
+@dataclass(frozen=True)
 class OptimizerGroups:
     """One optimiser for each top-level name of the parameters, such as a generator's and a discriminator's.
 
@@ -312,6 +340,14 @@ def following(optimizer: Any, before: int, steps: int) -> Any:
     if isinstance(optimizer, OptimizerGroups):
         return replace(optimizer, optimizers=tuple(map(resized, optimizer.optimizers)))
     return resized(optimizer)
+
+
+def learning_rates(optimizer: Any, steps: int, step: int) -> str:
+    """The learning rate of each group at a step of its schedule over `steps`, as text."""
+    rates = [getattr(single, "learning_rate", None) for single in _single(optimizer)]
+    built = [rate if rate is None else _schedule(rate, steps) for rate in rates]
+    values = [rate(step) if callable(rate) else rate for rate in built]
+    return " and ".join("its own" if value is None else f"{float(value):.3g}" for value in values)
 
 
 def _single(optimizer: Any) -> tuple[Any, ...]:

@@ -105,6 +105,7 @@ MODULES = {
     "TarFlow": "gen_jax.models.flow.tar_flow",
     "Tiles": "gen_jax.ops.orders",
     "TimeDense": "gen_jax.nn.time_dense",
+    "Transformation": "gen_jax.optimizer",
     "Translation": "gen_jax.ops.augment",
     "Transposition": "gen_jax.ops.augment",
     "UNet": "gen_jax.nn.unet",

@@ -20,6 +20,7 @@ FLOORS = (
     "coding runs",
     "train evaluate laws runtime",
     "bench fitted report reproduce",
+    "fitting",
     "commands",
     "cli",
     "__main__",

@@ -17,6 +17,7 @@ from gen_jax import (
     Data,
     DenseDecoder,
     DenseEncoder,
+    Evaluate,
     Experiment,
     FullTable,
     GatedPixelCNN,
@@ -31,6 +32,7 @@ from gen_jax.data import prepared
 from gen_jax.models.flow.real_nvp import RealNVP
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.train import loop
+from gen_jax.train.validation import unimproved
 
 SMALL = GatedPixelCNN(
     image(8, 8, levels=17), depth=1, features=4, head_features=4, first_kernel=3, dropout=0.2
@@ -145,24 +147,31 @@ def test_the_commands_read_what_is_saved(fitted, digits, tmp_path, data_dir):
         )
 
 
-def test_a_work_directory_loads(tmp_path, data_dir, digits):
-    """At its best checkpoint, which is not the last step."""
-    evaluate = dataclasses.replace(
-        Experiment(model=SMALL, data=Data("digits"), **SETTINGS).evaluate, every=4
-    )
-    experiment = Experiment(
-        model=SMALL,
-        data=Data("digits"),
-        evaluate=evaluate,
-        **(SETTINGS | {"optimizer": Adam(3e-1)}),
-    )
-    loop.train(experiment, workdir := WorkDir(tmp_path / "run"), data_dir)
-    rows = [row for row in workdir.metrics_rows() if row["split"] == "validation"]
+def test_a_work_directory_loads_and_fit_gives_its_bits(tmp_path, data_dir, digits):
+    """Both with the best weights by validation, two validations after which no improvement ends the training.
+
+    A run that ended so does not go on.
+    """
+    settings = SETTINGS | {"optimizer": Adam(1.0), "steps": 400}
+    judge = Evaluate(every=4, patience=2)
+    experiment = Experiment(model=SMALL, data=Data("digits"), evaluate=judge, **settings)
+    state = loop.train(experiment, workdir := WorkDir(tmp_path / "run"), data_dir)
+    loaded = gen_jax.load(workdir.path)
+    rows = [row for row in loaded.history if row["split"] == "validation"]
     best = min(rows, key=lambda row: row["nats"])
-    loaded = gen_jax.load(tmp_path / "run")
-    assert loaded.step == best["step"]
+    assert (loaded.step, int(state.step)) == (best["step"], best["step"] + 8)
     validation = prepared.load("digits", "validation", data_dir).x
     assert loaded.evaluate(validation).nats == pytest.approx(best["nats"], rel=1e-6)
+    fitted = gen_jax.fit(SMALL, digits, validation=validation, every=4, patience=2, **settings)
+    assert fitted.step == loaded.step
+    assert same(fitted.variables, loaded.variables)
+    without = [{k: v for k, v in row.items() if k != "seconds"} for row in loaded.history]
+    assert [*fitted.history] == without
+    before = workdir.metrics.read_bytes()
+    assert int(loop.train(experiment, workdir, data_dir).step) == int(state.step)
+    assert workdir.metrics.read_bytes() == before
+    with pytest.raises(InputError, match="patience needs validation examples"):
+        gen_jax.fit(SMALL, digits, patience=2, **settings)
 
 
 def test_a_trained_model_is_loaded_by_name(tmp_path, monkeypatch):
@@ -253,14 +262,58 @@ def test_a_bound_takes_draws_and_reals_have_nats():
         flow.log_prob([[0.0, 1.0]], draws=2)
 
 
-def test_the_report_is_the_history(digits):
+def test_a_callback_sees_metrics_and_weights(fitted, digits):
+    """Every ten steps and at the end; it changes no bit, and the weights that it is given stay."""
     told = []
-    fitted = gen_jax.fit(
-        SMALL, digits, report=lambda step, means: told.append((step, means)), **SETTINGS
-    )
-    assert [step for step, _ in told] == [10, 12]
-    expected = [{"step": step, "split": "train", **means} for step, means in told]
-    assert [*fitted.history] == expected
+    settings = {"seed": 3, **SETTINGS}
+    again = gen_jax.fit(SMALL, digits, callback=lambda *all: told.append(all), **settings)
+    assert [step for step, _, _ in told] == [10, 12]
+    for (step, metrics, _), row in zip(told, fitted.history, strict=True):
+        assert {"step": step, "split": "train"} | {
+            name.removeprefix("train/"): value for name, value in metrics.items()
+        } == row
+    assert same(told[-1][2], again.variables)
+    assert same(again.variables, fitted.variables)
+    assert not same(told[0][2], told[1][2])
+
+
+def test_any_optax_transformation_trains(fitted, digits, tmp_path, data_dir):
+    """The bits of the same optimiser as a value; what no record holds trains no work directory."""
+    update = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
+    settings = SETTINGS | {"optimizer": update, "seed": 3}
+    again = gen_jax.fit(SMALL, digits, **settings)
+    assert same(again.variables, fitted.variables)
+    again.save(tmp_path / "model")
+    loaded = gen_jax.load(tmp_path / "model")
+    assert same(loaded.variables, fitted.variables)
+    with pytest.raises(InputError, match="was made in Python, which no record holds"):
+        loaded.trained.experiment.transformation()
+    experiment = dataclasses.replace(again.trained.experiment, data=Data("digits"))
+    with pytest.raises(InputError, match="was made in Python"):
+        loop.train(experiment, WorkDir(tmp_path / "run"), data_dir)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match=r"optax\.chain cannot make an update"):
+        gen_jax.fit(SMALL, digits, **(settings | {"optimizer": optax.lbfgs(0.1)}))
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([3.0, 2.0, 1.0], None),
+        ([3.0, 1.0, 2.0], None),
+        ([1.0, 2.0, 3.0], 10),
+        ([2.0, 1.0, float("nan"), 3.0], 20),
+        ([1.0, 1.0, 1.0], None),  # the last of equals counts: it is the one that is kept
+        ([float("nan")] * 3, None),
+    ],
+)
+def test_patience_counts_validations_after_the_best(values, best):
+    """Validations after the present step, which a damaged checkpoint leaves behind, do not count."""
+    validations = {10 * (i + 1): value for i, value in enumerate(values)}
+    judge = Evaluate(every=10, patience=2)
+    done = max(validations)
+    assert unimproved(validations | {done + 10: 0.0}, done, judge) == best
+    assert unimproved(validations, done, Evaluate(every=10)) is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,8 +338,8 @@ class Mine:
         ({"cond": np.zeros(1079, int)}, "GatedPixelCNN is not conditional: it takes no cond"),
         ({"seed": -1}, "seed must lie in [0, 2^32), not -1"),
         (
-            {"optimizer": optax.adam(1e-3)},
-            "without build and accumulate: give a value such as Adam",
+            {"optimizer": "adam"},
+            "optimizer is a str without build and accumulate: give a value such as Adam",
         ),
     ],
 )

@@ -247,9 +247,9 @@ def test_a_run_in_which_all_is_skipped_stops():
     with pytest.raises(FloatingPointError, match="the 100 steps up to step 99 were all skipped"):
         gen_jax.fit(
             FVSBN(binary(2)), x, steps=200, batch_size=8, skip_above=1e-9,
-            report=lambda *row: told.append(row),
+            callback=lambda *row: told.append(row),
         )  # fmt: skip
-    assert told[-1] == (90, {"skipped": 1.0})
+    assert told[-1][:2] == (90, {"train/skipped": 1.0})
     with pytest.raises(InputError, match="skip_above must be positive, not 0"):
         experiment(skip_above=0.0)
 

@@ -22,6 +22,7 @@ FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
     draws solver augment protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps
     seconds device cpu threads devices parallel versions git dirty config sources
+    lengthened
 """.split()  # noqa: SIM905  a list to read
 LATER = (
     "nats_per",
@@ -34,6 +35,7 @@ LATER = (
     "devices",
     "parallel",
     "sources",
+    "lengthened",
 )  # older files are of one device under jit
 
 

@@ -89,7 +89,7 @@ def _train(args: argparse.Namespace) -> None:
         folder = folder.with_name(f"{folder.name}_seed{experiment.seed}")
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
     workdir = WorkDir(args.workdir or folder, origin)
-    train(experiment, workdir, args.data_dir, args.parallel, args.trust)
+    state = train(experiment, workdir, args.data_dir, args.parallel, args.trust)
     foreign = classes.foreign(to_tree(experiment))
     if foreign:
         LOG.info(
@@ -102,11 +102,11 @@ def _train(args: argparse.Namespace) -> None:
     finding = diverged(workdir, experiment)
     record = {
         "workdir": str(workdir.path),
-        "steps": experiment.steps,
+        "steps": int(state.step),
         "best_validation": best,
         "findings": [finding] if finding else [],
     }
-    line = f"trained {experiment.steps} steps in {workdir.path}"
+    line = f"trained {int(state.step)} steps in {workdir.path}"
     say(args, record, f"{line}; at the end {finding}" if finding else line)
 
 

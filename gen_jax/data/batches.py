@@ -36,6 +36,11 @@ class Batches:
                 f"batch_size {self.batch_size} exceeds the {len(self.split)} examples of {self.split.split}"
             )
 
+    @property
+    def source(self) -> str:
+        """Where the examples are from, as in a message."""
+        return self.split.split
+
     @cached_property
     def _order(self):
         examples = grain.MapDataset.range(len(self.split)).seed(self.seed).shuffle()

@@ -32,8 +32,8 @@ class Data:
     name: str
 
 
-# The data of `gen_jax.fit`; a prepared data set cannot have this name.
-ARRAYS = Data("arrays in memory")
+# The data of `gen_jax.fit`, without and with validation; a prepared data set cannot have these names.
+ARRAYS, VALIDATED = Data("arrays in memory"), Data("arrays in memory, with validation")
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _damaged(folder: Path, error: Exception) -> InputError:
 
 def prepared_folder(name: str, data_dir: Path | None = None) -> Path:
     """The folder of the newest prepared version, ours first; InputError, with the command to run, if there is none."""
-    if name == ARRAYS.name:
+    if name in (ARRAYS.name, VALIDATED.name):
         raise InputError(
             "the model was trained on arrays in memory, which are not stored: name a prepared data set with --data"
         )

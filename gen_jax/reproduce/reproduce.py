@@ -23,7 +23,7 @@ from gen_jax.runs.provenance import machine
 from gen_jax.runs.run import load_run, variable_shapes
 from gen_jax.runs.splits import judged_split
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.train import first_stage
+from gen_jax.train import first_stage, initial
 from gen_jax.train.loop import conditions, train
 
 ORIGIN = "reproduces"  # field of config.json in folders that this module started
@@ -38,10 +38,12 @@ def reproduce(
     """
     recorded = load(path)
     experiment = _experiment(path, recorded, trust)
+    former = _lengthened(path, recorded, trust)
     if experiment.model.kind == "none":
         raise InputError(f"{path} is of {experiment.system}, which has no likelihood to reproduce")
     why = reasons(recorded)
-    now = conditions(recorded["parallel"], first_stage.load(experiment, trust))
+    stages = (first_stage.load(experiment, trust), initial.load(experiment, trust))
+    now = conditions(recorded["parallel"], stages[0], (), stages[1])
     split = judged_split(experiment, data_dir, recorded["split"])
     try:
         stated = results.stated(experiment, split, variable_shapes(experiment))
@@ -53,6 +55,9 @@ def reproduce(
         origin = {"command": command, ORIGIN: str(path)}
         workdir = WorkDir(folder or _folder(path, recorded, now), origin)
         _check_started_here(workdir, now)
+        done = len(workdir.lengthened) if workdir.config.exists() else 0
+        for shorter, step in former[done:]:
+            train(shorter, workdir, data_dir, recorded["parallel"], trust, until=step)
         train(experiment, workdir, data_dir, recorded["parallel"], trust)
         run = load_run(workdir.path, trust)
         result = results.record(run, split, run.likelihoods()(run.variables, split))
@@ -115,6 +120,20 @@ def _experiment(path: Path, recorded: dict[str, Any], trust: bool) -> Experiment
         return read(recorded["config"], trust, sources.check(recorded["sources"]))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _lengthened(path: Path, recorded: dict[str, Any], trust: bool) -> list[tuple[Experiment, int]]:
+    """The experiments with fewer steps that the run was before, each with the step up to which it was trained."""
+    try:
+        return [
+            (
+                _experiment(path, {**recorded, "config": former["experiment"]}, trust),
+                int(former["step"]),
+            )
+            for former in recorded["lengthened"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its field lengthened is damaged: {first_line(error)}") from error
 
 
 def reasons(recorded: dict[str, Any]) -> list[str]:

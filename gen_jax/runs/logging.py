@@ -52,33 +52,21 @@ def log_to_stderr() -> None:
     LOG.propagate = False
 
 
-class RunLog:
-    """Writes scalars by step to metrics.jsonl and TensorBoard, and shows the progress of `steps` steps."""
+class Bar:
+    """A progress bar on standard error, with a number in `unit`; nothing where that is not a terminal or notebook."""
 
-    def __init__(self, workdir: WorkDir, steps: int, start: int, unit: str):
-        workdir.keep_metrics_until(start)
-        before = max((row.get("seconds", 0.0) for row in workdir.metrics_rows()), default=0.0)
-        self.began = time.perf_counter() - before
-        self.unit = terminal.clean(unit)
-        self.file = disk.appended(workdir.metrics)
-        try:
-            self.board = SummaryWriter(str(workdir.tensorboard), purge_step=start + 1)
-        except OSError as error:  # a log never blocks a run
-            LOG.warning("no TensorBoard files: %s: %s", workdir.tensorboard, error.strerror)
-            self.board = None
+    def __init__(self, label: str, total: int, start: int = 0, unit: str = "", shown: bool = True):
         columns = (
-            TextColumn("train"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[shown]}  {task.fields[rate]:.1f} steps/s", markup=False),
             TimeRemainingColumn(),
         )
-        quiet = LOG.level > logging.INFO
-        console = Console(stderr=True)
-        self.progress = Progress(*columns, console=console, transient=True, disable=quiet)
-        self.task = self.progress.add_task(
-            "train", total=steps, completed=start, shown="", rate=0.0
-        )
+        console, hidden = Console(stderr=True), not shown or LOG.level > logging.INFO
+        self.unit = terminal.clean(unit)
+        self.progress = Progress(*columns, console=console, transient=True, disable=hidden)
+        self.task = self.progress.add_task(label, total=total, completed=start, shown="", rate=0.0)
 
     def __enter__(self):
         self.progress.start()
@@ -86,6 +74,34 @@ class RunLog:
 
     def __exit__(self, *error):
         self.progress.stop()
+
+    def advance(self, step: int, value: float) -> None:
+        """Move the bar, which measures the rate itself."""
+        rate = self.progress.tasks[0].speed or 0.0
+        self.progress.update(self.task, completed=step, shown=f"{value:.3f} {self.unit}", rate=rate)
+
+
+class RunLog:
+    """Writes scalars by step to metrics.jsonl and TensorBoard, and shows the progress of `steps` steps."""
+
+    def __init__(self, workdir: WorkDir, steps: int, start: int, unit: str):
+        workdir.keep_metrics_until(start)
+        before = max((row.get("seconds", 0.0) for row in workdir.metrics_rows()), default=0.0)
+        self.began = time.perf_counter() - before
+        self.file = disk.appended(workdir.metrics)
+        try:
+            self.board = SummaryWriter(str(workdir.tensorboard), purge_step=start + 1)
+        except OSError as error:  # a log never blocks a run
+            LOG.warning("no TensorBoard files: %s: %s", workdir.tensorboard, error.strerror)
+            self.board = None
+        self.bar = Bar("train", steps, start, unit)
+
+    def __enter__(self):
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.bar.__exit__(*error)
         self.file.close()
         if self.board is not None:
             self.board.close()
@@ -102,6 +118,5 @@ class RunLog:
                 self.board.add_scalar(f"{split}/{name}", value, step)
 
     def advance(self, step: int, value: float) -> None:
-        """Move the progress bar, which measures the rate itself."""
-        rate = self.progress.tasks[0].speed or 0.0
-        self.progress.update(self.task, completed=step, shown=f"{value:.3f} {self.unit}", rate=rate)
+        """Move the progress bar."""
+        self.bar.advance(step, value)

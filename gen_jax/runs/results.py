@@ -23,6 +23,7 @@ FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
     draws solver augment protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps
     seconds device cpu threads devices parallel versions git dirty config sources
+    lengthened
 """.split()  # noqa: SIM905  a list to read
 ON = ("device", "cpu", "threads", "devices", "parallel")  # taken from the `machine` of config.json
 # The values of fields that older files lack.
@@ -37,6 +38,7 @@ BEFORE_RECORDED = {
     "devices": 1,
     "parallel": "jit",
     "sources": {},
+    "lengthened": [],
 }
 
 
@@ -58,6 +60,7 @@ def record(
     - `solver`: method, tolerance, largest number of steps and trace of the ODE solver behind an estimate.
     - `augment`: the random changes of training examples, as a phrase; null without any.
     - `sources`: the source files that define classes of the config.
+    - `lengthened`: the experiments with fewer steps that the run was before, each with the step up to which.
     - `dirty`: the source had uncommitted changes, or training and evaluation used different sources or packages.
 
     InputError if the ODE of an example was not solved.
@@ -90,6 +93,7 @@ def record(
         **revision,
         "config": to_tree(experiment),
         "sources": dict(run.workdir.source_files()),
+        "lengthened": run.workdir.lengthened,
     }
     return {name: fields[name] for name in FIELDS}
 

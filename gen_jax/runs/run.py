@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -221,12 +222,13 @@ def load_run(path: Path, trust: Trust = False) -> Run:
     experiment = workdir.experiment(trust)
     if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
         raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
-    model, like = functional(experiment.model), _shapes(experiment)
+    model = functional(experiment.model)
     mesh = sharding.data_mesh(jax.device_count())
     everywhere = NamedSharding(mesh, P())
     if not workdir.checkpoints.is_dir():
-        step, variables = weights.load(workdir.weights, evaluated(like))
+        step, variables = weights.load(workdir.weights, variable_shapes(experiment))
         return Run(experiment, model, jax.device_put(variables, everywhere), step, mesh, workdir)
+    like = _shapes(experiment, experiment.transformation())
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
     checkpoints = Checkpoints(workdir.checkpoints, read_only=True)
     step, state = checkpoints.restore_best(like, LOG.warning)
@@ -236,14 +238,14 @@ def load_run(path: Path, trust: Trust = False) -> Run:
 
 def variable_shapes(experiment: Experiment) -> dict[str, Any]:
     """Shapes and types of the evaluated variables, without computing any."""
-    return evaluated(_shapes(experiment))
+    return evaluated(_shapes(experiment, optax.identity()))
 
 
-def _shapes(experiment: Experiment) -> TrainState:
+def _shapes(experiment: Experiment, optimizer: optax.GradientTransformation) -> TrainState:
     model, rows = experiment.model, experiment.batch_size
     dtype = jnp.float32 if model.event.levels is None else jnp.uint8
     batch = {"x": jnp.zeros((rows, *model.event.shape), dtype), "cond": zeros(model, rows)}
-    create = partial(create_state, functional(model), experiment.transformation())
+    create = partial(create_state, functional(model), optimizer)
     return jax.eval_shape(partial(create, root_key(experiment.seed)), batch)
 
 

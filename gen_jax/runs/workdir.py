@@ -98,31 +98,36 @@ class WorkDir:
         experiment: Experiment,
         machine: dict[str, Any],
         presentation: Mapping[str, Any] = MappingProxyType({}),
-    ) -> None:
+        trained: bool = False,
+    ) -> Experiment | None:
         """Write config.json, or check that the present one is the same; InputError shows the difference.
 
-        InputError also if the noise of the run would change (another `parallel` or, under pmap, number of devices) or
-        a frozen first stage has other weights. The data set's presentation is stored too, so that samples can be shown
-        without the data set.
+        If the experiment is the present one trained for longer, the present one is returned, for `lengthen`. InputError
+        also if the noise of the run would change (another `parallel` or, under pmap, number of devices) or
+        a frozen first stage has other weights. `trained`: the training is over, so its optimiser may be one that no
+        record holds. The data set's presentation is stored too, so that samples can be shown without the data set.
         """
         self.check_plain()
         tree, files = config_tree.to_tree(experiment), sources.of(config_tree.foreign(experiment))
         # Refuse now what could not be read back after training.
-        experiments.read(tree, True, files)
+        read = experiments.read(tree, True, files)
+        if not trained:
+            read.transformation()
         if self.weights.exists():
             raise InputError(
                 f"{self.path} is an exported model, whose training cannot continue; use another --workdir"
             )
         if self.config.exists():
-            lines = self._other_sources(files)
-            lines = lines or config_tree.differences(self._there({*classes.names(tree)}), tree)
-            if lines:
+            known, lines = {*classes.names(tree)}, self._other_sources(files)
+            lines = lines or config_tree.differences(self._there(known), tree)
+            former = self._shorter(experiment, known) if lines else None
+            if lines and former is None:
                 raise InputError(
                     f"{self.path} holds another config; use another --workdir or the same config."
                     f" Differences (there -> asked): {'; '.join(lines)}"
                 )
             self._check_conditions(self.read().get("machine", {}), machine, experiment.data.name)
-            return
+            return former
         if self.path.exists() and (
             not self.path.is_dir()
             or any(not path.name.startswith(disk.TEMPORARY) for path in self.path.iterdir())
@@ -137,6 +142,29 @@ class WorkDir:
         self.write_sources(files)
         record = {**origin, "machine": machine, **shown, "experiment": tree}
         write_atomically(self.config, json.dumps(record, indent=1) + "\n")
+        return None
+
+    def lengthen(self, experiment: Experiment, step: int) -> None:
+        """Replace the experiment from a step on; the record `lengthened` has the former ones, each with its step."""
+        record = self.read()
+        former = {"step": step, "experiment": record["experiment"]}
+        # Nothing is trained at step 0.
+        before = [*self.lengthened, former] if step else self.lengthened
+        changes = {"lengthened": before} if before else {}
+        record = {**record, **changes, "experiment": config_tree.to_tree(experiment)}
+        write_atomically(self.config, json.dumps(record, indent=1) + "\n")
+
+    @property
+    def lengthened(self) -> list[dict[str, Any]]:
+        """The experiments before the present one, with the step up to which each was trained."""
+        return list(self.read().get("lengthened", []))
+
+    def _shorter(self, experiment: Experiment, known: Collection[str]) -> Experiment | None:
+        """The present experiment, if the other one is the same trained for longer."""
+        if {*classes.foreign(self.read()["experiment"])} - {*known}:
+            return None
+        there = self.experiment(known)
+        return there if experiments.lengthened(there, experiment) else None
 
     def write_sources(self, files: Files) -> None:
         """Write source files into `source`."""
@@ -185,6 +213,10 @@ class WorkDir:
         if there.get("first_stage") != asked.get("first_stage"):
             raise InputError(
                 f"{self.path} was started with other weights of the first stage; use another --workdir"
+            )
+        if "init_from" in asked and there.get("init_from") != asked["init_from"]:
+            raise InputError(
+                f"{self.path} was started with other weights of init_from; use another --workdir"
             )
         if "precision" in there and there["precision"] != asked["precision"]:
             raise InputError(
@@ -236,6 +268,8 @@ class WorkDir:
         for name in ("machine", "presentation"):
             if not isinstance(record.get(name, {}), dict):
                 raise InputError(f"{self.config} is damaged: its {name} is not a JSON object")
+        if not isinstance(record.get("lengthened", []), list):
+            raise InputError(f"{self.config} is damaged: its lengthened is not a list")
         return record
 
     def experiment(self, trust: Trust = False) -> Experiment:

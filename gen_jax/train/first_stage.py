@@ -15,6 +15,7 @@ from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.runs.run import load_run
 from gen_jax.runs.state import TrainState
+from gen_jax.train.validation import unimproved
 from gen_jax.typing import Variables
 
 
@@ -42,8 +43,14 @@ def load(experiment: Experiment, trust: bool = False) -> Variables | None:
     except InputError as error:
         raise InputError(f"first_stage: {error}") from error
     steps = run.experiment.steps
-    done = max((row["step"] for row in run.workdir.metrics_rows()), default=run.step)
-    if done < steps:
+    rows = run.workdir.metrics_rows()
+    done = max((row["step"] for row in rows), default=run.step)
+    validations = {
+        row["step"]: row.get("bits_per_dim", row["nats"])
+        for row in rows
+        if row["split"] == "validation" and "nats" in row
+    }
+    if done < steps and unimproved(validations, done, run.experiment.evaluate) is None:
         raise InputError(
             f"first_stage: {path} is not trained to the end (step {done} of {steps}); continue it with the"
             " `gen-jax train` that started it"

@@ -16,19 +16,20 @@ import jax
 from gen_jax import fingerprint, sharding
 from gen_jax.data import prepared
 from gen_jax.experiment import Experiment
+from gen_jax.optimizer import learning_rates
 from gen_jax.runs import provenance
 from gen_jax.runs.checkpoint import Checkpoints
-from gen_jax.runs.diagnosis import Diagnosis
 from gen_jax.runs.followed import Followed
-from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.logging import LOG, RunLog
 from gen_jax.runs.provenance import machine
 from gen_jax.runs.run import evaluated
 from gen_jax.runs.splits import load_split
 from gen_jax.runs.state import TrainState
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.train import first_stage
-from gen_jax.train.program import MAX_STEPS_PER_CALL, Call, Program, steps_per_call
+from gen_jax.train import first_stage, initial
+from gen_jax.train.program import Program
+from gen_jax.train.steps import reached
+from gen_jax.train.validation import Validation, unimproved
 from gen_jax.typing import Variables
 
 SIGTERM_STATUS = 143
@@ -41,24 +42,28 @@ def train(
     data_dir: Path | None = None,
     parallel: sharding.Parallel = "jit",
     trust: bool = False,
+    until: int | None = None,
 ) -> TrainState:
-    """Train to the last step and return the state; SystemExit(143) after SIGTERM, with everything saved.
+    """Train to the last step, or until `evaluate.patience` ends, or up to step `until`, and return the state.
+
+    A folder of the same experiment with fewer steps is trained for longer: from its newest checkpoint on the schedule
+    is that of the new number of steps. SystemExit(143) after SIGTERM, with everything saved.
 
     `trust`: the folder of a first stage may name classes that are neither in gen_jax nor in the experiment.
     """
     split = load_split(experiment, "train", data_dir)
-    validation = load_split(experiment, "validation", data_dir)
+    held_out = load_split(experiment, "validation", data_dir)
     program = Program(experiment, split, parallel)
-    model, mesh, key = program.model, program.mesh, program.key
     frozen = first_stage.load(experiment, trust)
-    like = evaluated(program.like)
-    followed = Followed(model, mesh, key, workdir, experiment.evaluate.samples, like)
+    begun = workdir.checkpoints.is_dir() and any(workdir.checkpoints.iterdir())
+    weights = None if begun else initial.load(experiment, trust)
+    of, like = (program.model, program.mesh, program.key, workdir), evaluated(program.like)
+    followed = Followed(*of, experiment.evaluate.samples, like)
     # Claim the folder only now: an experiment that cannot be built leaves nothing behind.
-    workdir.claim(experiment, conditions(parallel, frozen, (split, validation)), split.presentation)
-    judge, likelihoods = experiment.evaluate, None
-    if experiment.model.kind != "none":
-        likelihoods = Likelihoods(model, mesh, judge.batch_size, key, judge.validation_draws)
-    diagnosis, told = Diagnosis(model, mesh, judge.batch_size, key), set()
+    splits = (split, held_out)
+    asked = conditions(parallel, frozen, splits, weights)
+    former = workdir.claim(experiment, asked, split.presentation)
+    validation, told = Validation(program, held_out), set()
 
     with (
         workdir.locked(),
@@ -67,63 +72,83 @@ def train(
     ):
         restored = checkpoints.restore_newest(program.like, LOG.warning)
         if restored is None:
-            start, state = 0, first_stage.put(program.create(), frozen)
+            if begun:  # by a process that saved nothing
+                weights = initial.load(experiment, trust)
+                workdir.claim(experiment, conditions(parallel, frozen, splits, weights))
+            state = initial.put(first_stage.put(program.create(), frozen), experiment, weights)
+            start = 0
         else:
             start, state = restored
             LOG.info("continuing at step %d of %d", start, experiment.steps)
-        # A run may have stopped between two calls of a backend with shorter ones.
-        per_call = math.gcd(steps_per_call(experiment), start)
-        unit = "loss" if likelihoods is None else split.unit
-        with RunLog(workdir, experiment.steps, start, unit) as log:
+        if former is not None:
+            workdir.lengthen(experiment, start)
+            rates = (learning_rates(e.optimizer, e.steps, start) for e in (former, experiment))
+            LOG.info(
+                "learning rate at this step: %s, in the training so far %s", *reversed([*rates])
+            )
+        if _stops(checkpoints, start, experiment):
+            return state
+        with RunLog(workdir, experiment.steps, start, validation.unit) as log:
             saved = start
-            running = []  # calls whose metrics are not fetched yet: device and host work in parallel
-            for step in range(start, experiment.steps, per_call):
-                state, metrics = program.steps(state, step, per_call)
-                done = step + per_call
-                if running and step % MAX_STEPS_PER_CALL == 0:
-                    _report(log, program, running, saved)
-                    running = []
-                running.append((step, metrics))
-                stop = terminated.is_set()
-                due = done % judge.every == 0 or done == experiment.steps
-                if stop or due:
-                    _report(log, program, running, saved)
-                    running, value = [], None
-                    if due:
-                        variables = {"params": state.ema, **state.collections}
-                        row, findings = diagnosis(variables, validation, judge.examples)
-                        followed(variables, done)
-                        if likelihoods is not None:
-                            result = likelihoods(variables, validation, judge.examples)
-                            bits, value = result.bits_per_dim, result.nats
-                            if result.finding:
-                                findings = {**findings, "divergence": result.finding}
-                            row = {"nats": value, **row}
-                            if bits is not None:
-                                value, row = bits, {"bits_per_dim": bits, **row}
-                            LOG.info("step %d: validation %s", done, result)
-                        if row:
-                            log.scalars(done, "validation", row)
-                        for name in sorted(findings.keys() - told):
-                            LOG.warning("step %d: %s", done, findings[name])
-                        told |= findings.keys()
-                    if checkpoints.saving() and "saving" not in told:
-                        LOG.warning("step %d: %s", done, SLOW_SAVES)
-                        told.add("saving")
-                    checkpoints.save(done, state, value)
-                    saved = done
-                if stop:
+
+            def note() -> str:
+                if not saved:
+                    return "; no checkpoint was saved"
+                return f"; the last good checkpoint is of step {saved}"
+
+            points = {"until": until, "stopping": terminated.is_set, "note": note}
+            for point in reached(program, state, start, **points):
+                done, means, value = point.step, point.means, None
+                log.scalars(done, "train", means)
+                log.advance(done, means.get("bits_per_dim", means.get("loss", math.nan)))
+                if point.state is None:
+                    continue
+                state = point.state
+                if point.due:
+                    judged = validation(state)
+                    followed({"params": state.ema, **state.collections}, done)
+                    value = judged.value
+                    if judged.result is not None:
+                        LOG.info("step %d: validation %s", done, judged.result)
+                    if judged.row:
+                        log.scalars(done, "validation", judged.row)
+                    for name in sorted(judged.findings.keys() - told):
+                        LOG.warning("step %d: %s", done, judged.findings[name])
+                    told |= judged.findings.keys()
+                if checkpoints.saving() and "saving" not in told:
+                    LOG.warning("step %d: %s", done, SLOW_SAVES)
+                    told.add("saving")
+                checkpoints.save(done, state, value)
+                saved = done
+                if point.stop:
                     LOG.warning("SIGTERM: saved step %d of %d", done, experiment.steps)
                     raise SystemExit(SIGTERM_STATUS)
+                if point.due and _stops(checkpoints, done, experiment):
+                    break
     return state
+
+
+def _stops(checkpoints: Checkpoints, done: int, experiment: Experiment) -> bool:
+    """Whether training ends before the last step, because validation no longer improves."""
+    best = unimproved(checkpoints.validations, done, experiment.evaluate)
+    if best is None or done == experiment.steps:
+        return False
+    LOG.info(
+        "no improvement on validation since step %d: training ends at step %d of %d",
+        best,
+        done,
+        experiment.steps,
+    )
+    return True
 
 
 def conditions(
     parallel: sharding.Parallel,
     frozen: Variables | None,
     splits: Sequence[prepared.Split] = (),
+    weights: Variables | None = None,
 ) -> dict[str, Any]:
-    """What determines the bits of a run besides its config; `frozen` are the weights of a first stage."""
+    """What determines the bits of a run besides its config: of weights, those of a first stage and of `init_from`."""
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     record = {
         **machine(),
@@ -135,15 +160,9 @@ def conditions(
         names = list(splits[0].class_names)
         checksums = {split.split: split.checksum for split in splits}
         record["data"] = {"checksums": checksums, "class_names": names}
-    return record if frozen is None else {**record, "first_stage": fingerprint.of_variables(frozen)}
-
-
-def _report(log: RunLog, program: Program, calls: list[Call], saved: int) -> None:
-    """Log the means over some calls; FloatingPointError if `Program.means` finds that training must stop."""
-    last = f"the last good checkpoint is of step {saved}" if saved else "no checkpoint was saved"
-    done, means = program.means(calls, f"; {last}")
-    log.scalars(done, "train", means)
-    log.advance(done, means.get("bits_per_dim", means.get("loss", math.nan)))
+    both = {"first_stage": frozen, "init_from": weights}
+    hashes = {name: fingerprint.of_variables(w) for name, w in both.items() if w is not None}
+    return {**record, **hashes}
 
 
 class _terminated:  # noqa: N801  used in a with statement

@@ -13,6 +13,7 @@ from gen_jax import sharding
 from gen_jax.conditions import conditional
 from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Split
+from gen_jax.data.stream import Stream
 from gen_jax.density import Solving, functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
@@ -32,16 +33,25 @@ class Program:
     """Compiled at the first step. Noise and batches are functions of (seed, step): the same steps give the same bits.
 
     InputError if the schedule is shorter than the steps, if the batch does not divide over the devices, or if a model
-    that carries a state from batch to batch accumulates gradients or has `init_examples`.
+    that carries a state from batch to batch accumulates gradients, has `init_examples` or learns from a stream.
     """
 
-    def __init__(self, experiment: Experiment, split: Split, parallel: sharding.Parallel = "jit"):
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: Split | Stream,
+        parallel: sharding.Parallel = "jit",
+    ):
         _check_schedule(experiment)
         self.experiment = experiment
         self.model, self.key = functional(experiment.model), root_key(experiment.seed)
         optimizer, accumulate = experiment.transformation(), experiment.optimizer.accumulate
         given = conditional(experiment.model)
-        self.batches = Batches(split, experiment.batch_size, experiment.seed, given)
+        self.batches: Batches | Stream = (
+            data
+            if isinstance(data, Stream)
+            else Batches(data, experiment.batch_size, experiment.seed, given)
+        )
         self.mesh = sharding.data_mesh(experiment.batch_size // accumulate)
         create = functools.partial(create_state, self.model, optimizer, self.key)
         self._first = sharding.put(
@@ -56,6 +66,10 @@ class Program:
             if experiment.init_examples is not None:
                 raise InputError(
                     "init_examples must be None: there is a state for each row of a batch"
+                )
+            if isinstance(self.batches, Stream):
+                raise InputError(
+                    f"{experiment.system} carries a state from window to window: give arrays, not an iterator"
                 )
             self.batches = dataclasses.replace(self.batches, contiguous=True)
         placed = sharding.state_sharding(shapes, self.mesh)
@@ -90,7 +104,10 @@ class Program:
         return self._create(self._first)
 
     def steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, MetricRows]:
-        """The state after `count` steps from `first`, and their metrics; the argument `state` is donated."""
+        """The state after `count` steps from `first`, and their metrics; the argument `state` is donated.
+
+        `Ended`, with the state intact, if a stream has not as many batches.
+        """
         rows = [self.batches.batch(step) for step in range(first, first + count)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
         return self._steps(state, sharding.put(stacked, self.mesh, P(None, "data")))
@@ -112,7 +129,7 @@ class Program:
             listed = ", ".join(map(str, self.batches.indices(bad)))
             raise FloatingPointError(
                 f"the loss or the update is not finite at step {bad}; its batch is examples {listed} of"
-                f" {self.batches.split.split}{self._stiff}{note}"
+                f" {self.batches.source}{self._stiff}{note}"
             )
         for step, skip in enumerate(skipped, start=first):
             self.skips = self.skips + 1 if skip else 0
