@@ -94,12 +94,13 @@ def fit(
         skip_above=skip_above,
         augment=augment,
     )
+    rows: Any = x
     if is_stream(x):
         if cond is not None:
             raise InputError("an iterator gives pairs of x and cond: there is no other cond")
-        data, splits = Stream(model, x, batch_size), []
+        data, splits = Stream(model, rows, batch_size), []
     else:
-        data = memory.split_of(model, x, cond, "train")
+        data = memory.split_of(model, rows, cond, "train")
         splits = [data]
     if validation is not None:
         pair = validation if isinstance(validation, tuple) else (validation, None)
