@@ -22,11 +22,8 @@ TORCH: record.Columns = {
     "JAX / PyTorch": lambda row: f"{row['ratio']:.2f}" if row["ratio"] else "not measured",
 }
 TORCH_TRAINING: record.Columns = {
+    **TORCH,
     "system": lambda row: f"`{row['system']}`",
-    "batch": lambda row: str(row["batch"]),
-    "JAX": lambda row: f"{row['jax_seconds']:.3f} s",
-    "PyTorch": lambda row: f"{row['torch_seconds']:.3f} s",
-    "JAX / PyTorch": lambda row: f"{row['ratio']:.2f}",
     "compiled": lambda row: f"{row['compiled_seconds']:.3f} s" if row["compiled_seconds"] else "-",
     "JAX / compiled": lambda row: f"{row['compiled_ratio']:.2f}" if row["compiled_ratio"] else "-",
 }
@@ -255,16 +252,14 @@ def zoo() -> str:
     """One row per system on digits over its seeds, best first; systems without likelihood come last."""
     stored = read("zoo_digits")
     rows = sorted(stored["rows"], key=lambda row: row["mean"] or math.inf)
-    lines = record.table(ZOO, rows)
-    counts = f"{stored['num_examples']} test examples, seeds {', '.join(map(str, stored['seeds']))}"
-    return f"{lines}\n\n{counts}, {hardware(stored)}."
+    seeds = ", ".join(map(str, stored["seeds"]))
+    return f"{record.table(ZOO, rows)}\n\n{stored['num_examples']} test examples, seeds {seeds}, {hardware(stored)}."
 
 
 def collapse() -> str:
     """The runs of the collapse study in order, and their machine."""
     stored = read("collapse_digits")
-    table = record.table(COLLAPSE, stored["rows"])
-    return f"{table}\n\n{stored['steps']:,} steps, {hardware(stored)}."
+    return f"{record.table(COLLAPSE, stored['rows'])}\n\n{stored['steps']:,} steps, {hardware(stored)}."
 
 
 def published() -> str:
@@ -300,7 +295,10 @@ def program(path: str) -> dict[str, Any]:
 
 def results_page() -> str:
     """The text of RESULTS.md."""
-    plane = program("plane/table.py")["text"](RESULTS / "plane.json", hardware)
+    plane, pictures = (
+        program(f"{name}/table.py")["text"](RESULTS / f"{name}.json", hardware)
+        for name in ("plane", "pictures")
+    )
     return f"""# Results
 
 Generated from the JSON files of this folder by `make tables`. Averaged weights, every example of the
@@ -328,7 +326,7 @@ Systems that are less than 0.3 bits/dim better than independent pixels: `markov`
 weights between positions and overfits 1,079 images after a quarter of its steps, and `vq_vae` pays log K for each code,
 until `vq_vae_prior` learns their distribution.
 
-{distances()}{plane}Measured and published numbers, in the published unit; a config's first lines explain other budgets:
+{distances()}{plane}{pictures}Measured and published numbers, in the published unit; a config explains other budgets:
 
 {published()}
 

@@ -1,0 +1,35 @@
+"""The table of `run.py` for RESULTS.md."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gen_jax.bench import record
+
+HEAD = """Pictures through the trained models of the package (`python experiments/pictures/run.py`), each restored bit
+for bit; sizes in bytes, all lossless. The models know only 32x32 colour and 28x28 grey images, so a picture is coded in
+such tiles, and no tile sees its neighbours. `to WebP`: our bytes divided by those of WebP. `both ways`: seconds to
+encode and to decode, with compilation."""
+COLUMNS: record.Columns = {
+    "picture": lambda row: row["picture"],
+    "size": lambda row: "x".join(map(str, row["shape"])),
+    "model": lambda row: f"`{row['model']}`",
+    "gen_jax": lambda row: f"{row['bytes']:,}",
+    "bits/dim": lambda row: f"{row['bits_per_dim']:.3f}",
+    "PNG": lambda row: f"{row['png_bytes']:,}",
+    "WebP": lambda row: f"{row['webp_bytes']:,}",
+    "JPEG XL": lambda row: f"{row['jpeg_xl_bytes']:,}" if "jpeg_xl_bytes" in row else "-",
+    "to WebP": lambda row: f"{row['bytes'] / row['webp_bytes']:.3f}",
+    "both ways": lambda row: f"{row['encode_seconds']:.0f} + {row['decode_seconds']:.0f} s",
+}
+
+
+def text(path: Path, hardware: Callable[[dict[str, Any]], str]) -> str:
+    """One row per picture; empty if there is no file."""
+    if not path.exists():
+        return ""
+    stored = json.loads(path.read_text())
+    return "\n".join(
+        [HEAD, "", record.table(COLUMNS, stored["rows"]), "", hardware(stored), "", ""]
+    )
