@@ -1,7 +1,8 @@
 """VDVAE on scikit-learn's digits (8x8, 17 levels): eight groups of latents at resolutions 1 to 8.
 
 Command: gen-jax train experiments/configs/vd_vae_digits.py
-Hardware: 2 CPU cores, about five minutes
+Hardware: 1 CPU core, about ten minutes
+Expected: <= 1.75 bits/dim on test, a bound with 100 draws; independent pixels need 2.41
 """
 
 from gen_jax import VDVAE, image
