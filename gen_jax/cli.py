@@ -10,7 +10,16 @@ import traceback
 from typing import NoReturn
 
 from gen_jax import __version__, progress, terminal
-from gen_jax.commands import coding, data, encoding, generating, judging, measuring, training
+from gen_jax.commands import (
+    coding,
+    completion,
+    data,
+    encoding,
+    generating,
+    judging,
+    measuring,
+    training,
+)
 from gen_jax.commands.arguments import INPUT_STATUS, Parser
 from gen_jax.errors import InputError, SaveError, first_line
 
@@ -29,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for group in (training, judging, generating, encoding, coding, data, measuring):
         group.add(commands)
+    completion.add(commands, top)
     return top
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -287,3 +288,25 @@ def test_how_much_is_said(here):
     assert "Traceback" in call("runs", "nowhere", "-v")[2]
     assert "Traceback" not in call("runs", "nowhere")[2]
     assert "not allowed with argument" in call("runs", "-q", "-v")[2]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_a_shell_completes_what_is_typed(here):
+    """The script of bash, asked as the shell asks it; the others name every command."""
+    (here / "my_config.py").write_text("")
+    (here / "gen-jax").write_text(succeed("completion", "bash"))
+    typed = {
+        "dat": ["data"],
+        "data im": ["import"],
+        "train gated_pixel_cnn_dy": ["gated_pixel_cnn_dynamic_mnist"],
+        "train my_c": ["my_config.py"],
+        "train x --paral": ["--parallel"],
+        "train x --parallel p": ["pmap"],
+    }
+    lines = ["source ./gen-jax", 'try() { COMP_WORDS=(gen-jax "$@"); COMP_CWORD=$#; COMPREPLY=()']
+    lines += ['_shtab_gen_jax gen-jax "${@: -1}" x; echo "${COMPREPLY[*]}"; }']
+    script = "\n".join([*lines, *(f"try {words}" for words in typed)])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert [line.split() for line in done.stdout.splitlines()] == [*typed.values()]
+    for shell in ("zsh", "fish", "tcsh"):
+        assert "receptive-field" in succeed("completion", shell)

@@ -49,7 +49,7 @@ def add(commands: Subparsers) -> None:
     importing = command(
         actions,
         "import",
-        "Turn your own files into a prepared data set: .npz, PNG, JPEG, WAV, idx, CIFAR binary or text.",
+        "Turn your own files into a prepared data set: .npz, PNG, JPEG, WAV, FLAC, idx, CIFAR binary or text.",
         "gen-jax data import photos my_photos/ --tiles 32",
         run=_import,
     )

@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from gen_jax.data import conversion
+from gen_jax.data import conversion, sound
 from gen_jax.data.formats import starts_like_idx
 from gen_jax.errors import InputError
 
 PICTURES = (".png", *conversion.FORMATS)
-ENDINGS = {".npz": "npz", ".wav": "wav", ".txt": "text", ".bin": "cifar"} | dict.fromkeys(
-    PICTURES, "png"
-)
+ENDINGS = {
+    ".npz": "npz",
+    ".txt": "text",
+    ".bin": "cifar",
+    **dict.fromkeys(PICTURES, "png"),
+    **dict.fromkeys(sound.ENDINGS, "wav"),
+}
 WORDS = {
     "npz": ".npz",
     "png": "PNG",
@@ -58,7 +62,7 @@ def _kind(path: Path) -> str:
     if kind is None:
         raise InputError(
             f"{path} has an unknown format; known are .npz, .png (and .jpg, .webp, .bmp, .gif with --convert), .wav,"
-            " .txt, CIFAR .bin and idx (or idx.gz) files"
+            " .flac, .aiff, .ogg, .txt, CIFAR .bin and idx (or idx.gz) files"
         )
     return kind
 
@@ -68,7 +72,7 @@ def _kind_of_folder(folder: Path) -> str:
     first = next(_files(folder), None)
     if first is None:
         raise InputError(f"{folder} is empty")
-    if first.suffix.lower() == ".wav":
+    if first.suffix.lower() in sound.ENDINGS:
         return "wav"
     if any(path.is_dir() or path.suffix.lower() in PICTURES for path in paths):
         return "png"

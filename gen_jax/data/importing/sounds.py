@@ -1,4 +1,4 @@
-"""Reader of WAV files, which returns windows of mu-law codes."""
+"""Reader of sound files, which returns windows of mu-law codes."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from gen_jax.data.importing.folders import labelled_files
 from gen_jax.data.importing.names import Names
 from gen_jax.data.importing.readers import windows
 from gen_jax.data.importing.rules import bounds, listed
-from gen_jax.data.wav import read_wav
+from gen_jax.data.sound import read_sound
 from gen_jax.errors import InputError
 from gen_jax.ops import mu_law
 
@@ -59,7 +59,7 @@ def from_wav(
 
 
 def _read(path: Path, mono: bool, max_bytes: int | None) -> tuple[UInt8[np.ndarray, " n"], int]:
-    x, rate = read_wav(path, max_bytes)
+    x, rate = read_sound(path, max_bytes)
     if x.shape[1] > 1 and not mono:
         raise InputError(f"{path} has {x.shape[1]} channels; --mono takes their mean")
     return mu_law.encode(x.mean(axis=1), LEVELS).astype(np.uint8), rate
