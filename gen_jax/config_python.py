@@ -14,7 +14,7 @@ def to_python(identity: Any) -> str:
 
     Classes from outside gen_jax are imported from their modules, which must be importable where the file is run.
     """
-    body = _expression(identity, STEP, len("return "))
+    body = _wrapped(identity, STEP, len("return "))
     return f"{_imports(identity)}\n\n\ndef experiment():\n{STEP}return {body}\n"
 
 
@@ -37,27 +37,28 @@ def _import(module: str, wanted: list[str]) -> str:
     return "\n".join([f"from {module} import (", *(f"{STEP}{name}," for name in wanted), ")"])
 
 
-def _expression(tree: Any, indent: str, taken: int) -> str:
+def _wrapped(tree: Any, indent: str, taken: int) -> str:
     """A value, on one line if it fits after what the line holds already, otherwise a line for each part."""
-    flat = _flat(tree)
+    flat = expression(tree)
     parts = _parts(tree)
     if parts is None or len(indent) + taken + len(flat) <= WIDTH:
         return flat
     opening, named, closing = parts
     inner = indent + STEP
     lines = [
-        f"{inner}{prefix}{_expression(value, inner, len(prefix) + 1)}," for prefix, value in named
+        f"{inner}{prefix}{_wrapped(value, inner, len(prefix) + 1)}," for prefix, value in named
     ]
     return "\n".join([opening, *lines, f"{indent}{closing}"])
 
 
-def _flat(tree: Any) -> str:
+def expression(tree: Any) -> str:
+    """A value of a config as a Python expression on one line."""
     parts = _parts(tree)
     if parts is None:
         return _literal(tree)
     opening, named, closing = parts
     single = "," if opening == "(" and len(named) == 1 else ""
-    inside = ", ".join(prefix + _flat(value) for prefix, value in named)
+    inside = ", ".join(prefix + expression(value) for prefix, value in named)
     return f"{opening}{inside}{single}{closing}"
 
 

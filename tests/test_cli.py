@@ -218,7 +218,8 @@ def test_the_report_is_one_file(run, result, data_dir, tmp_path):
         assert kind == "data:image/png;base64"
         with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
             assert len(picture.convert("RGB").getcolors(2**20)) > 1
-    assert not re.search(r"@import|url\((?!#)|<script|<link|<iframe", page)
+    assert not re.search(r"@import|url\((?!#)|<link|<iframe", page)
+    assert page.count("<script") == page.count('<div class="film"') == 1
     assert f"{result['bits_per_dim']:.4f} ± {result['stderr']:.4f} bits/dim" in page
     assert "WarmupCosine" in page
     assert re.search(r"<td>top:0.5</td><td>32</td><td>\d\.\d{3} ± 0\.\d{3}</td></tr>", page)

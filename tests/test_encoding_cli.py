@@ -194,8 +194,8 @@ def test_codes_of_sound_are_lines():
     split = prepared.Split("some", "1.0.0", "test", x, None, model.event, 0)
     shown = str(report.maps(medium, run, split)) + str(report.use(run, split))
     assert "Codes of 4 test examples" in shown
-    assert shown.count("<img") == 2
+    assert shown.count("<svg") == 2
     assert "codes: " in shown
     assert "96 codes of 6 test examples" in shown
-    colours = report._colours(512)
+    colours = report.colours(512)
     assert len(np.unique(colours.round(3), axis=0)) == 512

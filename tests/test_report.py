@@ -19,6 +19,7 @@ from gen_jax.experiment import Data, load_config
 from gen_jax.laws import certificate
 from gen_jax.media import arrays, html
 from gen_jax.media.text import Text
+from gen_jax.report import film
 from gen_jax.report import page as report
 from gen_jax.runs import summary
 from gen_jax.runs.run import load_run
@@ -80,12 +81,16 @@ def evil_page(folder, data_dir, monkeypatch):
 def test_no_text_becomes_markup(evil_page):
     """And each picture says what it shows, each link has its target, colours follow the system."""
     page = evil_page
+    [script] = re.findall("<script>(.*?)</script>", page, re.S)  # the film's
+    assert script == film.SCRIPT
+    assert f"script-src 'sha256-{film.DIGEST}'\"" in page
+    page = page.replace(f"<script>{script}</script>", "")
     assert not re.search("<script|onerror|javascript:", page.replace("&lt;script", ""))
     shown = page.count("&lt;script&gt;alert(&#39;")
     # title, protocol, cpu, number's data set and split, laws, config's name, command, git, examples of
     assert shown > 12
     tags = set(re.findall(r"<(\w+)", page))
-    known = "html head meta title style body nav ul li a main article h1 h2 p pre code br img div"
+    known = "html head meta title style body nav ul li a main article h1 h2 p pre code br img div noscript"
     table = "table tr th td details summary"
     svg = "svg defs g path use text tspan image clipPath rect"
     assert tags <= {*known.split(), *table.split(), *svg.split()}

@@ -1,4 +1,4 @@
-"""Commands that judge a trained model: its number, its laws, its receptive field, a report."""
+"""Commands that judge a trained model: its number, its laws, its receptive field, a report, a comparison."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ from gen_jax.errors import InputError
 
 
 def add(commands: Subparsers) -> None:
-    """Add `evaluate`, `certify`, `receptive-field` and `report`."""
+    """Add `evaluate`, `certify`, `receptive-field`, `report` and `compare`."""
     evaluate = command(
         commands,
         "evaluate",
@@ -162,6 +162,19 @@ def add(commands: Subparsers) -> None:
     )
     trust(report)
     data_dir(report)
+
+    compare = command(
+        commands,
+        "compare",
+        "Compare runs: a table of their numbers, the differences of their configs and, with --out, their curves.",
+        "gen-jax compare runs/deep4 runs/deep8 --out compare.html",
+        run=_compare,
+    )
+    workdirs(compare)
+    compare.add_argument(
+        "--out", type=Path, help="an HTML file with the curves on one pair of axes"
+    )
+    trust(compare)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -333,3 +346,17 @@ def _report(args: argparse.Namespace) -> None:
     page = report.html(args.workdirs, args.data_dir, args.trust)
     write_atomically(args.out, page.encode(errors="backslashreplace"))
     say(args, {"out": str(args.out)}, f"report in {args.out}")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from gen_jax.report import comparison
+
+    if args.out:
+        check_out(args.out, (".html",))
+    compared = comparison.compare(args.workdirs, args.trust)
+    record, text = compared.record(), compared.text()
+    if args.out:
+        page = comparison.html(compared)
+        write_atomically(args.out, page.encode(errors="backslashreplace"))
+        record, text = {"out": str(args.out), **record}, f"{text}\n\ncurves in {args.out}"
+    say(args, record, text)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 # Inches of a plot: text stays readable on a narrow page; of one with more to show, which scrolls there.
-SIZE, WIDE = (4.8, 2.7), (9.0, 3.2)
+SIZE, TALL, WIDE = (4.8, 2.7), (5.2, 4.3), (9.0, 3.2)
 READABLE = 0.7  # the least scale of a plot: text of 10 points is 9 pixels high then
 SHARP = 130  # dots per inch of what a plot holds as pixels: images, and clouds of points
 # The colours of a plot that follow the page (`report/style.css`): text, paper, lines, areas without data, series.

@@ -88,11 +88,11 @@ def _lines(shown: np.ndarray, planes: Planes) -> Figure:
 
 
 def _map(axes: Axes, part: Int[np.ndarray, "h w"], num_codes: int) -> None:
-    axes.imshow(_colours(num_codes)[part])
+    axes.imshow(colours(num_codes)[part])
     axes.set(xticks=[], yticks=[])
 
 
-def _colours(count: int) -> Float[np.ndarray, "count 3"]:
+def colours(count: int) -> Float[np.ndarray, "count 3"]:
     """Colours of which neighbours differ: hues by the golden ratio, three degrees of brightness in turn."""
     codes = np.arange(count)
     hue, value = codes * (np.sqrt(5) - 1) / 2 % 1, np.array([1.0, 0.75, 0.5])[codes % 3]

@@ -129,7 +129,7 @@ def plane(medium: Medium, run: Trained, split: Split) -> Markup:
 
 
 def _scatter(means: Float[np.ndarray, "N 2"], labels: Any, class_names: tuple[str, ...]) -> Figure:
-    figure = Figure(figsize=(5.2, 4.3), layout="constrained")
+    figure = Figure(figsize=html.TALL, layout="constrained")
     axes = figure.subplots()
     if isinstance(labels, np.ndarray):
         for label in np.unique(labels):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -27,7 +26,18 @@ from gen_jax.media.images import COLUMNS, Images
 from gen_jax.media.medium import Medium, Section
 from gen_jax.media.points import Points
 from gen_jax.media.sound import Sound
-from gen_jax.report import adversarial, codes, diffusion, images, latents, points, sound, training
+from gen_jax.report import (
+    adversarial,
+    codes,
+    diffusion,
+    film,
+    images,
+    latents,
+    points,
+    sound,
+    training,
+)
+from gen_jax.report.pages import PAGES
 from gen_jax.runs import provenance
 from gen_jax.runs.results import protocol
 from gen_jax.runs.run import Run, load_run
@@ -41,21 +51,14 @@ SECTIONS: dict[type[Medium], Callable[[Any, Run, Split], Iterator[Section]]] = {
     Sound: sound.sections,
 }
 
-# All text is escaped, except `Markup`, which the media build from escaped text.
-PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    keep_trailing_newline=True,
-)
-
 
 def html(workdirs: list[Path], data_dir: Path | None = None, trust: bool = False) -> str:
     """The page for one or several work directories; InputError if one has nothing to show."""
     runs = [_run(load_run(path, trust), data_dir, trust) for path in workdirs]
     title = ", ".join(run["title"] for run in runs)
-    return PAGES.get_template("report.html").render(runs=anchored(runs), title=title)
+    film_of = any(film.MARK in shown for run in runs for _, shown in run["sections"])
+    scripts = {"script": Markup(film.SCRIPT), "digest": film.DIGEST} if film_of else {}
+    return PAGES.get_template("report.html").render(runs=anchored(runs), title=title, **scripts)
 
 
 def anchored(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -82,6 +85,7 @@ def _run(run: Run, data_dir: Path | None, trust: bool) -> dict[str, Any]:
     if isinstance(medium, Images) and drawn is not None:
         train = load_split(run.experiment, "train", data_dir)
         sections += images.nearest_in_training(medium, drawn, train, split)
+    sections += film.sections(medium, run, drawn)
     sections += adversarial.sections(medium, run, split)
     sections += [*_of_medium(medium, run, split), *diffusion.sections(medium, run, split)]
     if run.workdir.probe.exists():

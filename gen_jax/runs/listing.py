@@ -17,12 +17,13 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     """A row for each work directory, by path; InputError if the folder does not exist."""
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
-    return [_row(path, folder) for path in _work_directories(folder)]
+    named = [(path, path.relative_to(folder)) for path in _work_directories(folder)]
+    return [row(path, str(name)) if name.parts else row(path) for path, name in named]
 
 
 def text(rows: list[dict[str, Any]]) -> str:
     """The rows as a table."""
-    return aligned([HEADER, *(_cells(row) for row in rows)])
+    return aligned([HEADER, *map(cells, rows)])
 
 
 def _work_directories(folder: Path, depth: int = 0) -> Iterator[Path]:
@@ -50,7 +51,8 @@ def _experiment(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _row(path: Path, folder: Path) -> dict[str, Any]:
+def row(path: Path, name: str | None = None) -> dict[str, Any]:
+    """The row of a work directory, whose name is that of its folder if no other is given."""
     fields = _experiment(path / "config.json") or {}
     log, result = stored.rows(path / "metrics.jsonl"), _result(path / "result.json")
     validations = [row for row in log if row["split"] == "validation" and "nats" in row]
@@ -59,7 +61,7 @@ def _row(path: Path, folder: Path) -> dict[str, Any]:
     except (KeyError, TypeError):
         data = None
     return {
-        "run": str(path.relative_to(folder)) if path != folder else path.resolve().name,
+        "run": name or path.resolve().name,
         "path": str(path),
         "model": fields["model"]["type"].rpartition(":")[2],
         "data": data,
@@ -84,14 +86,15 @@ def _result(path: Path) -> dict[str, Any] | None:
     return {**numbers, **words, "unit": result.get("unit", "bits/dim")}
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """The texts of a row under `HEADER`."""
     step, steps, best = row["step"], row["steps"], row["best_validation"]
     done = f"{step:,}" if step == steps else f"{step:,} of {steps:,}"
     shown = ""
     if best is not None:
         shown = f"{best.get('bits_per_dim', best['nats']):.4f} at {best['step']:,}"
-    cells = (row["run"], row["model"], row["data"], row["seed"], done, shown)
-    return (*map(str, cells), _number(row["result"]))
+    texts = (row["run"], row["model"], row["data"], row["seed"], done, shown)
+    return (*map(str, texts), _number(row["result"]))
 
 
 def _number(result: dict[str, Any] | None) -> str:
