@@ -38,7 +38,7 @@ format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 
 docs: $(VENV)/installed-docs
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 tables: $(VENV)/installed
 	$(BIN)/python experiments/tables.py

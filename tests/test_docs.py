@@ -1,5 +1,6 @@
 """The documentation as a site: formulas of docstrings, a page with law and figure for every system, no dead link."""
 
+import ast
 import html
 import json
 import re
@@ -71,16 +72,24 @@ def test_mathml_needs_nothing_else(equations):
     assert "`x_i` stays" in text
     assert "[2006.12486](https://arxiv.org/abs/2006.12486)" in text
     assert "$" not in text
+    assert "<mo>&#x0223C;</mo>" in equations.mathml("z ~ N(0, I)")
 
 
-def test_every_system_has_a_page_with_its_law(systems):
+def test_every_system_has_a_page_with_its_law_and_a_captioned_figure(systems):
     """The list is that of `gen-jax list`."""
+    drawn = {
+        node.name: ast.get_docstring(node)
+        for path in (ROOT / "docs" / "generate" / "figures").glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
     found = systems.systems()
     assert sorted(system.id for system in found) == sorted(
         row["system"] for row in catalogue.systems()
     )
     for system in found:
         assert 1 <= len(system.equations()) <= 2, system.id
+        assert drawn[system.id], system.id
         assert system.classes[0].__name__ == system.name
     assert found[0].equations() == ["p(x) = theta_x"]
 

@@ -117,6 +117,7 @@ def _name(name: str, after: str) -> str:
 def mathml(formula: str, display: bool = False) -> str:
     """One formula as an element of a page."""
     drawn = convert(latex(formula), display="block" if display else "inline")
+    drawn = drawn.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")  # a relation, not a letter
     return (
         drawn if display else f'<span class="math">{drawn}</span>'
     )  # Markdown takes a paragraph that begins with math for a block

@@ -26,7 +26,7 @@ TEXTS = {  # of the tree, and their pages
     "experiments/results/RESULTS.md": "recorded.md",
     "experiments/mutants/RESULTS.md": "mutants.md",
 }
-LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s]+)(#[^)]*)?\)")
+LINK = re.compile(r"(!?\[[^\]]*\]\(|^\[[^\]]+\]: )([^)#\s]+)(#[^)]*)?(?=\)|$)", re.MULTILINE)
 FOUND = systems.systems()
 
 
@@ -80,7 +80,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if to is None:
             raise PluginError(f"{of_tree}: no page shows {path}")
         folder = posixpath.dirname(page.file.src_uri)
-        return f"{start}{posixpath.relpath(to, folder or '.')}{anchor})"
+        return f"{start}{posixpath.relpath(to, folder or '.')}{anchor}"
 
     text = LINK.sub(led, re.sub(r"<!-- .*? -->\n?", "", markdown))
     family = re.fullmatch(r"families/(\w+)\.md", page.file.src_uri)
