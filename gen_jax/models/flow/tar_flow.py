@@ -2,8 +2,8 @@
 
 A block maps patch t to z_t = (x_t - b(x_<t)) exp(-a(x_<t)), and z_0 = x_0. A causal transformer reads the patches and
 gives b and a, so the log-determinant is minus the sum of all a. The next block takes the patches in reverse order (Zhai
-et al. 2024, 2412.06329). f computes all patches at once. Its inverse takes one patch after the other and keeps keys and
-values of the earlier ones: blocks x patches steps, which do the work of one forward pass.
+et al. 2024, 2412.06329). f computes all patches at once. Its inverse takes one patch after the other, in each block,
+and keeps keys and values of the earlier ones: all steps together do the work of one forward pass.
 
 The paper's guidance and denoising belong to its models of images with Gaussian noise, which have no bits/dim, and are
 not here.
