@@ -88,6 +88,20 @@ def test_the_influence_is_the_change_of_the_distribution():
     assert not alone.declared.any()
 
 
+def test_large_images_change_in_blocks(monkeypatch):
+    """A block of 2x2 pixels at once, all of them, beside the changes computed one by one."""
+    monkeypatch.setattr(films, "MOST_BLOCKS", 4)
+    scene = scene_of(Markov(image(4, 3, 1, 2)))
+    shot = films.film(scene)
+    assert shot.side == 2
+    blocks = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 3], [2, 2, 3]])
+    np.testing.assert_array_equal(films.blocks_of(4, 3)[1], blocks)
+    reads = np.roll(blocks.reshape(-1), 1)  # the block of the pixel before
+    np.testing.assert_array_equal(shot.influence[1:] > 0, np.arange(4) == reads[1:, None])
+    single = np.argmax(shot.influence[1:], axis=1)
+    np.testing.assert_array_equal(single, reads[1:])
+
+
 def test_a_model_in_stages_has_a_film_of_each():
     """The pixels of an image are given the codes that were drawn, which have colours of their own."""
     model = FAMILIES["stages"]
@@ -188,7 +202,7 @@ def test_a_browser_shows_it(small, chromium, tmp_path):
     image_.hover(position={"x": 0.5 * box["width"], "y": 0.375 * box["height"]})  # row 2, column 3
     image_.hover(position={"x": 0.1 * box["width"], "y": 0.375 * box["height"]})  # row 2, column 1
     seen = int((small.influence[5] > 0).sum())
-    said = f"row 2, column 1: {seen} pixels have influence, {int(small.declared[5].sum())} are declared."
+    said = f"row 2, column 1: {seen} pixels have influence, {int(small.declared[5].sum())} pixels are declared."
     assert words.inner_text().endswith(said)
     level, paid = small.x[0].reshape(-1)[5], small.bits[0, 5]
     assert tab.locator(".bars p").inner_text().startswith(f"level {level} of 0 to 16, p = ")

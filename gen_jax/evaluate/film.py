@@ -1,9 +1,10 @@
 """How an autoregressive model draws images: the distribution of each value, and the pixels on which it depends.
 
 The images are those of the model's sampler. The distributions p(x_i | x_<i) are those that it drew from (laws/
-autoregressive.py: all sites at once and step by step give the same). The influence of pixel j on pixel i is the total
+autoregressive.py: all sites at once and step by step give the same). The influence of block j on pixel i is the total
 variation distance, 1/2 sum |p - p'|, between the distributions of i before and after all values of j change to other
-levels, the largest over the values of i. A zero is exact: the pixel has no influence.
+levels, the largest over the values of i. A zero is exact: the block has no influence. A block is a pixel, or a square
+of pixels in images of more than 256: each block takes a pass of the network.
 """
 
 import functools
@@ -23,7 +24,7 @@ from gen_jax.evaluate import draw
 from gen_jax.runs.run import Trained
 from gen_jax.typing import Event, Variables
 
-LARGEST = 1024  # pixels of an image: each is changed once
+LARGEST, MOST_BLOCKS = 1024, 256  # pixels of an image, and blocks of it that are changed
 AT_ONCE = 2**23  # probabilities in memory
 BINS = 64  # bars of a distribution at most
 
@@ -46,7 +47,8 @@ class Film:
     - `order`: positions in the flattened event.
     - `shares`: probabilities of bins of levels, bin k from `edges[k]` up to `edges[k + 1]` - 1.
     - `bits`: -log2 p of the values drawn.
-    - `influence`: of the column's pixel on the row's, for the first image; `declared`: the model's context.
+    - `influence`: of the column's block on the row's pixel, for the first image; `side`: that of a block.
+    - `declared`: the model's context.
     """
 
     event: Event
@@ -55,7 +57,8 @@ class Film:
     edges: Int[np.ndarray, " ends"]
     shares: Float[np.ndarray, "N T bins"]
     bits: Float[np.ndarray, "N T"]
-    influence: Float[np.ndarray, "pixels pixels"]
+    influence: Float[np.ndarray, "pixels blocks"]
+    side: int
     declared: Bool[np.ndarray, "pixels pixels"]
 
 
@@ -119,15 +122,17 @@ def film(scene: Scene) -> Film:
 
     same, cond = spread_out(0)
     before, rng = conditionals(same, same, cond), np.random.default_rng(0)
-    influence, of_value = np.zeros((pixels, pixels)), order // C
-    for first in range(0, pixels, at_once):
-        changing = np.minimum(np.arange(first, first + at_once), pixels - 1)
-        moved = same.reshape(at_once, pixels, C).astype(np.int64)
-        moved[np.arange(at_once), changing] += rng.integers(1, levels, (at_once, C))
-        moved = (moved % levels).astype(same.dtype).reshape(same.shape)
+    side, blocks = blocks_of(H, W)
+    num_blocks = int(blocks.max()) + 1
+    influence, of_value = np.zeros((pixels, num_blocks)), order // C
+    for first in range(0, num_blocks, at_once):
+        changing = np.minimum(np.arange(first, first + at_once), num_blocks - 1)
+        inside = blocks == changing[:, None, None]
+        moved = same + inside[..., None] * rng.integers(1, levels, same.shape)
+        moved = (moved % levels).astype(same.dtype)
         apart = 0.5 * np.abs(conditionals(moved, same, cond) - before).sum(axis=-1)
-        for row, pixel in enumerate(changing):
-            np.maximum.at(influence[:, pixel], of_value, apart[row])
+        for row, block in enumerate(changing):
+            np.maximum.at(influence[:, block], of_value, apart[row])
     return Film(
         model.event,
         x,
@@ -136,8 +141,18 @@ def film(scene: Scene) -> Film:
         np.stack(shares),
         np.stack(bits),
         influence,
+        side,
         _declared(model, pixels),
     )
+
+
+def blocks_of(height: int, width: int) -> tuple[int, Int[np.ndarray, "H W"]]:
+    """The side of the smallest blocks of which there are few enough, and the block of each pixel, in raster order."""
+    side = 1
+    while -(-height // side) * -(-width // side) > MOST_BLOCKS:
+        side += 1
+    rows, columns = np.indices((height, width)) // side
+    return side, rows * -(-width // side) + columns
 
 
 def _conditionals(model: Any, variables: Variables) -> Any:

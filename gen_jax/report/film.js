@@ -33,7 +33,8 @@ async function film(root) {
   const order = data.order ? await unpacked(data.order, Uint16Array) : Uint16Array.from({length: T}, (_, k) => k);
   const time = new Uint16Array(T);
   order.forEach((position, k) => { time[position] = k; });
-  const top = data.edges[bins] - 1;
+  const top = data.edges[bins] - 1, across = Math.ceil(W / data.side), blocks = across * Math.ceil(H / data.side);
+  const block = (pixel) => Math.floor(Math.floor(pixel / W) / data.side) * across + Math.floor(pixel % W / data.side);
   const state = {sample: 0, drawn: Math.floor(0.55 * T), pointed: null, playing: false, last: 0, rest: 0};
 
   root.replaceChildren();
@@ -81,7 +82,7 @@ async function film(root) {
       const box = [other % W * side, Math.floor(other / W) * side, side, side];
       of.fillStyle = rgb(other) ?? colour("--blind");
       of.fillRect(...box);
-      const level = influence[pixel * pixels + other];
+      const level = influence[pixel * blocks + block(other)];
       on.fillStyle = other === pixel ? colour("--site") : level ? heat(level) : colour("--blind");
       on.fillRect(...box);
     }
@@ -133,17 +134,15 @@ async function film(root) {
   }
 
   function show() {
-    const pixel = focus(), row = influence.subarray(pixel * pixels, (pixel + 1) * pixels);
-    let sum = 0, seen = 0, stated = 0;
+    const pixel = focus(), row = influence.subarray(pixel * blocks, (pixel + 1) * blocks);
+    const seen = row.filter((level) => level > 0).length;
+    let sum = 0, stated = 0;
     for (let k = 0; k < state.drawn; k++) sum += bits[state.sample * T + k] / 256;
-    for (let other = 0; other < pixels; other++) {
-      seen += other !== pixel && row[other] > 0;
-      stated += declared[pixel * pixels + other];
-    }
+    for (let other = 0; other < pixels; other++) stated += declared[pixel * pixels + other];
     squaresDrawn(pixel);
     barsDrawn(pixel);
     words.textContent = `${state.drawn} of ${T} values drawn, ${sum.toFixed(1)} bits. Pixel in ${name(pixel)}:`
-      + ` ${seen} pixels have influence, ${stated} are declared.`;
+      + ` ${seen} ${data.side > 1 ? "blocks" : "pixels"} have influence, ${stated} pixels are declared.`;
     slider.value = state.drawn;
     play.textContent = state.playing ? "Pause" : "Play";
   }

@@ -47,11 +47,12 @@ def shown(film: Film, table: np.ndarray) -> Markup:
     """The film with its caption; the script makes its picture, bars and controls."""
     content = json.dumps(packed(film, table), separators=(",", ":"))
     merged = len(film.edges) - 1 < film.event.num_levels
+    other = "another pixel" if film.side == 1 else f"a block of {film.side}x{film.side} pixels"
     caption = (
         f"The model draws {len(film.x)} samples value by value. Left: the image so far, with the next pixel framed."
-        " Right: how much the distribution of that pixel changes (total variation) if another pixel changes, from"
-        " 0.00002 (dark) to 1 (bright), measured on the first sample; grey pixels have no influence, the line surrounds"
-        " those that the model declares. Below: the distribution p(x_i | x_<i)"
+        f" Right: how much the distribution of that pixel changes (total variation) if {other} changes, from"
+        " 0.00002 (dark) to 1 (bright), measured on the first sample; what is grey has no influence, the line surrounds the pixels"
+        " that the model declares. Below: the distribution p(x_i | x_<i)"
         f"{' in bins of levels' if merged else ''}. Point at a pixel to see its own. The film takes"
         f" {len(content) / 1000:,.0f} kB of this page."
     )
@@ -65,6 +66,7 @@ def packed(film: Film, table: np.ndarray) -> dict[str, object]:
     in_raster = np.array_equal(film.order, np.arange(len(film.order)))
     return {
         "shape": film.event.shape,
+        "side": film.side,
         "samples": len(film.x),
         "edges": film.edges.tolist(),
         "order": None if in_raster else _bytes(film.order, np.uint16),
