@@ -51,8 +51,8 @@ def shown(film: Film, table: np.ndarray) -> Markup:
     caption = (
         f"The model draws {len(film.x)} samples value by value. Left: the image so far, with the next pixel framed."
         f" Right: how much the distribution of that pixel changes (total variation) if {other} changes, from"
-        " 0.00002 (dark) to 1 (bright), measured on the first sample; what is grey has no influence, the line surrounds the pixels"
-        " that the model declares. Below: the distribution p(x_i | x_<i)"
+        " 0.00002 (dark) to 1 (bright), measured on the first sample; what is grey has no influence, the line surrounds"
+        " the pixels that the model declares. Below: the distribution p(x_i | x_<i)"
         f"{' in bins of levels' if merged else ''}. Point at a pixel to see its own. The film takes"
         f" {len(content) / 1000:,.0f} kB of this page."
     )
