@@ -1,5 +1,6 @@
 """Commands as a shell user knows them: names, folders, pipes, default outputs, bars, and how much they say."""
 
+import configparser
 import contextlib
 import io
 import json
@@ -17,8 +18,9 @@ from test_codec_cli import model_folder
 
 from gen_jax import Markov, __version__, image, progress
 from gen_jax.cli import main
-from gen_jax.included import CONFIGS, config_paths
+from gen_jax.included import CONFIGS, PACKAGE, config_paths
 from gen_jax.media import medium_of
+from gen_jax.runs import provenance
 from gen_jax.runs.logging import log_to_stderr
 from gen_jax.typing import Event
 
@@ -67,7 +69,10 @@ def test_the_version_is_the_packages():
 def test_a_config_has_a_name_in_every_folder(here, data_dir):
     """A run by name, its continuation by folder and by config.json, and another seed beside it."""
     where = ("--data-dir", data_dir, "--json")
-    first = json.loads(succeed("train", "independent_digits", *TINY, *where))
+    status, out, err = call("train", "independent_digits", *TINY, *where)
+    assert status == 0
+    assert re.fullmatch("step 2: validation .* bits/dim .*\n", err)
+    first = json.loads(out)
     assert first["workdir"] == "runs/independent_digits"
     config = (here / "runs" / "independent_digits" / "config.json").read_text()
     for again in (f"{first['workdir']}/", f"{first['workdir']}/config.json"):
@@ -140,6 +145,30 @@ def test_every_config_has_its_name():
     assert {path.name.partition(":")[0] for path in paths.values()} == {
         path.name for path in (ROOT / "experiments" / "configs").glob("*.py")
     }
+
+
+def test_a_wheel_has_every_config_and_result():
+    """The patterns of setup.cfg name them all, and none counts as code of the package."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    patterns = setup["options.package_data"]["gen_jax"].split()
+    packed = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
+    for folder, ending in (("configs", "py"), ("results", "json")):
+        files = {path.name for path in (ROOT / "experiments" / folder).glob(f"*.{ending}")}
+        assert files == {path.name for path in packed if path.parent.name == folder}
+
+
+def test_configs_are_no_source_of_the_package(tmp_path, monkeypatch):
+    """A wheel, where they are files of the package, has the digest of the clone it is made from."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "code.py").write_text("x = 1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    monkeypatch.setattr(provenance, "CONFIGS", tmp_path / "configs")
+    clone = provenance.digest()
+    (tmp_path / "configs" / "config.py").write_text("steps = 1\n")
+    assert provenance.digest() == clone
+    (tmp_path / "more.py").write_text("y = 1\n")
+    assert provenance.digest() != clone
 
 
 def test_the_pictures_of_a_folder_are_read_back(grey, here):
@@ -300,6 +329,7 @@ def test_a_shell_completes_what_is_typed(here):
         "data im": ["import"],
         "train gated_pixel_cnn_dy": ["gated_pixel_cnn_dynamic_mnist"],
         "train my_c": ["my_config.py"],
+        "sample gated_pixel_cnn_dig": ["gated_pixel_cnn_digits"],
         "train x --paral": ["--parallel"],
         "train x --parallel p": ["pmap"],
     }

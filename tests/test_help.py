@@ -61,6 +61,7 @@ def test_list_names_systems_and_configs_without_jax(helps):
     assert systems["gated_pixel_cnn"]["family"] == "autoregressive"
     assert systems["gated_pixel_cnn"]["is"].startswith("Gated PixelCNN: log p(x)")
     assert "base" not in systems
+    assert "gated_pixel_cnn_digits" in {row["name"] for row in found["trained"]}
     configs = {row["config"]: row for row in found["configs"]}
     assert configs["experiments/configs/gated_pixel_cnn_digits.py"]["published"] is None
     mnist = configs["experiments/configs/gated_pixel_cnn_binarized_mnist.py"]

@@ -67,6 +67,9 @@ def test_what_is_refused(tmp_path, monkeypatch):
     buffer = io.BytesIO()
     soundfile.write(buffer, INTEGERS, 8000, format="AIFF")
     (tmp_path / "other.flac").write_bytes(buffer.getvalue())
+    (tmp_path / "short.aiff").write_bytes(buffer.getvalue()[:-1])
+    with pytest.raises(InputError, match=r"short.aiff is truncated: its end is missing"):
+        read_sound(tmp_path / "short.aiff")
     for name, words in (
         ("cut", "cut.flac is (truncated|not a readable FLAC file)"),
         ("text", "text.flac is not a readable FLAC file"),
@@ -77,6 +80,11 @@ def test_what_is_refused(tmp_path, monkeypatch):
             read_sound(tmp_path / f"{name}.flac")
     with pytest.raises(InputError, match="unpacks to 2,000 bytes, the limit is 1,999"):
         read_sound(good, 1999)
+    whole = soundfile.SoundFile.read
+    with monkeypatch.context() as patch:  # a library that gives what it has, without a word
+        patch.setattr(soundfile.SoundFile, "read", lambda self, **how: whole(self, **how)[:-1])
+        with pytest.raises(InputError, match="truncated: it has 499 of 500 samples"):
+            read_sound(good)
     argv = ("data", "import", "x", good, "--data-dir", tmp_path / "data")
     assert "has 2 channels; --mono takes their mean" in call(*argv)[2]
     monkeypatch.setitem(sys.modules, "soundfile", None)

@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 Subparsers = argparse._SubParsersAction
 Run = Callable[[argparse.Namespace], int | None]
-MODEL_FOLDER = "folder of a trained model"
+MODEL_FOLDER = "folder of a trained model, or the name of one in `gen-jax list`"
 
 
 def command(

@@ -9,11 +9,11 @@ from gen_jax import included
 from gen_jax.commands.arguments import Parser, Subparsers, command, say
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
-# What the scripts call for the config of `train`: the names that come with the package, and files.
-CONFIGS = {"bash": "_gen_jax_configs", "zsh": "_gen_jax_configs"}
-PREAMBLE = {
-    "bash": '_gen_jax_configs() {{ compgen -W "{names}" -- "$1"; compgen -f -- "$1"; }}\n',
-    "zsh": "_gen_jax_configs() {{ compadd -- {names}; _files; }}\n",
+# What the scripts call for a config or a trained model: the names of those that come with the package, and files.
+NAMED = {"config": "_gen_jax_configs", "workdir": "_gen_jax_models", "workdirs": "_gen_jax_models"}
+FUNCTION = {
+    "bash": '{function}() {{ compgen -W "{names}" -- "$1"; compgen -f -- "$1"; }}\n',
+    "zsh": "{function}() {{ compadd -- {names}; _files; }}\n",
 }
 
 
@@ -33,13 +33,20 @@ def add(commands: Subparsers, top: Parser) -> None:
 def _completion(top: Parser, args: argparse.Namespace) -> None:
     import shtab
 
+    from gen_jax.runs import trained
+
     for parser in _parsers(top):
         for action in parser._actions:
             if action.type is Path or action.dest == "out":
                 action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]  read by shtab
-            if action.dest == "config":
-                action.complete = CONFIGS  # pyright: ignore[reportAttributeAccessIssue]
-    preamble = PREAMBLE.get(args.shell, "").format(names=" ".join(included.config_paths()))
+            if action.dest in NAMED and not action.option_strings:
+                by_shell = dict.fromkeys(FUNCTION, NAMED[action.dest])
+                action.complete = by_shell  # pyright: ignore[reportAttributeAccessIssue]
+    names = {"_gen_jax_configs": included.config_paths(), "_gen_jax_models": trained.names()}
+    function = FUNCTION.get(args.shell, "")
+    preamble = "".join(
+        function.format(function=name, names=" ".join(known)) for name, known in names.items()
+    )
     script = shtab.complete(top, args.shell, preamble=preamble)
     say(args, {"shell": args.shell, "script": script}, script)
 

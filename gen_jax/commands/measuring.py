@@ -33,7 +33,7 @@ def add(commands: Subparsers) -> None:
     command(
         commands,
         "list",
-        "List systems and configs with published and measured numbers.",
+        "List systems, trained models, and configs with published and measured numbers.",
         "gen-jax list",
         run=_list,
     )
@@ -103,9 +103,17 @@ def _measure(args: argparse.Namespace, subject: Any, *settings: int, **options: 
 def _list(args: argparse.Namespace) -> None:
     from gen_jax.evaluate import catalogue
 
-    record = {"systems": catalogue.systems(), "configs": catalogue.configs()}
+    record = {
+        "systems": catalogue.systems(),
+        "trained": catalogue.trained(),
+        "configs": catalogue.configs(),
+    }
     lines = ["systems"]
     lines += [f"  {row['system']:<18} {row['is']}" for row in record["systems"]]
+    lines += ["trained models, in place of a folder, as in `gen-jax sample NAME`"]
+    for row in record["trained"]:
+        certified = ", certified" if row["certified"] else ""
+        lines += [f"  {row['name']}", f"      {row['measured']}{certified}, {row['bytes']:,} bytes"]
     lines += ["configs, for `gen-jax train NAME`"]
     for row in record["configs"]:
         lines += [

@@ -33,6 +33,9 @@ def read_sound(
             f"{path} is {form}, which needs the package soundfile: pip install 'gen_jax[sound]'"
         ) from error
     content = read_regular(path)
+    # The chunk that holds an AIFF says how long it is; soundfile takes what there is.
+    if content[:4] == b"FORM" and int.from_bytes(content[4:8], "big") > len(content) - 8:
+        raise InputError(f"{path} is truncated: its end is missing")
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             found: Any = file.format

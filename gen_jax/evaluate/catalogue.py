@@ -9,6 +9,7 @@ from typing import Any
 
 from gen_jax.included import PACKAGE, RESULTS, config_paths, docstring, variants
 from gen_jax.runs.summary import SIGN, distances, kind_of, summary
+from gen_jax.runs.trained import TRAINED, names
 
 MODELS = PACKAGE / "models"
 ID = "system: ClassVar[str]"  # the declaration of a system's id in its class
@@ -62,6 +63,24 @@ def configs() -> list[dict[str, Any]]:
                 if result.exists()
                 else zoo.get(name),
                 "zoo": zoo.get(name),
+            }
+        )
+    return rows
+
+
+def trained() -> list[dict[str, Any]]:
+    """Every trained model that comes with the package, by name, with its number and the size of its weights."""
+    rows = []
+    for name in names():
+        result = json.loads((TRAINED / name / "result.json").read_text())
+        weights = (TRAINED / name / "weights.npz").stat().st_size
+        rows.append(
+            {
+                "name": name,
+                "system": result["system"],
+                "measured": summary(result),
+                "certified": result["certified"],
+                "bytes": weights,
             }
         )
     return rows

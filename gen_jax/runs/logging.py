@@ -63,7 +63,9 @@ class Bar:
             TextColumn("{task.fields[shown]}  {task.fields[rate]:.1f} steps/s", markup=False),
             TimeRemainingColumn(),
         )
-        console, hidden = Console(stderr=True), not shown or LOG.level > logging.INFO
+        console = Console(stderr=True)
+        seen = console.is_terminal or console.is_jupyter  # elsewhere its end would be an empty line
+        hidden = not (shown and seen) or LOG.level > logging.INFO
         self.unit = terminal.clean(unit)
         self.progress = Progress(*columns, console=console, transient=True, disable=hidden)
         self.task = self.progress.add_task(label, total=total, completed=start, shown="", rate=0.0)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gen_jax.errors import InputError, near
-from gen_jax.runs.provenance import PACKAGE
+from gen_jax.included import PACKAGE
 
 TRAINED = PACKAGE / "trained"
 
