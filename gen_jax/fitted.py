@@ -134,15 +134,17 @@ class Fitted:
             return dict(content.arrays)
         return {**content.arrays, LABELS: content.labels.astype(content.labels_dtype)}
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, form: weights.Form = "npz") -> None:
         """Write a new folder that `load` and the commands read: config.json, metrics.jsonl and weights.npz.
+
+        `form="safetensors"`: weights.safetensors instead.
 
         InputError if the folder exists, or if the experiment could not be read back because it contains, for example,
         a class defined in a notebook.
         """
         out, trained = Path(path), self.trained
         if isinstance(trained, Run):
-            weights.export(trained.workdir, trained.variables, trained.step, out)
+            weights.export(trained.workdir, trained.variables, trained.step, out, form=form)
             return
         if os.path.lexists(out):
             raise InputError(f"{out} exists; save to a new folder")
@@ -152,7 +154,7 @@ class Fitted:
             workdir.claim(trained.experiment, dict(self.machine), trained=True)
             lines = [json.dumps(row) + "\n" for row in self.history]
             disk.write_atomically(workdir.metrics, "".join(lines))
-            weights.write(workdir.weights, trained.variables, trained.step)
+            weights.write(workdir, dict(trained.variables), trained.step, form)
 
     @cached_property
     def _codec(self) -> Codec:

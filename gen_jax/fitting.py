@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gen_jax import inputs
+from gen_jax import config_tree, inputs, sources
 from gen_jax.data import memory
 from gen_jax.data.memory import Given, Rows
 from gen_jax.data.prepared import ARRAYS, VALIDATED, unit_of
@@ -74,6 +74,8 @@ def fit(
     - `ema`: decay of the averaged weights, which the result has. The same seed gives the same bits. `init_examples`,
       `first_stage`, `skip_above` and `augment` are those of an Experiment.
 
+    A class that is defined in a notebook trains, after a warning that the result cannot be saved.
+
     InputError for examples or conditions that do not fit the model, and for settings that cannot run;
     FloatingPointError if a loss or update is not finite, or after 100 skipped steps in a row.
     """
@@ -111,6 +113,7 @@ def fit(
     _try(experiment.optimizer, program.like)
     judge = Validation(program, splits[-1]) if validation is not None else None
     run = _Fit(program, judge, callback)
+    _warn_of_classes(experiment)
     if isinstance(init_from, Fitted):
         weights = initial.fitting(experiment, init_from.variables, IN_MEMORY)
     else:
@@ -190,6 +193,14 @@ def _value(optimizer: Any) -> Any:
             " transformation"
         )
     return optimizer
+
+
+def _warn_of_classes(experiment: Experiment) -> None:
+    """Warn, before the training, of classes without which the result could not be loaded."""
+    try:
+        sources.of(config_tree.foreign(experiment))
+    except InputError as error:
+        LOG.warning("the result cannot be saved: %s", error)
 
 
 def _try(optimizer: Any, like: TrainState) -> None:

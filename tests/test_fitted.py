@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 
 import jax
 import numpy as np
@@ -355,10 +356,12 @@ def test_a_loss_that_is_not_finite_ends_the_training(digits):
         gen_jax.fit(SMALL, digits, **(SETTINGS | {"optimizer": Adam(1e30)}))
 
 
-def test_nothing_is_written_of_what_could_not_be_read_back(digits, tmp_path, monkeypatch):
-    """A class of a notebook trains in memory; saving says why it cannot be kept."""
+def test_nothing_is_written_of_what_could_not_be_read_back(digits, tmp_path, monkeypatch, caplog):
+    """A class of a notebook trains in memory; a warning before, and saving, say why it cannot be kept."""
     monkeypatch.setattr(Mine, "__module__", "__main__")
+    monkeypatch.setattr(logging.getLogger("gen_jax"), "propagate", True)
     fitted = gen_jax.fit(SMALL, digits, **(SETTINGS | {"steps": 1, "optimizer": Mine()}))
+    assert "the result cannot be saved: Mine is defined in a notebook or script" in caplog.text
     with pytest.raises(InputError, match="Mine"):
         fitted.save(tmp_path / "model")
     assert [*tmp_path.iterdir()] == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gen_jax.cli import parser
@@ -60,11 +61,23 @@ def test_the_first_python_runs_in_an_empty_folder(tmp_path, monkeypatch, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["digits_model"]
 
 
-def test_the_python_of_pure_functions_runs(capsys):
-    names = {}
-    exec(python_of("docs/python.md"), names)
+def test_the_page_about_python_runs(capsys):
+    """Training stops at the best validation and beats independent bits; fine-tuning and an own loop run too."""
+    names, page = {}, (ROOT / "docs" / "python.md").read_text()
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
+    *validations, tuned, untrained = capsys.readouterr().out.splitlines()
+    fitted, curve = names["fitted"], names["curve"]
+    assert validations[-1].startswith(f"{fitted.step} ")
+    assert [float(line.split()[1]) for line in validations[:-1]] == curve
+    assert fitted.step == 20 * (1 + curve.index(min(curve)))
+    share = names["train"].mean(axis=0).clip(1e-3, 1 - 1e-3)
+    entropy = -np.mean(share * np.log2(share) + (1 - share) * np.log2(1 - share))
+    assert fitted.bits_per_dim(names["test"]) < 0.9 * entropy
+    assert float(tuned) < 0.9 * entropy
     assert names["samples"].shape == (4, 28, 28, 1)
-    assert 0.5 < float(capsys.readouterr().out) < 2.0
+    assert 0.5 < float(untrained) < 2.0
+    assert names["metrics"]["bits_per_dim"] < float(untrained)
 
 
 def test_the_readme_is_short():

@@ -7,7 +7,10 @@ import chex
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
+from test_cli import own_cache, succeed  # noqa: F401  a fixture that applies by itself
 
+import gen_jax
 from gen_jax import InputError, image
 from gen_jax.evaluate import draw
 from gen_jax.experiment import Data, Evaluate, Experiment
@@ -62,22 +65,48 @@ def test_an_existing_folder_is_kept(exported):
         weights.export(run.workdir, run.variables, run.step, folder)
 
 
-def test_damage_never_gives_other_weights(exported, tmp_path):
+@pytest.mark.parametrize("form", ["npz", "safetensors"])
+def test_damage_never_gives_other_weights(exported, tmp_path, form):
     """A flipped bit anywhere, or a cut: refused, or in a byte that nothing reads."""
-    folder = shutil.copytree(exported[1], tmp_path / "model")
-    path, like = folder / "weights.npz", exported[0].variables
+    run, like = exported[0], exported[0].variables
+    weights.export(run.workdir, like, run.step, tmp_path / "model", form=form)
+    path = tmp_path / "model" / f"weights.{form}"
     whole, refused = path.read_bytes(), 0
     places = np.linspace(0, len(whole) - 1, 60).astype(int)
     flipped = [whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :] for i in places]
     for content in (*flipped, whole[: len(whole) // 2], b""):
         path.write_bytes(content)
         try:
-            _, found = weights.load(path, like)
+            step, found = weights.load(path, like)
         except InputError as error:
-            refused += "weights.npz" in str(error)
+            refused += path.name in str(error)
         else:
+            assert step == run.step
             chex.assert_trees_all_equal(found, jax.device_get(like))
     assert refused > 30
+
+
+def test_safetensors_are_read_by_others_and_by_us(exported, tmp_path, data_dir):
+    """The same weights; arrays of other types or shapes are refused before they are read."""
+    run, folder = exported[0], tmp_path / "model"
+    succeed("export", run.workdir.path, "--out", folder, "--format", "safetensors")
+    assert not (folder / "weights.npz").exists()
+    arrays = safetensors.numpy.load_file(folder / "weights.safetensors")
+    kernel = run.variables["params"]["logits"]["kernel"]
+    np.testing.assert_array_equal(arrays["params/logits/kernel"], kernel)
+    again = gen_jax.load(folder)
+    assert again.step == run.step
+    chex.assert_trees_all_equal(dict(again.variables), run.variables)
+    with pytest.raises(InputError, match="exported model, whose training cannot continue"):
+        train(EXPERIMENT, WorkDir(folder), data_dir)
+    again.save(tmp_path / "npz")
+    assert (tmp_path / "npz" / "weights.npz").exists()
+    safetensors.numpy.save_file(arrays | {"more": np.asarray(kernel)}, folder / "weights.safetensors")
+    with pytest.raises(InputError, match="weights of another model"):
+        gen_jax.load(folder)
+    safetensors.numpy.save_file(arrays, folder / "weights.safetensors")
+    with pytest.raises(InputError, match=r"weights\.safetensors cannot be read: 'step'"):
+        gen_jax.load(folder)
 
 
 def test_weights_of_another_model_are_refused(exported, tmp_path):

@@ -81,6 +81,12 @@ def add(commands: Subparsers) -> None:
     )
     workdir(export)
     export.add_argument("--out", type=Path, help="a new folder (default: NAME_model here)")
+    export.add_argument(
+        "--format",
+        choices=("npz", "safetensors"),
+        default="npz",
+        help="of the weights: compressed .npz, or safetensors as other libraries read them (default: %(default)s)",
+    )
     trust(export)
 
 
@@ -183,7 +189,8 @@ def _export(args: argparse.Namespace) -> None:
     runtime.set_up()
     run = load_run(args.workdir, args.trust)
     fits = certificate.standing(run.workdir, run.variables).fits
-    size = weights.export(run.workdir, run.variables, run.step, args.out, certificate=fits)
+    of = (run.workdir, run.variables, run.step, args.out)
+    size = weights.export(*of, certificate=fits, form=args.format)
     say(
         args,
         {"out": str(args.out), "step": run.step, "weights_bytes": size},

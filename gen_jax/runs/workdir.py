@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class WorkDir:
     @property
     def weights(self) -> Path:
         """The evaluated weights alone, in the folder of an exported model."""
-        return self.path / "weights.npz"
+        other = self.path / "weights.safetensors"
+        return other if os.path.lexists(other) else self.path / "weights.npz"
 
     @property
     def metrics(self) -> Path:
