@@ -70,12 +70,12 @@ def test_the_page_about_python_runs(capsys):
     fitted, curve = names["fitted"], names["curve"]
     assert validations[-1].startswith(f"{fitted.step} ")
     assert [float(line.split()[1]) for line in validations[:-1]] == curve
-    assert fitted.step == 20 * (1 + curve.index(min(curve)))
+    assert fitted.step == 10 * (1 + curve.index(min(curve)))
     share = names["train"].mean(axis=0).clip(1e-3, 1 - 1e-3)
     entropy = -np.mean(share * np.log2(share) + (1 - share) * np.log2(1 - share))
     assert fitted.bits_per_dim(names["test"]) < 0.9 * entropy
     assert float(tuned) < 0.9 * entropy
-    assert names["samples"].shape == (4, 28, 28, 1)
+    assert names["samples"].shape == (4, 8, 8, 1)
     assert 0.5 < float(untrained) < 2.0
     assert names["metrics"]["bits_per_dim"] < float(untrained)
 

@@ -101,7 +101,9 @@ def test_safetensors_are_read_by_others_and_by_us(exported, tmp_path, data_dir):
         train(EXPERIMENT, WorkDir(folder), data_dir)
     again.save(tmp_path / "npz")
     assert (tmp_path / "npz" / "weights.npz").exists()
-    safetensors.numpy.save_file(arrays | {"more": np.asarray(kernel)}, folder / "weights.safetensors")
+    safetensors.numpy.save_file(
+        arrays | {"more": np.asarray(kernel)}, folder / "weights.safetensors"
+    )
     with pytest.raises(InputError, match="weights of another model"):
         gen_jax.load(folder)
     safetensors.numpy.save_file(arrays, folder / "weights.safetensors")

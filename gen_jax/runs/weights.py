@@ -24,7 +24,8 @@ from gen_jax.data.opening import open_regular
 from gen_jax.errors import InputError, first_line
 from gen_jax.runs.workdir import WorkDir
 
-Arrays, Shapes = dict[str, np.ndarray], dict[str, tuple[int, ...]]
+Arrays = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
 Form = Literal["npz", "safetensors"]
 STEP, DIGEST = "step", "sha256"
 
