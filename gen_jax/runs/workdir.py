@@ -120,9 +120,9 @@ class WorkDir:
                 f"{self.path} is an exported model, whose training cannot continue; use another --workdir"
             )
         if self.config.exists():
-            known, lines = {*classes.names(tree)}, self._other_sources(files)
-            lines = lines or config_tree.differences(self._there(known), tree)
-            former = self._shorter(experiment, known) if lines else None
+            known, others = {*classes.names(tree)}, self._other_sources(files)
+            lines = others or config_tree.differences(self._there(known), tree)
+            former = self._shorter(experiment, known) if lines and not others else None
             if lines and former is None:
                 raise InputError(
                     f"{self.path} holds another config; use another --workdir or the same config."
