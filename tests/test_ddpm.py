@@ -365,5 +365,5 @@ def test_through_the_commands(data_dir, tmp_path):
         assert words in err
     succeed("report", run, "--out", tmp_path / "report.html", *options)
     page = (tmp_path / "report.html").read_text()
-    assert "<h2>Terms L_t of the bound, bits/dim</h2>" in page
+    assert ">Terms L_t of the bound, bits/dim</h2>" in page
     assert "the 5 terms add up to" in page

@@ -158,7 +158,7 @@ def test_a_report_of_two_units(folder, data_dir, tmp_path):
     page = tmp_path / "report.html"
     succeed("report", folder("classes"), "--out", page, "--data-dir", data_dir)
     text = page.read_text()
-    titles = re.findall(r"<h2>(.*?)</h2>", text)
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     expected = ["Reconstructions", "Interpolations", "KL of each unit"]
     assert titles[2:-1] == [
         "Nearest training images",
@@ -178,7 +178,7 @@ def test_a_report_of_codes(folder, data_dir, tmp_path):
     page = tmp_path / "report.html"
     succeed("report", folder("vq_vae_2"), "--out", page, "--data-dir", data_dir)
     text = page.read_text()
-    titles = re.findall(r"<h2>(.*?)</h2>", text)
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert titles[4:-1] == ["Reconstructions", "Codes", "Use of the codes"]
     assert text.index("top: ") < text.index("bottom: ")
     for name, codes in (("top", 4), ("bottom", 16)):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from cases import CASES, build
 from families import FAMILIES
+from test_auxiliary import GRAY
 from untrained import run_of
 
 from gen_jax import GatedPixelCNN, Independent, Markov, PixelCNNPP, image
-from gen_jax.conditions import drawn
+from gen_jax.conditions import drawn, label_of, values_of
 from gen_jax.density import Autoregressive
 from gen_jax.evaluate import film as films
 from gen_jax.media.images import Images
@@ -47,7 +48,9 @@ def test_the_distributions_are_those_of_the_steps(model):
     scene = scene_of(model)
     shot = films.film(scene)
     with jax.default_matmul_precision("highest"):
-        params = stepped_params(model, scene.variables, jnp.asarray(scene.x), scene.cond)
+        params = stepped_params(
+            model, scene.variables, jnp.asarray(scene.x), jax.tree.map(jnp.asarray, scene.cond)
+        )
     values = model.site_values(jnp.asarray(scene.x))
     each = [model.head.conditional(params, v, values) for v in range(values.shape[-1])]
     p = np.stack(each, axis=2).reshape(len(scene.x), -1, model.event.levels)
@@ -102,19 +105,27 @@ def test_large_images_change_in_blocks(monkeypatch):
     np.testing.assert_array_equal(single, reads[1:])
 
 
-def test_a_model_in_stages_has_a_film_of_each():
-    """The pixels of an image are given the codes that were drawn, which have colours of their own."""
+def test_a_prior_of_codes_has_a_film_but_not_its_decoder():
+    """Codes have colours of their own; the pixels are independent given the codes."""
     model = FAMILIES["stages"]
-    run = run_of(model)
-    codes, pixels = films.scenes(run, np.zeros((2, *model.event.shape), np.uint8))
-    assert [codes.name, pixels.name] == [stage.name for stage in model.stages(run.variables)]
-    np.testing.assert_array_equal(pixels.cond, codes.x)
-    medium = Images(model.event, {})
-    for scene in (codes, pixels):
-        table = film.colour_table(medium, scene)
+    [codes] = films.scenes(run_of(model), np.zeros((2, *model.event.shape), np.uint8))
+    table = film.colour_table(Images(model.event, {}), codes)
+    assert len(np.unique(table, axis=0)) == codes.model.event.levels == 3
+    assert "data-film" in film.shown(films.film(codes), table)
+
+
+@pytest.mark.slow
+def test_a_model_in_stages_has_a_film_of_each():
+    """The second stage is given the labels and what the first one drew."""
+    run, x = run_of(GRAY), np.zeros((2, *GRAY.event.shape), np.uint8)
+    grey, colour = films.scenes(run, x)
+    assert [grey.name, colour.name] == [stage.name for stage in GRAY.stages(run.variables)]
+    np.testing.assert_array_equal(values_of(colour.cond)[0], grey.x)
+    np.testing.assert_array_equal(label_of(grey.cond), [0, 1])
+    for scene in (grey, colour):
+        table = film.colour_table(Images(GRAY.event, {}), scene)
         assert table.shape == (scene.model.event.levels, 3)
-        assert "data-film" in film.shown(films.film(scene), table)
-    assert len(np.unique(film.colour_table(medium, codes), axis=0)) == codes.model.event.levels
+        assert films.film(scene).shares.shape[1] == scene.model.event.size
 
 
 def test_levels_of_influence_are_three_to_a_factor_of_ten():

@@ -70,7 +70,7 @@ def is_image(event: Event) -> bool:
 def scenes(run: Trained, x: Integer[np.ndarray, "N H W C"]) -> Iterator[Scene]:
     """Samples x of the run; of a model in stages, samples of each stage of images, given those of the stages before.
 
-    A stage of a single pixel, or of pixels that are no image, has no film.
+    A stage of pixels that are no image, or are independent given the stages before, has no film.
 
     Samples of a class-conditional run have all classes in turn.
     """
@@ -86,7 +86,8 @@ def scenes(run: Trained, x: Integer[np.ndarray, "N H W C"]) -> Iterator[Scene]:
             )
             drawn = sample(stage.variables, fold_in(key, k), len(x), cond)
             values.append(np.asarray(drawn))
-            if is_image(stage.model.event) and stage.model.event.shape[:2] != (1, 1):
+            last = stage.model.num_sites - 1
+            if is_image(stage.model.event) and stage.model.context(last).any():
                 yield Scene(stage.name, stage.model, stage.variables, values[-1], cond)
 
 
