@@ -37,11 +37,11 @@ def in_batches(count):
 
 
 def test_a_stream_in_the_order_of_arrays_gives_their_bits():
-    """However it is cut: batches, single examples, pieces of five."""
+    """However it is cut: batches, single examples, pieces of five, one piece."""
     whole = gen_jax.fit(MODEL, X, steps=13, **SETTINGS)
     rows = np.concatenate(in_batches(13))
     pieces = (rows[i : i + 5] for i in range(0, len(rows), 5))
-    for items in (iter(in_batches(13)), iter(rows), pieces):
+    for items in (iter(in_batches(13)), iter(rows), pieces, iter([rows])):
         streamed = gen_jax.fit(MODEL, items, steps=13, **SETTINGS)
         assert same(streamed.variables, whole.variables)
         assert streamed.history == whole.history
