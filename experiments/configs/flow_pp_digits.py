@@ -1,7 +1,7 @@
 """Flow++ on scikit-learn's digits (8x8, 17 levels), with variational dequantisation.
 
 Command: gen-jax train experiments/configs/flow_pp_digits.py
-Hardware: one CPU core, about three minutes
+Hardware: one CPU core, about eight minutes
 Expected: not run here; flow_pp_uniform_digits.py has uniform noise
 """
 
@@ -9,7 +9,7 @@ from gen_jax import FlowPP, VariationalDequantizer, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.optimizer import Adam, WarmupCosine
 
-STEPS = 700
+STEPS = 1100
 
 
 def experiment() -> Experiment:

@@ -1,7 +1,7 @@
 """Flow++ on scikit-learn's digits (8x8, 17 levels), with uniform noise.
 
 Command: gen-jax train experiments/configs/flow_pp_uniform_digits.py
-Hardware: one CPU core, about three minutes
+Hardware: one CPU core, about eight minutes
 Expected: not run here; flow_pp_digits.py has noise that is learned
 """
 
