@@ -1,8 +1,8 @@
 """Hooks of mkdocs: pages that are generated, links that leave docs/, and the order of the pages.
 
-Generated at build time: the first page from README.md, a page for each system, tables of the families, the recorded
-results, and the source files that pages link to. Nothing is written into docs/. A link to a file of the tree that no
-page shows stops the build.
+Generated at build time: the first page from README.md, a page for each system and each notebook, tables of the
+families, the recorded results, and the source files that pages link to. Nothing is written into docs/. A link to a file
+of the tree that no page shows stops the build.
 """
 
 import posixpath
@@ -11,6 +11,7 @@ from typing import Any
 
 import equations
 import figures
+import notebooks
 import systems
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -26,6 +27,8 @@ TEXTS = {  # of the tree, and their pages
     "experiments/results/RESULTS.md": "recorded.md",
     "experiments/mutants/RESULTS.md": "mutants.md",
 }
+NOTEBOOKS = notebooks.notebooks(ROOT)
+PAGES = TEXTS | {notebook.path: notebook.page for notebook in NOTEBOOKS}
 LINK = re.compile(r"(!?\[[^\]]*\]\(|^\[[^\]]+\]: )([^)#\s]+)(#[^)]*)?(?=\)|$)", re.MULTILINE)
 FOUND = systems.systems()
 
@@ -52,6 +55,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, system.page, content=text))
     for path, page in TEXTS.items():
         files.append(File.generated(config, page, content=(ROOT / path).read_text()))
+    for notebook in NOTEBOOKS:
+        files.append(File.generated(config, notebook.page, content=notebook.text))
+        for name, png in notebook.pictures.items():
+            files.append(File.generated(config, f"examples/{name}", content=png))
     for path in sorted((ROOT / "experiments" / "results").glob("*.png")):
         files.append(File.generated(config, f"pictures/{path.name}", content=path.read_bytes()))
     shown = {row["file"] for of_system in rows.values() for row in of_system}
@@ -68,7 +75,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links to files of the tree to their pages; add the table of a family."""
-    here = {page: path for path, page in TEXTS.items()}.get(page.file.src_uri)
+    here = {page: path for path, page in PAGES.items()}.get(page.file.src_uri)
     of_tree = here or f"docs/{page.file.src_uri}"
 
     def led(found: re.Match[str]) -> str:
@@ -92,7 +99,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _page_of(path: str, files: Files) -> str | None:
     """The address in the site of a file of the tree."""
-    candidates: list[Any] = [TEXTS.get(path), path.removeprefix("docs/"), f"{path}.md"]
+    candidates: list[Any] = [PAGES.get(path), path.removeprefix("docs/"), f"{path}.md"]
     if path.endswith(".png"):
         candidates.append(f"pictures/{posixpath.basename(path)}")
     return next((to for to in candidates if to and files.get_file_from_path(to)), None)

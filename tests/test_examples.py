@@ -1,0 +1,94 @@
+"""The notebooks of examples/: they parse, import what exists, store nothing of a machine, and run."""
+
+import ast
+import importlib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+EVERY = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LIMIT = 300  # seconds of a cell: on a busy machine
+PATHS = re.compile(r"(?:^|[\s'\"(=])(?:/|~/|[A-Z]:\\)\w", re.MULTILINE)
+
+
+def cells_of(path: Path, kind: str) -> list[str]:
+    cells = json.loads(path.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
+
+
+def test_they_are_pages_of_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text()
+    assert NOTEBOOKS
+    assert sorted(re.findall(r"examples/(\w+)\.md", nav)) == [path.stem for path in NOTEBOOKS]
+
+
+@EVERY
+def test_every_cell_parses_and_uses_names_that_exist(path):
+    """Names imported from gen_jax, and attributes of its modules."""
+    modules: dict[str, ModuleType] = {}
+    for cell in cells_of(path, "code"):
+        tree = ast.parse(re.sub(r"^(!|%%writefile ).*$", "pass", cell, flags=re.MULTILINE))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                ours = [alias.name for alias in node.names if alias.name.startswith("gen_jax")]
+                modules |= {name: importlib.import_module(name) for name in ours}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gen_jax"):
+                assert node.module is not None
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    if not hasattr(module, alias.name):
+                        importlib.import_module(f"{node.module}.{alias.name}")
+                    value = getattr(module, alias.name)
+                    if isinstance(value, ModuleType):
+                        modules[alias.name] = value
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                module = modules.get(node.value.id)
+                assert module is None or hasattr(module, node.attr), ast.unparse(node)
+    assert modules
+
+
+@EVERY
+def test_what_is_stored_is_of_no_machine(path):
+    """Pictures and text are there; no paths, warnings or errors; lines of prose fit."""
+    notebook = json.loads(path.read_text())
+    assert path.stat().st_size < 300_000
+    assert notebook["metadata"].keys() == {"kernelspec", "language_info"}
+    assert notebook["metadata"]["language_info"] == {"name": "python"}
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    assert sum("image/png" in output.get("data", ()) for output in outputs) >= 2
+    for output in outputs:
+        assert output["output_type"] in ("stream", "execute_result")
+        assert output.get("name", "stdout") == "stdout"
+        assert output.get("data", {}).keys() <= {"image/png"}
+        text = "".join(output.get("text", ""))
+        assert not PATHS.search(text), text
+        assert "Warning" not in text
+    assert all(len(line) <= 120 for text in cells_of(path, "markdown") for line in text.split("\n"))
+
+
+@pytest.mark.slow
+@EVERY
+def test_it_runs(path, tmp_path):
+    """In an empty folder, with a kernel of this Python; the cells' own assertions hold."""
+    nbclient = pytest.importorskip("nbclient", reason="the extra `test` is not installed")
+    nbformat = pytest.importorskip("nbformat", reason="the extra `test` is not installed")
+    notebook = nbformat.read(path, as_version=4)
+    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": commands, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, timeout=LIMIT, resources=resources)
+    client.execute(env=environment)
+    said = [
+        "".join(output.get("text", ""))
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+    ]
+    assert any(said)
