@@ -6,10 +6,11 @@ import logging
 import os
 import shlex
 import sys
+import time
 import traceback
 from typing import NoReturn
 
-from gen_jax import __version__, progress, terminal
+from gen_jax import __version__, processes, progress, terminal
 from gen_jax.commands import (
     coding,
     completion,
@@ -24,8 +25,13 @@ from gen_jax.commands.arguments import INPUT_STATUS, Parser
 from gen_jax.errors import InputError, SaveError, first_line
 
 FAILURE_STATUS = 1
+LAST = 5  # seconds that the first of several processes stays, if it fails alone
 OUT_OF_MEMORY = "out of memory: a smaller batch, model or number of examples takes less"
 LEVELS = {"quiet": logging.WARNING, "verbose": logging.DEBUG, None: logging.INFO}
+DISK = (
+    errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.ENOTDIR,
+    errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
 JAX_SETTING = ("for JAX flag jax_", "for environment 'JAX_")  # JAX's messages about a wrong setting
 
 
@@ -54,53 +60,56 @@ def main(argv: list[str] | None = None) -> int:
         return status
     except SaveError as error:
         _leave(str(error))
-    except InputError as error:
-        if args.loudness == "verbose":
-            traceback.print_exc()
-        return _fail(str(error), INPUT_STATUS)
-    except ValueError as error:
-        if not any(words in str(error) for words in JAX_SETTING):
-            raise
-        return _fail(f"JAX rejects an environment variable: {error}", INPUT_STATUS)
     except BrokenPipeError:  # the reader has left, as in `gen-jax list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE_STATUS
-    except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.EFBIG,
-            errno.EDQUOT,
-            errno.EIO,
-            errno.ENOTDIR,
-            errno.EISDIR,
-            errno.ELOOP,
-            errno.ENAMETOOLONG,
-        ):
+    except (Exception, KeyboardInterrupt) as error:
+        verdict = _verdict(error, args.command)
+        alone = processes.several() and not processes.common(error)
+        if verdict is None and not alone:
             raise
-        return _fail(
-            f"cannot use {error.filename or 'a file'}: {error.strerror}; saved files are kept",
-            INPUT_STATUS,
-        )
-    except MemoryError as error:
-        return _fail(f"{OUT_OF_MEMORY} ({first_line(error)})", FAILURE_STATUS)
-    except RuntimeError as error:  # JAX reports a device's memory so
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return _fail(f"{OUT_OF_MEMORY} ({first_line(error)})", FAILURE_STATUS)
-    except FloatingPointError as error:
-        return _fail(str(error), FAILURE_STATUS)
-    except KeyboardInterrupt:
-        resumes = args.command in ("train", "reproduce")
+        if verdict is None or args.loudness == "verbose":
+            traceback.print_exc()
+        sentence, status = verdict or (first_line(error), FAILURE_STATUS)
+        if alone or processes.first():
+            terminal.write(f"gen-jax: {terminal.line(sentence)}\n", sys.stderr)
+        if alone:
+            _leave_alone(status, lost=type(error).__name__ == "JaxRuntimeError")
+        return status
+
+
+def _verdict(error: BaseException, command: str) -> tuple[str, int] | None:
+    """The sentence and the exit status of an error that the user can fix; None for any other."""
+    if isinstance(error, InputError):
+        return str(error), INPUT_STATUS
+    if isinstance(error, ValueError) and any(words in str(error) for words in JAX_SETTING):
+        return f"JAX rejects an environment variable: {error}", INPUT_STATUS
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = error.filename or "a file"
+        return f"cannot use {where}: {error.strerror}; saved files are kept", INPUT_STATUS
+    memory = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    if memory or isinstance(error, MemoryError):  # JAX reports a device's memory as the former
+        return f"{OUT_OF_MEMORY} ({first_line(error)})", FAILURE_STATUS
+    if isinstance(error, FloatingPointError):
+        return str(error), FAILURE_STATUS
+    if isinstance(error, KeyboardInterrupt):
+        resumes = command in ("train", "reproduce")
         hint = "; the same command continues from the last checkpoint" if resumes else ""
-        return _fail(f"interrupted{hint}", 130)
+        return f"interrupted{hint}", 130
+    return None
 
 
-def _fail(sentence: str, status: int) -> int:
-    terminal.write(f"gen-jax: {terminal.line(sentence)}\n", sys.stderr)
-    return status
+def _leave_alone(status: int, lost: bool = False) -> NoReturn:
+    """End one of several processes: at the usual exit it would wait for the others, which wait for it.
+
+    The others abort when the first one is gone, so it gives those that end by themselves some time. `lost`: the error
+    may be that another process is dead; then JAX aborts this one, with the status that says so, within the heartbeat.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if lost or processes.first():
+        time.sleep(LAST + lost * processes.HEARTBEAT)
+    os._exit(status)
 
 
 def _leave(sentence: str) -> NoReturn:
@@ -109,6 +118,8 @@ def _leave(sentence: str) -> NoReturn:
     stderr = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.write(stderr, f"\ngen-jax: {terminal.line(sentence)}\n".encode())
+    if processes.several():
+        _leave_alone(INPUT_STATUS)
     os._exit(INPUT_STATUS)
 
 

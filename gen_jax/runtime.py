@@ -1,12 +1,15 @@
 """The set-up of a process, before its first computation."""
 
 import functools
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from gen_jax import processes
 from gen_jax.errors import InputError, first_line
+from gen_jax.processes import Joining
 
 # JAX settings that change bits or would reject our code, with the values that the code is written for.
 SETTINGS = {
@@ -19,15 +22,16 @@ SETTINGS = {
 READ_FLAGS = "from jaxlib import _jax; _jax.CompileOptions().executable_build_options.debug_options"
 
 
-def set_up() -> None:
-    """Fix JAX's settings regardless of the environment; check devices; set up compilation cache and logs.
+def set_up(joining: Joining | None = None) -> None:
+    """Fix JAX's settings regardless of the environment; join other processes; set up compilation cache and logs.
 
     The cache is `$JAX_COMPILATION_CACHE_DIR` or `~/.cache/gen_jax`. InputError if JAX finds no device, XLA does not
-    know a flag, or 64-bit numbers are enabled.
+    know a flag, 64-bit numbers are enabled, other processes cannot be joined, or a scheduler started several processes
+    and `joining` is None.
     """
     import jax
 
-    from gen_jax.runs.logging import log_to_stderr
+    from gen_jax.runs.logging import LOG, log_to_stderr
 
     for name, value in SETTINGS.items():
         jax.config.update(name, value)
@@ -36,6 +40,10 @@ def set_up() -> None:
             "JAX_ENABLE_X64 is on, but models, samples and files use 32 bits: unset it"
         )
     _check_flags(os.environ.get("XLA_FLAGS", ""))
+    if joining is None:
+        processes.check_alone()
+    else:
+        processes.join(joining)
     _check_devices()
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(
         Path("~/.cache/gen_jax").expanduser()
@@ -43,6 +51,8 @@ def set_up() -> None:
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     log_to_stderr()
+    if not processes.first():
+        LOG.setLevel(logging.CRITICAL)
 
 
 @functools.cache

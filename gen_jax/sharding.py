@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -62,6 +63,13 @@ def put_rows(batch: Any, mesh: Mesh) -> Any:
         return x[np.where(rows < len(x), rows, 0)]
 
     return put(jax.tree.map(fill, batch), mesh, P("data"))
+
+
+def whole(x: jax.Array) -> np.ndarray:
+    """A global array in the memory of this process; if parts are on devices of other processes, all call this."""
+    if x.is_fully_addressable or x.is_fully_replicated:
+        return np.asarray(x)
+    return np.asarray(multihost_utils.process_allgather(x, tiled=True))
 
 
 def merged(before: dict[str, Any], after: dict[str, Any], axis: str) -> dict[str, Any]:

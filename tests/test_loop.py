@@ -20,8 +20,9 @@ from gen_jax import InputError
 from gen_jax.experiment import load_config
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.splits import load_split
+from gen_jax.runs.state import TrainState
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.train import loop, program
+from gen_jax.train import loop, program, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "experiments" / "configs" / "gated_pixel_cnn_digits.py"
@@ -64,6 +65,13 @@ def start(workdir, data_dir):
 
 def logged(workdir):
     return [row["step"] for row in WorkDir(workdir).metrics_rows()]
+
+
+def rows(workdir):
+    """The log without times."""
+    return [
+        {k: v for k, v in row.items() if k != "seconds"} for row in WorkDir(workdir).metrics_rows()
+    ]
 
 
 def wait_for(workdir, step, process):
@@ -125,6 +133,43 @@ def test_sigterm_saves_and_exits_143(undisturbed, data_dir, tmp_path):
     done = run(tmp_path / "run", data_dir)
     assert f"continuing at step {newest}" in done.stderr
     chex.assert_trees_all_equal(final_state(tmp_path / "run"), final_state(undisturbed))
+    assert rows(tmp_path / "run") == rows(undisturbed)
+
+
+class Steps(program.Program):
+    """A program whose metrics are numbers of the step; validation is every 15 steps of 40."""
+
+    def __init__(self):
+        config, self.skips = load_config(CONFIG), 0
+        every = dataclasses.replace(config.evaluate, every=15)
+        self.experiment = dataclasses.replace(config, steps=40, evaluate=every)
+
+    def steps(self, state, first, count):
+        row = jnp.arange(first, first + count, dtype=jnp.float32) / 3
+        return at(first + count), {"loss": row, "param_norm": row + 1}
+
+
+def at(step):
+    return TrainState(np.int32(step), {}, {}, {}, {})
+
+
+def test_means_are_over_the_same_steps_however_often_a_run_stops():
+    """Stopped at any step, its record written as JSON and read back, a run logs the rows of one that did not stop."""
+    undisturbed = [point[:2] for point in steps.reached(Steps(), at(0))]
+    assert [step for step, _ in undisturbed] == [10, 15, 20, 30, 40]
+    for stop in (1, 7, 10, 14, 15, 33):
+        logged, start, pending = [], 0, None
+        while start < 40:
+            asked = iter([False] * (stop - 1) + [True] * 40)
+            for point in steps.reached(
+                Steps(), at(start), start, stopping=lambda asked=asked: next(asked), pending=pending
+            ):
+                if point.pending is None:
+                    logged.append(point[:2])
+                if point.state is not None:
+                    assert point.state.step == point.step
+                start, pending = point.step, json.loads(json.dumps(point.pending))
+        assert logged == undisturbed
 
 
 def test_neither_a_kill_nor_a_full_disk_loses_anything(undisturbed, data_dir, tmp_path):

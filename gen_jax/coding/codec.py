@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax import fingerprint, inputs, progress
+from gen_jax import fingerprint, inputs, processes, progress
 from gen_jax.coding import container, tiles
 from gen_jax.coding.bits_back import BitsBack
 from gen_jax.coding.container import LANES, VERSION, Entry, Header, Kind
@@ -125,6 +125,7 @@ class Codec:
     """
 
     def __init__(self, model: Any, variables: Variables):
+        processes.check_one("compression")
         self.model, self.variables = model, variables
         self.event: Event = model.event
         self.transcoder = lru_cache(None)(self._transcoder)

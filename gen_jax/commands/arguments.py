@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gen_jax import terminal
+from gen_jax import processes, terminal
 from gen_jax.disk import write_atomically
 from gen_jax.errors import InputError
+from gen_jax.processes import Joining
 
 INPUT_STATUS = 2
 STDIN = STDOUT = "-"
@@ -107,6 +108,27 @@ def force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the file of -o")
 
 
+def joining(parser: argparse.ArgumentParser) -> None:
+    """Add the flags by which several processes make one run."""
+    group = parser.add_argument_group(
+        "several processes",
+        "found by srun, mpirun, an indexed Kubernetes job or a Cloud TPU without any of these",
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of the first process")
+    group.add_argument("--processes", type=positive, metavar="N", help="number of processes")
+    group.add_argument(
+        "--process", type=natural, metavar="I", help="which of them this is, from 0 to N - 1"
+    )
+    group.add_argument(
+        "--alone", action="store_true", help="run in this process only, whatever the scheduler says"
+    )
+
+
+def joined(args: argparse.Namespace) -> Joining:
+    """What the flags of `joining` say."""
+    return Joining(args.coordinator, args.processes, args.process, args.alone)
+
+
 def check_new(path: Path, forced: bool) -> None:
     """InputError if the path exists, unless --force is given."""
     if os.path.lexists(path) and not forced:
@@ -139,7 +161,12 @@ def name_of(folder: Path) -> str:
 
 
 def say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:
-    """Print the result: a JSON object with --json, otherwise a sentence; on standard error if --out is -."""
+    """Print the result: a JSON object with --json, otherwise a sentence; on standard error if --out is -.
+
+    Of several processes the first one prints.
+    """
+    if not processes.first():
+        return
     stream = sys.stderr if str(getattr(args, "out", "")) == STDOUT else None
     terminal.write((json.dumps(record, indent=1) if args.json else sentence) + "\n", stream)
 
@@ -150,12 +177,14 @@ def say_and_save(
     """Print a result, then save it, so that nothing is lost if the folder cannot be written."""
     say(args, record, sentence)
     sys.stdout.flush()
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise InputError(
-            f"the result is printed above, but could not be saved as {path}: {error.strerror}"
-        ) from error
+    with processes.agreed():
+        try:
+            if processes.first():
+                write_atomically(path, content)
+        except OSError as error:
+            raise InputError(
+                f"the result is printed above, but could not be saved as {path}: {error.strerror}"
+            ) from error
 
 
 def positive(text: str) -> int:

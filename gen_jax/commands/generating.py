@@ -3,9 +3,12 @@
 import argparse
 from pathlib import Path
 
+from gen_jax import processes
 from gen_jax.commands.arguments import (
     Subparsers,
     command,
+    joined,
+    joining,
     max_bytes,
     name_of,
     positive,
@@ -47,6 +50,7 @@ def add(commands: Subparsers) -> None:
         help="set a field of the model's sampler, such as steps=50 or eta=0.0 for a diffusion",
     )
     _drawing(sample)
+    joining(sample)
 
     complete = command(
         commands,
@@ -96,11 +100,12 @@ def _sample(args: argparse.Namespace) -> None:
     from gen_jax.media import medium_of
     from gen_jax.runs.run import load_run
 
-    runtime.set_up()
-    run = load_run(args.workdir, args.trust).sampled_by(args.sampler)
-    medium = medium_of(run.experiment.model.event, run.presentation)
-    printed = args.out is None and medium.printed
-    out = None if printed else target(args, medium, f"{name_of(args.workdir)}_samples")
+    runtime.set_up(joined(args))
+    with processes.agreed():
+        run = load_run(args.workdir, args.trust).sampled_by(args.sampler)
+        medium = medium_of(run.experiment.model.event, run.presentation)
+        printed = args.out is None and medium.printed
+        out = None if printed else target(args, medium, f"{name_of(args.workdir)}_samples")
     prompt = medium.prompt(args.prompt) if args.prompt else ()
     num, length = args.num or medium.num, args.length or draw.usual_length(run, medium.length)
     x = draw.sample(run, num, args.seed, args.label, args.temperature, length, prompt)

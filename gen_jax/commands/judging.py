@@ -4,11 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gen_jax import processes
 from gen_jax.commands.arguments import (
     Subparsers,
     check_out,
     command,
     data_dir,
+    joined,
+    joining,
     place,
     positive,
     say,
@@ -79,6 +82,7 @@ def add(commands: Subparsers) -> None:
     )
     trust(evaluate)
     data_dir(evaluate)
+    joining(evaluate)
 
     probe = command(
         commands,
@@ -186,10 +190,13 @@ def _evaluate(args: argparse.Namespace) -> None:
     from gen_jax.runs.run import load_run
     from gen_jax.runs.splits import check_trained_on, judged_split
 
-    runtime.set_up()
-    run = load_run(args.workdir, args.trust).under(args.data, args.draws)
-    split = judged_split(run.experiment, args.data_dir, args.split)
-    check_trained_on(run, split, args.data_dir, named=bool(args.data))
+    runtime.set_up(joined(args))
+    with processes.agreed():
+        if args.compress:
+            processes.check_one("evaluate --compress")
+        run = load_run(args.workdir, args.trust).under(args.data, args.draws)
+        split = judged_split(run.experiment, args.data_dir, args.split)
+        check_trained_on(run, split, args.data_dir, named=bool(args.data))
     result = distance = None
     if args.distances:
         distance = distances.measure(

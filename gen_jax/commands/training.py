@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gen_jax.commands.arguments import Subparsers, command, data_dir, say, trust
+from gen_jax import processes
+from gen_jax.commands.arguments import (
+    Subparsers,
+    command,
+    data_dir,
+    joined,
+    joining,
+    say,
+    trust,
+)
 from gen_jax.errors import InputError
 
 CONFIG = "config.json"
@@ -52,6 +61,7 @@ def add(commands: Subparsers) -> None:
     )
     trust(train)
     data_dir(train)
+    joining(train)
 
     reproduce = command(
         commands,
@@ -79,12 +89,13 @@ def _train(args: argparse.Namespace) -> None:
     from gen_jax.runs.workdir import WorkDir
     from gen_jax.train.loop import train
 
-    runtime.set_up()
-    base, folder = _experiment(args)
-    if args.data:
-        base = on_data(base, args.data, args.data_dir)
-        folder = folder.with_name(f"{folder.name}_{args.data}")
-    experiment = overridden(base, args.set)
+    runtime.set_up(joined(args))
+    with processes.agreed():
+        base, folder = _experiment(args)
+        if args.data:
+            base = on_data(base, args.data, args.data_dir)
+            folder = folder.with_name(f"{folder.name}_{args.data}")
+        experiment = overridden(base, args.set)
     if experiment.seed != base.seed:
         folder = folder.with_name(f"{folder.name}_seed{experiment.seed}")
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}

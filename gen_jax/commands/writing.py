@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gen_jax import disk
+from gen_jax import disk, processes
 from gen_jax.commands.arguments import STDOUT, check_folder, check_out
 from gen_jax.errors import InputError
 from gen_jax.media import arrays
@@ -32,7 +32,15 @@ class Target:
     def write(
         self, examples: dict[str, np.ndarray], each: np.ndarray, encoded: Callable[[], bytes]
     ) -> None:
-        """Write examples: all arrays as .npz, a file for `each` in a folder, or what `encoded` returns."""
+        """Write examples: all arrays as .npz, a file for `each` in a folder, or what `encoded` returns.
+
+        Of several processes the first one writes.
+        """
+        processes.by_first(lambda: self._write(examples, each, encoded))
+
+    def _write(
+        self, examples: dict[str, np.ndarray], each: np.ndarray, encoded: Callable[[], bytes]
+    ) -> None:
         if self.folder:
             self._write_each(each)
         elif self.path.suffix == arrays.ENDING or not self.medium.endings:

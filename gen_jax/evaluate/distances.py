@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Num
 
-from gen_jax import fingerprint
+from gen_jax import fingerprint, sharding
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
 from gen_jax.evaluate import draw
@@ -84,7 +84,8 @@ def features(
     def embedded(x: np.ndarray) -> np.ndarray:
         examples = replace(like, x=x.astype(np.int32), labels=None)
         rows = batches(examples, None, BATCH, classifier.mesh, conditional=False)
-        parts = [np.asarray(embed(classifier.variables, b["x"]))[counted] for _, b, counted in rows]
+        embeddings = ((embed(classifier.variables, b["x"]), counted) for _, b, counted in rows)
+        parts = [sharding.whole(embedding)[counted] for embedding, counted in embeddings]
         return np.concatenate(parts).astype(np.float64)
 
     return embedded

@@ -60,7 +60,7 @@ def sample(
             rows = sharding.filled(count, run.mesh)
             cond = sharding.put_rows(rows_of(labels, slice(first, first + count)), run.mesh)
             drawn = draw(run.variables, fold_in(key, first), rows, cond, temperature)
-            parts.append(np.asarray(drawn)[:count])
+            parts.append(sharding.whole(drawn)[:count])
             advance(count)
     return np.concatenate(parts)
 
@@ -87,7 +87,7 @@ def reconstruct(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -
         part, given = sharding.put_rows((x[rows].astype(np.int32), rows_of(cond, rows)), run.mesh)
         options = {} if cond is None else {"cond": given}
         drawn = reconstructed(run.variables, part, key, **options)
-        parts.append(np.asarray(drawn)[: len(x[rows])])
+        parts.append(sharding.whole(drawn)[: len(x[rows])])
     return np.concatenate(parts)
 
 
@@ -118,7 +118,7 @@ def curves(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -> dic
     key = fold_in(root_key(seed), "curves")
     rows, given = sharding.put_rows((x, cond), run.mesh)
     options = {} if cond is None else {"cond": given}
-    per_example = jax.device_get(computed(run.variables, rows, key, **options))
+    per_example = jax.tree.map(sharding.whole, computed(run.variables, rows, key, **options))
     return {name: values[: len(x)].mean(axis=0) for name, values in per_example.items()}
 
 
@@ -156,7 +156,7 @@ def complete(
         part = sharding.put_rows(x[rows].astype(np.int32), run.mesh)
         cond = sharding.put_rows(rows_of(labels, rows), run.mesh)
         drawn = draw(run.variables, fold_in(key, first), part, cond, known)
-        parts.append(np.asarray(drawn)[: len(x[rows])])
+        parts.append(sharding.whole(drawn)[: len(x[rows])])
     return np.concatenate(parts)
 
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from gen_jax import sharding
 from gen_jax.conditions import conditional
 from gen_jax.data.prepared import Split
 from gen_jax.encoding import Interpolating
@@ -90,5 +91,5 @@ def _over(run: Trained, split: Split, embed: Callable[..., list[Any]]) -> list[n
     size, given, parts = run.experiment.evaluate.batch_size, conditional(run.experiment.model), []
     for _, batch, counted in batches(split, None, size, run.mesh, given):
         arrays = compiled(run.variables, batch["x"], batch["cond"])
-        parts.append([np.asarray(array)[counted] for array in arrays])
+        parts.append([sharding.whole(array)[counted] for array in arrays])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax import fingerprint, progress
+from gen_jax import fingerprint, processes, progress
 from gen_jax.conditions import conditional, drawn, joined, parts_of
 from gen_jax.data.batches import spread, take
 from gen_jax.data.prepared import Split
@@ -117,8 +117,9 @@ def laws_of(model: Any) -> tuple[Law, ...]:
 def certify(run: Run, split: Split, examples: int, seed: int = 0) -> dict[str, Any]:
     """The certificate of a run: its laws on `examples` events spread over the split, extreme events and samples.
 
-    Conditions that do not come with the data are drawn at random.
+    Conditions that do not come with the data are drawn at random. InputError in a run of several processes.
     """
+    processes.check_one("certification")
     begin, chosen = time.perf_counter(), laws_of(run.experiment.model)
     indices = spread(len(split), examples)
     real = take(split, indices, run.conditional)

@@ -1,26 +1,28 @@
-"""Checkpoints by Orbax: asynchronous, atomic, the newest two and the best by validation, one checksum per leaf.
+"""Checkpoints by Orbax: asynchronous, atomic, the newest two and the best by validation, checksums of each leaf.
 
-Orbax detects a missing or truncated file but not a flipped bit; the checksums do. `restore_newest` goes back past
-damaged checkpoints. A process that reads while another one trains lists the folder again if a checkpoint disappears.
+Orbax detects a missing or truncated file but not a flipped bit; the checksums do (`sums`). They depend on no device, so
+a checkpoint is restored on any number of devices and processes. `restore_newest` goes back past damaged checkpoints,
+and several processes agree on which are damaged. A process that reads while another one trains lists the folder again
+if a checkpoint disappears.
 A kill loses what came after the last finished save: one interval, or two if a save takes longer than an interval.
 """
 
 import contextlib
 import math
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
+from gen_jax import processes
 from gen_jax.errors import InputError, SaveError, first_line
 from gen_jax.runs import storage
 from gen_jax.runs.state import TrainState
+from gen_jax.runs.sums import crcs, sums
 
 LATEST = 2
 LISTINGS = 20  # how often to list a folder that another process changes
@@ -59,12 +61,15 @@ class Checkpoints:
         folder = storage.literal(self.folder)
         return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
 
-    def save(self, step: int, state: TrainState, validation: float | None) -> None:
-        """Start saving a copy on the device, so that training can continue with donated buffers."""
+    def save(self, step: int, state: TrainState, validation: float | None, **beside: Any) -> None:
+        """Start saving a copy on the device, so that training can continue with donated buffers.
+
+        `beside`: more entries of the record, as JSON.
+        """
         state = jax.tree.map(jnp.copy, state)
         items = {
             "state": ocp.args.StandardSave(state),
-            "record": ocp.args.JsonSave({"checksums": checksums(state), "validation": validation}),
+            "record": ocp.args.JsonSave({"sums": sums(state), "validation": validation, **beside}),
         }
         self.validations[step] = _number(validation)
         self.unreadable.discard(step)
@@ -110,38 +115,44 @@ class Checkpoints:
             lambda path, leaf: _typed(leaf, stored.get(_name(path))), like
         )
         items = {"state": ocp.args.StandardRestore(like), "record": ocp.args.JsonRestore()}
-        restored = self.manager.restore(step, args=ocp.args.Composite(**items))
-        wrong = [
-            name
-            for name, crc in checksums(restored["state"]).items()
-            if restored["record"]["checksums"].get(name) != crc
-        ]
-        if wrong:
-            raise OSError(f"checksum differs in {', '.join(wrong[:3])}")
-        return restored["state"], restored["record"]
+        with processes.agreed():
+            restored = self.manager.restore(step, args=ocp.args.Composite(**items))
+        state, record = restored["state"], restored["record"]
+        there = record["sums"] if "sums" in record else record["checksums"]
+        present = (sums if "sums" in record else crcs)(state)
+        wrong = [name for name, value in present.items() if there.get(name) != value]
+        with processes.agreed():
+            if wrong:
+                raise OSError(f"checksum differs in {', '.join(wrong[:3])}")
+        return state, record
 
-    def restore_newest(self, like: TrainState, warn) -> tuple[int, TrainState] | None:
-        """The newest undamaged checkpoint, or None if there are no checkpoints; InputError if all are damaged."""
+    def restore_newest(
+        self, like: TrainState, warn
+    ) -> tuple[int, TrainState, dict[str, Any]] | None:
+        """The newest undamaged checkpoint: its step, state and record. None if there are none.
+
+        InputError if all are damaged.
+        """
         damaged = {}
-        for step in reversed(self.steps()):
+        for step in reversed(processes.of_first(self.steps())):
             try:
-                state, _ = self.restore(step, like)
+                state, record = self.restore(step, like)
             except Exception as error:  # Orbax raises whatever its file layers raise
                 damaged[step] = error
                 warn(
                     f"checkpoint {step} is damaged ({_reason(error)}); going back to the previous one"
                 )
                 continue
-            for bad in damaged:
-                self._set_aside(bad)
+            processes.by_first(lambda: [self._set_aside(bad) for bad in damaged])
             if damaged:
                 self.manager = self._open()
-            return step, state
-        if damaged:
+            return step, state, record
+        with processes.agreed():
+            if not damaged:
+                return None
             raise InputError(
                 f"none of the checkpoints in {self.folder} can be read: {_reason(damaged[max(damaged)])}"
             )
-        return None
 
     def restore_best(self, like: TrainState, warn) -> tuple[int, TrainState]:
         """The best undamaged checkpoint by validation, or the newest without one; InputError if there is none."""
@@ -155,9 +166,9 @@ class Checkpoints:
 
     def _best(self, like: TrainState, warn) -> tuple[int, TrainState]:
         """One try of `restore_best`; Vanished if a listed checkpoint has been deleted."""
-        validations, damaged, steps = {}, {}, self.steps()
+        validations, damaged, steps = {}, {}, processes.of_first(self.steps())
         for step in steps:
-            with self._read(step, damaged):
+            with self._read(step, damaged), processes.agreed():
                 validations[step] = self._validation(step)
         best = None
         for step in sorted(validations, key=lambda step: (validations[step], -step)):
@@ -166,10 +177,11 @@ class Checkpoints:
                 break
         for step in sorted(damaged):
             warn(f"checkpoint {step} is damaged ({damaged[step]}); it is ignored")
-        if best is None:
-            why = f"; all {len(steps)} are damaged" if steps else self._why_none()
-            raise InputError(f"no readable checkpoint in {self.folder}{why}")
-        return best
+        with processes.agreed():
+            if best is None:
+                why = f"; all {len(steps)} are damaged" if steps else self._why_none()
+                raise InputError(f"no readable checkpoint in {self.folder}{why}")
+            return best
 
     def _why_none(self) -> str:
         """Why there is no checkpoint: none was saved, or the folder holds other folders only."""
@@ -223,15 +235,6 @@ class _Policy:
         if judged:
             preserved.add(min(judged, key=lambda step: (validations[step], -step)))
         return [step in preserved for step in steps]
-
-
-def checksums(tree: Any) -> dict[str, int]:
-    """The CRC-32 of each leaf's bytes, by path."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data)
-        for path, leaf in leaves
-    }
 
 
 def _name(path: Any) -> str:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
+from gen_jax import processes
 from gen_jax.conditions import Cond
 from gen_jax.data.npz import Headers, read_npz
 from gen_jax.density import Functional, fold_in
@@ -76,6 +77,8 @@ class Followed:
         if not self.count:
             return
         x = np.asarray(self._draw(variables, self.key, self.count, self.labels))
+        if not processes.first():
+            return
         self.folder.mkdir(exist_ok=True)
         content = arrays.encoded(self.model.model.event, x=x)
         write_atomically(self.folder / f"{step}{ENDING}", content)

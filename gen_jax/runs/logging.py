@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
-from gen_jax import disk, terminal
+from gen_jax import disk, processes, terminal
 from gen_jax.runs.workdir import WorkDir
 
 LOG = logging.getLogger("gen_jax")
@@ -84,9 +84,17 @@ class Bar:
 
 
 class RunLog:
-    """Writes scalars by step to metrics.jsonl and TensorBoard, and shows the progress of `steps` steps."""
+    """Writes scalars by step to metrics.jsonl and TensorBoard, and shows the progress of `steps` steps.
+
+    Of several processes the first one does.
+    """
 
     def __init__(self, workdir: WorkDir, steps: int, start: int, unit: str):
+        self.file = self.board = None
+        self.bar = Bar("train", steps, start, unit, shown=processes.first())
+        processes.by_first(lambda: self._open(workdir, start))
+
+    def _open(self, workdir: WorkDir, start: int) -> None:
         workdir.keep_metrics_until(start)
         before = max((row.get("seconds", 0.0) for row in workdir.metrics_rows()), default=0.0)
         self.began = time.perf_counter() - before
@@ -95,8 +103,6 @@ class RunLog:
             self.board = SummaryWriter(str(workdir.tensorboard), purge_step=start + 1)
         except OSError as error:  # a log never blocks a run
             LOG.warning("no TensorBoard files: %s: %s", workdir.tensorboard, error.strerror)
-            self.board = None
-        self.bar = Bar("train", steps, start, unit)
 
     def __enter__(self):
         self.bar.__enter__()
@@ -104,12 +110,15 @@ class RunLog:
 
     def __exit__(self, *error):
         self.bar.__exit__(*error)
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
         if self.board is not None:
             self.board.close()
 
     def scalars(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Write one row; `seconds` is the training time, including earlier parts of a resumed run."""
+        if self.file is None:
+            return
         seconds = round(time.perf_counter() - self.began, 2)
         self.file.write(
             json.dumps({"step": step, "split": split, "seconds": seconds, **values}) + "\n"

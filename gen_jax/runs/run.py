@@ -13,7 +13,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import sharding
+from gen_jax import processes, sharding
 from gen_jax.classes import Trust
 from gen_jax.conditions import zeros
 from gen_jax.data.prepared import Data, unit_of
@@ -218,15 +218,17 @@ def load_run(path: Path, trust: Trust = False) -> Run:
     The name of a trained model of the package (`trained.names`) stands for its folder. The folder
     is data: it may name classes of gen_jax; others are imported only if trusted, all or by name.
     """
-    workdir = WorkDir(trained.folder(path))
-    experiment = workdir.experiment(trust)
-    if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
-        raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
+    with processes.agreed():
+        workdir = WorkDir(trained.folder(path))
+        experiment = workdir.experiment(trust)
+        if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
+            raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
     model = functional(experiment.model)
     mesh = sharding.data_mesh(jax.device_count())
     everywhere = NamedSharding(mesh, P())
     if not workdir.checkpoints.is_dir():
-        step, variables = weights.load(workdir.weights, variable_shapes(experiment))
+        with processes.agreed():
+            step, variables = weights.load(workdir.weights, variable_shapes(experiment))
         return Run(experiment, model, jax.device_put(variables, everywhere), step, mesh, workdir)
     like = _shapes(experiment, experiment.transformation())
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)

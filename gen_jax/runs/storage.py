@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.sharding import PartitionSpec as P
 
-from gen_jax import disk
+from gen_jax import disk, processes, sharding
 from gen_jax.errors import InputError, first_line
 
 
@@ -34,15 +35,24 @@ def literal(folder: Path) -> Any:
 
 
 def try_out(folder: Path) -> None:
-    """Save one number in a new folder inside, read it back and delete it; InputError if that fails."""
-    place, number = disk.temporary(folder.absolute() / "trial"), np.ones(1, np.float32)
+    """Save one number for each device in a new folder inside, read them back and delete them; InputError if that fails.
+
+    All processes of a run call this, so that it also fails if they do not see the same files.
+    """
+    place = Path(processes.of_first(str(disk.temporary(folder.absolute() / "trial"))))
+    mesh = sharding.data_mesh(jax.device_count())
+    numbers = sharding.put(np.arange(mesh.size, dtype=np.float32), mesh, P("data"))
+    like = jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=numbers.sharding)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(literal(place), {"leaf": number})
+        with processes.agreed(), ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(literal(place), {"leaf": numbers})
             checkpointer.wait_until_finished()
-            like = {"leaf": jax.ShapeDtypeStruct(number.shape, number.dtype)}
-            if checkpointer.restore(literal(place), like)["leaf"] != number:
-                raise OSError("the number that was read is not the one written")
+            there = checkpointer.restore(literal(place), {"leaf": like})["leaf"]
+            for wrote, read in zip(
+                numbers.addressable_shards, there.addressable_shards, strict=True
+            ):
+                if np.asarray(wrote.data) != np.asarray(read.data):
+                    raise OSError("the number that was read is not the one written")
     except InputError:
         raise
     except Exception as error:  # Orbax raises whatever its file layers raise

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gen_jax import classes, config_tree, disk, sources, stored
+from gen_jax import classes, config_tree, disk, processes, sources, stored
 from gen_jax import experiment as experiments
 from gen_jax.classes import Trust
 from gen_jax.disk import write_atomically
@@ -238,7 +238,8 @@ class WorkDir:
         made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            storage.try_out(self.path)
+            if not processes.several():  # which try it together
+                storage.try_out(self.path)
         except BaseException as error:
             for path in made:
                 with contextlib.suppress(OSError):
@@ -253,8 +254,13 @@ class WorkDir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process; InputError if another has it. A killed process releases it."""
-        with disk.locked(self.lock, f"another process is training in {self.path}"):
+        """Lock the folder for this run; InputError if another has it. A killed process releases it.
+
+        Of several processes the first one holds the lock.
+        """
+        with contextlib.ExitStack() as stack:
+            lock = disk.locked(self.lock, f"another process is training in {self.path}")
+            processes.by_first(lambda: stack.enter_context(lock))
             yield
 
     def read(self) -> dict[str, Any]:

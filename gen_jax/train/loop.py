@@ -13,11 +13,11 @@ from typing import Any
 
 import jax
 
-from gen_jax import fingerprint, sharding
+from gen_jax import fingerprint, processes, sharding
 from gen_jax.data import prepared
 from gen_jax.experiment import Experiment
 from gen_jax.optimizer import learning_rates
-from gen_jax.runs import provenance
+from gen_jax.runs import provenance, storage
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.followed import Followed
 from gen_jax.runs.logging import LOG, RunLog
@@ -47,22 +47,29 @@ def train(
     """Train to the last step, or until `evaluate.patience` ends, or up to step `until`, and return the state.
 
     A folder of the same experiment with fewer steps is trained for longer: from its newest checkpoint on the schedule
-    is that of the new number of steps. SystemExit(143) after SIGTERM, with everything saved.
+    is that of the new number of steps. SystemExit(143) after SIGTERM, with everything saved; of several processes it is
+    enough that one gets the signal.
 
     `trust`: the folder of a first stage may name classes that are neither in gen_jax nor in the experiment.
     """
-    split = load_split(experiment, "train", data_dir)
-    held_out = load_split(experiment, "validation", data_dir)
-    program = Program(experiment, split, parallel)
-    frozen = first_stage.load(experiment, trust)
-    begun = workdir.checkpoints.is_dir() and any(workdir.checkpoints.iterdir())
-    weights = None if begun else initial.load(experiment, trust)
-    of, like = (program.model, program.mesh, program.key, workdir), evaluated(program.like)
-    followed = Followed(*of, experiment.evaluate.samples, like)
+    with processes.agreed():
+        split = load_split(experiment, "train", data_dir)
+        held_out = load_split(experiment, "validation", data_dir)
+        program = Program(experiment, split, parallel)
+        frozen = first_stage.load(experiment, trust)
+        begun = workdir.checkpoints.is_dir() and any(workdir.checkpoints.iterdir())
+        begun = processes.of_first(begun)
+        weights = None if begun else initial.load(experiment, trust)
+        of, like = (program.model, program.mesh, program.key, workdir), evaluated(program.like)
+        followed = Followed(*of, experiment.evaluate.samples, like)
+        splits = (split, held_out)
+        asked = conditions(parallel, frozen, splits, weights)
     # Claim the folder only now: an experiment that cannot be built leaves nothing behind.
-    splits = (split, held_out)
-    asked = conditions(parallel, frozen, splits, weights)
-    former = workdir.claim(experiment, asked, split.presentation)
+    former = processes.first_then_others(
+        lambda: workdir.claim(experiment, asked, split.presentation)
+    )
+    if processes.several():
+        storage.try_out(workdir.path)
     validation, told = Validation(program, held_out), set()
 
     with (
@@ -73,15 +80,16 @@ def train(
         restored = checkpoints.restore_newest(program.like, LOG.warning)
         if restored is None:
             if begun:  # by a process that saved nothing
-                weights = initial.load(experiment, trust)
-                workdir.claim(experiment, conditions(parallel, frozen, splits, weights))
+                with processes.agreed():
+                    weights = initial.load(experiment, trust)
+                    workdir.claim(experiment, conditions(parallel, frozen, splits, weights))
             state = initial.put(first_stage.put(program.create(), frozen), experiment, weights)
-            start = 0
+            start, record = 0, {}
         else:
-            start, state = restored
+            start, state, record = restored
             LOG.info("continuing at step %d of %d", start, experiment.steps)
         if former is not None:
-            workdir.lengthen(experiment, start)
+            processes.by_first(lambda: workdir.lengthen(experiment, start))
             rates = (learning_rates(e.optimizer, e.steps, start) for e in (former, experiment))
             LOG.info(
                 "learning rate at this step: %s, in the training so far %s", *reversed([*rates])
@@ -97,10 +105,11 @@ def train(
                 return f"; the last good checkpoint is of step {saved}"
 
             points = {"until": until, "stopping": terminated.is_set, "note": note}
-            for point in reached(program, state, start, **points):
+            for point in reached(program, state, start, pending=record.get("pending"), **points):
                 done, means, value = point.step, point.means, None
-                log.scalars(done, "train", means)
-                log.advance(done, means.get("bits_per_dim", means.get("loss", math.nan)))
+                if point.pending is None:
+                    log.scalars(done, "train", means)
+                    log.advance(done, means.get("bits_per_dim", means.get("loss", math.nan)))
                 if point.state is None:
                     continue
                 state = point.state
@@ -118,7 +127,8 @@ def train(
                 if checkpoints.saving() and "saving" not in told:
                     LOG.warning("step %d: %s", done, SLOW_SAVES)
                     told.add("saving")
-                checkpoints.save(done, state, value)
+                pending = {} if point.pending is None else {"pending": point.pending}
+                checkpoints.save(done, state, value, **pending)
                 saved = done
                 if point.stop:
                     LOG.warning("SIGTERM: saved step %d of %d", done, experiment.steps)
