@@ -261,8 +261,9 @@ def test_what_a_work_directory_was_started_with(tmp_path):
 @pytest.mark.parametrize(("flags", "expected"), [((), "jit"), (("--parallel", "pmap"), "pmap")])
 def test_the_command_passes_the_mode_on(flags, expected, tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr("gen_jax.runtime.set_up", lambda: None)
-    monkeypatch.setattr(loop, "train", lambda *args: asked.append(args[3]))
+    monkeypatch.setattr("gen_jax.runtime.set_up", lambda _: None)
+    trained = TrainState(np.int32(1), {}, {}, {}, {})
+    monkeypatch.setattr(loop, "train", lambda *args: asked.append(args[3]) or trained)
     monkeypatch.setattr("gen_jax.runs.run.diverged", lambda *_: None)
     assert main(["train", str(CONFIG), "--workdir", str(tmp_path), *flags]) == 0
     assert asked == [expected]
