@@ -5,15 +5,19 @@ import importlib
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from gen_jax.cli import parser
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 EVERY = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+WRITING = "%%writefile neighbours.py\n"
 LIMIT = 300  # seconds of a cell: on a busy machine
 PATHS = re.compile(r"(?:^|[\s'\"(=])(?:/|~/|[A-Z]:\\)\w", re.MULTILINE)
 
@@ -31,10 +35,14 @@ def test_they_are_pages_of_the_site():
 
 @EVERY
 def test_every_cell_parses_and_uses_names_that_exist(path):
-    """Names imported from gen_jax, and attributes of its modules."""
+    """Names imported from gen_jax, and attributes of its modules; commands parse too."""
     modules: dict[str, ModuleType] = {}
     for cell in cells_of(path, "code"):
-        tree = ast.parse(re.sub(r"^(!|%%writefile ).*$", "pass", cell, flags=re.MULTILINE))
+        if cell.startswith("%%sh\n"):
+            for line in cell.replace("\\\n", "").splitlines()[1:]:
+                assert parser().parse_args(shlex.split(line)[1:]).command == line.split()[1]
+            continue
+        tree = ast.parse(cell.removeprefix(WRITING))
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 ours = [alias.name for alias in node.names if alias.name.startswith("gen_jax")]
