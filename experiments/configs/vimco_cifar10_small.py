@@ -1,10 +1,12 @@
-"""Discrete VAE (VIMCO) on CIFAR-10 (32x32 colour, 256 levels), small: 64 codes of 512, a learned independent prior.
+"""Discrete VAE (VIMCO) on CIFAR-10 (32x32 colour, 256 levels), small: 64 places of 9 bits, a learned independent prior.
 
 Command: gen-jax train experiments/configs/vimco_cifar10_small.py
 Hardware: 2 CPU cores, about 20 minutes by its number of operations
 Published: 5.14 bits/dim, a bound, at a size that is not stated (van den Oord et al. 2017, 1711.00937, section 4.1)
 
-One of three with the same encoder, decoder, head, data and time: vae_, vq_vae_ and vimco_cifar10_small.
+One of three with the same encoder, decoder, head, data and time: vae_, vq_vae_ and vimco_cifar10_small. The 9 bits of
+a place stand for the 512 codes of VQ-VAE. One variable of 512 values collapses (its KL is 0.2 nats after 860 steps):
+codes drawn at random give the decoder nothing to begin with.
 """
 
 from gen_jax import DiscreteVAE, GridDecoder, GridEncoder, image
@@ -19,8 +21,8 @@ def experiment() -> Experiment:
     return Experiment(
         model=DiscreteVAE(
             image(32, 32, channels=3),
-            latent=1,
-            levels=512,
+            latent=9,
+            levels=2,
             size=64,
             grid=(8, 8),
             encoder=GridEncoder((32, 64)),
@@ -29,7 +31,7 @@ def experiment() -> Experiment:
             draws=2,
         ),
         data=Data("cifar10"),
-        optimizer=Adam(WarmupCosine(1e-3, 100, STEPS), clip_norm=1000.0),
+        optimizer=Adam(WarmupCosine(2e-3, 100, STEPS), clip_norm=1000.0),
         steps=STEPS,
         batch_size=32,
         ema=0.995,
