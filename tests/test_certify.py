@@ -99,7 +99,9 @@ def test_a_trained_model_certifies(model, data_dir, no_pictures):
     assert json.loads(succeed("evaluate", folder, "--data-dir", data_dir, "--json"))["certified"]
     page = folder.parent / "x.html"
     succeed("report", folder, "--out", page, "--data-dir", data_dir)
-    assert "<p>Certified by the certificate in the folder.</p><pre>law" in page.read_text()
+    text = page.read_text()
+    assert "<p>Certified by the certificate in the folder.</p>" in text
+    assert "<summary>Laws</summary><pre>law" in text
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,7 @@ def test_the_command_prints_what_is_there(tmp_path, root):
         "levels": 2,
         "num_classes": 0,
         "class_names": [],
+        "conversion": [],
         "notes": [
             "the files have no validation split",
             "2 levels by default; all values are 0 or 1",

@@ -57,7 +57,7 @@ def export(
 def write(workdir: WorkDir, variables: dict[str, Any], step: int, form: Form = "npz") -> None:
     """Write the step and the variables into the folder."""
     leaves = _named(variables).items()
-    arrays: Any = {name: np.ascontiguousarray(leaf) for name, leaf in leaves}
+    arrays: Any = {name: np.asarray(leaf, order="C") for name, leaf in leaves}
     with disk.new_file(workdir.path / f"weights.{form}") as file:
         if form == "npz":
             np.savez_compressed(file, **{STEP: np.asarray(step), **arrays})
