@@ -175,7 +175,7 @@ def test_reals_are_counted_in_nats(moons, tmp_path):
     assert f"{record['nats']:.4f} ± {record['stderr']:.4f} nats, exact" in text
     assert ">Data to noise and back</h2>" in text
     assert "bits/dim" not in text
-    assert text.count('<svg role="img"') == 5
+    assert text.count('<svg role="img"') == 6
 
 
 def test_points_are_sampled(moons, tmp_path):
