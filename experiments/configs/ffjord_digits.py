@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/ffjord_digits.py
 Hardware: one CPU core, about four minutes
-Expected: not run here; independent pixels need 2.41
+Expected: an estimate; no run is recorded yet; independent pixels need 2.41
 """
 
 from gen_jax import ImageFFJORD, Solver, image

@@ -3,7 +3,7 @@
 Command: gen-jax train experiments/configs/ffjord_mnist.py
 Hardware: 1 accelerator, days
 Published: 0.99 bits/dim on test (Grathwohl et al. 2018, 1810.01367, table 2), an estimate of a bound with one draw
-Expected: ~ 1.0 bits/dim; not run here
+Expected: not run here
 
 800,646 parameters, as many as in the layers of the authors' code (github.com/rtqichen/ffjord, lib/odenvp.py) with one
 end time for each of the 10 ODEs. Deviations: the last layer of each velocity starts small; each example is solved by

@@ -5,8 +5,8 @@ Hardware: 2 CPU cores, about 20 minutes by its number of operations
 Published: 5.14 bits/dim, a bound, at a size that is not stated (van den Oord et al. 2017, 1711.00937, section 4.1)
 
 One of three with the same encoder, decoder, head, data and time: vae_, vq_vae_ and vimco_cifar10_small. The 9 bits of
-a place stand for the 512 codes of VQ-VAE. One variable of 512 values collapses (its KL is 0.2 nats after 860 steps):
-codes drawn at random give the decoder nothing to begin with.
+a place stand for the 512 codes of VQ-VAE. One variable of 512 values collapses: codes drawn at random give the
+decoder nothing to begin with.
 """
 
 from gen_jax import DiscreteVAE, GridDecoder, GridEncoder, image
