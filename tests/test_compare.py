@@ -7,7 +7,7 @@ import re
 import pytest
 from test_cli import call, own_cache, succeed  # noqa: F401  a fixture of the module
 
-from gen_jax import Adam, Independent, Markov, WarmupCosine, image
+from gen_jax import Adam, Classifier, Independent, Markov, WarmupCosine, image
 from gen_jax.experiment import Data, Experiment, replace
 from gen_jax.report import comparison
 from gen_jax.runs.workdir import WorkDir
@@ -59,9 +59,8 @@ def test_numbers_and_differences(two, tmp_path):
 def test_each_difference_leads_from_one_config_to_the_other():
     """Setting the fields of a run's column in another of the same classes gives the run's config."""
     other = Experiment(model=Markov(EVENT), data=Data("x"), steps=9, batch_size=2, ema=0.5)
-    found = comparison.differences([BASE, other])
     again = BASE
-    for path, (_, value) in found.items():
+    for path, (_, value) in comparison.differences([BASE, other]).items():
         again = replace(again, f"{path}={value}")
     assert again == other
     assert comparison.differences([BASE, BASE]) == {}
@@ -83,6 +82,18 @@ def test_what_does_not_compare_is_said(tmp_path):
     assert comparison.html(compared).count("<svg") == 2
     assert compared.differences["model"] == ["Markov", "Independent"]
     assert comparison.html(dataclasses.replace(compared, logs=[[], []])).count("has a log") == 2
+
+
+def test_a_run_without_likelihood_is_drawn_by_its_loss(tmp_path):
+    mute = dataclasses.replace(BASE, model=Classifier(EVENT, num_classes=10))
+    losses = [{"split": "train", "step": step, "loss": 5 - step} for step in (1, 3)]
+    runs = [folder(tmp_path / "a", BASE, log(3, 2)), folder(tmp_path / "c", mute, losses)]
+    compared = comparison.compare(runs)
+    assert compared.remarks == ["The numbers have different units: bits/dim, loss."]
+    page = comparison.html(compared)
+    ends = "Curves of bits/dim by step: a, validation from 3 to 2"
+    assert f'aria-label="{ends}"' in page
+    assert 'aria-label="Curves of loss by step: c, train from 4 to 2"' in page
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ def test_any_run_can_draw_samples_over_training(tmp_path, data_dir):
     assert title == "Samples over training"
     assert "a row for each of the steps 2, 4." in shown
     assert 'alt="Samples, a row for each step: 10, in 2 rows"' in shown
+    train(dataclasses.replace(asked, evaluate=Evaluate()), WorkDir(tmp_path / "plain"), data_dir)
+    assert not (tmp_path / "plain" / "samples").exists()
     drawn = followed.Followed(run.model, run.mesh, key, WorkDir(tmp_path / "none"))
     drawn(run.variables, 2)
     assert not (tmp_path / "none").exists()

@@ -125,8 +125,6 @@ def test_the_same_source_gives_the_same_bits(gated, again):
         "versions",
         "git",
         "dirty",
-    }
-    unnamed |= {
         "device",
         "cpu",
         "threads",

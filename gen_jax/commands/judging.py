@@ -136,7 +136,10 @@ def add(commands: Subparsers) -> None:
         "--site", type=place, required=True, metavar="ROW,COLUMN", help="the pixel"
     )
     receptive.add_argument(
-        "--out", type=Path, help="the picture, a .png file (default: receptive_field.png)"
+        "--out",
+        type=Path,
+        default=Path("receptive_field.png"),
+        help="the picture, a .png file (default: receptive_field.png)",
     )
     receptive.add_argument(
         "--split", default="validation", help="split of the images (default: validation)"
@@ -319,7 +322,6 @@ def _receptive_field(args: argparse.Namespace) -> None:
     from gen_jax.media import html
     from gen_jax.runs.run import load_run
 
-    args.out = args.out or Path("receptive_field.png")
     check_out(args.out, (".png",))
     runtime.set_up()
     fields = []

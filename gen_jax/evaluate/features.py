@@ -1,4 +1,4 @@
-"""Features of examples from a trained model: what the blocks of its network give, or its latents."""
+"""Features of examples from a trained model: the outputs of its network's blocks, or its latents."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -53,7 +53,7 @@ def chosen(run: Trained, count: int, block: int | None) -> int:
     return count if block is None else block
 
 
-def blocks(run: Trained, split: Split, numbers: Sequence[int]) -> list[Float[np.ndarray, "n F"]]:
+def blocks(run: Trained, split: Split, numbers: Sequence[int]) -> list[Rows]:
     """The features of these blocks, counted from 1, for all examples of a split, in float64."""
     shown = _shown(run)
 

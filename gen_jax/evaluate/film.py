@@ -31,7 +31,7 @@ BINS = 64  # bars of a distribution at most
 
 @dataclass(frozen=True)
 class Scene:
-    """Images that one model drew, with all that it needs to say their distributions."""
+    """Images that one model drew, with what it needs to compute their distributions."""
 
     name: str
     model: Any
@@ -70,7 +70,7 @@ def is_image(event: Event) -> bool:
 def scenes(run: Trained, x: Integer[np.ndarray, "N H W C"]) -> Iterator[Scene]:
     """Samples x of the run; of a model in stages, samples of each stage of images, given those of the stages before.
 
-    A stage of pixels that are no image, or are independent given the stages before, has no film.
+    A stage has no film if its values are no image, or are independent given the stages before.
 
     Samples of a class-conditional run have all classes in turn.
     """
@@ -148,7 +148,7 @@ def film(scene: Scene) -> Film:
 
 
 def blocks_of(height: int, width: int) -> tuple[int, Int[np.ndarray, "H W"]]:
-    """The side of the smallest blocks of which there are few enough, and the block of each pixel, in raster order."""
+    """The side of the smallest square blocks of which there are at most MOST_BLOCKS, and the block of each pixel."""
     side = 1
     while -(-height // side) * -(-width // side) > MOST_BLOCKS:
         side += 1
@@ -173,7 +173,7 @@ def _conditionals(model: Any, variables: Variables) -> Any:
 
 
 def _declared(model: Any, pixels: int) -> Bool[np.ndarray, "pixels pixels"]:
-    """For each pixel those that `context` names for one of its sites, itself left out."""
+    """For each pixel the other pixels that `context` names for any of its sites."""
     channels, declared = model.event.shape[-1], np.zeros((pixels, pixels), bool)
     for site in range(model.num_sites):
         seen = np.unique(model.sites[model.context(site)] // channels)

@@ -39,9 +39,8 @@ def beside(medium: Images | Points, run: Trained, split: Split) -> Markup:
     fake = draw.sample(run, len(real))
     caption = f"{len(real)} {split.split} examples, and {len(fake)} samples, seed 0."
     if isinstance(medium, Images):
-        return html.paragraph(caption) + (
-            medium.figure(real, alt="Real images") + medium.figure(fake, alt="Samples")
-        )
+        sheets = medium.figure(real, alt="Real images") + medium.figure(fake, alt="Samples")
+        return html.paragraph(caption) + sheets
     shown = clouds((real, fake), (split.split, "samples"))
     return html.paragraph(caption) + html.plot(shown, "Two clouds of points: real ones and samples")
 

@@ -79,11 +79,14 @@ def compare(paths: list[Path], trust: Trust = False) -> Compared:
         names = [str(folder) for folder in folders]
     workdirs = [WorkDir(folder) for folder in folders]
     experiments = [workdir.experiment(trust) for workdir in workdirs]
-    events = [experiment.model.event for experiment in experiments]
+    models = [experiment.model for experiment in experiments]
     shown = [workdir.read().get("presentation", {}) for workdir in workdirs]
     return Compared(
         [listing.row(folder, name) for folder, name in zip(folders, names, strict=True)],
-        [unit_of(event, presentation) for event, presentation in zip(events, shown, strict=True)],
+        [
+            "loss" if model.kind == "none" else unit_of(model.event, presentation)
+            for model, presentation in zip(models, shown, strict=True)
+        ],
         [workdir.metrics_rows() for workdir in workdirs],
         differences(experiments),
     )
