@@ -176,7 +176,8 @@ class Fitted:
 def load(path: str | Path, trust: Trust = False) -> Fitted:
     """The model of a work directory, at its best checkpoint, or of an exported folder, or a trained one by name.
 
-    XX, or it has no weights yet, or is damaged.
+    The folder is read as data: `trust` allows importing classes from outside gen_jax. InputError if there is no such
+    folder or trained model, or it has no weights yet, or is damaged.
     """
     run = load_run(Path(path), trust)
     return Fitted(run, tuple(run.workdir.metrics_rows()))

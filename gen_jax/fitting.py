@@ -127,7 +127,7 @@ def fit(
 
 
 class _Fit:
-    """One training: its history, and the weights that it gives with their step."""
+    """A training: its history, and the weights that result, with their step."""
 
     def __init__(self, program: Program, judge: Validation | None, callback: Callback | None):
         self.program, self.judge, self.callback = program, judge, callback
@@ -141,8 +141,7 @@ class _Fit:
         point = Reached(0, {})
         for point in reached(self.program, state, prompt=self.callback is not None):
             metrics = self._log(point.step, "train", point.means)
-            shown = point.means.get("bits_per_dim", point.means.get("loss", math.nan))
-            bar.advance(point.step, shown)
+            bar.advance(point.step, point.shown)
             if point.state is None:
                 continue
             state, best = point.state, None

@@ -50,6 +50,7 @@ def programs(model, x, optimizer):
 
 @pytest.mark.parametrize("case", of_systems(in_float32=True))
 def test_every_system_runs_where_promotion_is_refused(case):
+    """Tracing raises TypeError or ValueError wherever types or ranks would be promoted."""
     x = np.zeros((2, *case.model.event.shape), np.uint8)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         programs(case.model, x, Adam(weight_decay=0.1))

@@ -21,6 +21,7 @@ from gen_jax import (
     image,
 )
 from gen_jax.data import prepared
+from gen_jax.experiment import lengthened, overridden
 from gen_jax.reproduce.reproduce import reproduce
 from gen_jax.runs import results
 from gen_jax.runs.checkpoint import Checkpoints
@@ -103,11 +104,9 @@ def test_only_the_end_may_change(longer, data_dir, changes, words):
         loop.train(dataclasses.replace(LONG, **changes), WorkDir(longer[0]), data_dir)
 
 
-def test_a_schedule_with_a_length_is_lengthened_with_the_steps(data_dir):
+def test_a_schedule_with_a_length_is_lengthened_with_the_steps():
     """`--set steps` resizes it, in the config as in the folder."""
     fixed = dataclasses.replace(SHORT, optimizer=Adam(WarmupCosine(1e-2, 2, 8)))
-    from gen_jax.experiment import lengthened, overridden
-
     longer = overridden(fixed, ["steps=16"])
     assert longer.optimizer.learning_rate.steps == 16
     assert lengthened(fixed, longer)

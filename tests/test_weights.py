@@ -68,9 +68,10 @@ def test_an_existing_folder_is_kept(exported):
 @pytest.mark.parametrize("form", ["npz", "safetensors"])
 def test_damage_never_gives_other_weights(exported, tmp_path, form):
     """A flipped bit anywhere, or a cut: refused, or in a byte that nothing reads."""
-    run, like = exported[0], exported[0].variables
+    run, like = exported[0], {**exported[0].variables, "scale": np.float32(2)}  # has no axes
     weights.export(run.workdir, like, run.step, tmp_path / "model", form=form)
     path = tmp_path / "model" / f"weights.{form}"
+    chex.assert_trees_all_equal(weights.load(path, like)[1], jax.device_get(like))
     whole, refused = path.read_bytes(), 0
     places = np.linspace(0, len(whole) - 1, 60).astype(int)
     flipped = [whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :] for i in places]

@@ -101,7 +101,7 @@ def ablate(
         records.append(before)  # stands for the runs of the rows that stay
     common = ("test_examples", "train_examples", "steps", "batch_size")
     common += ("device", "cpu", "threads", "git", "dirty")
-    shared = {name: seeds.common(seeds.values_of(records, name)) for name in common}
+    shared = seeds.shared(records, common)
     ordered = [rows[variant] for variant in changes(dataset) if variant in rows]
     write_atomically(path, results.dumps({"ablation": dataset, **shared, "rows": ordered}))
     return path

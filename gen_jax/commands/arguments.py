@@ -163,7 +163,7 @@ def name_of(folder: Path) -> str:
 def say(args: argparse.Namespace, record: dict[str, Any], sentence: str) -> None:
     """Print the result: a JSON object with --json, otherwise a sentence; on standard error if --out is -.
 
-    Of several processes the first one prints.
+    If there are several processes, only the first one prints.
     """
     if not processes.first():
         return

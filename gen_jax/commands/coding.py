@@ -85,7 +85,7 @@ def add(commands: Subparsers) -> None:
         "--format",
         choices=("npz", "safetensors"),
         default="npz",
-        help="of the weights: compressed .npz, or safetensors as other libraries read them (default: %(default)s)",
+        help="format of the weights: compressed .npz, or safetensors for other libraries (default: %(default)s)",
     )
     trust(export)
 

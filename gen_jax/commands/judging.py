@@ -165,7 +165,7 @@ def add(commands: Subparsers) -> None:
     report.add_argument(
         "--out",
         type=Path,
-        help="the HTML file (default: report.html in the folder of the run; of several runs, here)",
+        help="the HTML file (default: report.html in the folder of the run, or here for several runs)",
     )
     trust(report)
     data_dir(report)

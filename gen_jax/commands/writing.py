@@ -34,7 +34,7 @@ class Target:
     ) -> None:
         """Write examples: all arrays as .npz, a file for `each` in a folder, or what `encoded` returns.
 
-        Of several processes the first one writes.
+        If there are several processes, only the first one writes.
         """
         processes.by_first(lambda: self._write(examples, each, encoded))
 

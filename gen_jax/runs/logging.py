@@ -86,7 +86,7 @@ class Bar:
 class RunLog:
     """Writes scalars by step to metrics.jsonl and TensorBoard, and shows the progress of `steps` steps.
 
-    Of several processes the first one does.
+    If there are several processes, only the first one does.
     """
 
     def __init__(self, workdir: WorkDir, steps: int, start: int, unit: str):

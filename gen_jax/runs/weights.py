@@ -56,8 +56,7 @@ def export(
 
 def write(workdir: WorkDir, variables: dict[str, Any], step: int, form: Form = "npz") -> None:
     """Write the step and the variables into the folder."""
-    leaves = _named(variables).items()
-    arrays: Any = {name: np.asarray(leaf, order="C") for name, leaf in leaves}
+    arrays: Any = {name: np.asarray(leaf, order="C") for name, leaf in named(variables).items()}
     with disk.new_file(workdir.path / f"weights.{form}") as file:
         if form == "npz":
             np.savez_compressed(file, **{STEP: np.asarray(step), **arrays})
@@ -67,7 +66,7 @@ def write(workdir: WorkDir, variables: dict[str, Any], step: int, form: Form = "
 
 def load(path: Path, like: Any) -> tuple[int, Any]:
     """The step, and variables of the shapes of `like`; InputError if the file is damaged or of another model."""
-    expected = {name: leaf.shape for name, leaf in _named(like).items()}
+    expected = {name: leaf.shape for name, leaf in named(like).items()}
     read = _read_safetensors if path.suffix == ".safetensors" else _read_npz
     step, arrays, digest = read(path, expected)
     stored = jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
@@ -116,7 +115,7 @@ def _digest(variables: Any, step: int) -> str:
     return fingerprint.of_variables({STEP: np.int64(step), **variables})
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def named(tree: Any) -> dict[str, Any]:
     """The leaves by path, such as params/layers_0/link/kernel, in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")

@@ -15,6 +15,7 @@ from gen_jax import classes
 from gen_jax.config_tree import to_tree
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
+from gen_jax.runs import weights
 from gen_jax.runs.run import load_run, variable_shapes
 from gen_jax.runs.state import TrainState
 from gen_jax.typing import Variables
@@ -80,6 +81,4 @@ def _taken(variables: Variables) -> dict[str, Any]:
 
 
 def _shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(dict(variables))
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")  # noqa: E731
-    return {name(path): leaf.shape for path, leaf in leaves}
+    return {name: leaf.shape for name, leaf in weights.named(dict(variables)).items()}

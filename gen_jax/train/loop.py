@@ -4,7 +4,6 @@ Resuming is bit-exact: noise and batches are functions of (seed, step), every st
 `steps_per_call` steps, and a resumed run starts at a multiple of that number.
 """
 
-import math
 import signal
 import threading
 from collections.abc import Sequence
@@ -90,10 +89,8 @@ def train(
             LOG.info("continuing at step %d of %d", start, experiment.steps)
         if former is not None:
             processes.by_first(lambda: workdir.lengthen(experiment, start))
-            rates = (learning_rates(e.optimizer, e.steps, start) for e in (former, experiment))
-            LOG.info(
-                "learning rate at this step: %s, in the training so far %s", *reversed([*rates])
-            )
+            rates = (learning_rates(e.optimizer, e.steps, start) for e in (experiment, former))
+            LOG.info("learning rate at this step: %s, in the training so far %s", *rates)
         if _stops(checkpoints, start, experiment):
             return state
         with RunLog(workdir, experiment.steps, start, validation.unit) as log:
@@ -106,10 +103,10 @@ def train(
 
             points = {"until": until, "stopping": terminated.is_set, "note": note}
             for point in reached(program, state, start, pending=record.get("pending"), **points):
-                done, means, value = point.step, point.means, None
+                done, value = point.step, None
                 if point.pending is None:
-                    log.scalars(done, "train", means)
-                    log.advance(done, means.get("bits_per_dim", means.get("loss", math.nan)))
+                    log.scalars(done, "train", point.means)
+                    log.advance(done, point.shown)
                 if point.state is None:
                     continue
                 state = point.state
@@ -158,7 +155,10 @@ def conditions(
     splits: Sequence[prepared.Split] = (),
     weights: Variables | None = None,
 ) -> dict[str, Any]:
-    """What determines the bits of a run besides its config: of weights, those of a first stage and of `init_from`."""
+    """What determines the bits of a run besides its config.
+
+    `frozen`, the weights of a first stage, and `weights`, those of `init_from`, are recorded by their hashes.
+    """
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     record = {
         **machine(),

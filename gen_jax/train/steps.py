@@ -33,6 +33,11 @@ class Reached(NamedTuple):
     stop: bool = False
     pending: Pending | None = None
 
+    @property
+    def shown(self) -> float:
+        """The number at the progress bar: bits/dim, or the loss of a model without them."""
+        return self.means.get("bits_per_dim", self.means.get("loss", math.nan))
+
 
 def reached(
     program: Program,
