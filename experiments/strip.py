@@ -29,6 +29,7 @@ SYSTEMS = {  # and the names under their samples
 }
 TRAINED = {"gated_pixel_cnn": "gated_pixel_cnn_digits"}  # comes with the package
 COLUMNS, ROWS, SCALE, LETTERS = 5, 3, 4, 16
+MARGINS = (2 * LETTERS, LETTERS)  # pixels below a panel, for its name, and beside it
 PER_LINE = 4  # systems
 WHITE = 255
 
@@ -40,7 +41,7 @@ def strip(samples: dict[str, np.ndarray], levels: int) -> Image.Image:
         for x in samples.values()
     ]
     large = [panel.repeat(SCALE, axis=0).repeat(SCALE, axis=1) for panel in panels]
-    height, width = (side + pad for side, pad in zip(large[0].shape, margins(), strict=True))
+    height, width = (side + pad for side, pad in zip(large[0].shape, MARGINS, strict=True))
     lines = -(-len(panels) // PER_LINE)
     picture = Image.new("L", (width * min(PER_LINE, len(panels)), height * lines), WHITE)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(LETTERS)
@@ -53,11 +54,6 @@ def strip(samples: dict[str, np.ndarray], levels: int) -> Image.Image:
         )
         draw.text(place, name, fill=0, font=font, anchor="mm")
     return picture
-
-
-def margins() -> tuple[int, int]:
-    """Pixels below a panel, for its name, and beside it."""
-    return 2 * LETTERS, LETTERS
 
 
 def main() -> int:

@@ -54,9 +54,8 @@ def place(environ: Mapping[str, str]) -> Place | None:
 
     InputError for one process of a Slurm job of several tasks that was not started by srun.
     """
-    if _number(environ, "OMPI_COMM_WORLD_SIZE") > 1:
-        rank = _number(environ, "OMPI_COMM_WORLD_RANK")
-        return Place("Open MPI", _number(environ, "OMPI_COMM_WORLD_SIZE"), rank)
+    if (ranks := _number(environ, "OMPI_COMM_WORLD_SIZE")) > 1:
+        return Place("Open MPI", ranks, _number(environ, "OMPI_COMM_WORLD_RANK"))
     if (tasks := _number(environ, "SLURM_NTASKS")) > 1:
         if "SLURM_STEP_NODELIST" not in environ:
             raise InputError(

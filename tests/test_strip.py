@@ -16,7 +16,7 @@ COLUMNS, ROWS, SCALE = (STRIP[name] for name in ("COLUMNS", "ROWS", "SCALE"))
 
 
 def panel_size(side: int) -> tuple[int, int]:
-    down, right = STRIP["margins"]()
+    down, right = STRIP["MARGINS"]
     return (ROWS * (side + 1) + 1) * SCALE + down, (COLUMNS * (side + 1) + 1) * SCALE + right
 
 
@@ -38,7 +38,7 @@ def test_every_sample_is_in_its_place():
     for panel, i in np.ndindex(5, COLUMNS * ROWS):
         shown = sample(picture, panel, i, 3)
         np.testing.assert_array_equal(shown, np.round(x[panel, i, ..., 0] * 63.75))
-    down, _ = STRIP["margins"]()
+    down, _ = STRIP["MARGINS"]
     for line, place in ((0, 0), (0, 3), (1, 0)):
         below = picture[(line + 1) * height - down : (line + 1) * height, place * width :][
             :, :width

@@ -14,37 +14,12 @@ from fontTools.ttLib import TTFont
 from latex2mathml.converter import convert
 
 GREEK = {
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "eps",
-    "eta",
-    "theta",
-    "lambda",
-    "mu",
-    "nu",
-    "phi",
-    "pi",
-}
-GREEK |= {"psi", "rho", "sigma", "tau"}
+    "alpha", "beta", "gamma", "delta", "epsilon", "eps", "eta", "theta", "lambda", "mu", "nu", "phi", "pi", "psi",
+    "rho", "sigma", "tau",
+}  # fmt: skip
 UPRIGHT = {
-    "KL",
-    "JSD",
-    "SNR",
-    "NADE",
-    "softmax",
-    "sigmoid",
-    "logit",
-    "relu",
-    "cell",
-    "conv",
-    "merge",
-    "tr",
-    "sg",
-}
-UPRIGHT |= {"levels"}
+    "KL", "JSD", "SNR", "NADE", "softmax", "sigmoid", "logit", "relu", "cell", "conv", "merge", "tr", "sg", "levels",
+}  # fmt: skip
 FUNCTIONS = {"log", "exp", "tanh", "det"}  # LaTeX has a command for each
 LIMITS = {"sum": r"\sum", "prod": r"\prod", "int": r"\int", "min": r"\min", "max": r"\max"}
 LETTERS = "aAI"  # words of prose as well
@@ -116,11 +91,14 @@ def _name(name: str, after: str) -> str:
 
 def mathml(formula: str, display: bool = False) -> str:
     """One formula as an element of a page."""
-    drawn = convert(latex(formula), display="block" if display else "inline")
+    return element(latex(formula), display)
+
+
+def element(code: str, display: bool = False) -> str:
+    """LaTeX as an element of a page; Markdown takes a paragraph that begins with `<math>` for a block."""
+    drawn = convert(code, display="block" if display else "inline")
     drawn = drawn.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")  # a relation, not a letter
-    return (
-        drawn if display else f'<span class="math">{drawn}</span>'
-    )  # Markdown takes a paragraph that begins with math for a block
+    return drawn if display else f'<span class="math">{drawn}</span>'
 
 
 def formulas(text: str) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from latex2mathml.converter import convert
+from equations import element
 from nbconvert import MarkdownExporter
 
 FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
@@ -40,7 +40,7 @@ def _notebook(path: Path, root: Path) -> Notebook:
 
 
 def _mathml(formula: re.Match[str]) -> str:
-    """An element of the page; Markdown takes a paragraph that begins with `<math>` for a block."""
+    """A formula of a cell as an element of the page."""
     if formula["block"]:
-        return f"\n\n{convert(formula['block'], display='block')}\n\n"
-    return f'<span class="math">{convert(formula["inline"])}</span>'
+        return f"\n\n{element(formula['block'], display=True)}\n\n"
+    return element(formula["inline"])

@@ -206,10 +206,8 @@ def numbers(rows: list[dict[str, Any]]) -> str:
 
 def fields(cls: type) -> str:
     """The table of a class's fields."""
-    lines, found = (
-        [f"## Fields of `{cls.__name__}`", "", prose(inspect.getdoc(cls) or "")],
-        _fields(cls),
-    )
+    lines = [f"## Fields of `{cls.__name__}`", "", prose(inspect.getdoc(cls) or "")]
+    found = _fields(cls)
     if found:
         lines += ["", "| field | type | default |", "| --- | --- | --- |"]
     for name, kind, default in found:

@@ -32,14 +32,14 @@ from gen_jax.ops.masks import degree_mask
 from . import drawing
 from .drawing import INK, LATER, READ, SITE
 
-SIDE, PLACE = (12, (7, 5))
+EVENT, PLACE = image(12, 12, levels=2), (7, 5)
 
 
-def contexts(*models: tuple[str, object], place: tuple[int, int] = PLACE) -> Figure:
+def contexts(*models: tuple[str, object]) -> Figure:
     """What a pixel may read in each of some models."""
     figure, axes = drawing.canvas(2.7 * len(models), 2.7, len(models))
     for axis, (title, model) in zip(axes, models, strict=True):
-        drawing.context(axis, model, place, title)
+        drawing.context(axis, model, PLACE, title)
     return figure
 
 
@@ -79,8 +79,7 @@ def markov() -> Figure:
 
 def fvsbn() -> Figure:
     """Each value is given all earlier ones by a logistic unit: one weight for each arrow."""
-    arrows = [(i, j) for j in range(4) for i in range(j)]
-    return chain(arrows)
+    return chain([(i, j) for j in range(4) for i in range(j)])
 
 
 def full_table() -> Figure:
@@ -161,52 +160,45 @@ def rnn_nade() -> Figure:
 
 def pixel_cnn() -> Figure:
     """{legend} The cone to the upper right stays unread, however deep the network."""
-    event = image(SIDE, SIDE, 1, 2)
-    models = [(f"depth {n}", PixelCNN(event, depth=n, first_kernel=5)) for n in (1, 4)]
+    models = [(f"depth {n}", PixelCNN(EVENT, depth=n, first_kernel=5)) for n in (1, 4)]
     return contexts(*models)
 
 
 def gated_pixel_cnn() -> Figure:
     """{legend} The vertical stack reads the rows above, also to the right."""
-    event = image(SIDE, SIDE, 1, 2)
-    models = [(f"depth {n}", GatedPixelCNN(event, depth=n, first_kernel=5)) for n in (1, 4)]
+    models = [(f"depth {n}", GatedPixelCNN(EVENT, depth=n, first_kernel=5)) for n in (1, 4)]
     return contexts(*models)
 
 
 def pixel_cnn_pp() -> Figure:
     """{legend} One network at each of two resolutions."""
-    event = image(SIDE, SIDE, 1, 2)
-    return contexts(("", PixelCNNPP(event, resnets=1, resolutions=2)))
+    return contexts(("", PixelCNNPP(EVENT, resnets=1, resolutions=2)))
 
 
 def pixel_snail() -> Figure:
     """{legend} Attention reaches every earlier pixel in one layer."""
-    model = PixelSNAIL(image(SIDE, SIDE, 1, 2))
-    return contexts(("", model))
+    return contexts(("", PixelSNAIL(EVENT)))
 
 
 def pixel_rnn_row() -> Figure:
     """{legend} The states of a layer see a triangle above."""
-    event = image(SIDE, SIDE, 1, 2)
-    return contexts(("", RowLSTM(event, first_kernel=3, depth=1)))
+    return contexts(("", RowLSTM(EVENT, first_kernel=3, depth=1)))
 
 
 def pixel_rnn_diagonal() -> Figure:
     """{legend} The states along both diagonals see all earlier pixels but one."""
-    event = image(SIDE, SIDE, 1, 2)
-    return contexts(("", DiagonalBiLSTM(event, first_kernel=3, depth=1)))
+    return contexts(("", DiagonalBiLSTM(EVENT, first_kernel=3, depth=1)))
 
 
 def image_transformer() -> Figure:
     """{legend} One layer. With tiles the order is tile by tile. A position reads the value of the position before it,
     so all is shifted by one.
     """
-    event, sizes = (image(SIDE, SIDE, 1, 2), {"layers": 1})
     models = [
-        ("Local1D(block=24, before=12)", ImageTransformer(event, local=Local1D(24, 12), **sizes)),
+        ("Local1D(block=24, before=12)", ImageTransformer(EVENT, local=Local1D(24, 12), layers=1)),
         (
             "Local2D(4, 4, above=3, side=2)",
-            ImageTransformer(event, local=Local2D(4, 4, 3, 2), **sizes),
+            ImageTransformer(EVENT, local=Local2D(4, 4, 3, 2), layers=1),
         ),
     ]
     return contexts(*models)

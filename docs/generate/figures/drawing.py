@@ -95,9 +95,9 @@ def cells(
     axes.set_ylim(height + 0.1, -0.1)
 
 
-def matrix(axes: Axes, on: np.ndarray, title: str, colour: str = READ) -> None:
+def matrix(axes: Axes, on: np.ndarray, title: str) -> None:
     """A matrix of zeros and ones."""
-    cells(axes, np.where(on, colour, LATER).astype(object), title=title)
+    cells(axes, np.where(on, READ, LATER).astype(object), title=title)
 
 
 def context(axes: Axes, model: Any, place: tuple[int, int], title: str = "") -> None:
@@ -119,6 +119,7 @@ def picture(axes: Axes, x: np.ndarray, title: str = "", levels: float = 16) -> N
 
 
 Node = tuple[float, float, str, str]  # x, y, text, kind
+DASHED = "-"  # the label of a dashed arrow
 
 
 def diagram(
@@ -126,7 +127,7 @@ def diagram(
     arrows: Sequence[tuple[str, ...]],
     size: tuple[float, float] = (6.4, 1.6),
 ) -> Figure:
-    """Boxes and arrows between them; an arrow's third part is a label, or "-" for a dashed one."""
+    """Boxes and arrows between them; an arrow's third part is its label, or DASHED."""
     figure, [axes] = canvas(*size)
     bare(axes)
     for x, y, text, kind in nodes.values():
@@ -140,7 +141,7 @@ def diagram(
         axes.text(x, y, text, ha="center", va="center", fontsize=10)
     for first, second, *label in arrows:
         start, end = edge(nodes[first], nodes[second]), edge(nodes[second], nodes[first])
-        dashed = label == ["-"]
+        dashed = label == [DASHED]
         style = {"arrowstyle": "-|>", "mutation_scale": 10, "shrinkA": 1, "shrinkB": 1}
         arrow = FancyArrowPatch(start, end, linewidth=1.1, color=INK, **style)
         arrow.set_linestyle((0, (4, 3)) if dashed else "-")

@@ -5,14 +5,12 @@ from itertools import pairwise
 from matplotlib.figure import Figure
 
 from . import drawing
-from .drawing import Node
-
-DASHED = "-"
+from .drawing import DASHED, Node
 
 
 def row(*parts: tuple[str, str]) -> dict[str, Node]:
     """Boxes in a row, named a, b, c, ...; each a text and a kind."""
-    nodes, x = ({}, 0.0)
+    nodes, x = {}, 0.0
     for name, (text, kind) in zip("abcdefgh", parts, strict=False):
         width = drawing.extent(text)[0]
         x += width / 2
@@ -33,58 +31,39 @@ def line(
     return drawing.diagram(nodes, [*ahead, *arrows], (6.6, height))
 
 
-X, XZ = (("$x$", "data"), ("$p(x|z)$", "loss"))
-ENCODER, DECODER = (("encoder", "net"), ("decoder", "net"))
+X, Z = ("$x$", "data"), ("$z$", "latent")
+QZ, XZ = ("$q(z|x)$", "latent"), ("$p(x|z)$", "loss")
+ENCODER, DECODER = ("encoder", "net"), ("decoder", "net")
 
 
 def autoencoder() -> Figure:
     """A code z and its reconstruction x'. There is no distribution of z and none of x."""
-    figure = line(X, ENCODER, ("$z$", "code"), DECODER, ("$x'$", "data"))
-    return figure
+    return line(X, ENCODER, ("$z$", "code"), DECODER, ("$x'$", "data"))
 
 
 def vae() -> Figure:
     """Solid: training and the bound, with z from q(z | x). Dashed: sampling, with z from the prior."""
     more = {"p": (3.05, 0.75, "$p(z)=N(0,I)$", "loss")}
-    figure = line(
-        X,
-        ENCODER,
-        ("$q(z|x)$", "latent"),
-        ("$z$", "latent"),
-        DECODER,
-        XZ,
-        more=more,
-        arrows=(("p", "d", DASHED),),
-    )
-    return figure
+    return line(X, ENCODER, QZ, Z, DECODER, XZ, more=more, arrows=(("p", "d", DASHED),))
 
 
 def iwae() -> Figure:
     """K draws of z for one x. Their weights w_k = p(x, z_k) / q(z_k | x) are averaged inside the logarithm."""
     draws = ("$z_1,\\ldots,z_K$", "latent")
     weights = ("$\\log\\frac{1}{K}\\sum_k w_k$", "loss")
-    figure = line(X, ENCODER, ("$q(z|x)$", "latent"), draws, DECODER, weights)
-    return figure
+    return line(X, ENCODER, QZ, draws, DECODER, weights)
 
 
 def vimco() -> Figure:
     """z is discrete, so no gradient passes through its draw: that of q is a score function with baselines."""
     bits = ("bits or\ncategories", "code")
-    figure = line(X, ENCODER, ("$q(z|x)$", "latent"), bits, DECODER, XZ)
-    return figure
+    return line(X, ENCODER, QZ, bits, DECODER, XZ)
 
 
 def pixel_vae() -> Figure:
     """The decoder reads z in every gate, and the earlier pixels."""
     more = {"x": (5.2, 0.75, "$x_{<i}$", "data")}
-    parts = (
-        X,
-        ENCODER,
-        ("$q(z|x)$", "latent"),
-        ("$z$", "latent"),
-        ("Gated PixelCNN", "net"),
-        ("$p(x_i|x_{<i},z)$", "loss"),
-    )
+    parts = (X, ENCODER, QZ, Z, ("Gated PixelCNN", "net"), ("$p(x_i|x_{<i},z)$", "loss"))
     return line(*parts, more=more, arrows=(("x", "e"),))
 
 
@@ -106,16 +85,14 @@ def vd_vae() -> Figure:
 def vq_vae() -> Figure:
     """Each output of the encoder is replaced by the nearest vector of the codebook; its index is the code."""
     nearest = ("nearest of\nK vectors", "code")
-    figure = line(X, ENCODER, ("$z_e(x)$", "latent"), nearest, DECODER, XZ)
-    return figure
+    return line(X, ENCODER, ("$z_e(x)$", "latent"), nearest, DECODER, XZ)
 
 
 def vq_vae_prior() -> Figure:
     """Second stage: encoder, codebook and decoder are kept, and an autoregressive model learns the codes."""
     more = {"p": (3.9, 0.75, "learned prior $p(z)$", "loss")}
     parts = (X, ENCODER, ("codes $z(x)$", "code"), DECODER, XZ)
-    figure = line(*parts, more=more, arrows=(("p", "c"),))
-    return figure
+    return line(*parts, more=more, arrows=(("p", "c"),))
 
 
 def two_grids(prior: bool) -> Figure:
@@ -174,7 +151,6 @@ def gan() -> Figure:
 
 def classifier() -> Figure:
     """Distances between sets of images are computed from the features before the softmax."""
-    figure = line(
+    return line(
         X, ("convolutions", "net"), ("features", "latent"), ("softmax", "net"), ("$p(y|x)$", "loss")
     )
-    return figure
