@@ -59,6 +59,12 @@ def add(commands: Subparsers) -> None:
         default="jit",
         help="over several devices: one program split by the compiler (jit), or the step mapped (pmap)",
     )
+    train.add_argument(
+        "--mirror",
+        metavar="URL",
+        help="keep a copy of the run there, such as s3://BUCKET/NAME or gs://BUCKET/NAME, and restore it from there if"
+        " the folder is lost",
+    )
     trust(train)
     data_dir(train)
     joining(train)
@@ -84,11 +90,14 @@ def _train(args: argparse.Namespace) -> None:
     from gen_jax.config_tree import to_tree
     from gen_jax.experiment import overridden
     from gen_jax.runs.logging import LOG
+    from gen_jax.runs.mirror import check_folder
     from gen_jax.runs.run import diverged
     from gen_jax.runs.splits import on_data
     from gen_jax.runs.workdir import WorkDir
     from gen_jax.train.loop import train
 
+    if args.workdir is not None:
+        check_folder(args.workdir)
     runtime.set_up(joined(args))
     with processes.agreed():
         base, folder = _experiment(args)
@@ -100,7 +109,8 @@ def _train(args: argparse.Namespace) -> None:
         folder = folder.with_name(f"{folder.name}_seed{experiment.seed}")
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
     workdir = WorkDir(args.workdir or folder, origin)
-    state = train(experiment, workdir, args.data_dir, args.parallel, args.trust)
+    options = {"trust": args.trust, "mirror": args.mirror}
+    state = train(experiment, workdir, args.data_dir, args.parallel, **options)
     foreign = classes.foreign(to_tree(experiment))
     if foreign:
         LOG.info(

@@ -4,6 +4,7 @@ Resuming is bit-exact: noise and batches are functions of (seed, step), every st
 `steps_per_call` steps, and a resumed run starts at a multiple of that number.
 """
 
+import contextlib
 import signal
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from gen_jax.runs import provenance, storage
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.followed import Followed
 from gen_jax.runs.logging import LOG, RunLog
+from gen_jax.runs.mirror import Mirror
 from gen_jax.runs.provenance import machine
 from gen_jax.runs.run import evaluated
 from gen_jax.runs.splits import load_split
@@ -42,6 +44,7 @@ def train(
     parallel: sharding.Parallel = "jit",
     trust: bool = False,
     until: int | None = None,
+    mirror: str | None = None,
 ) -> TrainState:
     """Train to the last step, or until `evaluate.patience` ends, or up to step `until`, and return the state.
 
@@ -50,12 +53,16 @@ def train(
     enough that one gets the signal.
 
     `trust`: the folder of a first stage may name classes that are neither in gen_jax nor in the experiment.
+    `mirror`: a URL where a copy of the run is kept; if it is further than the folder, the run is restored from it.
     """
     with processes.agreed():
         split = load_split(experiment, "train", data_dir)
         held_out = load_split(experiment, "validation", data_dir)
         program = Program(experiment, split, parallel)
         frozen = first_stage.load(experiment, trust)
+        copy = None if mirror is None else Mirror(mirror, workdir)
+        if copy is not None:
+            processes.by_first(copy.restore)
         begun = workdir.checkpoints.is_dir() and any(workdir.checkpoints.iterdir())
         begun = processes.of_first(begun)
         weights = None if begun else initial.load(experiment, trust)
@@ -73,6 +80,7 @@ def train(
 
     with (
         workdir.locked(),
+        copy.open() if copy is not None else contextlib.nullcontext(),
         Checkpoints(workdir.checkpoints) as checkpoints,
         _terminated() as terminated,
     ):
@@ -126,6 +134,8 @@ def train(
                     told.add("saving")
                 pending = {} if point.pending is None else {"pending": point.pending}
                 checkpoints.save(done, state, value, **pending)
+                if copy is not None:
+                    copy.saved(checkpoints.saving)
                 saved = done
                 if point.stop:
                     LOG.warning("SIGTERM: saved step %d of %d", done, experiment.steps)
