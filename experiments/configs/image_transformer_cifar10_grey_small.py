@@ -1,7 +1,7 @@
-"""Image Transformer on the greys of CIFAR-10 (32x32, 256 levels), small enough for half an hour on one core.
+"""Image Transformer on the greys of CIFAR-10 (32x32, 256 levels), small enough for 20 minutes on one core.
 
 Command: gen-jax train experiments/configs/image_transformer_cifar10_grey_small.py
-Hardware: one CPU core, half an hour
+Hardware: one CPU core, about 20 minutes
 Data: the luma of CIFAR-10, by the lines under Greys in docs/data.md; no run is recorded yet
 """
 
@@ -9,11 +9,11 @@ from gen_jax import ImageTransformer, Local2D, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.optimizer import Adam, WarmupCosine
 
-STEPS = 45_000
+STEPS = 12_000
 
 
 def experiment() -> Experiment:
-    """A site is a pixel; tiles of 2x2 read two pixels around them. One epoch, one image a step, so no dropout."""
+    """A site is a pixel; tiles of 2x2 read two pixels around them. One image a step, a quarter of an epoch, so no dropout."""
     return Experiment(
         model=ImageTransformer(
             image(32, 32, channels=1),
@@ -30,5 +30,5 @@ def experiment() -> Experiment:
         steps=STEPS,
         batch_size=1,
         ema=0.999,
-        evaluate=Evaluate(every=5000, batch_size=100, examples=500),
+        evaluate=Evaluate(every=3000, batch_size=100, examples=500),
     )

@@ -1,7 +1,8 @@
 """VAE on CIFAR-10 (32x32 colour, 256 levels), small: 64 places of 8 Gaussian latents.
 
 Command: gen-jax train experiments/configs/vae_cifar10_small.py
-Hardware: 2 CPU cores, about 20 minutes by its number of operations
+Hardware: one CPU core, 28 minutes beside other work
+Expected: <= 5.20 bits/dim on validation (all 5,000, 10 draws), a bound
 Published: 4.51 bits/dim, a bound, at a size that is not stated (van den Oord et al. 2017, 1711.00937, section 4.1)
 
 One of three with the same encoder, decoder, head, data and time: vae_, vq_vae_ and vimco_cifar10_small.
