@@ -13,7 +13,7 @@ STEPS = 12_000
 
 
 def experiment() -> Experiment:
-    """A site is a pixel; tiles of 2x2 read two pixels around them. One image a step, a quarter of an epoch, so no dropout."""
+    """A site is a pixel; tiles of 2x2 read two pixels around them. A quarter of an epoch, so no dropout."""
     return Experiment(
         model=ImageTransformer(
             image(32, 32, channels=1),
