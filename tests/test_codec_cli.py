@@ -196,7 +196,9 @@ def test_bad_images(grey, tmp_path):
         assert words in sentence(tmp_path / name)
     fine = Image.fromarray(np.zeros((8, 8), np.uint8))
     fine.save(tmp_path / "clear.png", transparency=0)
-    assert "is a PNG of kind transparent" in sentence(tmp_path / "clear.png")
+    assert "is a PNG of kind transparent 8-bit grey, which needs a model of 256 levels" in sentence(
+        tmp_path / "clear.png"
+    )
     fine.save(tmp_path / "jpeg.png", format="JPEG", quality=100)
     assert "is not a PNG file" in sentence(tmp_path / "jpeg.png")
     fine.save(tmp_path / "fine.png")

@@ -97,7 +97,7 @@ def photos(tmp_path) -> Path:
 
 
 def test_photos_become_a_data_set_that_says_so(photos, tmp_path, monkeypatch):
-    """Imported with one command, trained with a config made for another set, and never compressed."""
+    """Imported with one command, trained with a config made for another set; a JPEG is never compressed."""
     root = tmp_path / "data"
     where = ("--data-dir", root)
     steps = ("--convert", "rgb", "--crop", "square", "--resize", 8)
@@ -127,10 +127,9 @@ def test_photos_become_a_data_set_that_says_so(photos, tmp_path, monkeypatch):
     assert config["data"]["fields"]["name"] == "mine"
     assert config["model"]["fields"]["event"]["fields"] == {"shape": [8, 8, 3], "levels": 256}
 
-    for name, words in (("00.jpg", "one .npz file or"), ("shot.png", "colour with alpha")):
-        status, out, err = call("compress", run, photos / name, "-o", tmp_path / "x.gjx")
-        assert (status, out) == (2, "")
-        assert words in err
+    status, out, err = call("compress", run, photos / "00.jpg", "-o", tmp_path / "x.gjx")
+    assert (status, out) == (2, "")
+    assert "one .npz file or" in err
 
 
 @pytest.mark.parametrize(

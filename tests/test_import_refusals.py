@@ -145,7 +145,7 @@ REFUSED = [
     ("x {bad}/wide16", "{bad}/wide16/b.png is a PNG of kind 16-bit grey; only 1-bit grey, 2-bit"),
     ("x {bad}/rgb16", "{bad}/rgb16/a.png is a PNG of kind 16-bit colour"),
     ("x {bad}/grey2", "{bad}/grey2/b.png is 8-bit grey, {bad}/grey2/a.png is 2-bit grey"),
-    ("x {bad}/P", "{bad}/P/a.png is a PNG of kind palette"),
+    ("x {bad}/P", "{bad}/P/a.png is a PNG of kind 8-bit palette"),
     ("x {bad}/LA", "{bad}/LA/a.png is a PNG of kind grey with alpha"),
     ("x {bad}/RGBA", "{bad}/RGBA/a.png is a PNG of kind colour with alpha"),
     ("x {bad}/clear", "{bad}/clear/a.png is a PNG of kind transparent"),

@@ -162,14 +162,14 @@ def test_a_moved_class_with_a_new_field_is_the_same_model(moved):
     assert Codec(other, run.variables).former_fingerprint != codec.former_fingerprint
 
 
-@pytest.mark.parametrize("version", container.VERSIONS)
+@pytest.mark.parametrize("version", range(1, container.VERSION + 1))
 def test_files_survive_the_move(moved, version):
     model = CASES["markov"].model
     _, variables = build(model)
     codec = Codec(model, variables)
     given = Content("npz", {"x": np.asarray(random_events(model, 5), np.uint8)})
     header, words = container.unpack(codec.compress(given)[0])
-    assert header.version == max(container.VERSIONS)
+    assert header.version == container.VERSION
     model_of = codec.former_fingerprint if version == 1 else header.model
     header = replace(header, version=version, model=model_of)
     data = container.pack(header, words)

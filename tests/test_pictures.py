@@ -141,7 +141,7 @@ def test_another_size_is_refused(tmp_path, height, width):
     assert message(path) == f"{path} is {height}x{width}, the model is for 8x8"
 
 
-KINDS = {"RGBA": "colour with alpha", "P": "palette", "LA": "grey with alpha"}
+KINDS = {"RGBA": "colour with alpha", "P": "8-bit palette", "LA": "grey with alpha"}
 
 
 @pytest.mark.parametrize("event", [DIGIT, image(8, 8, 3)], ids=["grey", "colour"])

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 
 from gen_jax import fingerprint, inputs, processes, progress
-from gen_jax.coding import container, tiles
+from gen_jax.coding import container, planes, tiles
 from gen_jax.coding.bits_back import BitsBack
-from gen_jax.coding.container import LANES, VERSION, Entry, Header, Kind
+from gen_jax.coding.container import LANES, VERSION, Entry, Header, Kind, version_of
 from gen_jax.coding.direct import Direct
 from gen_jax.coding.frequencies import MAX_LEVELS
+from gen_jax.coding.planes import Side
 from gen_jax.coding.staged import Staged as StagedTranscoder
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import SLACK, SLACK_BYTES, Transcoder
@@ -37,7 +38,8 @@ class Content:
     """The content of a file: named arrays of integers, first axis examples, and the class of each example.
 
     `labels_dtype` is the dtype of the array of labels, "" if they came from --label and are not written out again.
-    `packed` names the pictures with less than 8 bits per sample, each with one of `container.PACKED`.
+    `packed` names the pictures with less than 8 bits per sample, each with one of `container.PACKED`. `sides` has what
+    a picture has besides the values of its array.
     """
 
     kind: Kind
@@ -45,14 +47,18 @@ class Content:
     labels: np.ndarray | None = None
     labels_dtype: str = ""
     packed: dict[str, str] = field(default_factory=dict)
+    sides: dict[str, Side] = field(default_factory=dict)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Names, dtypes and shapes."""
-        return tuple(
-            Entry(name, self.packed.get(name, x.dtype.str), x.shape)
-            for name, x in self.arrays.items()
-        )
+        """Names, dtypes and shapes, and what else a picture has."""
+        return tuple(self._entry(name, x) for name, x in self.arrays.items())
+
+    def _entry(self, name: str, x: np.ndarray) -> Entry:
+        if name not in self.sides:
+            return Entry(name, self.packed.get(name, x.dtype.str), x.shape)
+        kind, palette, transparency, planes = self.sides[name]
+        return Entry(name, kind, x.shape, palette, transparency, len(planes))
 
     @property
     def label_type(self) -> str | None:
@@ -68,14 +74,17 @@ class Content:
             digest.update(np.ascontiguousarray(x).data)
         if self.labels is not None:
             digest.update(self.labels.astype("<i4").tobytes())
+        for side in self.sides.values():
+            digest.update(np.ascontiguousarray(side.planes).data)
         return digest.digest()
 
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a file in bytes, and the size that the model promises in bits; both include labels.
+    """The size of a file in bytes, and the size that the model promises in bits; both include labels and side planes.
 
-    `model_bits`, `initial_bits` and `error_bits` are those of `Coded`; `bytes` includes the initial bits.
+    `model_bits`, `initial_bits` and `error_bits` are those of `Coded`; `bytes` includes the initial bits. `side_bytes`
+    are those of palettes, transparent colours and side planes; `dims` counts the samples of a PNG, with alpha.
     """
 
     bytes: int
@@ -84,6 +93,7 @@ class Size:
     model_bits: float
     initial_bits: float
     error_bits: float
+    side_bytes: int = 0
 
     @property
     def excess(self) -> float:
@@ -111,8 +121,9 @@ class Size:
     def __str__(self) -> str:
         real, model = 8 * self.bytes / self.dims, self.model_bits / self.dims
         initial = f", {self.initial_bits / 8:,.0f} of them initial" if self.initial_bits else ""
+        side = f", {self.side_bytes:,} of them not coded by the model" if self.side_bytes else ""
         return (
-            f"{self.bytes:,} bytes{initial}: {real:.4f} bits/dim (the model says {model:.4f}; its weights,"
+            f"{self.bytes:,} bytes{initial}{side}: {real:.4f} bits/dim (the model says {model:.4f}; its weights,"
             f" {self.weights_bytes:,} bytes, are not included)"
         )
 
@@ -149,24 +160,29 @@ class Codec:
 
         FloatingPointError if the model's probabilities are not finite or disagree with its parallel pass.
         """
-        levels = self.levels
-        container.check(content.kind, content.entries)
-        lanes = self._lanes(content.entries)
+        levels, entries = self.levels, content.entries
+        container.check(content.kind, entries)
+        lanes = self._lanes(entries)
         transcoder = self.transcoder(lanes)
         blocks = _Blocks([*content.arrays.values()], self.event, transcoder, lanes)
-        blocks.values = self._values(values, content.entries)
+        blocks.values, blocks.palettes = self._values(values, entries), _palettes(entries)
         labels = self._labels(content, blocks.num_examples)
-        words, *bits = transcoder.encode(blocks, labels)
+        words, model_bits, *bits = transcoder.encode(blocks, labels)
+        side = planes.compressed([side.planes for side in content.sides.values()])
         header = Header(
             self.fingerprint, content.checksum(), environment(), lanes, levels, content.kind,
-            content.label_type, content.entries,
+            content.label_type, entries, version_of(entries), side,
         )  # fmt: skip
         data = container.pack(header, words)
         weights_bytes = sum(
             leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.variables)
         )
-        dims = sum(x.size for x in content.arrays.values())
-        return data, Size(len(data), dims, weights_bytes, *bits)
+        dims = sum(entry.samples for entry in entries)
+        chunks = sum(len(entry.palette) + len(entry.transparency) for entry in entries)
+        besides = len(side) + chunks
+        return data, Size(
+            len(data), dims, weights_bytes, model_bits + 8 * besides, *bits, side_bytes=besides
+        )
 
     def decompress(self, data: bytes, values: Sequence[Any] = ()) -> Content:
         """The content of a file; InputError if it is damaged, from another model or given other values."""
@@ -194,14 +210,16 @@ class Codec:
         try:
             transcoder = self.transcoder(header.lanes)
             blocks = _Blocks(decoded, self.event, transcoder, header.lanes, header.version)
-            blocks.values = given
+            blocks.values, blocks.palettes = given, _palettes(header.entries)
             labels = transcoder.decode(words, blocks, blocks.num_examples)
         except (InputError, FloatingPointError) as error:
             raise InputError(f"{suspects}: {error}") from error
         pairs = zip(header.entries, decoded, strict=True)
         arrays = {entry.name: x.astype(entry.stored) for entry, x in pairs}
         packed = {e.name: e.dtype for e in header.entries if e.dtype in container.PACKED}
-        content = Content(header.kind, arrays, labels, header.labels or "", packed)
+        # Not before: a header may promise any size, but values of that size have now been decoded.
+        sides = _sides(header, arrays)
+        content = Content(header.kind, arrays, labels, header.labels or "", packed, sides)
         if content.checksum() != header.content:
             raise InputError(f"{suspects}: the checksum of the events does not agree")
         return content
@@ -273,13 +291,35 @@ def environment() -> str:
     return f"{jax.default_backend()} {jax.__version__}"
 
 
+def _palettes(entries: tuple[Entry, ...]) -> list[np.ndarray | None]:
+    """The only colours of each sided picture, where its kind tells them."""
+    return [
+        planes.colours(entry.dtype, entry.palette, entry.shape[3]) if entry.sided else None
+        for entry in entries
+    ]
+
+
+def _sides(header: Header, arrays: dict[str, np.ndarray]) -> dict[str, Side]:
+    """What the pictures have besides their values; InputError if it does not make PNG pictures with these."""
+    sided = [entry for entry in header.entries if entry.sided]
+    parts = planes.decompressed(header.side, [entry.of_planes for entry in sided])
+    sides = {
+        entry.name: Side(entry.dtype, entry.palette, entry.transparency, part)
+        for entry, part in zip(sided, parts, strict=True)
+    }
+    for name, side in sides.items():
+        planes.join(arrays[name][0], side)
+    return sides
+
+
 class _Blocks:
     """Arrays as blocks: each has as many tiles as the transcoder's `share` in a file's `version`, in `lanes` lanes.
 
-    `values`: what each example is given besides its label.
+    `values`: what each example is given besides its label. `palettes`: the only colours of each array, or None.
     """
 
     values: tuple[np.ndarray, ...] = ()
+    palettes: Sequence[np.ndarray | None] = ()
 
     def __init__(
         self,
@@ -329,4 +369,7 @@ class _Blocks:
 
     def _empty(self, group: list[tiles.Tile], labels: np.ndarray | None) -> Block:
         cond = joined(labels, self.values)
-        return tiles.empty(group, self._shapes, self._event, self._lanes, cond)
+        block = tiles.empty(group, self._shapes, self._event, self._lanes, cond)
+        if not any(palette is not None for palette in self.palettes):
+            return block
+        return block._replace(palettes=[self.palettes[tile.array] for tile in group])

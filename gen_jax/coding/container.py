@@ -3,11 +3,14 @@
     magic 4 | version 1 | model 8 | content 8 | environment text | lanes | levels | kind 1 | labels 1 |
     number of arrays | each: name text, type 1, number of axes, axes | number of words | words 4 each | crc32 4
 
-Numbers are LEB128; a text is its length followed by UTF-8; words and crc32 are little-endian. `model` is the
-fingerprint of config and parameters (in version 1, of the class paths and fields that records had then), `content` the
-checksum of the decoded content, crc32 that of all bytes before it. Before version 3 the blocks of bits-back coding did
-not depend on the number of latents. There is exactly one container for a header and its
-words: `unpack` packs again and compares.
+In version 4 at least one array is a picture whose type is one of `SIDED`. After the axes of each such picture stand
+palette, transparency and number of side planes; before the number of words stand the side planes of all pictures.
+
+Numbers are LEB128; a text is its length followed by UTF-8, and bytes are their length followed by them; words and crc32
+are little-endian. `model` is the fingerprint of config and parameters (in version 1, of the class paths and fields that
+records had then), `content` the checksum of the decoded content, crc32 that of all bytes before it. Before version 3
+the blocks of bits-back coding did not depend on the number of latents. There is exactly one container for a header and
+its words: `unpack` packs again and compares.
 """
 
 import math
@@ -19,18 +22,26 @@ from typing import Literal
 
 import numpy as np
 
+from gen_jax.coding import planes
 from gen_jax.coding.frequencies import Words
 from gen_jax.errors import InputError
 
 MAGIC, VERSION = b"\x89GJX", 3
-VERSIONS = (1, 2, VERSION)  # that can be read
+SIDED_VERSION = 4
+VERSIONS = (1, 2, VERSION, SIDED_VERSION)  # that can be read
 KINDS = ("npz", "png")
 Kind = Literal["npz", "png"]
 # Pictures with less than 8 bits per sample, stored one sample per byte, with that number of bits.
 PACKED = {"1-bit": 1, "2-bit": 2, "4-bit": 4}
+# Pictures that are more than the model's samples, by kind of PNG.
+SIDED = (
+    "1-bit grey", "2-bit grey", "4-bit grey", "8-bit grey", "16-bit grey", "8-bit colour", "16-bit colour",
+    "1-bit palette", "2-bit palette", "4-bit palette", "8-bit palette", "grey with alpha", "16-bit grey with alpha",
+    "colour with alpha", "16-bit colour with alpha",
+)  # fmt: skip
 TYPES = (
     "|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", ">u2", ">i2", ">u4", ">i4", ">u8", ">i8",
-    *PACKED,
+    *PACKED, *SIDED,
 )  # fmt: skip
 MAX_AXES, MAX_VALUES = 8, 2**30
 MAX_ARRAY_NAME, MAX_FILE_NAME = 2**16 - 1 - len(".npy"), 255  # bytes
@@ -43,16 +54,39 @@ UNLABELLED, NOT_KEPT = (
 
 @dataclass(frozen=True)
 class Entry:
-    """An array in the file: name, dtype (numpy's string or one of `PACKED`) and shape."""
+    """An array in the file: name, dtype (numpy's string, or one of `PACKED` or `SIDED`) and shape.
+
+    A sided picture also has `palette` and `transparency` as in `planes.Side`, and so many side planes.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    palette: bytes = b""
+    transparency: bytes = b""
+    planes: int = 0
 
     @property
     def stored(self) -> str:
         """The dtype of the array in memory."""
-        return "|u1" if self.dtype in PACKED else self.dtype
+        return "|u1" if self.dtype in (*PACKED, *SIDED) else self.dtype
+
+    @property
+    def sided(self) -> bool:
+        """Whether it is a picture that is more than the model's samples."""
+        return self.dtype in SIDED
+
+    @property
+    def of_planes(self) -> tuple[int, ...]:
+        """The shape of its side planes."""
+        return (self.planes, *self.shape[1:3])
+
+    @property
+    def samples(self) -> int:
+        """The number of values, or of samples of the PNG."""
+        if not self.sided:
+            return math.prod(self.shape)
+        return math.prod(self.shape[:3]) * planes.samples_of(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -68,11 +102,18 @@ class Header:
     labels: str | None
     entries: tuple[Entry, ...]
     version: int = VERSION
+    side: bytes = b""
+
+
+def version_of(entries: tuple[Entry, ...]) -> int:
+    """The version of a file with these arrays."""
+    return SIDED_VERSION if any(entry.sided for entry in entries) else VERSION
 
 
 def check(kind: Kind, entries: tuple[Entry, ...]) -> None:
     """InputError if there are too many values for one file, or a name under which nothing can be written."""
-    if sum(math.prod(entry.shape) for entry in entries) > MAX_VALUES:
+    values = sum(math.prod(entry.shape) + math.prod(entry.of_planes) for entry in entries)
+    if values > MAX_VALUES:
         raise InputError(f"a file holds at most {MAX_VALUES:,} values; compress into several files")
     check_names(kind, entries)
 
@@ -101,6 +142,7 @@ def pack(header: Header, words: Words) -> bytes:
     body = MAGIC + bytes([header.version]) + header.model + header.content
     body += _text(header.environment) + _number(header.lanes) + _number(header.levels)
     body += described(header.kind, header.labels, header.entries)
+    body += _bytes(header.side) if header.version >= SIDED_VERSION else b""
     body += _number(len(words)) + words.astype("<u4").tobytes()
     return body + zlib.crc32(body).to_bytes(4, "little")
 
@@ -112,6 +154,8 @@ def described(kind: Kind, labels: str | None, entries: tuple[Entry, ...]) -> byt
     for entry in entries:
         out += _text(entry.name) + bytes([TYPES.index(entry.dtype)])
         out += _number(len(entry.shape)) + b"".join(_number(side) for side in entry.shape)
+        if entry.sided:
+            out += _bytes(entry.palette) + _bytes(entry.transparency) + _number(entry.planes)
     return out
 
 
@@ -160,6 +204,9 @@ class _Reader:
             raise InputError("a number is too large")
         return value
 
+    def bytes(self) -> bytes:
+        return self.take(self.number())
+
     def text(self) -> str:
         return self.take(self.number(2**16)).decode("utf-8")
 
@@ -174,7 +221,13 @@ def _parse(reader: _Reader) -> tuple[Header, Words]:
     for _ in range(reader.number()):
         name, dtype = reader.text(), TYPES[reader.take(1)[0]]
         axes = reader.number(MAX_AXES)
-        entries.append(Entry(name, dtype, tuple(reader.number() for _ in range(axes))))
+        shape = tuple(reader.number() for _ in range(axes))
+        entry = Entry(name, dtype, shape)
+        if entry.sided:
+            side = (reader.bytes(), reader.bytes(), reader.number())
+            entry = Entry(name, dtype, shape, *side)
+        entries.append(entry)
+    side = reader.bytes() if version >= SIDED_VERSION else b""
     words = np.frombuffer(reader.take(4 * reader.number()), "<u4").astype(np.uint32)
     names = [entry.name for entry in entries] + (["labels"] if labels else [])
     sides = [side for entry in entries for side in entry.shape]
@@ -183,14 +236,24 @@ def _parse(reader: _Reader) -> tuple[Header, Words]:
         or not entries
         or len(set(names)) != len(names)
         or min(sides, default=0) < 1
-        or labels in PACKED
-        or (kind != "png" and any(entry.dtype in PACKED for entry in entries))
+        or labels in (*PACKED, *SIDED)
+        or (kind != "png" and any(entry.dtype in (*PACKED, *SIDED) for entry in entries))
+        or (version == SIDED_VERSION) != any(entry.sided for entry in entries)
+        or not all(_possible(entry, levels) for entry in entries if entry.sided)
     ):
         raise InputError("it has no lanes, no arrays, a name twice or a wrong type")
     header = Header(
-        model, content, environment, lanes, levels, kind, labels, tuple(entries), version
+        model, content, environment, lanes, levels, kind, labels, tuple(entries), version, side
     )
     return header, words
+
+
+def _possible(entry: Entry, levels: int) -> bool:
+    """Whether a sided picture can be one."""
+    if len(entry.shape) != 4 or entry.shape[0] != 1 or levels != planes.LEVELS:
+        return False
+    side = (entry.palette, entry.transparency, entry.planes)
+    return planes.possible(entry.dtype, *side, entry.shape[3])
 
 
 def _number(value: int) -> bytes:
@@ -201,6 +264,9 @@ def _number(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _text(text: str) -> bytes:
-    data = text.encode("utf-8")
+def _bytes(data: bytes) -> bytes:
     return _number(len(data)) + data
+
+
+def _text(text: str) -> bytes:
+    return _bytes(text.encode("utf-8"))

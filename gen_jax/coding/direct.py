@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from gen_jax.coding.colours import Restriction
 from gen_jax.coding.frequencies import Decoder, Encoder, Symbols, Weights, Words, uniform
 from gen_jax.coding.tiles import Block
 from gen_jax.coding.transcoder import Blocks, Coded, check_length
@@ -66,9 +67,15 @@ class Direct(Walk):
             encoder.put(symbols, rows)
             return symbols
 
-        self.walk(*block, choose)
-        return float(self.bits(*block).sum())
+        restriction = self._restriction(block)
+        self.walk(*block[:3], choose, restriction)
+        saved = restriction.saved if restriction else 0.0
+        return float(self.bits(*block[:3]).sum()) - saved
 
     def take(self, decoder: Decoder, block: Block) -> None:
         """Decode the values of a block."""
-        self.walk(*block, lambda rows, _: decoder.take(rows))
+        self.walk(*block[:3], lambda rows, _: decoder.take(rows), self._restriction(block))
+
+    def _restriction(self, block: Block) -> Restriction | None:
+        known = any(palette is not None for palette in block.palettes)
+        return Restriction(block.palettes, self.event) if known else None

@@ -1,28 +1,31 @@
 """Files that `compress` reads and `decompress` writes: one .npz file of arrays, or PNG files.
 
-The samples of a PNG file and their bit depth are restored, but not interlacing, gamma or text. A model with a palette
-codes the nearest colour of its palette for each pixel, so that the file restores those colours, not the original ones.
+The samples of a PNG file, their bit depth, its palette and its transparency are restored, but not interlacing, gamma or
+text. A model with a palette codes the nearest colour of its palette for each pixel, so that the file restores those
+colours, not the original ones.
 Several pictures are restored under their names in a new folder. The array `labels` of an .npz file holds the classes of
 the examples.
 """
 
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from gen_jax import disk
-from gen_jax.coding import container
+from gen_jax.coding import container, planes
 from gen_jax.coding.codec import Content
 from gen_jax.coding.container import PACKED, TYPES, Kind
+from gen_jax.coding.planes import Side
 from gen_jax.coding.tiles import values_of
 from gen_jax.data.npz import read_npz
 from gen_jax.data.palette import Colours
-from gen_jax.data.png import png
+from gen_jax.data.png import encoded, png, read_every_png
 from gen_jax.errors import InputError
-from gen_jax.media.pictures import read_levels, to_bytes
+from gen_jax.media.pictures import levels_of, read_levels, to_bytes
 from gen_jax.typing import Event
 
 LABELS = "labels"
@@ -48,9 +51,7 @@ def read(
     if content.labels is not None:
         raise InputError(f"--label: {paths[0]} has its own labels")
     count = sum(len(x) for x in content.arrays.values())
-    return Content(
-        content.kind, content.arrays, np.full(count, label, np.int64), packed=content.packed
-    )
+    return replace(content, labels=np.full(count, label, np.int64))
 
 
 def check_out(kind: Kind, count: int, out: Path) -> None:
@@ -74,7 +75,9 @@ def write(content: Content, out: Path, levels: int, palette: Colours | None = No
             _write_npz(content, file)
         return
     pictures = {
-        name: _picture(x, levels, content.packed.get(name), palette)
+        name: encoded(planes.join(x[0], content.sides[name]))
+        if name in content.sides
+        else _picture(x, levels, content.packed.get(name), palette)
         for name, x in content.arrays.items()
     }
     if len(pictures) == 1:
@@ -128,17 +131,40 @@ def _read_pngs(
         raise InputError("only models of images of at most 256 levels can compress PNG")
     if event.shape[2] not in (1, 3):
         raise InputError(f"PNG files have 1 or 3 channels, the model has {event.shape[2]}")
-    arrays, packed = {}, {}
+    content = Content("png", {})
     for path in paths:
-        x, depth = read_levels(path, event, max_bytes, palette)
         name = path.name if len(paths) > 1 else ""
-        if name in arrays:
+        if name in content.arrays:
             raise InputError(f"two pictures have the name {name}")
+        if palette is None:
+            x, depth, side = _read_png(path, event, max_bytes)
+        else:
+            (x, depth), side = read_levels(path, event, max_bytes, palette), None
         one_bit = depth == 1 and event.levels == 2 and palette is None
-        arrays[name] = x[None].astype(bool) if one_bit else x[None]
-        if depth < 8 and not one_bit:
-            packed[name] = f"{depth}-bit"
-    return Content("png", arrays, packed=packed)
+        content.arrays[name] = x[None].astype(bool) if one_bit else x[None]
+        if side:
+            content.sides[name] = side
+        elif depth < 8 and not one_bit:
+            content.packed[name] = f"{depth}-bit"
+    return content
+
+
+def _read_png(
+    path: Path, event: Event, max_bytes: int | None
+) -> tuple[np.ndarray, int, Side | None]:
+    """The levels of a picture, its bits per sample, and what else it has; InputError if the model cannot code it."""
+    picture, channels = read_every_png(path, max_bytes), event.shape[2]
+    if planes.plain(picture.kind, picture.transparency, channels):
+        return levels_of(path, picture, event), picture.depth, None
+    if planes.own_channels(picture.kind) > channels:
+        raise InputError(f"{path} is a PNG of kind {picture.kind}, the model has 1 channel(s)")
+    if event.levels != planes.LEVELS:
+        transparent = "transparent " if picture.transparency else ""
+        raise InputError(
+            f"{path} is a PNG of kind {transparent}{picture.kind}, which needs a model of {planes.LEVELS} levels"
+        )
+    x, side = planes.split(picture, channels)
+    return x, picture.depth, side
 
 
 def _picture(x: np.ndarray, levels: int, packed: str | None, palette: Colours | None) -> bytes:

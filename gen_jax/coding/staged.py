@@ -60,7 +60,8 @@ class Staged:
         for stage, walk, flat in zip(self.stages, self.walks, values, strict=True):
             is_image = stage is self.stages[-1] and stage.model.event == self.model.event
             coded = block.coded if is_image else np.repeat(used, flat.shape[1], axis=1)
-            yield walk, Block(flat, coded, stage.cond(block.cond, events))
+            palettes = block.palettes if is_image else ()
+            yield walk, Block(flat, coded, stage.cond(block.cond, events), palettes)
             events.append(flat.reshape(-1, *stage.model.event.shape))
 
     def _parts(self, variables, values):

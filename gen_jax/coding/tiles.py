@@ -30,12 +30,14 @@ class Tile(NamedTuple):
 class Block(NamedTuple):
     """The tiles of one batch, flattened: their values, which values lie inside an image, the condition of each tile.
 
-    The condition is the class or, for a stage of a model, whatever that is given (`gen_jax/conditions.py`).
+    The condition is the class or, for a stage of a model, whatever that is given (`gen_jax/conditions.py`). `palettes`
+    has the only colours of the image of each tile, or None if there may be any.
     """
 
     values: Int32[np.ndarray, "lanes D"]
     coded: Bool[np.ndarray, "lanes D"]
     cond: Any
+    palettes: Sequence[np.ndarray | None] = ()
 
 
 def as_events(shape: Shape, event: Event) -> Shape:

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Bool, Int32
 
 from gen_jax import progress
+from gen_jax.coding.colours import Restriction
 from gen_jax.coding.frequencies import Symbols, Weights, weights
 from gen_jax.typing import Variables
 
@@ -63,8 +64,12 @@ class Walk:
         coded: Bool[np.ndarray, "lanes D"],
         cond: Any,
         choose: Choose,
+        restriction: Restriction | None = None,
     ) -> None:
-        """Visit the sites up to the last coded one; `values` becomes the chosen and the filled-in values."""
+        """Visit the sites up to the last coded one; `values` becomes the chosen and the filled-in values.
+
+        A restriction rules out the values that the image cannot have.
+        """
         sites = self.sites
         needed = np.flatnonzero(coded[:, sites].any(axis=(0, *range(2, sites.ndim + 1))))
         site_values = np.zeros((self.lanes, *sites.shape[1:]), np.int32)
@@ -77,6 +82,8 @@ class Walk:
                     pmf = self.programs.later(params, site_values, channel=channel)
                 where = sites[site, ..., channel]
                 probabilities, marks = np.asarray(pmf), coded[:, where]
+                if restriction:
+                    probabilities = restriction.of(probabilities, where, values, marks)
                 chosen = np.empty(marks.shape, np.int32)
                 if not marks.all():
                     chosen[:] = probabilities.argmax(axis=-1)

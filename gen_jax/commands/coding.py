@@ -114,7 +114,8 @@ def _compress(args: argparse.Namespace) -> None:
         read = sum(path.stat().st_size for path in paths)
     data, size = codec.compress(content)
     writing.write_bytes(args.out, data)
-    record = {"out": str(args.out), "step": run.step, **size.record(), "input_bytes": read}
+    record = {"out": str(args.out), "step": run.step, **size.record()}
+    record |= {"side_bytes": size.side_bytes, "input_bytes": read}
     input_size = f"; the input has {read:,} bytes"
     say(args, record, f"{args.out}: {size}{input_size}{quantised(paths, palette)}")
 

@@ -4,12 +4,12 @@ import io
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Integer, Num
+from jaxtyping import Bool, Integer, Num, UInt8
 from PIL import Image
 
 from gen_jax.data.npz import read_npz
 from gen_jax.data.palette import Colours, nearest
-from gen_jax.data.png import read_png
+from gen_jax.data.png import Png, read_png
 from gen_jax.errors import InputError
 from gen_jax.typing import Event
 
@@ -153,10 +153,16 @@ def read_levels(
     if event.levels is None or not 2 <= event.levels <= 256:
         raise InputError("only models of images of at most 256 levels take PNG")
     picture = read_png(path, max_bytes)
+    return levels_of(path, picture, event), picture.depth
+
+
+def levels_of(path: Path, picture: Png, event: Event) -> UInt8[np.ndarray, "H W C"]:
+    """The levels of a picture from a file of this name, of grey or 8-bit colour; InputError as in `read_levels`."""
     if picture.samples.shape[2] != event.shape[2]:
         raise InputError(
             f"{path} is a PNG of kind {picture.kind}, the model has {event.shape[2]} channel(s)"
         )
+    assert event.levels is not None
     grey, level_of = picture.grey, np.zeros(256, np.uint8)
     greys = to_grey(np.arange(event.levels), event.levels)
     level_of[greys] = np.arange(event.levels)
@@ -165,4 +171,4 @@ def read_levels(
         raise InputError(
             f"{path} has values that are not among the model's {event.levels} grey levels"
         )
-    return x, picture.depth
+    return x
