@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from test_planes import EVERY, sample, written
 
-from gen_jax.coding import planes
+from gen_jax.coding import files, planes
+from gen_jax.coding.codec import Codec
 from gen_jax.data.png import read_every_png
+from gen_jax.runs.run import load_run
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "pictures"
 COLOUR, GREY = "image_transformer_cifar10_small", "sparse_transformer_mnist"
@@ -63,21 +65,17 @@ def test_pictures_come_back(study, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [COLOUR, GREY])
-@pytest.mark.parametrize("size", [(1, 1), (9, 5)])
-def test_every_kind_comes_back(study, tmp_path, model, size):
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (9, 5)])
+def test_every_kind_comes_back(tmp_path, model, height, width):
     """Interlaced too, with transparent colours; in one file for each size."""
-    from gen_jax.coding import files
-    from gen_jax.coding.codec import Codec
-    from gen_jax.runs.run import load_run
-
     run = load_run(Path(model))
     codec, paths = Codec(run.experiment.model, run.variables), []
     for number, (kind, clear) in enumerate(EVERY):
         if planes.own_channels(kind) <= codec.event.shape[2]:
             paths.append(tmp_path / f"{number}.png")
-            picture = sample(kind, *size, clear)
+            picture = sample(kind, height, width, clear)
             paths[-1].write_bytes(written(picture, interlaced=number % 2 == 1))
-    data, size = codec.compress(files.read(paths, codec.event))
+    data, _ = codec.compress(files.read(paths, codec.event))
     files.write(codec.decompress(data), tmp_path / "back", codec.levels)
     for path in paths:
         one, other = read_every_png(path), read_every_png(tmp_path / "back" / path.name)

@@ -11,10 +11,10 @@ HEAD = """Pictures through the trained models of the package (`python experiment
 for bit; sizes in bytes, all lossless. The models know only 32x32 colour and 28x28 grey images, so a picture is coded in
 such tiles, and no tile sees its neighbours. `to WebP`: our bytes divided by those of WebP. `both ways`: seconds to
 encode and to decode, with compilation."""
-ORDINARY = """Ordinary PNG files of several kinds (`python experiments/pictures/run.py --ordinary PHOTO.png`), crops of one
-photograph, each restored bit for bit; sizes in bytes. `sides`: the part of `gen_jax` that is palettes and side planes,
-not coded by the model. The colour model codes grey and palettes too, with its distribution restricted to the colours
-that the picture can have; the grey model knows digits and clothes only. WebP has no 16 bits."""
+ORDINARY = """Ordinary PNG files of several kinds, crops of one photograph, each restored bit for bit; sizes in bytes
+(`python experiments/pictures/run.py --ordinary PHOTO.png`). `sides`: the part of `gen_jax` that is palettes and side
+planes, not coded by the model. The colour model codes grey and palettes too, with its distribution restricted to the
+colours that the picture can have; the grey model knows digits and clothes only. WebP has no 16 bits."""
 COLUMNS: record.Columns = {
     "picture": lambda row: row["picture"],
     "size": lambda row: "x".join(map(str, row["shape"])),

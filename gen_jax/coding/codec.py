@@ -319,7 +319,7 @@ class _Blocks:
     """
 
     values: tuple[np.ndarray, ...] = ()
-    palettes: Sequence[np.ndarray | None] = ()
+    palettes: Sequence[np.ndarray | None]
 
     def __init__(
         self,
@@ -370,6 +370,4 @@ class _Blocks:
     def _empty(self, group: list[tiles.Tile], labels: np.ndarray | None) -> Block:
         cond = joined(labels, self.values)
         block = tiles.empty(group, self._shapes, self._event, self._lanes, cond)
-        if not any(palette is not None for palette in self.palettes):
-            return block
         return block._replace(palettes=[self.palettes[tile.array] for tile in group])

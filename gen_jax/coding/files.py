@@ -1,10 +1,9 @@
 """Files that `compress` reads and `decompress` writes: one .npz file of arrays, or PNG files.
 
-The samples of a PNG file, their bit depth, its palette and its transparency are restored, but not interlacing, gamma or
-text. A model with a palette codes the nearest colour of its palette for each pixel, so that the file restores those
-colours, not the original ones.
-Several pictures are restored under their names in a new folder. The array `labels` of an .npz file holds the classes of
-the examples.
+A PNG file comes back with its samples, kind, palette and transparency, but without interlacing, gamma and text. A model
+with a palette codes the nearest colour of its palette for each pixel, so that the file restores those colours, not the
+original ones. Several pictures are restored under their names in a new folder. The array `labels` of an .npz file holds
+the classes of the examples.
 """
 
 import os
