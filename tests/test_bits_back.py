@@ -215,7 +215,7 @@ def test_initial_bits_that_are_not_counted_are_caught(monkeypatch):
 
 def test_steps_that_are_not_the_parallel_pass_are_caught(monkeypatch):
     pure, variables = build(VECTOR)
-    x = np.asarray(jax.jit(pure.sample, static_argnums=2)(variables, jax.random.key(0), 600))
+    x = np.asarray(jax.jit(pure.sample, static_argnums=2)(variables, jax.random.key(0), 1500))
     monkeypatch.setattr(Rows, "step", lambda self, cache, site: (cache, -cache[:, site]))
     with pytest.raises(FloatingPointError, match="do not agree with its parallel pass"):
         Codec(VECTOR, variables).compress(content(x))
