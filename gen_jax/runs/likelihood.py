@@ -154,9 +154,9 @@ class Likelihoods:
         self.key, self.draws = None, None
         if takes_draws(model.model):
             self.key, self.draws = fold_in(key, "evaluate"), draws
-        whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-        self.log_prob = jax.jit(self._log_prob, out_shardings=whole)
-        self.read_on = jax.jit(self._read_on, out_shardings=(whole, rows))
+        whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, sharding.ROWS)
+        self.log_prob = jax.jit(sharding.over(mesh, self._log_prob), out_shardings=whole)
+        self.read_on = jax.jit(sharding.over(mesh, self._read_on), out_shardings=(whole, rows))
 
     def _log_prob(self, variables, batch, index):
         if "sizes" in batch:
@@ -229,13 +229,13 @@ class Likelihoods:
         zeros = jax.tree.map(
             lambda leaf: np.zeros((len(streams), *leaf.shape[1:]), leaf.dtype), variables["carry"]
         )
-        carry, values = sharding.put(zeros, self.mesh, P("data")), np.zeros(len(x))
+        carry, values = sharding.put(zeros, self.mesh, sharding.ROWS), np.zeros(len(x))
         for rows in progress.counted(starts + np.arange(max(stops - starts))[:, None], "evaluate"):
             counted = rows < stops
             there = np.where(counted, rows, 0)
             batch = (x[there], sizes[there], None if begins is None else begins[there])
             log_prob, carry = self.read_on(
-                variables, carry, *sharding.put(batch, self.mesh, P("data"))
+                variables, carry, *sharding.put(batch, self.mesh, sharding.ROWS)
             )
             values[rows[counted]] = -np.asarray(log_prob, np.float64)[counted]
         of = (split.event, self.model.model.value, None, split.unit, len(rest), split.in_order)
@@ -251,4 +251,4 @@ def batches(
         rows = np.arange(first, first + sharding.filled(batch_size, mesh))
         counted = rows < min(first + batch_size, count)
         batch = take(split, np.where(counted, rows, 0), conditional)
-        yield index, sharding.put(batch, mesh, P("data")), counted
+        yield index, sharding.put(batch, mesh, sharding.ROWS), counted

@@ -45,6 +45,7 @@ def train(
     trust: bool = False,
     until: int | None = None,
     mirror: str | None = None,
+    fsdp: int = 1,
 ) -> TrainState:
     """Train to the last step, or until `evaluate.patience` ends, or up to step `until`, and return the state.
 
@@ -54,11 +55,12 @@ def train(
 
     `trust`: the folder of a first stage may name classes that are neither in gen_jax nor in the experiment.
     `mirror`: a URL where a copy of the run is kept; if it is further than the folder, the run is restored from it.
+    `fsdp`: over how many devices large arrays of the state are split; a run may go on with another number.
     """
     with processes.agreed():
         split = load_split(experiment, "train", data_dir)
         held_out = load_split(experiment, "validation", data_dir)
-        program = Program(experiment, split, parallel)
+        program = Program(experiment, split, parallel, fsdp)
         frozen = first_stage.load(experiment, trust)
         copy = None if mirror is None else Mirror(mirror, workdir)
         if copy is not None:
@@ -69,7 +71,7 @@ def train(
         of, like = (program.model, program.mesh, program.key, workdir), evaluated(program.like)
         followed = Followed(*of, experiment.evaluate.samples, like)
         splits = (split, held_out)
-        asked = conditions(parallel, frozen, splits, weights)
+        asked = conditions(parallel, frozen, splits, weights, fsdp)
     # Claim the folder only now: an experiment that cannot be built leaves nothing behind.
     former = processes.first_then_others(
         lambda: workdir.claim(experiment, asked, split.presentation)
@@ -89,7 +91,7 @@ def train(
             if begun:  # by a process that saved nothing
                 with processes.agreed():
                     weights = initial.load(experiment, trust)
-                    workdir.claim(experiment, conditions(parallel, frozen, splits, weights))
+                    workdir.claim(experiment, conditions(parallel, frozen, splits, weights, fsdp))
             state = initial.put(first_stage.put(program.create(), frozen), experiment, weights)
             start, record = 0, {}
         else:
@@ -164,6 +166,7 @@ def conditions(
     frozen: Variables | None,
     splits: Sequence[prepared.Split] = (),
     weights: Variables | None = None,
+    fsdp: int = 1,
 ) -> dict[str, Any]:
     """What determines the bits of a run besides its config.
 
@@ -173,6 +176,7 @@ def conditions(
     record = {
         **machine(),
         "parallel": parallel,
+        "fsdp": fsdp,
         "source": provenance.digest(),
         "precision": precision,
     }
