@@ -111,7 +111,7 @@ class Fitted:
         """
         split = self._split(x, cond)
         mask = np.broadcast_to(np.asarray(keep, bool), self.model.event.shape)
-        return draw.complete(self.trained, split.x, mask, seed, split.labels, temperature)
+        return draw.complete(self.trained, split.x[:], mask, seed, split.labels, temperature)
 
     def compress(self, x: Rows, cond: Given = None) -> bytes:
         """The bytes of a file of the model's number of bits, which `gen-jax decompress` reads too.
@@ -121,7 +121,7 @@ class Fitted:
         """
         split = self._split(x, cond)
         label, values = parts_of(self.model, split.labels)
-        content = Content("npz", {"x": split.x}, label, "" if label is None else label.dtype.str)
+        content = Content("npz", {"x": split.x[:]}, label, "" if label is None else label.dtype.str)
         return self._codec.compress(content, values)[0]
 
     def decompress(self, data: bytes, values: Sequence[Rows] = ()) -> dict[str, np.ndarray]:

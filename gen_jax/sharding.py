@@ -50,6 +50,28 @@ def put(batch: Any, mesh: Mesh, spec: P) -> Any:
     return jax.tree.map(place, batch)
 
 
+def own_rows(count: int, mesh: Mesh) -> np.ndarray:
+    """The rows of a batch of `count` that are on devices of this process, in order."""
+    parts = NamedSharding(mesh, P("data")).addressable_devices_indices_map((count,)).values()
+    return np.unique(np.concatenate([np.arange(count)[index] for index in parts]))
+
+
+def put_own(batch: Any, mesh: Mesh, spec: P, rows: np.ndarray, count: int) -> Any:
+    """Like `put`, of a batch of `count` rows of which each process has its `own_rows`, in the last axis of `spec`."""
+    sharding, axis = NamedSharding(mesh, spec), len(spec) - 1
+
+    def place(x: np.ndarray):
+        def part(index):
+            first, last, _ = index[axis].indices(count)
+            own = slice(np.searchsorted(rows, first), np.searchsorted(rows, last))
+            return x[(*index[:axis], own, *index[axis + 1 :])]
+
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        return jax.make_array_from_callback(shape, sharding, part)
+
+    return jax.tree.map(place, batch)
+
+
 def filled(count: int, mesh: Mesh) -> int:
     """`count` rounded up to a multiple of the mesh's size."""
     return math.ceil(count / mesh.size) * mesh.size

@@ -84,6 +84,18 @@ def data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def memory_limit(parser: argparse.ArgumentParser) -> None:
+    """Add --memory-limit to a command: `memory`, in bytes."""
+    parser.add_argument(
+        "--memory-limit",
+        dest="memory",
+        type=gibibytes,
+        default=gibibytes("2"),
+        metavar="GIB",
+        help="read a split of the data that is larger from disk, batch by batch (default: 2)",
+    )
+
+
 def max_bytes(parser: argparse.ArgumentParser) -> None:
     """Add --max-bytes to a command."""
     parser.add_argument(
@@ -196,6 +208,17 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return value
+
+
+def gibibytes(text: str) -> float:
+    """Bytes, of a number of GiB."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GiB")
+    return value * 2**30
 
 
 def natural(text: str) -> int:

@@ -12,6 +12,7 @@ from gen_jax.commands.arguments import (
     data_dir,
     joined,
     joining,
+    memory_limit,
     place,
     positive,
     say,
@@ -82,6 +83,7 @@ def add(commands: Subparsers) -> None:
     )
     trust(evaluate)
     data_dir(evaluate)
+    memory_limit(evaluate)
     joining(evaluate)
 
     probe = command(
@@ -198,7 +200,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         if args.compress:
             processes.check_one("evaluate --compress")
         run = load_run(args.workdir, args.trust).under(args.data, args.draws)
-        split = judged_split(run.experiment, args.data_dir, args.split)
+        split = judged_split(run.experiment, args.data_dir, args.split, args.memory)
         check_trained_on(run, split, args.data_dir, named=bool(args.data))
     result = distance = None
     if args.distances:

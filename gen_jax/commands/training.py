@@ -11,6 +11,7 @@ from gen_jax.commands.arguments import (
     data_dir,
     joined,
     joining,
+    memory_limit,
     say,
     trust,
 )
@@ -67,6 +68,7 @@ def add(commands: Subparsers) -> None:
     )
     trust(train)
     data_dir(train)
+    memory_limit(train)
     joining(train)
 
     reproduce = command(
@@ -109,7 +111,7 @@ def _train(args: argparse.Namespace) -> None:
         folder = folder.with_name(f"{folder.name}_seed{experiment.seed}")
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
     workdir = WorkDir(args.workdir or folder, origin)
-    options = {"trust": args.trust, "mirror": args.mirror}
+    options = {"trust": args.trust, "mirror": args.mirror, "memory": args.memory}
     state = train(experiment, workdir, args.data_dir, args.parallel, **options)
     foreign = classes.foreign(to_tree(experiment))
     if foreign:

@@ -6,12 +6,16 @@ from functools import cached_property
 import grain
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from gen_jax.conditions import rows_of
 from gen_jax.data.dynamic import binarised
 from gen_jax.data.prepared import Split
 from gen_jax.errors import InputError
 from gen_jax.typing import Batch
+
+Mine = Int[np.ndarray, " rows"] | slice  # the rows of a batch that are on devices of this process
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,21 @@ class Batches:
         """The number of examples per row in an epoch of contiguous streams."""
         return len(self.split) // self.batch_size
 
-    def batch(self, step: int) -> Batch:
-        """The global batch of a step: `x` (a new draw if the split has greys) and `cond` for a conditional model.
+    def batch(self, step: int, mine: Mine = ALL) -> Batch:
+        """The batch of a step: `x` (a new draw if the split has greys) and `cond` for a conditional model.
 
-        Contiguous batches also have `begins`: whether a stream, or a piece in it, begins in each row.
+        Contiguous batches also have `begins`: whether a stream, or a piece in it, begins in each row. `mine`: only
+        these rows, as they are in the whole batch; the noise of greys is drawn for all rows all the same.
         """
-        indices = self.indices(step)
+        every = self.indices(step)
+        indices = every[mine]
         batch = take(self.split, indices, self.conditional)
         if self.contiguous:
-            batch["begins"] = np.full(self.batch_size, step % self._length == 0)
+            batch["begins"] = np.full(len(indices), step % self._length == 0)
             if self.split.begins is not None:
                 batch["begins"] |= self.split.begins[indices]
         if self.split.greys is not None:
-            batch["x"] = binarised(self.split.greys[indices], (self.seed, step))
+            batch["x"] = binarised(self.split.greys[every], (self.seed, step))[mine]
         return batch
 
     def first(self, examples: int | None = None) -> Batch:

@@ -1,11 +1,11 @@
-"""Prepared data sets: their folders, and reading a split into memory."""
+"""Prepared data sets: their folders, and reading a split into memory, or by rows if it is larger than a limit."""
 
 import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_jax.data import official, pieces
+from gen_jax.data import official, pieces, rows
 from gen_jax.data.dynamic import FIXED_DRAW, binarised
-from gen_jax.errors import InputError, first_line, near
+from gen_jax.data.rows import CHUNK, Rows, damaged
+from gen_jax.errors import InputError, near
 from gen_jax.typing import Event
 
-CHUNK = 4096  # examples read at once
+MEMORY = 2.0 * 2**30  # bytes of a split's examples up to which they are kept in memory
 
 
 class SplitError(InputError):
@@ -40,6 +41,8 @@ ARRAYS, VALIDATED = Data("arrays in memory"), Data("arrays in memory, with valid
 class Split:
     """All examples of a split, in the order of the original files, with labels if the data set has classes.
 
+    Examples that stay on disk are read by rows (`data/rows.py`), whose indexing is that of an array.
+
     Examples in memory may have conditions of any form (`gen_jax/conditions.py`) in place of labels.
 
     If there are `greys`, `x` is one fixed draw from Bernoulli(greys / 255), and every training batch draws again.
@@ -51,7 +54,7 @@ class Split:
     dataset: str
     version: str
     split: str
-    x: np.ndarray
+    x: np.ndarray | Rows
     labels: Any
     event: Event
     num_classes: int
@@ -94,12 +97,18 @@ class Split:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the examples and their classes in order; it tells data sets of the same name apart."""
+        """SHA-256 of the examples and their classes in order; it tells data sets of the same name apart.
+
+        Of examples on disk it was computed at preparation.
+        """
+        if isinstance(self.x, Rows) and self.x.checksum:
+            return self.x.checksum
         digest = hashlib.sha256(repr((self.rest, self.class_names)).encode())
         digest.update(repr(self.pieces).encode() if self.pieces else b"")
         for array in jax.tree.leaves((self.x if self.greys is None else self.greys, self.labels)):
             digest.update(f"{array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for first in range(0, len(array), CHUNK):
+                digest.update(np.ascontiguousarray(array[first : first + CHUNK]).data)
         return digest.hexdigest()
 
 
@@ -136,11 +145,11 @@ def prepare(name: str, data_dir: Path | None = None, source: str | None = None) 
     return write(name, partial(builder_class, **options), root, replace=True)
 
 
-def load(name: str, split: str, data_dir: Path | None = None) -> Split:
+def load(name: str, split: str, data_dir: Path | None = None, memory: float = MEMORY) -> Split:
     """Read a split into memory; InputError if the data set is not prepared, is damaged, or has no such split.
 
-    It also reads image data sets of TFDS's own builders; if one has no validation, the last part of train takes its
-    place.
+    Examples of more than `memory` bytes stay on disk; greys, of which there are few, do not. It also reads image data
+    sets of TFDS's own builders; if one has no validation, the last part of train takes its place.
     """
     import tensorflow_datasets as tfds
 
@@ -158,35 +167,43 @@ def load(name: str, split: str, data_dir: Path | None = None) -> Split:
     except InputError:
         raise
     except Exception as error:
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
     if split not in parts:
         known = sorted(parts)
         raise SplitError(
             f"unknown split {split!r}{near(split, known)}; {name} has {', '.join(known)}"
         )
-    stored, rows = parts[split]
+    stored, span = parts[split]
+    of = (name, split, str(builder.info.version), metadata)
     try:
         source: Any = builder.as_data_source(split=stored)  # pyright: ignore[reportCallIssue]  a stub without it
-        columns = _columns(source, rows)
-    except InputError as error:
-        raise InputError(f"the data set at {folder} has {error}") from error
-    except Exception as error:
-        raise _damaged(folder, error) from error
-    try:
+        if split not in metadata.get("greys", ()) and rows.total_bytes(source, span) > memory:
+            return _by_rows(folder, source, span, ours, *of)
+        columns = rows.columns(folder, source, span)
         if ours:
             order = np.argsort(columns["index"])
             columns = {key: column[order] for key, column in columns.items()}
-        return _split(name, split, str(builder.info.version), columns, metadata)
+        return _split(columns, *of)
+    except InputError:
+        raise
     except Exception as error:
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
+
+
+def _by_rows(
+    folder: Path, source: Any, span: range, numbered: bool, name: str, split: str, *more: Any
+) -> Split:
+    """A split whose examples stay on disk; its order and checksum are stored if they are not."""
+    x, labels = rows.opened(folder, split, source, span, numbered)
+    there = _split({"image": x, "label": labels}, name, split, *more)
+    if not x.checksum:
+        x = replace(x, checksum=there.checksum)
+        rows.store(folder, split, x, labels)
+    return replace(there, x=x)
 
 
 def _split(
-    name: str,
-    split: str,
-    version: str,
-    columns: dict[str, np.ndarray],
-    metadata: Mapping[str, Any],
+    columns: Mapping[str, Any], name: str, split: str, version: str, metadata: Mapping[str, Any]
 ) -> Split:
     """A split of the columns, interpreted by the metadata."""
     x, greys = columns["image"], None
@@ -203,31 +220,6 @@ def _split(
         raise ValueError("the lengths of its pieces do not fit")
     return Split(
         name, version, split, x, labels, event, classes, greys, presentation, rest, names, lengths
-    )
-
-
-def _columns(source: Any, rows: range) -> dict[str, np.ndarray]:
-    """Image, index and label of the examples at `rows`, read in chunks, so that memory holds them once."""
-    columns = {}
-    for start in range(0, len(rows), CHUNK):
-        examples = source.__getitems__(rows[start : start + CHUNK])
-        for key in {"image", "index", "label"} & examples[0].keys():
-            values = [np.asarray(example[key]) for example in examples]
-            if any(value.dtype == object for value in values):
-                raise ValueError(f"an example has no {key}")
-            if start == 0:
-                columns[key] = np.empty((len(rows), *values[0].shape), values[0].dtype)
-            odd = [value.shape for value in values if value.shape != columns[key].shape[1:]]
-            if odd:
-                raise InputError(f"{key}s of different shapes: {columns[key].shape[1:]}, {odd[0]}")
-            columns[key][start : start + len(values)] = values
-    return columns
-
-
-def _damaged(folder: Path, error: Exception) -> InputError:
-    return InputError(
-        f"the prepared data set at {folder} is damaged ({first_line(error)});"
-        " remove the folder and prepare it again"
     )
 
 

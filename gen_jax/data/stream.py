@@ -9,7 +9,7 @@ import numpy as np
 
 from gen_jax.conditions import conditional, rows_of
 from gen_jax.data import memory
-from gen_jax.data.batches import take
+from gen_jax.data.batches import ALL, Mine, take
 from gen_jax.errors import InputError
 from gen_jax.typing import Batch
 
@@ -57,8 +57,8 @@ class Stream:
                 ) from None
         return jax.tree.map(lambda *parts: np.concatenate(parts), *self._ahead)
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, which must be the one after the last."""
+    def batch(self, step: int, mine: Mine = ALL) -> Batch:
+        """The batch of a step, which must be the one after the last, or these rows of it."""
         if step != self._next:
             raise ValueError(f"a stream gives step {self._next} next, not {step}")
         try:
@@ -66,7 +66,7 @@ class Stream:
         except StopIteration:
             raise Ended from None
         self._next += 1
-        return batch
+        return rows_of(batch, mine)
 
     def _read(self) -> Iterator[Batch]:
         """All batches. Examples of an iterable that do not fill one at its end go into the next."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gen_jax import disk
+from gen_jax.data import prepared
 from gen_jax.errors import InputError, first_line
 
 # A hidden folder; its content is one level too deep to count as prepared.
@@ -36,6 +37,9 @@ def write(
             builder.download_and_prepare(download_dir=root / DOWNLOADS / name)
             if check:
                 check(workplace)
+            for split, about in builder.info.splits.items():
+                if about.num_bytes > prepared.MEMORY:  # stores its order
+                    prepared.load(name, split, workplace, prepared.MEMORY)
             finished = Path(builder.data_path)
             place = root / name / finished.name
             if not (replace and splits_of(place)) or "test" in builder.info.splits:

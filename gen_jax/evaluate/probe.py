@@ -129,7 +129,8 @@ def percent(row: dict[str, Any]) -> str:
 def _values(split: Split) -> Float[np.ndarray, "n D"]:
     """The values of each example; for tokens of a palette, their colours."""
     palette = colours_of(split.event, split.presentation)
-    x = split.x if palette is None else palette[split.x[..., 0]]
+    x = split.x[:]
+    x = x if palette is None else palette[x[..., 0]]
     return x.reshape(len(x), -1).astype(np.float64)
 
 

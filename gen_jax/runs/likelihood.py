@@ -25,8 +25,10 @@ from jaxtyping import Bool, Float
 
 from gen_jax import inputs, progress, sharding
 from gen_jax.conditions import conditional
+from gen_jax.data.ahead import Ahead
 from gen_jax.data.batches import take
 from gen_jax.data.prepared import Split
+from gen_jax.data.rows import Rows
 from gen_jax.density import Functional, Solving, Value, fold_in, takes_draws
 from gen_jax.errors import InputError
 from gen_jax.ops.ode import Solver, stiff
@@ -212,31 +214,35 @@ class Likelihoods:
 
         Streams of pieces begin with a piece.
         """
-        x, size = split.x[:limit], split.event.size
-        rest = split.rest if len(x) == len(split) else ()
-        sizes = np.full(len(x), size) if split.sizes is None else split.sizes[:limit]
+        size, whole = split.event.size, len(split) if limit is None else min(limit, len(split))
+        rest = split.rest if whole == len(split) else ()
+        sizes = np.full(whole, size) if split.sizes is None else split.sizes[:whole]
+        padded = np.resize(np.array(rest, split.x.dtype), size)
         if rest:
-            x = np.concatenate([x, np.resize(np.array(rest, x.dtype), (1, size))])
             sizes = np.append(sizes, len(rest))
-        length = -(-len(x) // self.batch_size)
+        count = len(sizes)
+        length = -(-count // self.batch_size)
         streams = np.arange(sharding.filled(self.batch_size, self.mesh))
-        starts = np.minimum(length * np.append(streams, len(streams)), len(x))
+        mine = sharding.own_rows(len(streams), self.mesh)
+        starts = np.minimum(length * np.append(streams, len(streams)), count)
         begins = split.begins
         if begins is not None:
-            first = np.append(np.flatnonzero(begins[: len(x)]), len(x))
+            first = np.append(np.flatnonzero(begins[:count]), count)
             starts = first[np.searchsorted(first, starts)]
         starts, stops = starts[:-1], starts[1:]  # those of padding rows are empty
         zeros = jax.tree.map(
             lambda leaf: np.zeros((len(streams), *leaf.shape[1:]), leaf.dtype), variables["carry"]
         )
-        carry, values = sharding.put(zeros, self.mesh, P("data")), np.zeros(len(x))
+        carry, values = sharding.put(zeros, self.mesh, P("data")), np.zeros(count)
         for rows in progress.counted(starts + np.arange(max(stops - starts))[:, None], "evaluate"):
             counted = rows < stops
-            there = np.where(counted, rows, 0)
-            batch = (x[there], sizes[there], None if begins is None else begins[there])
-            log_prob, carry = self.read_on(
-                variables, carry, *sharding.put(batch, self.mesh, P("data"))
-            )
+            there = np.where(counted, rows, 0)[mine]
+            x = split.x[np.minimum(there, whole - 1)]
+            if rest:
+                x[there == whole] = padded
+            batch = (x, sizes[there], None if begins is None else begins[there])
+            placed = sharding.put_own(batch, self.mesh, P("data"), mine, len(streams))
+            log_prob, carry = self.read_on(variables, carry, *placed)
             values[rows[counted]] = -np.asarray(log_prob, np.float64)[counted]
         of = (split.event, self.model.model.value, None, split.unit, len(rest), split.in_order)
         return Result(values, *of, sizes=None if split.sizes is None else sizes)
@@ -247,8 +253,19 @@ def batches(
 ) -> Iterator[tuple[int, Batch, Bool[np.ndarray, " rows"]]]:
     """Index, batch and which of its rows count: every example of the split once, or the first `limit`."""
     count = len(split) if limit is None else min(limit, len(split))
-    for index, first in enumerate(range(0, count, batch_size)):
-        rows = np.arange(first, first + sharding.filled(batch_size, mesh))
-        counted = rows < min(first + batch_size, count)
-        batch = take(split, np.where(counted, rows, 0), conditional)
-        yield index, sharding.put(batch, mesh, P("data")), counted
+    size = sharding.filled(batch_size, mesh)
+    mine = sharding.own_rows(size, mesh)
+
+    def counted(index: int) -> Bool[np.ndarray, " rows"]:
+        last = min((index + 1) * batch_size, count)
+        return index * batch_size + np.arange(size) < last
+
+    def rows(index: int) -> Batch:
+        there = np.where(counted(index), index * batch_size + np.arange(size), 0)
+        return take(split, there[mine], conditional)
+
+    number = -(-count // batch_size)
+    read = Ahead(rows, number) if isinstance(split.x, Rows) else rows
+    for index in range(number):
+        placed = sharding.put_own(read(index), mesh, P("data"), mine, size)
+        yield index, placed, counted(index)

@@ -12,11 +12,18 @@ from gen_jax.runs.workdir import changed
 
 
 def load_split(
-    experiment: Experiment, name: str, data_dir: Path | None, data: prepared.Data | None = None
+    experiment: Experiment,
+    name: str,
+    data_dir: Path | None,
+    data: prepared.Data | None = None,
+    memory: float = prepared.MEMORY,
 ) -> prepared.Split:
-    """A split of the experiment's data, or of `data`; InputError if sizes, levels or classes are not the model's."""
+    """A split of the experiment's data, or of `data`; InputError if sizes, levels or classes are not the model's.
+
+    Examples of more than `memory` bytes stay on disk.
+    """
     dataset, model = (data or experiment.data).name, experiment.model
-    split = prepared.load(dataset, name, data_dir)
+    split = prepared.load(dataset, name, data_dir, memory)
     if split.event != model.event:
         raise InputError(
             f"the model is for {model.event.shape} with {model.event.levels} levels, data set {split.dataset} has"
@@ -53,16 +60,19 @@ def on_data(experiment: Experiment, name: str, data_dir: Path | None) -> Experim
 
 
 def judged_split(
-    experiment: Experiment, data_dir: Path | None, name: str | None = None
+    experiment: Experiment,
+    data_dir: Path | None,
+    name: str | None = None,
+    memory: float = prepared.MEMORY,
 ) -> prepared.Split:
     """The split of the reported number: of `evaluate.data` the test split, or validation if it has no test split."""
     data = experiment.evaluate.data
     if name:
-        return load_split(experiment, name, data_dir, data)
+        return load_split(experiment, name, data_dir, data, memory)
     try:
-        return load_split(experiment, "test", data_dir, data)
+        return load_split(experiment, "test", data_dir, data, memory)
     except prepared.SplitError:
-        return load_split(experiment, "validation", data_dir, data)
+        return load_split(experiment, "validation", data_dir, data, memory)
 
 
 def check_trained_on(

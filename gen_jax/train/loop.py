@@ -45,6 +45,7 @@ def train(
     trust: bool = False,
     until: int | None = None,
     mirror: str | None = None,
+    memory: float = prepared.MEMORY,
 ) -> TrainState:
     """Train to the last step, or until `evaluate.patience` ends, or up to step `until`, and return the state.
 
@@ -54,10 +55,13 @@ def train(
 
     `trust`: the folder of a first stage may name classes that are neither in gen_jax nor in the experiment.
     `mirror`: a URL where a copy of the run is kept; if it is further than the folder, the run is restored from it.
+    `memory`: bytes of a split up to which it is kept in memory; a larger one is read from disk, batch by batch.
     """
     with processes.agreed():
-        split = load_split(experiment, "train", data_dir)
-        held_out = load_split(experiment, "validation", data_dir)
+        split, held_out = (
+            load_split(experiment, name, data_dir, memory=memory)
+            for name in ("train", "validation")
+        )
         program = Program(experiment, split, parallel)
         frozen = first_stage.load(experiment, trust)
         copy = None if mirror is None else Mirror(mirror, workdir)

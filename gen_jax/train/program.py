@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +12,10 @@ from jax.sharding import PartitionSpec as P
 
 from gen_jax import sharding
 from gen_jax.conditions import conditional
+from gen_jax.data.ahead import Ahead
 from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Split
+from gen_jax.data.rows import Rows
 from gen_jax.data.stream import Stream
 from gen_jax.density import Solving, functional, root_key
 from gen_jax.errors import InputError
@@ -22,7 +25,7 @@ from gen_jax.runs.logging import LOG
 from gen_jax.runs.state import TrainState, create_state
 from gen_jax.train.pmap import pmapped
 from gen_jax.train.step import jitted, train_step, unrolled
-from gen_jax.typing import MetricRows
+from gen_jax.typing import Batch, MetricRows
 
 MAX_STEPS_PER_CALL = 10
 MOST_SKIPS = 100
@@ -72,6 +75,10 @@ class Program:
                     f"{experiment.system} carries a state from window to window: give arrays, not an iterator"
                 )
             self.batches = dataclasses.replace(self.batches, contiguous=True)
+        self._mine = sharding.own_rows(experiment.batch_size, self.mesh)
+        self._batch: Callable[[int], Batch] = functools.partial(self.batches.batch, mine=self._mine)
+        if isinstance(data, Split) and isinstance(data.x, Rows):
+            self._batch = Ahead(self._batch)
         placed = sharding.state_sharding(shapes, self.mesh)
         self._create = jax.jit(create, out_shardings=placed)
         self.like = jax.tree.map(
@@ -108,9 +115,10 @@ class Program:
 
         `Ended`, with the state intact, if a stream has not as many batches.
         """
-        rows = [self.batches.batch(step) for step in range(first, first + count)]
+        rows = [self._batch(step) for step in range(first, first + count)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
-        return self._steps(state, sharding.put(stacked, self.mesh, P(None, "data")))
+        of = (self._mine, self.experiment.batch_size)
+        return self._steps(state, sharding.put_own(stacked, self.mesh, P(None, "data"), *of))
 
     def means(self, calls: list[Call], note: str = "") -> tuple[int, dict[str, float]]:
         """The number of steps done after these calls, and the means of their metrics.

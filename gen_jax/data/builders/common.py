@@ -39,7 +39,10 @@ def info(
     For continuous data `levels` is None.
     """
     features = {
-        "image": tfds.features.Tensor(shape=shape, dtype=storage(levels)),
+        # Bytes: TFDS's default, a list of integers, takes 1.5 times the space, and 2.5 times as long to read.
+        "image": tfds.features.Tensor(
+            shape=shape, dtype=storage(levels), encoding=tfds.features.Encoding.BYTES
+        ),
         "index": tfds.features.Scalar(np.int64),
     }
     if num_classes:

@@ -158,7 +158,7 @@ def _pixels(split: prepared.Split, side: int | None) -> UInt8[np.ndarray, "N H W
             f"a palette needs RGB images of at most 256 levels, {split.dataset} has examples of shape {event.shape}"
             f" with {event.levels} levels"
         )
-    x = split.x
+    x = split.x[:]
     if event.levels < 256:
         x = np.round(np.arange(event.levels) * (255 / (event.levels - 1))).astype(np.uint8)[x]
     return smaller(x, side) if side else x

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,10 @@ def _check(name: str, content: Content, folder: Path) -> None:
 
 
 def _read_back(name: str, splits: list[str], root: Path) -> Content:
-    read = {split: prepared.load(name, split, root) for split in splits}
+    read = {split: prepared.load(name, split, root, memory=math.inf) for split in splits}
     metadata = _metadata(prepared.prepared_folder(name, root))
     return Content(
-        {split: examples.x for split, examples in read.items()},
+        {split: examples.x[:] for split, examples in read.items()},
         {split: examples.labels for split, examples in read.items() if examples.labels is not None},
         metadata["levels"],
         metadata["num_classes"],
