@@ -295,9 +295,9 @@ def program(path: str) -> dict[str, Any]:
 
 def results_page() -> str:
     """The text of RESULTS.md."""
-    plane, pictures = (
+    plane, pictures, cluster = (
         program(f"{name}/table.py")["text"](RESULTS / f"{name}.json", hardware)
-        for name in ("plane", "pictures")
+        for name in ("plane", "pictures", "cluster")
     )
     return f"""# Results
 
@@ -326,7 +326,8 @@ Systems that are less than 0.3 bits/dim better than independent pixels: `markov`
 weights between positions and overfits 1,079 images after a quarter of its steps, and `vq_vae` pays log K for each code,
 until `vq_vae_prior` learns their distribution.
 
-{distances()}{plane}{pictures}Measured and published numbers, in the published unit; a config explains other budgets:
+{distances()}{plane}{pictures}{cluster}Measured and published numbers, in the published unit; a config explains other
+budgets:
 
 {published()}
 

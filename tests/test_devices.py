@@ -219,10 +219,10 @@ def test_the_loop_under_pmap(data_dir, tmp_path, monkeypatch):
 
     workdir, batch = WorkDir(tmp_path / "two"), Batches.batch
 
-    def stop(self, at):
+    def stop(self, at, mine=slice(None)):
         if at == 6:
             raise KeyboardInterrupt
-        return batch(self, at)
+        return batch(self, at, mine)
 
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "batch", stop)

@@ -136,10 +136,10 @@ def test_a_resumed_run_has_the_same_bits(data_dir, tmp_path, monkeypatch):
     undisturbed = loop.train(experiment, WorkDir(tmp_path / "one"), data_dir)
     workdir, batch = WorkDir(tmp_path / "two"), Batches.batch
 
-    def stop(self, at):
+    def stop(self, at, mine=slice(None)):
         if at == 6:
             raise KeyboardInterrupt
-        return batch(self, at)
+        return batch(self, at, mine)
 
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "batch", stop)

@@ -58,10 +58,10 @@ def test_resumes_bit_for_bit(run, texts, tmp_path, monkeypatch):
     """Stopped after step 20 with a checkpoint of step 12: the state of every row goes on from there."""
     workdir, batch = WorkDir(tmp_path / "run"), Batches.batch
 
-    def stop(self, at):
+    def stop(self, at, mine=slice(None)):
         if at == 20:
             raise KeyboardInterrupt
-        return batch(self, at)
+        return batch(self, at, mine)
 
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "batch", stop)

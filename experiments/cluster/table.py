@@ -1,0 +1,80 @@
+"""The tables of `faults.py` and of `../streaming/run.py` for RESULTS.md."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ENDS = {0: "finished", 143: "stopped", -6: "aborted", -9: "killed"}
+
+
+def text(path: Path, hardware: Callable[[dict[str, Any]], str]) -> str:
+    """Faults of runs in two processes by kind, then the rates of data on disk; nothing of what has no file."""
+    del hardware  # counts and memory are those of any machine
+    return faults(path) + streaming(path.with_name("streaming.json"))
+
+
+def faults(path: Path) -> str:
+    """One row per kind of fault."""
+    if not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    rows, kinds = record["rows"], dict.fromkeys(row["fault"] for row in record["rows"])
+    good = sum(not row["problems"] for row in rows)
+    head = [
+        "fault",
+        "number",
+        "how the processes ended",
+        "steps lost",
+        "seconds to the end",
+        "then equal",
+    ]
+    lines = [
+        f"Faults of a run in two processes (`python experiments/cluster/faults.py`): {len(rows)}, by a seed, each of a"
+        f" tiny run of {record['steps']} steps with a checkpoint every {record['every']}. {good} were survived: no"
+        f" process hung longer than the heartbeat of {record['heartbeat']} s allows, every error was one sentence, and"
+        " the same command then finished with the parameters of an undisturbed run, bit for bit (`then equal`).",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+    ]
+    for kind in kinds:
+        of = [row for row in rows if row["fault"] == kind]
+        lost, seconds = ([row[name] for row in of] for name in ("steps_lost", "seconds_to_end"))
+        cells = [
+            kind,
+            str(len(of)),
+            ends(of),
+            f"{min(lost)} to {max(lost)}",
+            f"{max(seconds):.0f} at most",
+            f"{sum(row['equal'] for row in of)}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", ""])
+
+
+def ends(rows: list[dict[str, Any]]) -> str:
+    """How often each pair of processes ended in which way."""
+    named = Counter(
+        ", ".join(ENDS.get(status, f"status {status}") for status in row["statuses"])
+        for row in rows
+    )
+    return "; ".join(f"{count} x {how}" for how, count in named.most_common())
+
+
+def streaming(path: Path) -> str:
+    """The figures of a data set that is larger than memory."""
+    if not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    rates, training = record["images_read_per_second"], record["training"]
+    shape = "x".join(map(str, record["shape"]))
+    return (
+        f"Data larger than memory (`python experiments/streaming/run.py`): {record['images']:,} pictures of {shape},"
+        f" {record['gib_in_memory']:.1f} GiB, as {record['gib_on_disk']:.1f} GiB of records. A training with batches of"
+        f" 256 and its evaluation took at most {training['peak_memory_gib']:.2f} GiB of memory. One thread reads"
+        f" {rates['one_thread_a_cpu_second']:,} pictures per second of a core; on a core shared with other runs"
+        f" {rates['one_thread']:,} a second were read, and {training['images_per_second']:,} trained on by a table of"
+        " independent values.\n\n"
+    )
