@@ -26,6 +26,7 @@ from gen_jax.errors import InputError, SaveError, first_line
 
 FAILURE_STATUS = 1
 LAST = 5  # seconds that the first of several processes stays, if it fails alone
+LOST = "a computation of several processes failed: most likely another one died"
 OUT_OF_MEMORY = "out of memory: a smaller batch, model or number of examples takes less"
 LEVELS = {"quiet": logging.WARNING, "verbose": logging.DEBUG, None: logging.INFO}
 DISK = (
@@ -66,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         verdict = _verdict(error, args.command)
         alone = processes.several() and not processes.common(error)
+        lost = alone and verdict is None and type(error).__name__ == "JaxRuntimeError"
+        if lost:
+            verdict = f"{LOST} ({first_line(error):.200})", FAILURE_STATUS
         if verdict is None and not alone:
             raise
         if verdict is None or args.loudness == "verbose":
@@ -74,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         if alone or processes.first():
             terminal.write(f"gen-jax: {terminal.line(sentence)}\n", sys.stderr)
         if alone:
-            _leave_alone(status, lost=type(error).__name__ == "JaxRuntimeError")
+            _leave_alone(status, lost)
         return status
 
 

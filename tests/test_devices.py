@@ -263,7 +263,7 @@ def test_the_command_passes_the_mode_on(flags, expected, tmp_path, monkeypatch, 
     asked = []
     monkeypatch.setattr("gen_jax.runtime.set_up", lambda _: None)
     trained = TrainState(np.int32(1), {}, {}, {}, {})
-    monkeypatch.setattr(loop, "train", lambda *args: asked.append(args[3]) or trained)
+    monkeypatch.setattr(loop, "train", lambda *args, **_: asked.append(args[3]) or trained)
     monkeypatch.setattr("gen_jax.runs.run.diverged", lambda *_: None)
     assert main(["train", str(CONFIG), "--workdir", str(tmp_path), *flags]) == 0
     assert asked == [expected]
