@@ -44,10 +44,10 @@ def noisy(pair):  # noqa: F811
     return {**variables, "params": params}, inside
 
 
-def off_the_mass(variables, inside, rows=600):
+def off_the_mass(variables, inside, model=NOISY, rows=600):
     """Means of L_1 and L_20 with their errors; and how far E exp(L_K) is from the masses, in standard errors."""
     x = jnp.repeat(jnp.asarray(NINE), rows, axis=0)
-    bound = jax.jit(functional(NOISY).log_prob, static_argnames="draws")
+    bound = jax.jit(functional(model).log_prob, static_argnames="draws")
     means, off = [], 0.0
     for draws in (1, 20):
         values = np.asarray(bound(variables, x, jax.random.key(draws), draws=draws))
@@ -79,6 +79,19 @@ def test_noise_without_its_density_is_caught(noisy, monkeypatch):
 
     monkeypatch.setattr(DequantizedFlow, "dequantized", wrong)
     assert off_the_mass(*noisy)[1] > 10
+
+
+@in_float64
+def test_noise_wider_than_its_cell_is_caught(pair, monkeypatch):  # noqa: F811
+    """Noise over [-0.2, 1.2) with its right density counts the mass of the next cells too."""
+    _, variables, inside, _ = pair
+    assert off_the_mass(variables, inside, PAIR)[1] < 4.5
+
+    def wide(self, x, key, levels, y=None, train=False):
+        return 1.4 * jax.random.uniform(key, x.shape) - 0.2, jnp.full(len(x), -2 * math.log(1.4))
+
+    monkeypatch.setattr(UniformDequantizer, "noise", wide)
+    assert off_the_mass(variables, inside, PAIR)[1] > 10
 
 
 @in_float64
