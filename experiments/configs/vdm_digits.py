@@ -13,7 +13,7 @@ STEPS = 3000
 
 
 def experiment() -> Experiment:
-    """32 features, 4 + 5 blocks at one resolution; gamma(0), also learned, starts with more noise to a level than in the paper."""
+    """32 features, 4 + 5 blocks at one resolution; gamma(0) starts noisier than the paper's, for fewer levels."""
     return Experiment(
         model=VDM(
             image(8, 8, levels=17),
