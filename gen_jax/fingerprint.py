@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax import sharding
 from gen_jax.typing import Variables
 
 
@@ -14,10 +15,14 @@ def of_variables(variables: Variables) -> str:
     """SHA-256 of the paths, types, shapes and bytes of all leaves."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(dict(variables)):
-        array = np.ascontiguousarray(leaf)
+        array = np.ascontiguousarray(_whole(leaf))
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
         digest.update(array.data)
     return digest.hexdigest()
+
+
+def _whole(leaf: Any) -> np.ndarray:
+    return sharding.whole(leaf) if isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
 def of_tree(tree: dict[str, Any]) -> str:

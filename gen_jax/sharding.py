@@ -1,12 +1,17 @@
-"""A mesh with one axis, `data`: batches are split over it, the state is on every device.
+"""A mesh with the axes `data` and `fsdp`: batches are split over both, large arrays of the state over `fsdp`.
+
+With `fsdp` 1, the default, the state is on every device; otherwise each holds a part, and gathers what a layer needs
+where it needs it (fully sharded data parallel: Rajbhandari, Rasley, Ruwase and He 2020, 1910.02054, stage 3).
 
 The name of a collection that the loss updates decides how it is distributed: `carry` belongs to the rows of the batch
 (truncated back-propagation) and is split with them, `counts` has sums over all rows so far, `frozen` never changes, and
 any other collection has means over the rows of a batch.
 """
 
+import functools
 import math
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,29 +20,102 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
 
 from gen_jax.errors import InputError
 
 Parallel = Literal["jit", "pmap"]
 
+AXES = ("data", "fsdp")
+ROWS, STEPS = P(AXES), P(None, AXES)  # the rows of a batch, and of several batches in a row
+LEAST = 1 << 16  # bytes; a smaller array is on every device
 
-def data_mesh(batch_size: int) -> Mesh:
-    """All devices in one axis; InputError if they do not divide the batch."""
+
+def device_mesh(batch_size: int, fsdp: int = 1) -> Mesh:
+    """All devices, `fsdp` neighbours along its axis; InputError if it does not divide them, or they not the batch."""
     count = jax.device_count()
+    if count % fsdp:
+        raise InputError(f"--fsdp {fsdp} does not divide the number of devices, {count}")
     if batch_size % count:
         raise InputError(f"batch_size {batch_size} does not split over {count} devices")
-    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((count // fsdp, fsdp), AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def leaf_spec(leaf: Any, parts: int) -> P:
+    """How an array of the state is split over `fsdp`: along its longest axis that `parts` divides, the first of equals.
+
+    An array below `LEAST` bytes, or without such an axis, is not.
+    """
+    axes = [axis for axis, size in enumerate(leaf.shape) if size % parts == 0]
+    if parts == 1 or not axes or _bytes(leaf) < LEAST:
+        return P()
+    axis = max(axes, key=lambda axis: leaf.shape[axis])
+    return P(*[None] * axis, "fsdp")
 
 
 def state_sharding(state: Any, mesh: Mesh) -> Any:
-    """Shardings of a train state: carries are split over the batch, everything else is replicated."""
+    """Shardings of a train state, or of variables: carries are split over the batch, all else by `leaf_spec`."""
 
-    def sharding_of(path, _):
-        names = [getattr(entry, "key", getattr(entry, "name", None)) for entry in path]
-        carry = names[:2] == ["collections", "carry"]
-        return NamedSharding(mesh, P("data") if carry else P())
+    def sharding_of(path, leaf):
+        carry = "carry" in [getattr(entry, "key", None) for entry in path[:2]]
+        return NamedSharding(mesh, ROWS if carry else leaf_spec(leaf, mesh.shape["fsdp"]))
 
     return jax.tree_util.tree_map_with_path(sharding_of, state)
+
+
+def shaped(state: Any, placed: Any) -> Any:
+    """Shapes and types of a state with these shardings."""
+    like = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
+    return jax.tree.map(like, state, placed)
+
+
+class Held(NamedTuple):
+    """Bytes of a state: in all, on each device, and of the arrays that every device holds whole."""
+
+    total: int
+    device: int
+    whole: int
+
+    def __str__(self) -> str:
+        share, whole = self.device / self.total, self.whole / self.total
+        return (
+            f"{self.total / 2**20:,.1f} MiB of state, {self.device / 2**20:,.1f} ({share:.3f}) on each device;"
+            f" {whole:.3f} of it is in arrays that every device holds whole"
+        )
+
+
+def held(placed: Any) -> Held:
+    """What the devices hold of a state, whose leaves have shardings."""
+    leaves = jax.tree.leaves(placed)
+    parts = [math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves]  # fmt: skip
+    whole = sum(_bytes(leaf) for leaf in leaves if leaf.sharding.is_fully_replicated)
+    return Held(sum(map(_bytes, leaves)), sum(parts), whole)
+
+
+def _bytes(leaf: Any) -> int:
+    return math.prod(leaf.shape) * leaf.dtype.itemsize
+
+
+def over(mesh: Mesh, program: Callable[..., Any]) -> Callable[..., Any]:
+    """The program for devices that split the state: its layers gather their weights (`gathered`)."""
+    if mesh.shape["fsdp"] == 1:
+        return program
+
+    @functools.wraps(program)
+    def run(*args: Any, **options: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return program(*args, **options)
+
+    return run
+
+
+def gathered(kernel: Array) -> Array:
+    """The whole kernel on each device, in the type that a layer computes in; its gradient is split again by XLA.
+
+    Left alone, XLA may rather send the activations of all rows.
+    """
+    whole = jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) == 1
+    return kernel if whole else lax.with_sharding_constraint(kernel, P())
 
 
 def put(batch: Any, mesh: Mesh, spec: P) -> Any:
@@ -52,7 +130,7 @@ def put(batch: Any, mesh: Mesh, spec: P) -> Any:
 
 def own_rows(count: int, mesh: Mesh) -> np.ndarray:
     """The rows of a batch of `count` that are on devices of this process, in order."""
-    parts = NamedSharding(mesh, P("data")).addressable_devices_indices_map((count,)).values()
+    parts = NamedSharding(mesh, ROWS).addressable_devices_indices_map((count,)).values()
     return np.unique(np.concatenate([np.arange(count)[index] for index in parts]))
 
 
@@ -84,7 +162,7 @@ def put_rows(batch: Any, mesh: Mesh) -> Any:
         rows = np.arange(filled(len(x), mesh))
         return x[np.where(rows < len(x), rows, 0)]
 
-    return put(jax.tree.map(fill, batch), mesh, P("data"))
+    return put(jax.tree.map(fill, batch), mesh, ROWS)
 
 
 def whole(x: jax.Array) -> np.ndarray:

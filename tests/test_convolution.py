@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from gen_jax import sharding
 from gen_jax.nn import conv
@@ -134,7 +133,7 @@ def test_gradients_over_eight_devices(x64, monkeypatch):
     monkeypatch.setattr(convolution, "ROWS", 60)  # a loop, were there one device
     ours, plain, x, k, g = of("causal")
     x, g = (jnp.concatenate([v] * 8)[:16] for v in (x, g))
-    rows = NamedSharding(sharding.data_mesh(16), P("data"))
+    rows = NamedSharding(sharding.device_mesh(16), sharding.ROWS)
     split = jax.jit(gradients(ours)).lower(*jax.device_put((x, k, g), (rows, None, rows))).compile()
     found = split(jax.device_put(x, rows), k, jax.device_put(g, rows))
     close(found, gradients(plain)(x, k, g), 1e-10)

@@ -84,9 +84,9 @@ class FirstBatch(nn.Module):
         return jnp.mean((x - mean) ** 2), {}
 
 
-def mesh_of(devices: int):
-    chosen = jax.devices()[:devices]
-    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
+def mesh_of(devices: int, fsdp: int = 1, among=None):
+    shape, chosen = (devices // fsdp, fsdp), (among or jax.devices())[:devices]
+    return jax.make_mesh(shape, sharding.AXES, axis_types=(AxisType.Auto,) * 2, devices=chosen)
 
 
 def batches_of(model, x=None, steps=2):
@@ -106,9 +106,9 @@ def variables_of(pure, x, cond=None, scale=0.3):
     return {"params": params, **jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)}
 
 
-def trained(model, batches, parallel, devices=8, accumulate=1):
+def trained(model, batches, parallel, devices=8, accumulate=1, fsdp=1):
     """State before and after steps of SGD, in which a factor in the gradient shows; and the metrics."""
-    pure, optimizer, mesh = functional(model), optax.sgd(0.2), mesh_of(devices)
+    pure, optimizer, mesh = functional(model), optax.sgd(0.2), mesh_of(devices, fsdp)
     collections = variables_of(pure, batches["x"][0], jax.tree.map(lambda c: c[0], batches["cond"]))
     params = collections.pop("params")
     before = TrainState(np.int32(0), params, params, optimizer.init(params), collections)
@@ -120,15 +120,17 @@ def trained(model, batches, parallel, devices=8, accumulate=1):
         run = pmap.pmapped(one, mesh, placed)
     else:
         whole = NamedSharding(mesh, P())
-        run = jax.jit(functools.partial(train_steps, step=one), out_shardings=(placed, whole))
+        steps = sharding.over(mesh, functools.partial(train_steps, step=one))
+        run = jax.jit(steps, out_shardings=(placed, whole))
     state = jax.device_put(before, placed)
-    after, metrics = run(state, sharding.put(batches, mesh, P(None, "data")))
-    assert jax.tree.map(lambda x: x.sharding, after) == placed
+    after, metrics = run(state, sharding.put(batches, mesh, sharding.STEPS))
+    same = jax.tree.map(lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), after, placed)
+    assert all(jax.tree.leaves(same))
     if parallel == "pmap":
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))  # donated
     for leaf in jax.tree.leaves(after.params):
         for shard in leaf.addressable_shards:
-            np.testing.assert_array_equal(shard.data, leaf)
+            np.testing.assert_array_equal(shard.data, leaf[shard.index])
     return before, jax.device_get(after), jax.device_get(metrics)
 
 
@@ -202,7 +204,7 @@ def test_initialisation_is_from_the_whole_batch():
     x = np.arange(ROWS * 3, dtype=np.float32).reshape(ROWS, 3)
     mesh = mesh_of(8)
     create = functools.partial(create_state, functional(FirstBatch()), optax.sgd(0.1), KEY)
-    batch = sharding.put({"x": x, "cond": None}, mesh, P("data"))
+    batch = sharding.put({"x": x, "cond": None}, mesh, sharding.ROWS)
     state = jax.jit(create, out_shardings=NamedSharding(mesh, P()))(batch)
     for shard in state.params["mean"].addressable_shards:
         np.testing.assert_allclose(shard.data, x.mean(axis=0), rtol=1e-6)

@@ -28,7 +28,7 @@ def test_every_example_once(batch_size):
     pure, variables = build(MODEL)
     x = np.asarray(random_events(MODEL, 37))
     split = Split("probe", "1.0.0", "test", x, None, MODEL.event, 0)
-    evaluate = Likelihoods(pure, sharding.data_mesh(8), batch_size, jax.random.key(0))
+    evaluate = Likelihoods(pure, sharding.device_mesh(8), batch_size, jax.random.key(0))
     result = evaluate(variables, split)
     expected = -np.asarray(pure.log_prob(variables, x), np.float64)
     np.testing.assert_allclose(result.per_example, expected, rtol=1e-5)
@@ -130,7 +130,7 @@ def test_conditional_models_get_their_labels():
     pure, variables = build(model)
     x, labels = np.asarray(random_events(model, 6)), np.array([0, 1, 2, 2, 1, 0], np.int32)
     split = Split("probe", "1.0.0", "test", x, labels, model.event, 3)
-    result = Likelihoods(pure, sharding.data_mesh(8), 8, jax.random.key(0))(variables, split)
+    result = Likelihoods(pure, sharding.device_mesh(8), 8, jax.random.key(0))(variables, split)
     expected = -np.asarray(pure.log_prob(variables, x, cond=labels))
     np.testing.assert_allclose(result.per_example, expected, rtol=1e-5)
     assert np.any(

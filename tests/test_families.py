@@ -100,7 +100,7 @@ def test_evaluates_through_the_one_protocol(name):
     _, state, _ = trained(name)
     variables = {"params": state.params, **state.collections}
     split = Split("some", "1.0.0", "test", x, None, model.event, 0)
-    mesh = sharding.data_mesh(jax.device_count())
+    mesh = sharding.device_mesh(jax.device_count())
     evaluate = Likelihoods(functional(model), mesh, 24, jax.random.key(0))
     first, second = evaluate(variables, split), evaluate(variables, split)
     assert len(first.per_example) == len(x)
@@ -110,7 +110,7 @@ def test_evaluates_through_the_one_protocol(name):
 
 def test_gan_has_no_bits():
     with pytest.raises(InputError, match="no likelihood"):
-        Likelihoods(functional(SYSTEMS["gan"][0]), sharding.data_mesh(8), 8, jax.random.key(0))
+        Likelihoods(functional(SYSTEMS["gan"][0]), sharding.device_mesh(8), 8, jax.random.key(0))
 
 
 def test_carry_is_state():
@@ -118,7 +118,7 @@ def test_carry_is_state():
     first, last, _ = trained("lstm")
     before, after = (jax.tree.leaves(state.collections["carry"])[-1] for state in (first, last))
     assert np.any(np.asarray(before) != np.asarray(after))
-    placed = sharding.state_sharding(last, sharding.data_mesh(64))
-    split, whole = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
+    placed = sharding.state_sharding(last, sharding.device_mesh(64))
+    split, whole = sharding.ROWS, jax.sharding.PartitionSpec()
     assert {leaf.spec for leaf in jax.tree.leaves(placed.collections["carry"])} == {split}
     assert {leaf.spec for leaf in jax.tree.leaves(placed.params)} == {whole}

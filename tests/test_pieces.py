@@ -23,7 +23,7 @@ from gen_jax.optimizer import Adam
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.run import load_run
 from gen_jax.runs.workdir import WorkDir
-from gen_jax.sharding import data_mesh
+from gen_jax.sharding import device_mesh
 from gen_jax.train import loop
 from gen_jax.typing import Event
 
@@ -153,7 +153,7 @@ def test_every_step_once_given_its_whole_past(data, streams):
     variables, split = varied(model), load("rolls", "test", data)
     ends = np.cumsum(LENGTHS["test"])[:-1]
     nats = [by_hand(model, variables, piece) for piece in np.split(ROLLS["test"], ends)]
-    judge = Likelihoods(functional(model), data_mesh(8), streams, root_key(0))
+    judge = Likelihoods(functional(model), device_mesh(8), streams, root_key(0))
     result = judge(variables, split)
     assert (result.num_examples, result.nats_per) == (16, "step")
     np.testing.assert_allclose(result.nats, sum(nats) / 16, rtol=1e-5)
@@ -169,7 +169,7 @@ def test_models_without_a_state_count_no_padding(data):
     split = load("rolls", "test", data)
     model = NADE(EVENT, hidden=3)
     variables = varied(model)
-    judge = Likelihoods(functional(model), data_mesh(8), 4, root_key(0))
+    judge = Likelihoods(functional(model), device_mesh(8), 4, root_key(0))
     result = judge(variables, split)
     log_prob = model.apply(variables, jnp.asarray(split.x), method="log_prob_sites")
     counted = (np.arange(4) < split.sizes[:, None] // 8)[..., None]

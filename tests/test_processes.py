@@ -122,9 +122,11 @@ def test_sums_are_those_of_the_definition_and_change_with_every_bit():
 def test_sums_do_not_depend_on_the_devices(dtype, monkeypatch, x64):
     """Of the host, of one device, and of eight that hold rows or columns of it."""
     x = np.asarray(jnp.asarray(100 * np.random.default_rng(1).normal(size=(16, 24)), dtype))
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((4, 2), sharding.AXES, axis_types=(AxisType.Auto,) * 2)
     monkeypatch.setattr("gen_jax.runs.sums.ON_HOST", 0)
-    placed = [jax.device_put(x, NamedSharding(mesh, spec)) for spec in (P("data"), P(None, "data"))]
+    placed = [
+        jax.device_put(x, NamedSharding(mesh, spec)) for spec in (sharding.ROWS, P(None, "data"))
+    ]
     for other in (jnp.asarray(x), *placed):
         chex.assert_trees_all_equal(sums({"x": other}), sums({"x": x}))
     assert crcs({"x": placed[0]}) == {"['x']": zlib.crc32(x.tobytes())}
@@ -139,9 +141,9 @@ from gen_jax.errors import InputError
 from gen_jax.runs.sums import sums
 where, total, number = sys.argv[2::2]
 processes.join(processes.Joining(where, int(total), int(number)))
-number, mesh = int(number), sharding.data_mesh(jax.device_count())
+number, mesh = int(number), sharding.device_mesh(jax.device_count())
 x = np.arange(12, dtype=np.float32).reshape(4, 3)
-split = sharding.put(x, mesh, P("data"))
+split = sharding.put(x, mesh, sharding.ROWS)
 assert not split.is_fully_addressable
 told = {"whole": sharding.whole(split).tolist(), "sums": sums({"x": split}), "here": sums({"x": x})}
 told["first"], told["of_first"] = processes.first(), processes.of_first({"number": number})

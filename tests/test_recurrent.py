@@ -186,7 +186,7 @@ def test_a_stream_begins_with_nothing():
 
 
 def evaluated(pure, variables, split, streams, limit=None):
-    evaluate = Likelihoods(pure, sharding.data_mesh(8), streams, KEY)
+    evaluate = Likelihoods(pure, sharding.device_mesh(8), streams, KEY)
     return evaluate({**variables, "carry": nothing(pure, 1)}, split, limit)
 
 

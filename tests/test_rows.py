@@ -174,11 +174,11 @@ def test_reading_ahead_gives_the_same_batches():
 
 def test_own_rows_make_the_whole_batch():
     """Devices of one process have all rows; parts of two halves are at the places of the whole."""
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    mesh = sharding.device_mesh(16, fsdp=2)
     x = np.arange(2 * 16 * 3).reshape(2, 16, 3)
     rows_ = sharding.own_rows(16, mesh)
     np.testing.assert_array_equal(rows_, np.arange(16))
-    placed = sharding.put_own(x[:, rows_], mesh, P(None, "data"), rows_, 16)
+    placed = sharding.put_own(x[:, rows_], mesh, sharding.STEPS, rows_, 16)
     np.testing.assert_array_equal(placed, x)
     assert placed.sharding.shard_shape(placed.shape) == (2, 2, 3)
 

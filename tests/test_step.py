@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec as P
 
 from gen_jax import GAN, GatedPixelCNN, InputError, functional, image, sharding
 from gen_jax.density import fold_in
@@ -75,9 +74,9 @@ def test_eight_devices_have_the_gradients_of_one():
     assert jax.device_count() == 8
     state, one = parts(optax.sgd(1.0))
     alone, _ = jax.jit(one)(state, batch())
-    mesh = sharding.data_mesh(16)
+    mesh = sharding.device_mesh(16)
     placed = jax.device_put(state, sharding.state_sharding(state, mesh))
-    together, _ = jax.jit(one)(placed, sharding.put(jax.device_get(batch()), mesh, P("data")))
+    together, _ = jax.jit(one)(placed, sharding.put(jax.device_get(batch()), mesh, sharding.ROWS))
     chex.assert_trees_all_close(together.params, alone.params, rtol=1e-5, atol=1e-6)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), alone.params, state.params)
     assert min(jax.tree.leaves(moved)) > 1e-5

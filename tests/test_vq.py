@@ -194,7 +194,7 @@ def stepped(devices, parallel):
     else:
         whole = NamedSharding(mesh, P())
         run = jax.jit(functools.partial(train_steps, step=one), out_shardings=(placed, whole))
-    batches = sharding.put({"x": x, "cond": None}, mesh, P(None, "data"))
+    batches = sharding.put({"x": x, "cond": None}, mesh, sharding.STEPS)
     after = jax.device_get(run(jax.device_put(before, placed), batches)[0])
     [average] = after.collections["codebook"].values()
     assert np.max(np.abs(average["shares"] - 0.25)) > 0.05

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from stage import drawn
 
 from gen_jax import sharding
@@ -76,7 +75,7 @@ def precise(precision: str) -> Any:
 
 def program(net: PixelCNNPP, batch: int, precision: str) -> Program:
     """Build the step for batches of this size."""
-    pure, mesh = functional(net), sharding.data_mesh(batch)
+    pure, mesh = functional(net), sharding.device_mesh(batch)
     rows = jax.ShapeDtypeStruct((batch, *net.event.shape), jnp.int32)
     create = functools.partial(create_state, pure, optimizer(), jax.random.key(KEY))
     shapes = jax.eval_shape(create, {"x": rows, "cond": None})
@@ -85,7 +84,7 @@ def program(net: PixelCNNPP, batch: int, precision: str) -> Program:
         train_step, model=pure, optimizer=optimizer(), key=jax.random.key(KEY), ema=EMA
     )
     state = jax.tree.map(_placed, shapes, placed)
-    where = NamedSharding(mesh, P(None, "data"))
+    where = NamedSharding(mesh, sharding.STEPS)
     batches = {
         "x": jax.ShapeDtypeStruct((1, *rows.shape), rows.dtype, sharding=where),
         "cond": None,
@@ -100,7 +99,7 @@ def program(net: PixelCNNPP, batch: int, precision: str) -> Program:
 
 def put(batch: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
     """Images as arguments of the step, which takes one step per call."""
-    return sharding.put({"x": batch.astype(np.int32)[None], "cond": None}, mesh, P(None, "data"))
+    return sharding.put({"x": batch.astype(np.int32)[None], "cond": None}, mesh, sharding.STEPS)
 
 
 def some_state(program: Program) -> TrainState:
@@ -113,7 +112,7 @@ def some_state(program: Program) -> TrainState:
 def created(net: PixelCNNPP, x: np.ndarray, program: Program) -> TrainState:
     """The initial state, with data-dependent initialisation on these images."""
     create = functools.partial(create_state, functional(net), optimizer(), jax.random.key(KEY))
-    batch = sharding.put({"x": x.astype(np.int32), "cond": None}, program.mesh, P("data"))
+    batch = sharding.put({"x": x.astype(np.int32), "cond": None}, program.mesh, sharding.ROWS)
     with precise("float32"):
         return jax.jit(create, out_shardings=program.placed)(batch)
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec as P
 
 from gen_jax import sharding
 from gen_jax.bench import record, systems
@@ -69,10 +68,10 @@ def training(model: Any, batch: int) -> Training:
 
 def training_of(pure: Functional, x: Any, cond: Any = None) -> Training:
     """The same for a loss on a batch x, an array or a tree of arrays, under a condition."""
-    key, mesh = root_key(0), sharding.data_mesh(len(jax.tree.leaves(x)[0]))
+    key, mesh = root_key(0), sharding.device_mesh(len(jax.tree.leaves(x)[0]))
     optimizer = Adam().build()
     rows = {"x": x, "cond": cond}
-    first = sharding.put(rows, mesh, P("data"))
+    first = sharding.put(rows, mesh, sharding.ROWS)
     create = functools.partial(create_state, pure, optimizer, key)
     placed = sharding.state_sharding(jax.eval_shape(create, first), mesh)
     created = jax.jit(create, out_shardings=placed)
@@ -86,7 +85,7 @@ def training_of(pure: Functional, x: Any, cond: Any = None) -> Training:
         step=functools.partial(train_step, model=pure, optimizer=optimizer, key=key, ema=0.9995),
         placed=placed,
         batch=first,
-        batches=sharding.put(jax.tree.map(lambda x: x[None], rows), mesh, P(None, "data")),
+        batches=sharding.put(jax.tree.map(lambda x: x[None], rows), mesh, sharding.STEPS),
         loss=loss,
         mesh=mesh,
     )

@@ -120,6 +120,17 @@ def force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the file of -o")
 
 
+def fsdp(parser: argparse.ArgumentParser) -> None:
+    """Add --fsdp to a command."""
+    parser.add_argument(
+        "--fsdp",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="split large arrays of the weights and their optimiser over N devices, which must divide all (default: 1)",
+    )
+
+
 def joining(parser: argparse.ArgumentParser) -> None:
     """Add the flags by which several processes make one run."""
     group = parser.add_argument_group(

@@ -7,6 +7,7 @@ from gen_jax import processes
 from gen_jax.commands.arguments import (
     Subparsers,
     command,
+    fsdp,
     joined,
     joining,
     max_bytes,
@@ -49,6 +50,7 @@ def add(commands: Subparsers) -> None:
         metavar="FIELD=VALUE",
         help="set a field of the model's sampler, such as steps=50 or eta=0.0 for a diffusion",
     )
+    fsdp(sample)
     _drawing(sample)
     joining(sample)
 
@@ -102,7 +104,7 @@ def _sample(args: argparse.Namespace) -> None:
 
     runtime.set_up(joined(args))
     with processes.agreed():
-        run = load_run(args.workdir, args.trust).sampled_by(args.sampler)
+        run = load_run(args.workdir, args.trust, args.fsdp).sampled_by(args.sampler)
         medium = medium_of(run.experiment.model.event, run.presentation)
         printed = args.out is None and medium.printed
         out = None if printed else target(args, medium, f"{name_of(args.workdir)}_samples")

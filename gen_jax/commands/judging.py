@@ -10,6 +10,7 @@ from gen_jax.commands.arguments import (
     check_out,
     command,
     data_dir,
+    fsdp,
     joined,
     joining,
     memory_limit,
@@ -81,6 +82,7 @@ def add(commands: Subparsers) -> None:
         metavar="FIELD=VALUE",
         help="set a field of the ODE's solver, such as tolerance=1e-4, method=dopri5 or trace=hutchinson",
     )
+    fsdp(evaluate)
     trust(evaluate)
     data_dir(evaluate)
     memory_limit(evaluate)
@@ -199,7 +201,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     with processes.agreed():
         if args.compress:
             processes.check_one("evaluate --compress")
-        run = load_run(args.workdir, args.trust).under(args.data, args.draws)
+        run = load_run(args.workdir, args.trust, args.fsdp).under(args.data, args.draws)
         split = judged_split(run.experiment, args.data_dir, args.split, args.memory)
         check_trained_on(run, split, args.data_dir, named=bool(args.data))
     result = distance = None

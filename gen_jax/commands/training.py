@@ -9,6 +9,7 @@ from gen_jax.commands.arguments import (
     Subparsers,
     command,
     data_dir,
+    fsdp,
     joined,
     joining,
     memory_limit,
@@ -66,6 +67,7 @@ def add(commands: Subparsers) -> None:
         help="keep a copy of the run there, such as s3://BUCKET/NAME or gs://BUCKET/NAME, and restore it from there if"
         " the folder is lost",
     )
+    fsdp(train)
     trust(train)
     data_dir(train)
     memory_limit(train)
@@ -111,7 +113,8 @@ def _train(args: argparse.Namespace) -> None:
         folder = folder.with_name(f"{folder.name}_seed{experiment.seed}")
     origin = {"config": str(args.config), "overrides": args.set, "command": args.typed}
     workdir = WorkDir(args.workdir or folder, origin)
-    options = {"trust": args.trust, "mirror": args.mirror, "memory": args.memory}
+    over = {"memory": args.memory, "fsdp": args.fsdp}
+    options = {"trust": args.trust, "mirror": args.mirror, **over}
     state = train(experiment, workdir, args.data_dir, args.parallel, **options)
     foreign = classes.foreign(to_tree(experiment))
     if foreign:

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from gen_jax import inputs, progress, sharding
 from gen_jax.conditions import Cond, events_of, rows_of
@@ -75,7 +74,7 @@ def usual_length(run: Trained, length: int | None) -> int | None:
 
 def sampler(model: Functional, mesh: Mesh) -> Any:
     """`model.sample`, compiled with rows split over the mesh, whose size must divide their number."""
-    return jax.jit(model.sample, static_argnums=2, out_shardings=NamedSharding(mesh, P("data")))
+    return jax.jit(model.sample, static_argnums=2, out_shardings=NamedSharding(mesh, sharding.ROWS))
 
 
 def reconstruct(run: Trained, x: np.ndarray, seed: int = 0, cond: Cond = None) -> np.ndarray:
@@ -147,7 +146,7 @@ def complete(
     def rest(variables, key, x, cond, num_known):
         return base.ancestral(model, variables, key, x.shape[0], cond, temperature, x, num_known)
 
-    draw = jax.jit(rest, out_shardings=NamedSharding(run.mesh, P("data")))
+    draw = jax.jit(rest, out_shardings=NamedSharding(run.mesh, sharding.ROWS))
     key = fold_in(root_key(seed), "complete")
     parts = []
     batch = base.batch_of(model, run.variables)

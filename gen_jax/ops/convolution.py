@@ -21,6 +21,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from gen_jax.sharding import gathered
+
 Pairs = tuple[tuple[int, int], ...]
 Steps = tuple[int, ...]
 ROWS = 4 * 28 * 28  # number of sites whose shifted copies are multiplied at a time
@@ -59,7 +61,7 @@ def convolve(
         padding = tuple(lax.padtype_to_pads(x.shape[1:-1], reach, stride, padding))
     if kernel.shape[:-2] == stride == spread == (1,) * axes and not any(map(any, padding)):
         return dense(x, kernel.reshape(kernel.shape[-2:]))
-    window = Window(padding, stride, spread, dilation)
+    window, kernel = Window(padding, stride, spread, dilation), gathered(kernel)
     if jax.default_backend() != "cpu":
         return _plain(x, kernel, window=window)
     return convolve_p.bind(x, kernel, window=window)
@@ -70,7 +72,8 @@ def dense(x: Float[Array, "*batch I"], kernel: Float[Array, "I O"]) -> Float[Arr
 
     The batch must be the first axis, or it could not be sharded over devices.
     """
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+    y = x.reshape(-1, x.shape[-1]) @ gathered(kernel)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def _plain(x: Array, kernel: Array, window: Window) -> Array:

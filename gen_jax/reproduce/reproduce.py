@@ -43,7 +43,7 @@ def reproduce(
         raise InputError(f"{path} is of {experiment.system}, which has no likelihood to reproduce")
     why = reasons(recorded)
     stages = (first_stage.load(experiment, trust), initial.load(experiment, trust))
-    now = conditions(recorded["parallel"], stages[0], (), stages[1])
+    now = conditions(recorded["parallel"], stages[0], (), stages[1], recorded["fsdp"])
     split = judged_split(experiment, data_dir, recorded["split"])
     try:
         stated = results.stated(experiment, split, variable_shapes(experiment))
@@ -55,10 +55,12 @@ def reproduce(
         origin = {"command": command, ORIGIN: str(path)}
         workdir = WorkDir(folder or _folder(path, recorded, now), origin)
         _check_started_here(workdir, now)
+        over = {name: recorded[name] for name in ("parallel", "fsdp")}
+        options = {"data_dir": data_dir, "trust": trust, **over}
         done = len(workdir.lengthened) if workdir.config.exists() else 0
         for shorter, step in former[done:]:
-            train(shorter, workdir, data_dir, recorded["parallel"], trust, until=step)
-        train(experiment, workdir, data_dir, recorded["parallel"], trust)
+            train(shorter, workdir, until=step, **options)
+        train(experiment, workdir, **options)
         run = load_run(workdir.path, trust)
         result = results.record(run, split, run.likelihoods()(run.variables, split))
         rows += comparison.measured(recorded, result, same_bits=not why)
@@ -114,6 +116,8 @@ def load(path: Path) -> dict[str, Any]:
 def _experiment(path: Path, recorded: dict[str, Any], trust: bool) -> Experiment:
     if recorded["parallel"] not in typing.get_args(sharding.Parallel):
         raise InputError(f"{path}: parallel is {recorded['parallel']!r:.80}")
+    if not (isinstance(recorded["fsdp"], int) and recorded["fsdp"] > 0):
+        raise InputError(f"{path}: fsdp is {recorded['fsdp']!r:.80}")
     if not isinstance(recorded["split"], str):
         raise InputError(f"{path}: split is {recorded['split']!r:.80}")
     try:

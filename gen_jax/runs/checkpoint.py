@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,10 @@ import orbax.checkpoint as ocp
 from gen_jax import processes
 from gen_jax.errors import InputError, SaveError, first_line
 from gen_jax.runs import storage
-from gen_jax.runs.state import TrainState
+from gen_jax.runs.state import Averages, TrainState
 from gen_jax.runs.sums import crcs, sums
+
+State = TypeVar("State", TrainState, Averages)
 
 LATEST = 2
 LISTINGS = 20  # how often to list a folder that another process changes
@@ -57,7 +59,7 @@ class Checkpoints:
             create=not self.read_only,
             lightweight_initialize=True,  # otherwise one unreadable file `metrics` hides all checkpoints
         )
-        handlers = {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
+        handlers = {"state": ocp.PyTreeCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
         folder = storage.literal(self.folder)
         return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
 
@@ -68,7 +70,7 @@ class Checkpoints:
         """
         state = jax.tree.map(jnp.copy, state)
         items = {
-            "state": ocp.args.StandardSave(state),
+            "state": ocp.args.PyTreeSave(state),
             "record": ocp.args.JsonSave({"sums": sums(state), "validation": validation, **beside}),
         }
         self.validations[step] = _number(validation)
@@ -108,13 +110,21 @@ class Checkpoints:
         """Steps of the finished checkpoints, oldest first."""
         return sorted(self.manager.all_steps())
 
-    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The state of a step, placed like `like`, in its stored types, and its record; raises if it is damaged."""
+    def restore(self, step: int, like: State) -> tuple[State, dict[str, Any]]:
+        """The state of a step, or only its averages, placed like `like`, in its stored types, and its record.
+
+        Raises if what is read is damaged.
+        """
         stored = _by_path(self.manager.item_metadata(step)["state"])
         like = jax.tree_util.tree_map_with_path(
             lambda path, leaf: _typed(leaf, stored.get(_name(path))), like
         )
-        items = {"state": ocp.args.StandardRestore(like), "record": ocp.args.JsonRestore()}
+        leaves = ocp.args.PyTreeRestore(
+            like,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+            partial_restore=isinstance(like, Averages),
+        )
+        items = {"state": leaves, "record": ocp.args.JsonRestore()}
         with processes.agreed():
             restored = self.manager.restore(step, args=ocp.args.Composite(**items))
         state, record = restored["state"], restored["record"]
@@ -154,7 +164,7 @@ class Checkpoints:
                 f"none of the checkpoints in {self.folder} can be read: {_reason(damaged[max(damaged)])}"
             )
 
-    def restore_best(self, like: TrainState, warn) -> tuple[int, TrainState]:
+    def restore_best(self, like: State, warn) -> tuple[int, State]:
         """The best undamaged checkpoint by validation, or the newest without one; InputError if there is none."""
         for _ in range(LISTINGS):
             with contextlib.suppress(Vanished):
@@ -164,7 +174,7 @@ class Checkpoints:
             f"the checkpoints in {self.folder} change faster than they can be read; try again when training pauses"
         )
 
-    def _best(self, like: TrainState, warn) -> tuple[int, TrainState]:
+    def _best(self, like: State, warn) -> tuple[int, State]:
         """One try of `restore_best`; Vanished if a listed checkpoint has been deleted."""
         validations, damaged, steps = {}, {}, processes.of_first(self.steps())
         for step in steps:

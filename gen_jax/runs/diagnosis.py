@@ -5,6 +5,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from gen_jax import sharding
 from gen_jax.conditions import conditional
 from gen_jax.data.prepared import Split
 from gen_jax.density import Functional, fold_in
@@ -19,7 +20,9 @@ class Diagnosis:
     def __init__(self, model: Functional, mesh: Mesh, batch_size: int, key: PRNGKey):
         self.model, self.mesh, self.batch_size = model, mesh, batch_size
         self.key = fold_in(key, "diagnosis")
-        self.measure = jax.jit(self._measure, out_shardings=NamedSharding(mesh, P()))
+        self.measure = jax.jit(
+            sharding.over(mesh, self._measure), out_shardings=NamedSharding(mesh, P())
+        )
 
     def _measure(self, variables, batch, index):
         key = fold_in(self.key, index)

@@ -156,9 +156,9 @@ class Likelihoods:
         self.key, self.draws = None, None
         if takes_draws(model.model):
             self.key, self.draws = fold_in(key, "evaluate"), draws
-        whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-        self.log_prob = jax.jit(self._log_prob, out_shardings=whole)
-        self.read_on = jax.jit(self._read_on, out_shardings=(whole, rows))
+        whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, sharding.ROWS)
+        self.log_prob = jax.jit(sharding.over(mesh, self._log_prob), out_shardings=whole)
+        self.read_on = jax.jit(sharding.over(mesh, self._read_on), out_shardings=(whole, rows))
 
     def _log_prob(self, variables, batch, index):
         if "sizes" in batch:
@@ -233,7 +233,7 @@ class Likelihoods:
         zeros = jax.tree.map(
             lambda leaf: np.zeros((len(streams), *leaf.shape[1:]), leaf.dtype), variables["carry"]
         )
-        carry, values = sharding.put(zeros, self.mesh, P("data")), np.zeros(count)
+        carry, values = sharding.put(zeros, self.mesh, sharding.ROWS), np.zeros(count)
         for rows in progress.counted(starts + np.arange(max(stops - starts))[:, None], "evaluate"):
             counted = rows < stops
             there = np.where(counted, rows, 0)[mine]
@@ -241,7 +241,7 @@ class Likelihoods:
             if rest:
                 x[there == whole] = padded
             batch = (x, sizes[there], None if begins is None else begins[there])
-            placed = sharding.put_own(batch, self.mesh, P("data"), mine, len(streams))
+            placed = sharding.put_own(batch, self.mesh, sharding.ROWS, mine, len(streams))
             log_prob, carry = self.read_on(variables, carry, *placed)
             values[rows[counted]] = -np.asarray(log_prob, np.float64)[counted]
         of = (split.event, self.model.model.value, None, split.unit, len(rest), split.in_order)
@@ -267,5 +267,5 @@ def batches(
     number = -(-count // batch_size)
     read = Ahead(rows, number) if isinstance(split.x, Rows) else rows
     for index in range(number):
-        placed = sharding.put_own(read(index), mesh, P("data"), mine, size)
+        placed = sharding.put_own(read(index), mesh, sharding.ROWS, mine, size)
         yield index, placed, counted(index)

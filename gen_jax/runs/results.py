@@ -22,10 +22,11 @@ from gen_jax.typing import Variables
 FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
     draws solver augment protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps
-    seconds device cpu threads devices parallel versions git dirty config sources
+    seconds device cpu threads devices parallel fsdp versions git dirty config sources
     lengthened
 """.split()  # noqa: SIM905  a list to read
-ON = ("device", "cpu", "threads", "devices", "parallel")  # taken from the `machine` of config.json
+# Taken from the `machine` of config.json.
+ON = ("device", "cpu", "threads", "devices", "parallel", "fsdp")
 # The values of fields that older files lack.
 BEFORE_RECORDED = {
     "nats_per": "example",
@@ -37,6 +38,7 @@ BEFORE_RECORDED = {
     "augment": None,
     "devices": 1,
     "parallel": "jit",
+    "fsdp": 1,
     "sources": {},
     "lengthened": [],
 }

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from gen_jax import processes, sharding
 from gen_jax.classes import Trust
@@ -37,7 +36,7 @@ from gen_jax.runs import trained, weights
 from gen_jax.runs.checkpoint import Checkpoints
 from gen_jax.runs.likelihood import Likelihoods
 from gen_jax.runs.logging import LOG
-from gen_jax.runs.state import TrainState, create_state
+from gen_jax.runs.state import Averages, TrainState, create_state
 from gen_jax.runs.summary import divergence
 from gen_jax.runs.workdir import WorkDir
 from gen_jax.typing import Event
@@ -47,7 +46,7 @@ T = TypeVar("T", bound="Trained")
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with its averaged weights on every device of the mesh, and the experiment that trained it."""
+    """A model with its averaged weights on the devices of the mesh, and the experiment that trained it."""
 
     experiment: Experiment
     model: Functional
@@ -212,30 +211,35 @@ def diverged(
     return divergence(bits_per_dim, event.levels, unit)
 
 
-def load_run(path: Path, trust: Trust = False) -> Run:
+def load_run(path: Path, trust: Trust = False, fsdp: int = 1) -> Run:
     """Read config and checkpoint; InputError if the folder is not a work directory or holds no checkpoint.
 
     The name of a trained model of the package (`trained.names`) stands for its folder. The folder
-    is data: it may name classes of gen_jax; others are imported only if trusted, all or by name.
+    is data: it may name classes of gen_jax; others are imported only if trusted, all or by name. Of a checkpoint only
+    averages and collections are read, split over `fsdp` devices.
     """
     with processes.agreed():
         workdir = WorkDir(trained.folder(path))
         experiment = workdir.experiment(trust)
         if not (workdir.checkpoints.is_dir() or workdir.weights.is_file()):
             raise InputError(f"{path} holds no checkpoint yet; `gen-jax train` saves one")
+        mesh = sharding.device_mesh(jax.device_count(), fsdp)
     model = functional(experiment.model)
-    mesh = sharding.data_mesh(jax.device_count())
-    everywhere = NamedSharding(mesh, P())
     if not workdir.checkpoints.is_dir():
         with processes.agreed():
             step, variables = weights.load(workdir.weights, variable_shapes(experiment))
-        return Run(experiment, model, jax.device_put(variables, everywhere), step, mesh, workdir)
-    like = _shapes(experiment, experiment.transformation())
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), like)
+        placed = jax.device_put(variables, sharding.state_sharding(variables, mesh))
+        return Run(experiment, model, placed, step, mesh, workdir)
+    shapes = _shapes(experiment, optax.identity())
+    read = {name: tree for name, tree in shapes.collections.items() if name != "carry"}
+    like = Averages(shapes.ema, read)
+    like = sharding.shaped(like, sharding.state_sharding(like, mesh))
     checkpoints = Checkpoints(workdir.checkpoints, read_only=True)
-    step, state = checkpoints.restore_best(like, LOG.warning)
+    step, there = checkpoints.restore_best(like, LOG.warning)
     checkpoints.close()
-    return Run(experiment, model, evaluated(state), step, mesh, workdir)
+    collections = {**shapes.collections, **there.collections}
+    variables = evaluated(Averages(there.ema, collections))
+    return Run(experiment, model, variables, step, mesh, workdir)
 
 
 def variable_shapes(experiment: Experiment) -> dict[str, Any]:
@@ -251,7 +255,7 @@ def _shapes(experiment: Experiment, optimizer: optax.GradientTransformation) -> 
     return jax.eval_shape(partial(create, root_key(experiment.seed)), batch)
 
 
-def evaluated(state: TrainState) -> dict[str, Any]:
+def evaluated(state: TrainState | Averages) -> dict[str, Any]:
     """Averaged weights and collections; a carry has no rows, since they belonged to a training batch."""
     collections = dict(state.collections)
     if "carry" in collections:

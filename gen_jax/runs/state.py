@@ -25,6 +25,13 @@ class TrainState(NamedTuple):
     collections: dict[str, Any]
 
 
+class Averages(NamedTuple):
+    """The part of a train state that evaluation reads."""
+
+    ema: Any
+    collections: dict[str, Any]
+
+
 @as_written()
 def create_state(
     model: Functional, optimizer: optax.GradientTransformation, key: PRNGKey, batch: Batch

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.sharding import PartitionSpec as P
 
 from gen_jax import disk, processes, sharding
 from gen_jax.errors import InputError, first_line
@@ -40,8 +39,8 @@ def try_out(folder: Path) -> None:
     All processes of a run call this, so that it also fails if they do not see the same files.
     """
     place = Path(processes.of_first(str(disk.temporary(folder.absolute() / "trial"))))
-    mesh = sharding.data_mesh(jax.device_count())
-    numbers = sharding.put(np.arange(mesh.size, dtype=np.float32), mesh, P("data"))
+    mesh = sharding.device_mesh(jax.device_count())
+    numbers = sharding.put(np.arange(mesh.size, dtype=np.float32), mesh, sharding.ROWS)
     like = jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=numbers.sharding)
     try:
         with processes.agreed(), ocp.StandardCheckpointer() as checkpointer:

@@ -46,6 +46,7 @@ def train(
     until: int | None = None,
     mirror: str | None = None,
     memory: float = prepared.MEMORY,
+    fsdp: int = 1,
 ) -> TrainState:
     """Train to the last step, or until `evaluate.patience` ends, or up to step `until`, and return the state.
 
@@ -56,13 +57,14 @@ def train(
     `trust`: the folder of a first stage may name classes that are neither in gen_jax nor in the experiment.
     `mirror`: a URL where a copy of the run is kept; if it is further than the folder, the run is restored from it.
     `memory`: bytes of a split up to which it is kept in memory; a larger one is read from disk, batch by batch.
+    `fsdp`: over how many devices large arrays of the state are split; a run may go on with another number.
     """
     with processes.agreed():
         split, held_out = (
             load_split(experiment, name, data_dir, memory=memory)
             for name in ("train", "validation")
         )
-        program = Program(experiment, split, parallel)
+        program = Program(experiment, split, parallel, fsdp)
         frozen = first_stage.load(experiment, trust)
         copy = None if mirror is None else Mirror(mirror, workdir)
         if copy is not None:
@@ -73,7 +75,7 @@ def train(
         of, like = (program.model, program.mesh, program.key, workdir), evaluated(program.like)
         followed = Followed(*of, experiment.evaluate.samples, like)
         splits = (split, held_out)
-        asked = conditions(parallel, frozen, splits, weights)
+        asked = conditions(parallel, frozen, splits, weights, fsdp)
     # Claim the folder only now: an experiment that cannot be built leaves nothing behind.
     former = processes.first_then_others(
         lambda: workdir.claim(experiment, asked, split.presentation)
@@ -93,7 +95,7 @@ def train(
             if begun:  # by a process that saved nothing
                 with processes.agreed():
                     weights = initial.load(experiment, trust)
-                    workdir.claim(experiment, conditions(parallel, frozen, splits, weights))
+                    workdir.claim(experiment, conditions(parallel, frozen, splits, weights, fsdp))
             state = initial.put(first_stage.put(program.create(), frozen), experiment, weights)
             start, record = 0, {}
         else:
@@ -168,6 +170,7 @@ def conditions(
     frozen: Variables | None,
     splits: Sequence[prepared.Split] = (),
     weights: Variables | None = None,
+    fsdp: int = 1,
 ) -> dict[str, Any]:
     """What determines the bits of a run besides its config.
 
@@ -177,6 +180,7 @@ def conditions(
     record = {
         **machine(),
         "parallel": parallel,
+        "fsdp": fsdp,
         "source": provenance.digest(),
         "precision": precision,
     }

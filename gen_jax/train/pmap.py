@@ -21,8 +21,12 @@ from gen_jax.train.step import train_steps
 def pmapped(step: Callable[..., Any], mesh: Mesh, placed: TrainState) -> Callable[..., Any]:
     """`train_steps` by pmap: global state and batches in, global state and metrics out; the state is donated.
 
-    `placed` holds the shardings of the state. InputError if there are several processes.
+    `placed` holds the shardings of the state. InputError if there are several processes, or a split state.
     """
+    if mesh.shape["fsdp"] > 1:
+        raise InputError(
+            "--parallel pmap keeps the whole state on every device; use --parallel jit"
+        )
     if jax.process_count() > 1:
         raise InputError("--parallel pmap is for one process; use --parallel jit")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec as P
 
 from gen_jax import sharding
 from gen_jax.conditions import conditional
@@ -35,6 +34,8 @@ Call = tuple[int, MetricRows]  # steps before the call, and the metrics of each 
 class Program:
     """Compiled at the first step. Noise and batches are functions of (seed, step): the same steps give the same bits.
 
+    `fsdp`: over how many devices large arrays of the state are split.
+
     InputError if the schedule is shorter than the steps, if the batch does not divide over the devices, or if a model
     that carries a state from batch to batch accumulates gradients, has `init_examples` or learns from a stream.
     """
@@ -44,6 +45,7 @@ class Program:
         experiment: Experiment,
         data: Split | Stream,
         parallel: sharding.Parallel = "jit",
+        fsdp: int = 1,
     ):
         _check_schedule(experiment)
         self.experiment = experiment
@@ -55,10 +57,10 @@ class Program:
             if isinstance(data, Stream)
             else Batches(data, experiment.batch_size, experiment.seed, given)
         )
-        self.mesh = sharding.data_mesh(experiment.batch_size // accumulate)
+        self.mesh = sharding.device_mesh(experiment.batch_size // accumulate, fsdp)
         create = functools.partial(create_state, self.model, optimizer, self.key)
         self._first = sharding.put(
-            self.batches.first(experiment.init_examples), self.mesh, P("data")
+            self.batches.first(experiment.init_examples), self.mesh, sharding.ROWS
         )
         shapes = jax.eval_shape(create, self._first)
         if "carry" in shapes.collections:
@@ -81,9 +83,7 @@ class Program:
             self._batch = Ahead(self._batch)
         placed = sharding.state_sharding(shapes, self.mesh)
         self._create = jax.jit(create, out_shardings=placed)
-        self.like = jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placed
-        )
+        self.like = sharding.shaped(shapes, placed)
         step = functools.partial(
             train_step,
             model=self.model,
@@ -95,6 +95,8 @@ class Program:
             augment=experiment.augment,
         )
         self.skips = 0  # in a row, up to the last step that `means` has seen
+        if fsdp > 1:
+            LOG.info("fsdp %d: %s", fsdp, sharding.held(self.like))
         over_devices = pmapped if parallel == "pmap" else jitted
         self._steps = over_devices(step, self.mesh, placed)
 
@@ -118,7 +120,7 @@ class Program:
         rows = [self._batch(step) for step in range(first, first + count)]
         stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
         of = (self._mine, self.experiment.batch_size)
-        return self._steps(state, sharding.put_own(stacked, self.mesh, P(None, "data"), *of))
+        return self._steps(state, sharding.put_own(stacked, self.mesh, sharding.STEPS, *of))
 
     def means(self, calls: list[Call], note: str = "") -> tuple[int, dict[str, float]]:
         """The number of steps done after these calls, and the means of their metrics.

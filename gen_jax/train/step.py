@@ -60,22 +60,26 @@ def train_step(
         sizes = {"sizes": part["sizes"]} if "sizes" in part else {}
         return model.loss(variables, part["x"], part_key, cond=part["cond"], **sizes)
 
-    def gradient(collections, inputs):
-        part, index = inputs
+    def gradient(carry, inputs):
+        (collections, total), (part, index) = carry, inputs
         part_key = fold_in(step_key, index) if accumulate > 1 else step_key
         (value, (metrics, updated)), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, collections, part, part_key
         )
         if axis is not None:
             updated = sharding.merged(collections, updated, axis)
-        return updated, (grads, {"loss": value, **metrics})
+        total = grads if total is None else jax.tree.map(jnp.add, total, grads)
+        return (updated, total), {"loss": value, **metrics}
 
     if accumulate == 1:
-        collections, (grads, metrics) = gradient(before, (batch, 0))
+        (collections, grads), metrics = gradient((before, None), (batch, 0))
     else:
+        # A sum that only grows: XLA adds up the gradients of each device first, and those of all devices once.
+        start = before, jax.tree.map(jnp.zeros_like, state.params)
         parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
-        collections, stacked = scan(gradient, before, (parts, jnp.arange(accumulate)))
-        grads, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), stacked)
+        (collections, total), metrics = scan(gradient, start, (parts, jnp.arange(accumulate)))
+        grads = jax.tree.map(lambda x: x / accumulate, total)
+        metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
     if axis is not None:
         grads, metrics = lax.pmean((grads, metrics), axis)
     if "schedule" in collections:
@@ -121,7 +125,7 @@ def train_steps(
 def jitted(step: Callable[..., Any], mesh: Mesh, placed: TrainState) -> Any:
     """`train_steps` as a program that the compiler splits over the mesh; the state, sharded as placed, is donated."""
     return jax.jit(
-        functools.partial(train_steps, step=step),
+        sharding.over(mesh, functools.partial(train_steps, step=step)),
         donate_argnums=0,
         out_shardings=(placed, NamedSharding(mesh, P())),
     )
