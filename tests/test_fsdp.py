@@ -113,7 +113,7 @@ def test_gradients_of_parts_are_added_up_before_those_of_devices(monkeypatch):
     pure = functional(model)
     x = np.zeros((ROWS, *model.event.shape), np.int32)
     variables = variables_of(pure, x)
-    state = TrainState(0, variables["params"], variables["params"], (), {})
+    state = TrainState(jnp.int32(0), variables["params"], variables["params"], (), {})
     one = functools.partial(
         train_step, model=pure, optimizer=optax.identity(), key=KEY, ema=0.9, accumulate=4
     )

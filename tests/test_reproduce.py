@@ -130,6 +130,7 @@ def test_the_same_source_gives_the_same_bits(gated, again):
         "threads",
         "devices",
         "parallel",
+        "fsdp",
         "config",
         "sources",
         "lengthened",
@@ -358,6 +359,7 @@ BAD = [
     ({"split": "tset"}, "'tset' (did you mean test?)"),
     ({"split": 3}, "split is 3"),
     ({"parallel": "vmap"}, "parallel is 'vmap'"),
+    ({"fsdp": 0}, "fsdp is 0"),
 ]
 
 
