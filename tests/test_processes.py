@@ -16,7 +16,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gen_jax import InputError, processes, runtime
+from gen_jax import InputError, processes, runtime, sharding
 from gen_jax.processes import Joining, Place, check_alone, join, local_devices, place
 from gen_jax.runs.sums import crcs, sums
 from gen_jax.runs.workdir import WorkDir

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 import test_loop
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 
 from gen_jax import InputError, sharding
 from gen_jax.data import prepared, rows
