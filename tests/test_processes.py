@@ -255,18 +255,28 @@ def test_evaluation_and_samples_do_not_depend_on_the_place(trained, data_dir, tm
     assert len(np.unique(drawn[0])) > 4
 
 
+SPLIT = "import sys, gen_jax.sharding as s, gen_jax.cli as c; s.LEAST = 64; sys.exit(c.main())"
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_in_other_places(trained, config, data_dir, tmp_path):
-    """Ten steps in 2 x 2, five in 1 x 1, five in 1 x 8."""
-    for steps, there in ((10, (2, 2)), (15, (1, 1)), (20, (1, 8))):
-        more = ("--set", f"steps={steps}", "--set", "evaluate.every=5")
-        train(there, config, tmp_path / "run", data_dir, *more)
+    """Ten steps in 2 x 2, their state split over all four; five in 1 x 1, five in 1 x 8, split over two."""
+    program = {"program": ("-c", SPLIT)}
+    for steps, there, fsdp in ((10, (2, 2), 4), (15, (1, 1), 1), (20, (1, 8), 2)):
+        more = ("--set", f"steps={steps}", "--set", "evaluate.every=5", "--fsdp", fsdp)
+        train(there, config, tmp_path / "run", data_dir, *more, **program)
     whole = {row["step"]: row for row in rows(trained / "1 x 1", "validation")}
     parts = {row["step"]: row for row in rows(tmp_path / "run", "validation")}
     for step in (10, 20):
         assert math.isclose(parts[step]["nats"], whole[step]["nats"], rel_tol=1e-6)
     state, other = (fleet.state(run) for run in (tmp_path / "run", trained / "1 x 1"))
     chex.assert_trees_all_close(state.params, other.params, rtol=1e-5, atol=1e-6)
+    words = ("evaluate", tmp_path / "run", "--data-dir", data_dir, "--limit", 50, "--json")
+    numbers = [
+        json.loads(fleet.run(*there, *words, "--fsdp", fsdp, **program))["nats"]
+        for there, fsdp in (((1, 1), 1), ((2, 2), 4))
+    ]
+    assert math.isclose(*numbers, rel_tol=1e-6)
 
 
 @pytest.mark.slow
