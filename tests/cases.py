@@ -203,6 +203,11 @@ CASES = {
         PixelCNNPP(image(4, 6, 1, 3), resolutions=2, skips=False, **{**TINY, "mixtures": None}),
         option=True,
     ),
+    "pixel_cnn_pp_scanned": Case(
+        PixelCNNPP(image(2, 2, 1, 3), resolutions=2, scan=True, **{**TINY, "resnets": 2}),
+        PixelCNNPP(image(4, 4, 1, 3), resolutions=2, scan=True, **{**TINY, "resnets": 2}),
+        option=True,
+    ),
     "pixel_cnn_pp_one_stream": Case(
         PixelCNNPP(image(4, 2, 1, 3), resolutions=2, two_streams=False, **TINY),
         PixelCNNPP(image(6, 6, 1, 3), resolutions=2, two_streams=False, **TINY),

@@ -55,7 +55,7 @@ FAMILIES = {
     ),
     "vdm": VDM(
         image(2, 2, 1, 3),
-        UNet(4, (1,), 1, (), 2, zero_time=True),
+        UNet(4, (1,), 2, (), 2, zero_time=True, scan=True),
         schedule=LinearGamma(-2.0, 2.0),
         fourier=(0,),
         sampler=VDMSampler(3),

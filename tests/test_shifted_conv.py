@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gen_jax.models.autoregressive.pixel_cnn_pp import Upsample, pixels, repeated, window
+from gen_jax.models.autoregressive.pixel_cnn_pp import enlarged, pixels, window
 from gen_jax.nn.at import Row, Site
-from gen_jax.nn.shifted_conv import LeftConv, Project, RowProject, ShiftedConv
+from gen_jax.nn.shifted_conv import LeftConv, Project, RowProject, ShiftedConv, Upsample
 from gen_jax.ops import shifted_conv
 from gen_jax.ops.gates import concat_elu, gated_linear
 
@@ -151,6 +151,6 @@ def test_receptive_fields_of_windows():
     assert {tuple(p) for p in np.argwhere(above[2, 3])} == {(1, 3)}
     coarse = window(image, [(-1, 0), (0, 0)], stride=2)
     assert {tuple(p) for p in np.argwhere(coarse[1, 1])} == {(1, 2), (2, 2)}
-    fine = repeated(coarse, also_next_column=True)
+    fine = enlarged(coarse, also_next_column=True)
     assert np.array_equal(fine[2, 1], coarse[1, 0] | coarse[1, 1])
     assert np.array_equal(fine[3, 2], coarse[1, 1])

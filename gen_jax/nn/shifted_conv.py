@@ -14,8 +14,9 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float
 
-from gen_jax.nn.at import At, Row, halves_here, here
+from gen_jax.nn.at import At, Row, Site, halves_here, here
 from gen_jax.nn.conv import product_at
+from gen_jax.ops.convolution import dense
 from gen_jax.ops.shifted_conv import row_taps, shifted_conv, site_taps
 from gen_jax.typing import Dtype
 
@@ -141,3 +142,55 @@ class RowProject(Project):
             return table.value
         share = here(table.value, at)
         return share + jnp.concatenate(others, axis=-1) @ kernel[read:] if others else share
+
+
+class Upsample(WeightNorm):
+    """Shifted transposed convolution of stride 2, a 2 x `width` kernel.
+
+    y[2 r + i, 2 c + j] is phase [i, j] of the coarse pixel (r, c). With `width` 2 it is x[r, c] K[i, j]; with `width` 3
+    the odd columns also read x[r, c + 1].
+    """
+
+    width: int = 2
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*finer O"]:
+        """All sites; at a row both finer rows (2 W B O); at a site all four finer pixels side by side (B 4_O)."""
+        if isinstance(at, Row):
+            x = jnp.swapaxes(x, 0, 1)
+        elif isinstance(at, Site):
+            x = x[:, None]
+        x, kernel, bias = self.typed(x, (2, self.width), upsample)
+        phases = upsample(x, kernel) + bias  # ... W 2 2 O
+        if isinstance(at, Row):
+            phases = jnp.transpose(phases, (2, 1, 3, 0, 4))
+            return phases.reshape(2, -1, *phases.shape[3:])
+        if isinstance(at, Site):
+            return phases.reshape(x.shape[0], -1)
+        batch, height, width, *_ = phases.shape
+        return jnp.swapaxes(phases, 2, 3).reshape(batch, 2 * height, 2 * width, -1)
+
+    @nn.nowrap
+    def pick(self, y: Float[Array, "*finer _O"], at: At) -> Float[Array, "*sites O"]:
+        """The fine row or pixel at `at`, out of the result of `__call__`."""
+        if at is None:
+            return y
+        if isinstance(at, Row):
+            return lax.dynamic_index_in_dim(y, at.row % 2, keepdims=False)
+        phase = 2 * (at.row % 2) + at.column % 2
+        return lax.dynamic_slice_in_dim(y, phase * self.features, self.features, axis=-1)
+
+
+def upsample(
+    x: Float[Array, "*batch W I"], kernel: Float[Array, "2 w I O"]
+) -> Float[Array, "*batch W 2 2 O"]:
+    """The four phases of each column."""
+    inputs, outputs = kernel.shape[2:]
+    flat = jnp.transpose(kernel[:, -2:], (2, 0, 1, 3)).reshape(inputs, 4 * outputs)
+    phases = dense(x, flat).reshape(*x.shape[:-1], 2, 2, outputs)
+    if kernel.shape[1] == 2:
+        return phases
+    flat = jnp.transpose(kernel[:, 0], (1, 0, 2)).reshape(inputs, 2 * outputs)
+    next_column = jnp.pad(x[..., 1:, :], [(0, 0)] * (x.ndim - 2) + [(0, 1), (0, 0)])
+    odd = dense(next_column, flat).reshape(*x.shape[:-1], 2, outputs)
+    return phases.at[..., 1, :].add(odd)

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.blocks import show_repeated
 from gen_jax.nn.conv import Dense, in_one_product
+from gen_jax.nn.repeated import through
 from gen_jax.ops.patterns import Memory, Parts, Pattern
 from gen_jax.typing import Dtype
 
@@ -156,8 +155,7 @@ class Stack(nn.Module):
     """`layers` blocks, whose patterns repeat; `layers` must be a multiple of their number.
 
     The periods are one body under a scan, so their parameters have a leading axis. `remat` keeps only the input of each
-    period for the gradient. In steps the periods follow one another and each has its own part of `cache`, which is then
-    written in place. `block(pattern=..., name=...)` makes a `Block`.
+    period for the gradient. `block(pattern=..., name=...)` makes a `Block`.
     """
 
     block: Callable[..., nn.Module]
@@ -170,26 +168,9 @@ class Stack(nn.Module):
         self, h: Float[Array, "B *L F"], time: Time = None, train: bool = False
     ) -> Float[Array, "B *L F"]:
         periods = self.layers // len(self.patterns)
-        if time is None:
-            scanned = nn.scan(
-                nn.remat(Period, prevent_cse=False) if self.remat else Period,
-                variable_axes={"params": 0, "intermediates": 0},
-                split_rngs={"params": True, "dropout": True},
-                length=periods,
-            )
-            return scanned(self.block, self.patterns, train, name="periods")(h)[0]
-        params = self.get_variable("params", "periods")
-        period = Period(self.block, self.patterns, parent=None)
-        for i in range(periods):
-            name = f"period_{i}"
-            # Behind a barrier XLA takes the parameters of a period out of the stack once, not in every step of a loop.
-            take = lambda leaf, i=i: lax.optimization_barrier(leaf[i])  # noqa: E731
-            variables = {
-                "params": jax.tree.map(take, params),
-                "cache": self.get_variable("cache", name, {}),
-            }
-            (h, _), updated = period.apply(variables, h, time, mutable=["cache"])
-            self.put_variable("cache", name, updated["cache"])
+        period = Period(self.block, self.patterns, train, name="periods")
+        one = lambda period, h: period(h, time)  # noqa: E731
+        h, _ = through(period, periods, one, h, remat=self.remat, steps=time is not None)
         return h
 
 

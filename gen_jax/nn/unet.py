@@ -6,12 +6,16 @@ concatenated to an input on the way up. There is self-attention at chosen height
 35.7 M parameters.
 """
 
+from functools import partial
+from itertools import groupby
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from gen_jax.check import require
 from gen_jax.nn.conv import Conv, Dense
+from gen_jax.nn.repeated import repeated, through
 from gen_jax.ops.attention import full_attention
 from gen_jax.ops.sinusoidal import sinusoidal
 from gen_jax.typing import Dtype, Event
@@ -85,7 +89,8 @@ class UNet(nn.Module):
     """At each resolution `blocks` residual blocks down and `blocks` + 1 up, with `features` x its multiplier channels.
 
     `attention`: heights of the images with self-attention after every block. A vector y is added to the embedding of
-    the time through a linear map. `zero_time`: as in `TimeBlock`.
+    the time through a linear map. `zero_time`: as in `TimeBlock`. `scan`: neighbours with equal features and no
+    attention are compiled as one, and their parameters stacked; `remat`: only their inputs are kept for the gradient.
     """
 
     features: int = 128
@@ -96,6 +101,8 @@ class UNet(nn.Module):
     dropout: float = 0.1
     dtype: Dtype = None
     zero_time: bool = False
+    scan: bool = False
+    remat: bool = False
 
     def check(self, event: Event) -> None:
         factor = 2 ** (len(self.multipliers) - 1)
@@ -128,26 +135,48 @@ class UNet(nn.Module):
         def conv(features, stride=1):
             return Conv(features, (3, 3), stride, dtype=dtype, kernel_init=GLOROT)
 
-        def block(h, features):
-            options = self.groups, self.dropout, dtype, self.zero_time
-            return TimeBlock(features, *options)(h, time, train)
+        def block(features):
+            return TimeBlock(features, self.groups, self.dropout, dtype, self.zero_time)
+
+        def one(block, h, maps):
+            h = block(jnp.concatenate([h, *maps], axis=-1) if maps else h, time, train)
+            return h, h
+
+        def attention(layer, h):
+            return layer(h)
 
         def attended(h):
-            return SelfAttention(self.groups, dtype)(h) if h.shape[1] in self.attention else h
+            layer = SelfAttention(self.groups, dtype)
+            return (nn.remat(attention) if self.remat else attention)(layer, h)
 
-        passed = [conv(self.features)(x)]
+        def blocks(h, features, passed):
+            """What each block of a resolution gives, the first from h; each also reads its entry of `passed`."""
+            attends, outputs = h.shape[1] in self.attention, []
+            widths = [h.shape[-1], *[features] * (len(passed) - 1)]
+            alike = [
+                (w, *(m.shape[-1] for m in maps)) for w, maps in zip(widths, passed, strict=True)
+            ]
+            alone = attends or not self.scan
+            for _, run in groupby(range(len(passed)), lambda i: i if alone else alike[i]):
+                read = [passed[i] for i in run]
+                made = repeated(partial(block, features), len(read), scan=len(read) > 1)
+                h, new = through(made, len(read), one, h, read, remat=self.remat)
+                h = attended(h) if attends else h
+                outputs += [h] if attends else [*new]
+            return outputs
+
+        maps = [conv(self.features)(x)]
         for level, multiplier in enumerate(self.multipliers):
-            for _ in range(self.blocks):
-                passed.append(attended(block(passed[-1], self.features * multiplier)))
+            maps += blocks(maps[-1], self.features * multiplier, [()] * self.blocks)
             if level < last:
-                passed.append(conv(passed[-1].shape[-1], 2)(passed[-1]))
-        h = block(passed[-1], passed[-1].shape[-1])
-        h = SelfAttention(self.groups, dtype)(h)
-        h = block(h, h.shape[-1])
+                maps.append(conv(maps[-1].shape[-1], 2)(maps[-1]))
+        h = maps[-1]
+        h, _ = through([block(h.shape[-1])], 1, one, h, [()], remat=self.remat)
+        h = attended(h)
+        h, _ = through([block(h.shape[-1])], 1, one, h, [()], remat=self.remat)
         for level in range(last, -1, -1):
-            for _ in range(self.blocks + 1):
-                joined = jnp.concatenate([h, passed.pop()], axis=-1)
-                h = attended(block(joined, self.features * self.multipliers[level]))
+            passed = [(maps.pop(),) for _ in range(self.blocks + 1)]
+            h = blocks(h, self.features * self.multipliers[level], passed)[-1]
             if level:
                 h = conv(h.shape[-1])(jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2))
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(h))

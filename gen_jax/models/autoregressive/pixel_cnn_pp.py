@@ -24,8 +24,8 @@ from gen_jax.nn.at import At, Row, Site, placed
 from gen_jax.nn.blocks import show
 from gen_jax.nn.conditioning import Context, MapReader, Maps
 from gen_jax.nn.gated_resnet import GatedBlock
-from gen_jax.nn.shifted_conv import LeftConv, Project, ShiftedConv, WeightNorm
-from gen_jax.ops.convolution import dense
+from gen_jax.nn.repeated import after, repeated, through
+from gen_jax.nn.shifted_conv import LeftConv, Project, ShiftedConv, Upsample
 from gen_jax.typing import Dtype, Event
 
 
@@ -35,7 +35,7 @@ class Resolution(nn.Module):
     The streams u (rows above) and v (also columns to the left) pass it one after the other and keep their shape;
     without `upper` there is only v. With `skips` each block on the way up also reads the input of the block at its
     height on the way down. If it is `mapped`, all blocks also read a map of the condition at this resolution. A coarse
-    site (r, c) is computed at the fine site (2 r, 2 c).
+    site (r, c) is computed at the fine site (2 r, 2 c). `scan`, `remat`: of the blocks of a way (`nn/repeated.py`).
     """
 
     features: int
@@ -47,6 +47,8 @@ class Resolution(nn.Module):
     num_classes: int = 0
     dropout: float = 0.0
     dtype: Dtype = None
+    scan: bool = False
+    remat: bool = False
 
     def setup(self):
         F, last = self.features, self.resolutions == 1
@@ -57,10 +59,10 @@ class Resolution(nn.Module):
             "dropout": self.dropout,
             "dtype": self.dtype,
         }
-        self.down = [GatedBlock(F, **options) for _ in range(self.resnets)]
-        self.up = [
-            GatedBlock(F, skips=self.skips, **options) for _ in range(self.resnets + 1 - last)
-        ]
+        make = functools.partial(GatedBlock, F, **options)
+        self.down = repeated(make, self.resnets, self.scan)
+        self.back = self.resnets + 1 - last  # number of blocks on the way up
+        self.up = repeated(functools.partial(make, skips=self.skips), self.back, self.scan)
         if not last:
             strided = {"height": 2, "left": 1, "stride": 2, "dtype": self.dtype}
             if self.upper:
@@ -68,21 +70,24 @@ class Resolution(nn.Module):
                 self.up_u = Upsample(F, width=3, dtype=self.dtype)
             self.down_v = LeftConv(F, width=2, **strided)
             self.up_v = Upsample(F, width=2, dtype=self.dtype)
-            self.coarser = Resolution(
-                F, self.resnets, self.resolutions - 1, skips=self.skips, **options
-            )
+            sizes = {"features": F, "resnets": self.resnets, "resolutions": self.resolutions - 1}
+            ways = {"skips": self.skips, "scan": self.scan, "remat": self.remat}
+            self.coarser = Resolution(**sizes, **ways, **options)
 
     def vertical(
         self, u: Float[Array, "*sites F"], cond: Context, train: bool, at: At
     ) -> tuple[Float[Array, "*sites F"], Terms]:
         """The stream u, and its value after every block, here and at coarser resolutions: v reads all of them."""
         options = {"cond": cond.vector, "train": train, "at": at}
-        near = self._near(cond, at)
-        passed, terms, coarser_terms = [u], [], ()
-        for block in self.down:
-            u = block.u(u, *near, **options)
-            passed.append(u)
-            terms.append(u)
+        near, coarser_terms = self._near(cond, at), ()
+        walk = functools.partial(through, remat=self.remat, steps=at is not None)
+
+        def one(block: GatedBlock, u: Array, *before: Array) -> tuple[Array, Array]:
+            u = block.u(u, *before, *near, **options)
+            return u, u
+
+        first = u
+        u, down = walk(self.down, self.resnets, one, u)
         if self.resolutions > 1:
 
             def below(level: Resolution, u: Array) -> tuple[Array, Terms]:
@@ -91,10 +96,9 @@ class Resolution(nn.Module):
 
             u, coarser_terms = coarse(self, "u", below, self.down_u(u, at), at)
             u = self.up_u.pick(u, at)
-        for block, before in zip(self.up, passed[len(self.up) - 1 :: -1], strict=True):
-            u = block.u(u, *([before] if self.skips else []), *near, **options)
-            terms.append(u)
-        return u, (terms, coarser_terms)
+        passed = [after(first, down)[self.back - 1 :: -1]] if self.skips else []
+        u, up = walk(self.up, self.back, one, u, *passed)
+        return u, (down, up, coarser_terms)
 
     def horizontal(
         self,
@@ -107,13 +111,17 @@ class Resolution(nn.Module):
         """The stream v; each block also reads u after that block."""
         options = {"cond": cond.vector, "train": train, "at": at}
         near = self._near(cond, at)
-        after, coarser_terms = terms or ((), ())
-        u = iter([(u,) for u in after] or [()] * (len(self.down) + len(self.up)))
-        passed = [v]
-        for block in self.down:
-            v = block.v(v, *next(u), *near, **options)
-            show(self, v)
-            passed.append(v)
+        u_down, u_up, coarser_terms = terms or ((), (), ())
+        walk = functools.partial(through, remat=self.remat, steps=at is not None)
+
+        def one(block: GatedBlock, v: Array, *aux: Array) -> tuple[Array, Array]:
+            v = block.v(v, *aux, *near, **options)
+            return v, v
+
+        first, u = v, [u_down] if terms else []
+        v, down = walk(self.down, self.resnets, one, v, *u)
+        for passed in down:
+            show(self, passed)
         if self.resolutions > 1:
 
             def below(level: Resolution, v: Array) -> Array | None:
@@ -123,9 +131,12 @@ class Resolution(nn.Module):
 
             finer = coarse(self, "v", below, self.down_v(v, at), at)
             v = v if isinstance(at, Row) else self.up_v.pick(finer, at)
-        for block, before in zip(self.up, passed[len(self.up) - 1 :: -1], strict=True):
-            v = block.v(v, *next(u), *([before] if self.skips else []), *near, **options)
-            show(self, v, "_up")
+        aux = [u_up] if terms else []
+        if self.skips:
+            aux.append(after(first, down)[self.back - 1 :: -1])
+        v, up = walk(self.up, self.back, one, v, *aux)
+        for passed in up:
+            show(self, passed, "_up")
         return v
 
     def _near(self, cond: Context, at: At) -> list[Float[Array, "*sites M"]]:
@@ -176,58 +187,6 @@ def coarse(module: nn.Module, name: str, below: Callable[..., Any], x: Array, at
     return jax.tree.map(cut, results)
 
 
-class Upsample(WeightNorm):
-    """Shifted transposed convolution of stride 2, a 2 x `width` kernel.
-
-    y[2 r + i, 2 c + j] is phase [i, j] of the coarse pixel (r, c). With `width` 2 it is x[r, c] K[i, j]; with `width` 3
-    the odd columns also read x[r, c + 1].
-    """
-
-    width: int = 2
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*sites I"], at: At = None) -> Float[Array, "*finer O"]:
-        """All sites; at a row both finer rows (2 W B O); at a site all four finer pixels side by side (B 4_O)."""
-        if isinstance(at, Row):
-            x = jnp.swapaxes(x, 0, 1)
-        elif isinstance(at, Site):
-            x = x[:, None]
-        x, kernel, bias = self.typed(x, (2, self.width), upsample)
-        phases = upsample(x, kernel) + bias  # ... W 2 2 O
-        if isinstance(at, Row):
-            phases = jnp.transpose(phases, (2, 1, 3, 0, 4))
-            return phases.reshape(2, -1, *phases.shape[3:])
-        if isinstance(at, Site):
-            return phases.reshape(x.shape[0], -1)
-        batch, height, width, *_ = phases.shape
-        return jnp.swapaxes(phases, 2, 3).reshape(batch, 2 * height, 2 * width, -1)
-
-    @nn.nowrap
-    def pick(self, y: Float[Array, "*finer _O"], at: At) -> Float[Array, "*sites O"]:
-        """The fine row or pixel at `at`, out of the result of `__call__`."""
-        if at is None:
-            return y
-        if isinstance(at, Row):
-            return lax.dynamic_index_in_dim(y, at.row % 2, keepdims=False)
-        phase = 2 * (at.row % 2) + at.column % 2
-        return lax.dynamic_slice_in_dim(y, phase * self.features, self.features, axis=-1)
-
-
-def upsample(
-    x: Float[Array, "*batch W I"], kernel: Float[Array, "2 w I O"]
-) -> Float[Array, "*batch W 2 2 O"]:
-    """The four phases of each column."""
-    inputs, outputs = kernel.shape[2:]
-    flat = jnp.transpose(kernel[:, -2:], (2, 0, 1, 3)).reshape(inputs, 4 * outputs)
-    phases = dense(x, flat).reshape(*x.shape[:-1], 2, 2, outputs)
-    if kernel.shape[1] == 2:
-        return phases
-    flat = jnp.transpose(kernel[:, 0], (1, 0, 2)).reshape(inputs, 2 * outputs)
-    next_column = jnp.pad(x[..., 1:, :], [(0, 0)] * (x.ndim - 2) + [(0, 1), (0, 0)])
-    odd = dense(next_column, flat).reshape(*x.shape[:-1], 2, outputs)
-    return phases.at[..., 1, :].add(odd)
-
-
 # [r, c] holds the pixels of the image that a feature at (r, c) depends on
 Reach = Bool[np.ndarray, "_h _w H W"]
 
@@ -249,7 +208,7 @@ def window(reach: Reach, offsets: Iterable[tuple[int, int]], stride: int = 1) ->
     return out
 
 
-def repeated(reach: Reach, also_next_column: bool = False) -> Reach:
+def enlarged(reach: Reach, also_next_column: bool = False) -> Reach:
     """Each feature for a 2x2 block of finer ones; the right column of a block may also read the next block."""
     fine = reach.repeat(2, axis=0).repeat(2, axis=1)
     if also_next_column:
@@ -287,8 +246,8 @@ def _reach(height, width, resnets, resolutions, two_streams, skips) -> Reach:
         else:
             low = None if u is None else window(u, upper, stride=2)
             u, v = resolution(low, window(v, left, stride=2), remaining - 1)
-            u = None if u is None else repeated(u, also_next_column=True)
-            v = repeated(v)
+            u = None if u is None else enlarged(u, also_next_column=True)
+            v = enlarged(v)
         for _ in range(resnets + (remaining > 1)):
             u, v = block(u, v, passed.pop() if skips else None)
         return u, v
@@ -302,7 +261,8 @@ class PixelCNNPP(Pixelwise):
     """Images (H, W, C) of any number of levels, H and W divisible by 2^(resolutions - 1).
 
     `mixtures` None is a softmax head, for one channel. Without `two_streams` there is no upper stream, and pixels above
-    to the right are not read. Without `skips` no tensors pass from the way down to the way up.
+    to the right are not read. Without `skips` no tensors pass from the way down to the way up. `scan`: the blocks of a
+    resolution are compiled as one, and their parameters stacked; `remat`: only their inputs are kept for the gradient.
     """
 
     system: ClassVar[str] = "pixel_cnn_pp"
@@ -313,6 +273,8 @@ class PixelCNNPP(Pixelwise):
     skips: bool = True
     maps: tuple[Event, ...] = ()
     reader: MapReader = MapReader()
+    scan: bool = False
+    remat: bool = False
 
     def setup(self):
         super().setup()
@@ -329,6 +291,8 @@ class PixelCNNPP(Pixelwise):
             self.num_classes,
             self.dropout,
             dtype,
+            self.scan,
+            self.remat,
         )
         self.read_maps = Maps(self.reader, dtype)
         self.out = Project(self.head.size, dtype=dtype)

@@ -150,12 +150,16 @@ class Step(nn.Module):
 
 
 class Steps(nn.Module):
-    """`depth` steps of flow, one body under a scan, so their parameters have a leading axis."""
+    """`depth` steps of flow, one body under a scan, so their parameters have a leading axis.
+
+    `remat`: only the input of each step is kept for the gradient.
+    """
 
     depth: int
     network: Callable[[], nn.Module]
     kind: Coupling
     factors: Factors
+    remat: bool = False
 
     def setup(self):
         common: dict[str, Any] = {
@@ -165,7 +169,9 @@ class Steps(nn.Module):
         }
         back = {**common, "reverse": True}
         methods = {"__call__": common, "inverse": back, "way": back}
-        self.scanned = nn.scan(Step, methods=methods)(self.network, self.kind, self.factors)
+        again = functools.partial(nn.remat, prevent_cse=False, methods=["__call__"])
+        step = nn.scan(again(Step) if self.remat else Step, methods=methods)
+        self.scanned = step(self.network, self.kind, self.factors)
 
     def __call__(
         self, x: Float[Array, "B *event"], train: bool = False, y: Vector = None
@@ -264,11 +270,12 @@ class PointGlow(Flow):
     coupling: Coupling = "affine"
     factors: Factors = "lu"
     num_classes: int = 0
+    remat: bool = False
 
     def setup(self):
         self.check()
         network = functools.partial(MLP, self.hidden)
-        steps = Steps(self.depth, network, self.coupling, self.factors)
+        steps = Steps(self.depth, network, self.coupling, self.factors, self.remat)
         self.layers = [steps, TopPrior()] if self.num_classes else [steps]
 
     def forward(
@@ -311,11 +318,12 @@ class Glow(DequantizedFlow):
     factors: Factors = "lu"
     alpha: float | None = None
     num_classes: int = 0
+    remat: bool = False
 
     def setup(self):
         super().setup()
         network = functools.partial(ConvNet, self.width)
-        options = (self.depth, network, self.coupling, self.factors)
+        options = (self.depth, network, self.coupling, self.factors, self.remat)
         last = self.scales - 1
         self.parts = [
             (Steps(*options), TopPrior() if scale == last else SplitPrior())

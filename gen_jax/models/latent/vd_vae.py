@@ -143,7 +143,7 @@ class VDVAE(KLWeighted, IndependentSites):
 
     `width`: features of all maps. `latent`: latents at each place of a block. `bottleneck`: hidden features of a block
     as a fraction of `width`. The loss is in nats per dimension, as in the paper's code. Equal blocks are scanned over,
-    so that the time to compile grows with the number of runs.
+    so that the time to compile grows with the number of runs. `remat` keeps only the inputs of blocks for the gradient.
     """
 
     system: ClassVar[str] = "vd_vae"
@@ -156,6 +156,7 @@ class VDVAE(KLWeighted, IndependentSites):
     bottleneck: float = 0.25
     mixtures: int | None = 10
     num_classes: int = 0
+    remat: bool = False
 
     def setup(self):
         super().setup()
@@ -207,7 +208,7 @@ class VDVAE(KLWeighted, IndependentSites):
         found = {h.shape[1]: h}
         for run, stacked in zip(runs(self.encoder), self.up, strict=True):
             block = self._up(run)
-            h, _ = _scanned(
+            h, _ = self._scanned(
                 lambda h, params, block=block: (block.apply({"params": params}, h), None),
                 h,
                 stacked,
@@ -243,7 +244,7 @@ class VDVAE(KLWeighted, IndependentSites):
                 return self._after(before, run, params, z).maps[run.side], result
 
             inputs = (left, jnp.arange(begin, end))
-            x, results = _scanned(body, state.maps[run.side], inputs, end - begin)
+            x, results = self._scanned(body, state.maps[run.side], inputs, end - begin)
             state = State({**state.maps, run.side: x}, state.of_x)
             collected += [jax.tree.map(lambda r, i=i: r[i], results) for i in range(end - begin)]
         return state, collected
@@ -264,6 +265,15 @@ class VDVAE(KLWeighted, IndependentSites):
     @property
     def _hidden(self) -> int:
         return int(self.width * self.bottleneck)
+
+    def _scanned(self, body: Any, carry: Any, stacked: Any, count: int) -> tuple[Any, Any]:
+        """`lax.scan` over stacked inputs; a single step is not a loop."""
+        if self.remat:
+            body = jax.checkpoint(body, prevent_cse=count == 1)
+        if count > 1:
+            return lax.scan(body, carry, stacked)
+        carry, result = body(carry, jax.tree.map(lambda leaf: leaf[0], stacked))
+        return carry, jax.tree.map(lambda leaf: leaf[None], result)
 
     def _stacked(self, name: str, block: nn.Module, run: Run) -> Variables:
         """The parameters of all blocks of a run, stacked."""
@@ -335,11 +345,3 @@ class VDVAE(KLWeighted, IndependentSites):
             "vd_vae needs latent and width x bottleneck of at least 1",
         )
         super().check()
-
-
-def _scanned(body: Any, carry: Any, stacked: Any, count: int) -> tuple[Any, Any]:
-    """`lax.scan` over stacked inputs; a single step is not a loop."""
-    if count > 1:
-        return lax.scan(body, carry, stacked)
-    carry, result = body(carry, jax.tree.map(lambda leaf: leaf[0], stacked))
-    return carry, jax.tree.map(lambda leaf: leaf[None], result)
