@@ -1,4 +1,4 @@
-"""The tables of `faults.py` and of `../streaming/run.py` for RESULTS.md."""
+"""The tables of `faults.py`, `compile.py` and `../streaming/run.py` for RESULTS.md."""
 
 import json
 from collections import Counter
@@ -10,9 +10,10 @@ ENDS = {0: "finished", 143: "stopped", -6: "aborted", -9: "killed"}
 
 
 def text(path: Path, hardware: Callable[[dict[str, Any]], str]) -> str:
-    """Faults of runs in two processes by kind, then the rates of data on disk; nothing of what has no file."""
+    """Faults of runs in two processes by kind, rates of data on disk, compilations; nothing of what has no file."""
     del hardware  # counts and memory are those of any machine
-    return faults(path) + streaming(path.with_name("streaming.json"))
+    compiled = compiling(path.with_name("compile.json"))
+    return faults(path) + streaming(path.with_name("streaming.json")) + compiled
 
 
 def faults(path: Path) -> str:
@@ -78,3 +79,29 @@ def streaming(path: Path) -> str:
         f" {rates['one_thread']:,} a second were read, and {training['images_per_second']:,} trained on by a table of"
         " independent values.\n\n"
     )
+
+
+def compiling(path: Path) -> str:
+    """One row per program: seconds of a core to compile it, and its memory."""
+    if not path.exists():
+        return ""
+    record = json.loads(path.read_text())
+    head = ["config", "parameters", "blocks", "seconds", "temporaries", "arguments"]
+    lines = [
+        f"Train steps compiled for {record['devices']} simulated CPU devices (`python experiments/cluster/compile.py`),"
+        " at the batch of the config: seconds of one core to trace and compile, and memory of the program on a device.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+    ]
+    for row in record["rows"]:
+        cells = [
+            row["config"],
+            f"{row['parameters']:,}",
+            row["form"],
+            f"{row['trace_cpu_seconds'] + row['compile_cpu_seconds']:.0f}",
+            f"{row['temporary_bytes_a_device'] / 1e9:.2f} GB",
+            f"{row['argument_bytes_a_device'] / 1e9:.2f} GB",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", ""])
