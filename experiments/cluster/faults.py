@@ -106,7 +106,7 @@ def not_a_number(step: int) -> Before:
     return do
 
 
-def unreadable(number: int, step: int) -> Before:
+def unreadable(number: int, at: int) -> Before:
     """A process cannot read the checkpoint of a step, which the other one can."""
 
     def do(mine: int) -> None:
@@ -114,10 +114,10 @@ def unreadable(number: int, step: int) -> Before:
 
         whole = Checkpoints._items
 
-        def items(self, which, **parts):
-            if (mine, which) == (number, step) and "state" in parts:
+        def items(self, step, **parts):
+            if (mine, step) == (number, at) and "state" in parts:
                 raise OSError(5, "Input/output error")
-            return whole(self, which, **parts)
+            return whole(self, step, **parts)
 
         Checkpoints._items = items
 
