@@ -3,7 +3,7 @@
 Command: gen-jax data prepare eight_gaussians; gen-jax train experiments/configs/gan_wasserstein_eight_gaussians.py
 Hardware: 2 CPU cores, about a minute
 Judged by: gen-jax report runs/gan_wasserstein_eight_gaussians --out gan.html
-Expected: 8 of 8 modes found, 93 % of the points in a mode (one seed)
+Expected: 8 of 8 modes found, 91 to 93 % of the points in a mode (one seed, two machines)
 Published: Adam 1e-4 with b1 0 and b2 0.9, penalty 10, five steps of the critic for one of the generator
 """
 
