@@ -92,7 +92,8 @@ def test_an_engineer_has_a_folder_of_pictures(here):
     changed = ("--set=batch_size=8", "--set=evaluate.every=2", "--set=steps=2")
     succeed("train", "vae_digits", "--data", "photos", *changed)
     config = json.loads((here / "runs/vae_digits_photos/config.json").read_text())
-    assert config["fields"]["model"]["fields"]["event"]["fields"]["shape"] == [16, 16, 3]
+    model = config["experiment"]["fields"]["model"]
+    assert model["fields"]["event"]["fields"]["shape"] == [16, 16, 3]
     samples = {name: picture(*size, 3) for name, size in {"a": (17, 33), "b": (1, 1)}.items()}
     (here / "scans").mkdir()
     for name, x in samples.items():

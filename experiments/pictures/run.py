@@ -8,7 +8,6 @@ before stay; one that does not come back bit for bit ends the program.
 """
 
 import argparse
-import io
 import json
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from gen_jax.coding import files
 from gen_jax.coding.codec import Codec
 from gen_jax.data.png import Png, read_every_png, read_png
 from gen_jax.disk import write_atomically
-from gen_jax.evaluate.file_size import FORMATS, others
+from gen_jax.evaluate.file_size import formats, others, saved
 from gen_jax.included import RESULTS
 from gen_jax.runs import results
 from gen_jax.runs.provenance import machine, revision, versions
@@ -70,6 +69,7 @@ def record_ordinary(photos: Sequence[Path], out: Path) -> None:
 
 def _add(out: Path, part: str, rows: Iterable[dict[str, Any]]) -> None:
     key = lambda row: (row.get("photo", ""), row["picture"], row["model"])  # noqa: E731
+    code = revision()  # before the file of results changes
     for row in rows:
         before = json.loads(out.read_text()) if out.exists() else {"rows": []}
         others = [r for r in before.get(part, []) if key(r) != key(row)]
@@ -77,7 +77,7 @@ def _add(out: Path, part: str, rows: Iterable[dict[str, Any]]) -> None:
             "pictures": "lossless",
             **machine(),
             "versions": versions(),
-            **revision(),
+            **code,
             **{name: before[name] for name in ("rows", "ordinary") if name in before},
             part: sorted([*others, row], key=key),
         }
@@ -124,15 +124,15 @@ def measured(path: Path, model: str = "") -> dict[str, Any]:
 
 
 def _sizes(path: Path, picture: Png) -> dict[str, int]:
-    """The picture as PNG, which is the file itself, and as WebP, which has no 16 bits."""
+    """The picture as PNG, which is the file itself, and in the other formats, if it has no 16 bits."""
     sizes = {"png_bytes": path.stat().st_size}
     if picture.depth <= 8:
-        buffer = io.BytesIO()
         clear = picture.transparency or "alpha" in picture.kind
         with Image.open(path) as opened:
             colour = opened.convert("RGBA" if clear else "RGB")
-            colour.save(buffer, exact=True, **FORMATS["webp"])
-        sizes["webp_bytes"] = buffer.tell()
+        for name, options in formats().items():
+            if name != "png":  # `exact` keeps the colours under full transparency
+                sizes[f"{name}_bytes"] = saved(colour, {**options, "exact": True})
     return sizes
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,13 +57,22 @@ def others(x: np.ndarray, levels: int, palette: Colours | None = None) -> dict[s
     sheet = pictures.grid(shown, math.ceil(math.sqrt(len(x))), gap=0, background=0)
     picture = Image.fromarray(sheet if shown.shape[-1] == 3 else sheet[..., 0])
     picture = picture.convert("1") if levels == 2 else picture
-    formats = dict(FORMATS)
-    if importlib.util.find_spec(PLUGIN):
-        importlib.import_module(PLUGIN)
-        formats["jpeg_xl"] = {"format": "JXL", "lossless": True, "effort": 7}
-    sizes = {}
-    for name, options in formats.items():
-        buffer = io.BytesIO()
-        (picture if name == "png" else picture.convert("RGB")).save(buffer, **options)
-        sizes[f"{name}_bytes"] = buffer.tell()
-    return sizes
+    return {
+        f"{name}_bytes": saved(picture if name == "png" else picture.convert("RGB"), options)
+        for name, options in formats().items()
+    }
+
+
+def formats() -> dict[str, dict[str, Any]]:
+    """The options of Pillow's lossless formats by name; JPEG XL is one of them if its plugin is installed."""
+    if importlib.util.find_spec(PLUGIN) is None:
+        return FORMATS
+    importlib.import_module(PLUGIN)
+    return {**FORMATS, "jpeg_xl": {"format": "JXL", "lossless": True, "effort": 7}}
+
+
+def saved(picture: Image.Image, options: Mapping[str, Any]) -> int:
+    """Bytes of a picture in a format with these options."""
+    buffer = io.BytesIO()
+    picture.save(buffer, **options)
+    return buffer.tell()
