@@ -110,12 +110,13 @@ def test_a_lecturer_collects_pictures(here):
     """Latents, the way of a flow's layers, noise becoming data, a film: pages that need no network."""
     succeed("data", "prepare", "digits")
     succeed("data", "prepare", "moons")
-    succeed("train", "vae_digits", *SHORT, "--set=model.latent=2")
+    few = ("--set=evaluate.draws=2", "--set=evaluate.batch_size=16")
+    succeed("train", "vae_digits", *SHORT, *few, "--set=model.latent=2")
     for command in ("reconstruct", "interpolate"):
         succeed(command, "runs/vae_digits", "--out", f"{command}.png")
         assert Image.open(here / f"{command}.png").size[0] >= 32
     succeed("train", "real_nvp_moons", *SHORT)
-    succeed("train", "ddpm_digits_small", *SHORT)
+    succeed("train", "ddpm_digits_small", *SHORT, "--set=evaluate.batch_size=16")
     for name in ("vae_digits", "real_nvp_moons", "ddpm_digits_small"):
         succeed("report", f"runs/{name}")
     succeed("report", "gated_pixel_cnn_digits", "--out", "film.html")

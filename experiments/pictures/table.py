@@ -14,7 +14,8 @@ encode and to decode, with compilation."""
 ORDINARY = """Ordinary PNG files of several kinds, crops of one photograph, each restored bit for bit; sizes in bytes
 (`python experiments/pictures/run.py --ordinary PHOTO.png`). `sides`: the part of `gen_jax` that is palettes and side
 planes, not coded by the model. The colour model codes grey and palettes too, with its distribution restricted to the
-colours that the picture can have; the grey model knows digits and clothes only. WebP has no 16 bits."""
+colours that the picture can have; the grey model knows digits and clothes only. WebP
+has no 16 bits, and JPEG XL is measured with 8 only."""
 COLUMNS: record.Columns = {
     "picture": lambda row: row["picture"],
     "size": lambda row: "x".join(map(str, row["shape"])),
@@ -27,7 +28,7 @@ COLUMNS: record.Columns = {
     "to WebP": lambda row: f"{row['bytes'] / row['webp_bytes']:.3f}",
     "both ways": lambda row: f"{row['encode_seconds']:.0f} + {row['decode_seconds']:.0f} s",
 }
-SHARED = ("size", "model", "gen_jax", "bits/dim", "PNG", "WebP")
+SHARED = ("size", "model", "gen_jax", "bits/dim", "PNG", "WebP", "JPEG XL")
 OF_KINDS: record.Columns = {
     "kind": lambda row: row["kind"],
     **{name: COLUMNS[name] for name in SHARED},
