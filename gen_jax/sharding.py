@@ -20,7 +20,6 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array
 
 from gen_jax.errors import InputError
 
@@ -97,7 +96,7 @@ def _bytes(leaf: Any) -> int:
 
 
 def over(mesh: Mesh, program: Callable[..., Any]) -> Callable[..., Any]:
-    """The program for devices that split the state: its layers gather their weights (`gathered`)."""
+    """The program for devices that split the state: its layers gather their weights (`ops/convolution.py`)."""
     if mesh.shape["fsdp"] == 1:
         return program
 
@@ -107,15 +106,6 @@ def over(mesh: Mesh, program: Callable[..., Any]) -> Callable[..., Any]:
             return program(*args, **options)
 
     return run
-
-
-def gathered(kernel: Array) -> Array:
-    """The whole kernel on each device, in the type that a layer computes in; its gradient is split again by XLA.
-
-    Left alone, XLA may rather send the activations of all rows.
-    """
-    whole = jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) == 1
-    return kernel if whole else lax.with_sharding_constraint(kernel, P())
 
 
 def put(batch: Any, mesh: Mesh, spec: P) -> Any:

@@ -151,6 +151,7 @@ def test_a_result_file_is_data_too(ours, foreign, tmp_path):
     tree["fields"]["model"]["type"] = "elsewhere:Mine"
     record = dict.fromkeys(results.FIELDS) | {
         "parallel": "jit",
+        "fsdp": 1,
         "split": "test",
         "config": tree,
         "sources": {},

@@ -106,6 +106,7 @@ TESTS: dict[str, Tests] = {
     "nn/grids": [*VQ, ("vimco", "grid")],
     "nn/gated_resnet": SHIFTED,
     "nn/recurrent": RECURRENT,
+    "nn/repeated": all_of("repeated"),
     "nn/shifted_conv": SHIFTED,
     "nn/transformer": TRANSFORMERS,
     "nn/time_dense": all_of("probability_flow"),

@@ -19,9 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
-
-from gen_jax.sharding import gathered
 
 Pairs = tuple[tuple[int, int], ...]
 Steps = tuple[int, ...]
@@ -74,6 +73,15 @@ def dense(x: Float[Array, "*batch I"], kernel: Float[Array, "I O"]) -> Float[Arr
     """
     y = x.reshape(-1, x.shape[-1]) @ gathered(kernel)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def gathered(kernel: Array) -> Array:
+    """The whole kernel on each device, in the type that a layer computes in; its gradient is split again by XLA.
+
+    Left alone, XLA may rather send the activations of all rows.
+    """
+    whole = jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) == 1
+    return kernel if whole else lax.with_sharding_constraint(kernel, P())
 
 
 def _plain(x: Array, kernel: Array, window: Window) -> Array:
