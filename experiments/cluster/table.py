@@ -1,4 +1,4 @@
-"""The tables of `faults.py`, `compile.py` and `../streaming/run.py` for RESULTS.md."""
+"""The tables of `faults.py`, `compile.py`, `scaling.py` and `../streaming/run.py` for RESULTS.md."""
 
 import json
 from collections import Counter
@@ -6,14 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gen_jax.bench.record import table
+from gen_jax.bench.scaling import COLUMNS
+
 ENDS = {0: "finished", 143: "stopped", -6: "aborted", -9: "killed"}
 
 
 def text(path: Path, hardware: Callable[[dict[str, Any]], str]) -> str:
-    """Faults of runs in two processes by kind, rates of data on disk, compilations; nothing of what has no file."""
+    """Faults of two processes, rates of data on disk, compilations, large models; nothing of what has no file."""
     del hardware  # counts and memory are those of any machine
     compiled = compiling(path.with_name("compile.json"))
-    return faults(path) + streaming(path.with_name("streaming.json")) + compiled
+    split = large(path.with_name("scaling.json"))
+    return faults(path) + streaming(path.with_name("streaming.json")) + compiled + split
 
 
 def faults(path: Path) -> str:
@@ -62,6 +66,25 @@ def ends(rows: list[dict[str, Any]]) -> str:
         for row in rows
     )
     return "; ".join(f"{count} x {how}" for how, count in named.most_common())
+
+
+def large(path: Path) -> str:
+    """Shares of the state on eight devices, and the train steps compiled for a TPU."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    states = ", ".join(
+        f"{row['state_share']:.3f} of {row['state_bytes'] / 2**20:,.0f} MiB ({row['name']},"
+        f" {row['parameters']:,} parameters)"
+        for row in found["states"]
+    )
+    [devices] = {row["devices"] for row in found["states"]}
+    return (
+        f"Large models (`python experiments/cluster/scaling.py`): with `--fsdp {devices}` each of {devices} devices"
+        f" holds {states} of weights, averages and moments. Train steps for a TPU {found['topology']} of 16 GiB a chip"
+        " (`gen-jax bench scaling --topology`), where libtpu compiles them but nothing is run:\n\n"
+        f"{table(COLUMNS, found['rows'])}\n\n{found['method']}\n\n"
+    )
 
 
 def streaming(path: Path) -> str:

@@ -21,6 +21,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from gen_jax import target
 from gen_jax.sharding import gathered
 
 Pairs = tuple[tuple[int, int], ...]
@@ -62,7 +63,7 @@ def convolve(
     if kernel.shape[:-2] == stride == spread == (1,) * axes and not any(map(any, padding)):
         return dense(x, kernel.reshape(kernel.shape[-2:]))
     window, kernel = Window(padding, stride, spread, dilation), gathered(kernel)
-    if jax.default_backend() != "cpu":
+    if target.platform() != "cpu":
         return _plain(x, kernel, window=window)
     return convolve_p.bind(x, kernel, window=window)
 
