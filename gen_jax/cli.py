@@ -25,7 +25,7 @@ from gen_jax.commands.arguments import INPUT_STATUS, Parser
 from gen_jax.errors import InputError, SaveError, first_line
 
 FAILURE_STATUS = 1
-LAST = 5  # seconds that the first of several processes stays, if it fails alone
+LOST = "a computation of several processes failed: most likely another one died"
 OUT_OF_MEMORY = "out of memory: a smaller batch, model or number of examples takes less"
 LEVELS = {"quiet": logging.WARNING, "verbose": logging.DEBUG, None: logging.INFO}
 DISK = (
@@ -68,13 +68,16 @@ def main(argv: list[str] | None = None) -> int:
         alone = processes.several() and not processes.common(error)
         if verdict is None and not alone:
             raise
-        if verdict is None or args.loudness == "verbose":
-            traceback.print_exc()
+        if alone and processes.lost(error) and verdict is None:
+            _lost(error)
         sentence, status = verdict or (first_line(error), FAILURE_STATUS)
-        if alone or processes.first():
+        says = processes.tell(status) if alone else processes.first()
+        if says and (verdict is None or args.loudness == "verbose"):
+            traceback.print_exc()
+        if says:
             terminal.write(f"gen-jax: {terminal.line(sentence)}\n", sys.stderr)
         if alone:
-            _leave_alone(status, lost=type(error).__name__ == "JaxRuntimeError")
+            processes.leave(status)
         return status
 
 
@@ -99,17 +102,15 @@ def _verdict(error: BaseException, command: str) -> tuple[str, int] | None:
     return None
 
 
-def _leave_alone(status: int, lost: bool = False) -> NoReturn:
-    """End one of several processes: at the usual exit it would wait for the others, which wait for it.
-
-    The others abort when the first one is gone, so it gives those that end by themselves some time. `lost`: the error
-    may be that another process is dead; then JAX aborts this one, with the status that says so, within the heartbeat.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if lost or processes.first():
-        time.sleep(LAST + lost * processes.HEARTBEAT)
-    os._exit(status)
+def _lost(error: BaseException) -> NoReturn:
+    """End as the process that has left word; without a word say that one died, and let JAX abort by the heartbeat."""
+    status = processes.told()
+    if status is None:
+        sentence = f"{LOST} ({first_line(error):.200})"
+        terminal.write(f"gen-jax: {terminal.line(sentence)}\n", sys.stderr)
+        time.sleep(processes.HEARTBEAT + processes.LAST)
+        status = FAILURE_STATUS
+    processes.leave(status)
 
 
 def _leave(sentence: str) -> NoReturn:
@@ -117,9 +118,10 @@ def _leave(sentence: str) -> NoReturn:
     sys.stderr.flush()
     stderr = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    os.write(stderr, f"\ngen-jax: {terminal.line(sentence)}\n".encode())
+    if not processes.several() or processes.tell(INPUT_STATUS):
+        os.write(stderr, f"\ngen-jax: {terminal.line(sentence)}\n".encode())
     if processes.several():
-        _leave_alone(INPUT_STATUS)
+        processes.leave(INPUT_STATUS)
     os._exit(INPUT_STATUS)
 
 

@@ -2,8 +2,9 @@
 
 All processes compute the same program on the devices of all. What is not computed is done by the first one alone: it
 locks, writes and prints. A process that fails alone would leave the others waiting, so errors before the first step are
-agreed on (`agreed`), and so is a request to stop. If a process dies, the others abort after `HEARTBEAT` seconds with
-status 134 (SIGABRT).
+agreed on (`agreed`), and so is a request to stop. Later a process that fails alone leaves word of it (`tell`), and the
+others end with its status. If a process dies without a word, the others abort after `HEARTBEAT` seconds with status 134
+(SIGABRT).
 """
 
 import contextlib
@@ -12,9 +13,11 @@ import json
 import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from gen_jax.errors import InputError, first_line
 
@@ -22,6 +25,9 @@ T = TypeVar("T")
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead
 MESSAGE = 2048  # bytes that a process can tell the others at once
+WORD = "gen_jax/word"  # the key under which a process says that it ends
+LISTENING = 0.5  # seconds between two looks at whether another one has
+LAST = 5  # seconds that the first process stays for the others: JAX aborts them when it is gone
 NOT_JOINED = "--alone runs each process for itself"
 TPU_METADATA = "TPU_SKIP_MDS_QUERY"  # JAX sets it where there are no TPU chips
 
@@ -113,6 +119,7 @@ def join(asked: Joining) -> None:
             f" --process say where they are; {NOT_JOINED}"
         ) from error
     _libraries_to_stderr()
+    threading.Thread(target=_listen, daemon=True).start()
 
 
 def local_devices(environ: Mapping[str, str]) -> list[int] | None:
@@ -195,6 +202,58 @@ def common(error: BaseException) -> bool:
     Those that were agreed on, and a loss that is not finite, which all processes compute.
     """
     return getattr(error, "common", False) or isinstance(error, (FloatingPointError, SystemExit))
+
+
+def lost(error: BaseException | None) -> bool:
+    """Whether a computation of several processes failed, most likely because another one has ended."""
+    if not several() or error is None or common(error):
+        return False
+    kind = type(error).__name__  # gloo's errors come as JaxRuntimeError or as ValueError
+    return kind == "JaxRuntimeError" or "Gloo" in str(error) or lost(error.__cause__)
+
+
+def tell(status: int) -> bool:
+    """Leave word for the others that this process fails alone; they end with the same status, without a word.
+
+    False if another one was faster: then that one says why.
+    """
+    with contextlib.suppress(Exception):  # there is a word, or nobody to keep it
+        _store().key_value_set(WORD, json.dumps([index(), status]))
+    return told() is None
+
+
+def told() -> int | None:
+    """The status with which another process that failed alone ends; None if none has left word."""
+    try:
+        number, status = json.loads(_store().key_value_try_get(WORD))
+    except Exception:  # there is no word, or the first process is gone
+        return None
+    return None if number == index() else status
+
+
+def leave(status: int) -> NoReturn:
+    """End this process alone: at the usual exit it would wait for the others, which wait for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if first():
+        time.sleep(LAST)
+    os._exit(status)
+
+
+def _listen() -> None:
+    """End this process, whatever it waits for, if another one has left word."""
+    while True:
+        time.sleep(LISTENING)
+        status = told()
+        if status is not None:
+            leave(status)
+
+
+def _store() -> Any:
+    """The values by key that JAX's service keeps for all processes; it has no public name."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
 
 
 def _exchanged(value: Any, error: Exception | None = None) -> list[Any]:

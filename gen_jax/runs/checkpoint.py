@@ -9,6 +9,7 @@ A kill loses what came after the last finished save: one interval, or two if a s
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,6 +44,11 @@ class Checkpoints:
         storage.quiet_stragglers()
         self.validations: dict[int, float] = {}  # by step; infinite if there is none
         self.unreadable: set[int] = set()
+        self.failed: BaseException | None = None  # why the last save in the background was given up
+        self.handlers = {
+            "state": ocp.PyTreeCheckpointHandler(),
+            "record": ocp.JsonCheckpointHandler(),
+        }
         self.manager = self._open()
         for step in () if read_only else self.steps():
             try:
@@ -54,14 +60,22 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=None if self.read_only else _Policy(self),
             enable_async_checkpointing=True,
+            async_options=ocp.options.AsyncOptions(barrier_sync_fn=self._barrier),
             cleanup_tmp_directories=not self.read_only,
             read_only=self.read_only,
             create=not self.read_only,
             lightweight_initialize=True,  # otherwise one unreadable file `metrics` hides all checkpoints
         )
-        handlers = {"state": ocp.PyTreeCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
         folder = storage.literal(self.folder)
-        return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
+        return ocp.CheckpointManager(folder, options=options, item_handlers=self.handlers)
+
+    def _barrier(self, *, key: str, timeout_ms: int) -> None:
+        """Where a save in the background waits for the other processes; one that failed does not: they wait for it."""
+        error = sys.exception()
+        if error is not None:
+            self.failed = error
+            raise error
+        ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
     def save(self, step: int, state: TrainState, validation: float | None, **beside: Any) -> None:
         """Start saving a copy on the device, so that training can continue with donated buffers.
@@ -82,6 +96,12 @@ class Checkpoints:
         """Whether the previous save is still being written; the next one waits for it."""
         return self.manager.is_saving_in_progress()
 
+    def check(self) -> None:
+        """SaveError if the last save in the background has failed."""
+        if self.failed is not None:
+            with self._saving():
+                raise self.failed
+
     def close(self) -> None:
         """Wait until everything is on disk, then release the folder."""
         with self._saving():
@@ -91,15 +111,23 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *error) -> None:
-        self.close()
+    def __exit__(self, kind, error, trace) -> None:
+        # What is still being saved needs all processes.
+        broken = processes.several() and isinstance(error, SaveError)
+        if not broken and not processes.lost(error):
+            self.close()
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Turn whatever the file layers raise, most often for a full disk, into a SaveError."""
+        """Turn whatever the file layers raise, most often for a full disk, into a SaveError.
+
+        Several processes save together: if another one has failed or died, it says why.
+        """
         try:
             yield
         except Exception as error:
+            if processes.lost(error):
+                raise
             reason = _reason(error)
             raise SaveError(
                 f"cannot save a checkpoint in {self.folder} ({reason}); earlier checkpoints are kept, and the same"
@@ -115,18 +143,17 @@ class Checkpoints:
 
         Raises if what is read is damaged.
         """
-        stored = _by_path(self.manager.item_metadata(step)["state"])
-        like = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: _typed(leaf, stored.get(_name(path))), like
-        )
-        leaves = ocp.args.PyTreeRestore(
-            like,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
-            partial_restore=isinstance(like, Averages),
-        )
-        items = {"state": leaves, "record": ocp.args.JsonRestore()}
         with processes.agreed():
-            restored = self.manager.restore(step, args=ocp.args.Composite(**items))
+            stored = _by_path(self.manager.item_metadata(step)["state"])
+            like = jax.tree_util.tree_map_with_path(
+                lambda path, leaf: _typed(leaf, stored.get(_name(path))), like
+            )
+            leaves = ocp.args.PyTreeRestore(
+                like,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+                partial_restore=isinstance(like, Averages),
+            )
+            restored = self._items(step, state=leaves, record=ocp.args.JsonRestore())
         state, record = restored["state"], restored["record"]
         there = record["sums"] if "sums" in record else record["checksums"]
         present = (sums if "sums" in record else crcs)(state)
@@ -219,8 +246,16 @@ class Checkpoints:
             raise Vanished from error
 
     def _validation(self, step: int) -> float:
-        items = ocp.args.Composite(record=ocp.args.JsonRestore())
-        return _number(self.manager.restore(step, args=items)["record"]["validation"])
+        record = self._items(step, record=ocp.args.JsonRestore())["record"]
+        return _number(record["validation"])
+
+    def _items(self, step: int, **items: Any) -> dict[str, Any]:
+        """Parts of a checkpoint, read without waiting for other processes, of which one may fail alone."""
+        folder = storage.literal(self.folder / str(step))
+        return {
+            name: self.handlers[name].restore(folder / name, args=args)
+            for name, args in items.items()
+        }
 
     def _set_aside(self, step: int) -> None:
         aside = self.folder.parent / "damaged" / str(step)

@@ -1,9 +1,11 @@
 """The log of a run: a progress bar on standard error, metrics.jsonl and TensorBoard event files."""
 
+import contextlib
 import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -111,19 +113,29 @@ class RunLog:
     def __exit__(self, *error):
         self.bar.__exit__(*error)
         if self.file is not None:
-            self.file.close()
+            with self._named():
+                self.file.close()
         if self.board is not None:
             self.board.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the open file, as of a full disk, say which file it is."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = self.file and self.file.name
+            raise
 
     def scalars(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Write one row; `seconds` is the training time, including earlier parts of a resumed run."""
         if self.file is None:
             return
         seconds = round(time.perf_counter() - self.began, 2)
-        self.file.write(
-            json.dumps({"step": step, "split": split, "seconds": seconds, **values}) + "\n"
-        )
-        self.file.flush()
+        row = {"step": step, "split": split, "seconds": seconds, **values}
+        with self._named():
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
         for name, value in values.items():
             if self.board is not None:
                 self.board.add_scalar(f"{split}/{name}", value, step)

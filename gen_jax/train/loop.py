@@ -118,6 +118,7 @@ def train(
             points = {"until": until, "stopping": terminated.is_set, "note": note}
             for point in reached(program, state, start, pending=record.get("pending"), **points):
                 done, value = point.step, None
+                checkpoints.check()
                 if point.pending is None:
                     log.scalars(done, "train", point.means)
                     log.advance(done, point.shown)
