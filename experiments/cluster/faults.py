@@ -30,7 +30,6 @@ from gen_jax.disk import write_atomically
 from gen_jax.processes import HEARTBEAT
 
 SEED = 0
-STOPPED = 25  # a step at which a run is stopped that has no checkpoints to damage yet
 ALLOWED = {0, 1, 2, 143, 134, -signal.SIGABRT, -signal.SIGKILL}
 CONTINUING = re.compile(r"continuing at step (\d+)")
 COUNTS = {
@@ -276,7 +275,8 @@ def chained(
         if begin(place) > STEPS - 3 * EVERY and not finishes(name):
             break
         if "checkpoint" in name and len(place.steps()) < 2:
-            run(place, meanwhile=killed(place, 0, STOPPED, signal.SIGTERM))
+            step = max(begin(place), place.logged()) + 2 * EVERY
+            run(place, meanwhile=killed(place, 0, step, signal.SIGTERM))
         del waiting[0]
         rows.append(judged(name, seed, *broken(name, place, rng), place))
         print(json.dumps({k: v for k, v in rows[-1].items() if k != "outputs"}), flush=True)
