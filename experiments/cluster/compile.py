@@ -18,8 +18,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results"
+import jax
+
+from gen_jax import sharding
+from gen_jax.bench.training import training
+from gen_jax.density import num_parameters
+from gen_jax.disk import write_atomically
+from gen_jax.experiment import load_config
+from gen_jax.included import RESULTS, config_path
+from gen_jax.runs import results
+from gen_jax.runs.provenance import machine, revision, versions
+from gen_jax.train.step import jitted
+
 DEVICES = 8
 FORMS = ("scan", "scan, remat", "written out", "written out, remat")
 CONFIGS = ("pixel_cnn_pp_cifar10", "ddpm_cifar10")
@@ -27,14 +37,7 @@ CONFIGS = ("pixel_cnn_pp_cifar10", "ddpm_cifar10")
 
 def measured(config: str, form: str) -> dict[str, Any]:
     """Compile one program in this process, which has `DEVICES` devices."""
-    import jax
-
-    from gen_jax.bench.training import training
-    from gen_jax.experiment import load_config
-    from gen_jax.runs.provenance import machine, versions
-    from gen_jax.train.step import jitted
-
-    experiment = load_config(ROOT / "configs" / f"{config}.py")
+    experiment = load_config(config_path(config))
     model: Any = experiment.model
     fields = {"scan": form.startswith("scan"), "remat": form.endswith("remat")}
     if hasattr(model, "scan"):
@@ -42,11 +45,7 @@ def measured(config: str, form: str) -> dict[str, Any]:
     else:
         model = dataclasses.replace(model, network=dataclasses.replace(model.network, **fields))
     setup = training(model, experiment.batch_size)
-    state = jax.tree.map(
-        lambda like, where: jax.ShapeDtypeStruct(like.shape, like.dtype, sharding=where),
-        jax.eval_shape(setup.create),
-        setup.placed,
-    )
+    state = sharding.shaped(jax.eval_shape(setup.create), setup.placed)
     began, cpu = time.perf_counter(), time.process_time()
     traced = jitted(setup.step, setup.mesh, setup.placed).lower(state, setup.batches)
     lowered, lowered_cpu = time.perf_counter(), time.process_time()
@@ -54,7 +53,7 @@ def measured(config: str, form: str) -> dict[str, Any]:
     return {
         "config": config,
         "form": form,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "parameters": num_parameters(model, {"params": state.params}),
         "batch": experiment.batch_size,
         "trace_seconds": round(lowered - began, 1),
         "trace_cpu_seconds": round(lowered_cpu - cpu, 1),
@@ -92,13 +91,14 @@ def main() -> None:
         print(json.dumps(measured(*args.one)))
         return
     rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    code = revision()  # before the file of results changes
     done = {(row["config"], row["form"]) for row in rows}
     for config in [args.only] if args.only else CONFIGS:
         for form in args.forms:
             if (config, form) not in done:
-                rows.append(alone(config, form))
+                rows.append({**alone(config, form), **code})
                 print(json.dumps(rows[-1], indent=1), flush=True)
-                args.out.write_text(json.dumps({"devices": DEVICES, "rows": rows}, indent=1) + "\n")
+                write_atomically(args.out, results.dumps({"devices": DEVICES, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,20 @@ def text(path: Path, hardware: Callable[[dict[str, Any]], str]) -> str:
     if not path.exists():
         return ""
     stored = json.loads(path.read_text())
-    lines = [HEAD, "", record.table(COLUMNS, stored["rows"]), ""]
+    lines = [HEAD, "", record.table(COLUMNS, stored["rows"]), "", totals(stored["rows"]), ""]
     if ordinary := stored.get("ordinary"):
         lines += [ORDINARY, "", record.table(OF_KINDS, ordinary), ""]
     return "\n".join([*lines, hardware(stored), "", ""])
+
+
+def totals(rows: list[dict[str, Any]]) -> str:
+    """The sums over all photographs, and how they compare."""
+    ours, *others = (
+        sum(row[name] for row in rows)
+        for name in ("bytes", "png_bytes", "webp_bytes", "jpeg_xl_bytes")
+    )
+    names = ("PNG", "WebP", "JPEG XL")
+    ratios = ", ".join(
+        f"{ours / other:.3f} of {name}" for name, other in zip(names, others, strict=True)
+    )
+    return f"All {len(rows)}: {ours:,} bytes, {ratios}."
