@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import re
+from dataclasses import replace
 
 import chex
 import jax
@@ -53,11 +54,15 @@ def test_what_is_refused():
 
 @pytest.mark.parametrize("fsdp", [2, 8])
 def test_a_split_state_has_the_numbers_of_a_whole_one(fsdp, monkeypatch):
-    """Parameters, averages and metrics after a step, and really in parts."""
-    monkeypatch.setattr(sharding, "LEAST", 512)
-    batches = batches_of(PIXELS, steps=1)
-    _, alone, metrics = trained(PIXELS, batches, "jit", devices=1)
-    _, split, others = trained(PIXELS, batches, "jit", fsdp=fsdp)
+    """Parameters, averages and metrics after a step, and most of the state really in parts."""
+    monkeypatch.setattr(sharding, "LEAST", 64)
+    model = replace(PIXELS, features=8, head_features=8)
+    batches = batches_of(model, steps=1)
+    _, alone, metrics = trained(model, batches, "jit", devices=1)
+    before, split, others = trained(model, batches, "jit", fsdp=fsdp)
+    placed = sharding.state_sharding(before, mesh_of(8, fsdp))
+    held = sharding.held(sharding.shaped(before, placed))
+    assert held.device < (0.2 + 1 / fsdp) * held.total
     chex.assert_trees_all_close(split, alone, rtol=1e-4, atol=2e-6)
     chex.assert_trees_all_close(others, metrics, rtol=1e-4, atol=1e-6)
 
@@ -133,8 +138,8 @@ def test_gradients_of_parts_are_added_up_before_those_of_devices(monkeypatch):
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is not installed")
-@pytest.mark.parametrize(("accumulate", "inside"), [(1, 0), (4, 0)])
-def test_a_tpu_reduces_once(accumulate, inside, monkeypatch):
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_tpu_reduces_once(accumulate, monkeypatch):
     """By the program that XLA compiles for eight chips: the loop over parts sends nothing."""
     from jax.experimental import topologies
 
@@ -144,8 +149,7 @@ def test_a_tpu_reduces_once(accumulate, inside, monkeypatch):
     program = compiled(PIXELS, 1, accumulate, chips)
     entry = program[program.index("\nENTRY ") :]
     both = [len(re.findall(r" all-reduce(?:-start)?\(", text)) for text in (program, entry)]
-    assert both[0] - both[1] == inside
-    assert both[1] >= 1
+    assert both[0] == both[1] >= 1
 
 
 def experiment(steps=8):
