@@ -1,17 +1,28 @@
 """Four users from an empty folder to what they came for: a student, a researcher, an engineer, a lecturer."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import own_cache, succeed  # noqa: F401  a fixture of the module
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = ("--set=steps=4", "--set=evaluate.every=2", "--set=evaluate.examples=16")
 pytestmark = pytest.mark.slow
+
+
+def succeed(*argv: object) -> str:
+    """What a command prints, in a process of its own with one device."""
+    command = [sys.executable, "-m", "gen_jax", *map(str, argv)]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -110,13 +121,12 @@ def test_a_lecturer_collects_pictures(here):
     """Latents, the way of a flow's layers, noise becoming data, a film: pages that need no network."""
     succeed("data", "prepare", "digits")
     succeed("data", "prepare", "moons")
-    few = ("--set=evaluate.draws=2", "--set=evaluate.batch_size=16")
-    succeed("train", "vae_digits", *SHORT, *few, "--set=model.latent=2")
+    succeed("train", "vae_digits", *SHORT, "--set=evaluate.draws=2", "--set=model.latent=2")
     for command in ("reconstruct", "interpolate"):
         succeed(command, "runs/vae_digits", "--out", f"{command}.png")
         assert Image.open(here / f"{command}.png").size[0] >= 32
     succeed("train", "real_nvp_moons", *SHORT)
-    succeed("train", "ddpm_digits_small", *SHORT, "--set=evaluate.batch_size=16")
+    succeed("train", "ddpm_digits_small", *SHORT)
     for name in ("vae_digits", "real_nvp_moons", "ddpm_digits_small"):
         succeed("report", f"runs/{name}")
     succeed("report", "gated_pixel_cnn_digits", "--out", "film.html")

@@ -176,7 +176,8 @@ def broken(name: str, place: Place, rng: random.Random) -> tuple[Ended, int]:
     elif name == "NaN in a gradient":
         ended = run(place, not_a_number(step + rng.randrange(10)))
     elif name == "checkpoint that one cannot read":
-        return run(place, unreadable(rng.randrange(2), begin(place))), begin(place)
+        newest = begin(place)
+        return run(place, unreadable(rng.randrange(2), newest)), newest
     elif "checkpoint" in name:
         newest = place.run / "checkpoints" / str(begin(place))
         files = sorted(path for path in newest.rglob("*") if path.is_file() and path.stat().st_size)

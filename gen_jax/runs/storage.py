@@ -63,14 +63,18 @@ def try_out(folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
+# Of a read whose event loop is gone, and of one of a damaged array.
+STRAGGLERS = ("Event loop is closed", "Encountered error while reading array index")
+
+
 def quiet_stragglers() -> None:
-    """Silence parallel reads that end after another one failed: their event loop is closed, so each would complain."""
+    """Silence parallel reads that fail after another one did, which is raised: each would print pages of its own."""
     if not getattr(sys.unraisablehook, "quiet", False):
         sys.unraisablehook = _Quiet(sys.unraisablehook)
 
 
 class _Quiet:
-    """Passes everything but "Event loop is closed" to the previous hook."""
+    """Passes everything but errors of parallel reads to the previous hook."""
 
     quiet = True
 
@@ -78,5 +82,5 @@ class _Quiet:
         self.before = before
 
     def __call__(self, unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        if not str(unraisable.exc_value).startswith(STRAGGLERS):
             self.before(unraisable)
