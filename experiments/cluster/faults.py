@@ -28,6 +28,8 @@ from table import FAULTS
 
 from gen_jax.disk import write_atomically
 from gen_jax.processes import HEARTBEAT
+from gen_jax.runs import results
+from gen_jax.runs.provenance import cpu_name, revision, versions
 
 SEED = 0
 ALLOWED = {0, 1, 2, 143, 134, -signal.SIGABRT, -signal.SIGKILL}
@@ -342,8 +344,12 @@ def main() -> int:
 
     settings = {"seed": SEED, "steps": STEPS, "every": EVERY, "heartbeat": HEARTBEAT}
     there = json.loads(args.out.read_text()) if args.keep and args.out.exists() else {}
-    rows = there.pop("rows", [])
-    rows = rows if there == settings else []
+    rows = there.get("rows", []) if settings.items() <= there.items() else []
+    origin = {
+        "cpu": cpu_name(),
+        "versions": versions(),
+        **revision(),
+    }  # and no device: JAX starts in the forks
     known = {(row["fault"], row["seed"]) for row in rows}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -355,7 +361,7 @@ def main() -> int:
             for row in rows:
                 for said in row.get("outputs", ()):
                     print(said, flush=True)
-            write_atomically(args.out, json.dumps({**settings, "rows": rows}, indent=1) + "\n")
+            write_atomically(args.out, results.dumps({**settings, **origin, "rows": rows}))
     bad = sum(bool(row["problems"]) for row in rows)
     print(f"{len(rows)} faults, {bad} not survived")
     return 1 if bad else 0
