@@ -14,7 +14,7 @@ import pytest
 from gen_jax.cli import parser
 from gen_jax.data.builders import BUILDERS
 from gen_jax.evaluate import catalogue
-from gen_jax.included import RESULTS
+from gen_jax.included import RESULTS, SOURCE
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
@@ -150,7 +150,7 @@ def test_result_files_hold_every_field():
         if not path.stem.startswith(
             ("bench_", "ablations_", "zoo_", "collapse_", "plane", "pictures", "structure")
         )
-        and path.stem not in ("cluster", "compile", "streaming")
+        and path.stem not in ("compile", "faults_processes", "streaming")
     ]
     assert results
     configs = {row["name"] for row in catalogue.configs()}
@@ -162,3 +162,11 @@ def test_result_files_hold_every_field():
         assert path.stem in configs, path
         assert result["split"] == ("validation" if "cifar10" in result["dataset"] else "test"), path
         assert result["dirty"] is False, path
+
+
+def test_the_table_of_faults_is_that_of_its_record():
+    """And the table is of the 50 faults, all survived."""
+    table = runpy.run_path(str(SOURCE / "experiments" / "cluster" / "table.py"))
+    text = table["PAGE"].read_text()
+    assert table["page"](text) == text
+    assert "\n50 faults, 50 survived.\n" in text
