@@ -2,7 +2,7 @@
 
 Command: gen-jax train experiments/configs/ffjord_digits.py
 Hardware: one CPU core, about four minutes
-Expected: an estimate; no run is recorded yet; independent pixels need 2.41
+Expected: ~ 2.25 bits/dim on test, an estimate (tsit5, 1e-5, hutchinson, 20 draws); independent pixels need 2.41
 """
 
 from gen_jax import ImageFFJORD, Solver, image
