@@ -6,7 +6,7 @@ import runpy
 import sys
 from typing import Any
 
-from gen_jax.bench import attention, codec, record, sampling, scaling, training
+from gen_jax.bench import attention, codec, growth, record, sampling, training
 from gen_jax.disk import write_atomically
 from gen_jax.evaluate.catalogue import configs
 from gen_jax.included import RESULTS, SOURCE
@@ -349,9 +349,9 @@ Cost of a train step (`gen-jax bench training`):
 
 {bench("training", training.COLUMNS)}
 
-Growth with image side, depth and batch (`gen-jax bench scaling`):
+Growth with image side, depth and batch (`gen-jax bench growth`):
 
-{bench("scaling", scaling.COLUMNS)}
+{bench("growth", growth.COLUMNS)}
 
 Memory of one layer of attention by number of positions (`gen-jax bench attention`):
 

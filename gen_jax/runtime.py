@@ -55,6 +55,15 @@ def set_up(joining: Joining | None = None) -> None:
         LOG.setLevel(logging.CRITICAL)
 
 
+def simulate(devices: int) -> None:
+    """Before `set_up`: compute on the CPU, which JAX presents as so many devices unless XLA_FLAGS has a number."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", devices)
+
+
 @functools.cache
 def _check_flags(flags: str) -> None:
     """InputError if XLA would end the process because of the flags."""

@@ -10,7 +10,7 @@ any other collection has means over the rows of a batch.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -30,14 +30,18 @@ ROWS, STEPS = P(AXES), P(None, AXES)  # the rows of a batch, and of several batc
 LEAST = 1 << 16  # bytes; a smaller array is on every device
 
 
-def device_mesh(batch_size: int, fsdp: int = 1) -> Mesh:
-    """All devices, `fsdp` neighbours along its axis; InputError if it does not divide them, or they not the batch."""
-    count = jax.device_count()
+def device_mesh(batch_size: int, fsdp: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """All devices, or these, `fsdp` neighbours along its axis.
+
+    InputError if `fsdp` does not divide the devices, or they do not divide the batch.
+    """
+    count = jax.device_count() if devices is None else len(devices)
     if count % fsdp:
         raise InputError(f"--fsdp {fsdp} does not divide the number of devices, {count}")
     if batch_size % count:
         raise InputError(f"batch_size {batch_size} does not split over {count} devices")
-    return jax.make_mesh((count // fsdp, fsdp), AXES, axis_types=(AxisType.Auto,) * 2)
+    shape, kinds = (count // fsdp, fsdp), (AxisType.Auto,) * 2
+    return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
 
 
 def leaf_spec(leaf: Any, parts: int) -> P:

@@ -8,7 +8,7 @@ import pytest
 from cases import build, random_events
 
 from gen_jax import GatedPixelCNN, Markov, PixelCNNPP, TarFlow, image
-from gen_jax.bench import attention, codec, record, sampling, scaling, systems, timing, training
+from gen_jax.bench import attention, codec, growth, record, sampling, systems, timing, training
 from gen_jax.coding.codec import Codec, Content
 from gen_jax.train.step import jitted
 
@@ -57,17 +57,17 @@ def test_a_machine_that_slows_down_leaves_the_ratio():
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0, -0.5])
 def test_power_laws_give_back_their_exponent(power):
     sizes = (8, 16, 32, 64)
-    found = scaling.exponent(sizes, [0.3 * size**power for size in sizes])
+    found = growth.exponent(sizes, [0.3 * size**power for size in sizes])
     assert found == (pytest.approx(power, abs=1e-12), pytest.approx(1.0))
 
 
 def test_the_miss_of_a_fit_is_the_largest_factor():
     """Twice too much in the middle of three: residuals of the line by hand."""
     sizes = (1, 2, 4)
-    power, miss = scaling.exponent(sizes, [1.0, 4.0, 4.0])
+    power, miss = growth.exponent(sizes, [1.0, 4.0, 4.0])
     assert power == pytest.approx(1.0)
     assert miss == pytest.approx(2 ** (2 / 3))
-    assert scaling.exponent(sizes, [1, None, 4]) is None
+    assert growth.exponent(sizes, [1, None, 4]) is None
 
 
 def test_shares_sum_to_one_and_are_those_of_the_median_host():
@@ -177,16 +177,16 @@ def test_a_timed_step_trains():
 
 
 @pytest.mark.slow
-def test_scaling_fits_its_own_numbers(monkeypatch):
+def test_growth_fits_its_own_numbers(monkeypatch):
     sizes = {
         "gated": lambda side, depth: GatedPixelCNN(
             image(side, side, 1, 2), depth=depth, features=4, first_kernel=3, head_features=4
         )
     }
-    monkeypatch.setattr(scaling, "SYSTEMS", sizes)
-    monkeypatch.setattr(scaling, "AXES", {"side": (4, 8)})
-    monkeypatch.setattr(scaling, "BASE", {"side": 4, "depth": 1, "batch": 8})
-    rows = written(scaling.measure(), scaling)
+    monkeypatch.setattr(growth, "SYSTEMS", sizes)
+    monkeypatch.setattr(growth, "AXES", {"side": (4, 8)})
+    monkeypatch.setattr(growth, "BASE", {"side": 4, "depth": 1, "batch": 8})
+    rows = written(growth.measure(), growth)
     assert [row["program"] for row in rows] == ["forward", "train step", "step"]
     for row in rows:
         assert row["fixed"] == {"depth": 1, "batch": 8}

@@ -10,7 +10,7 @@ import pytest
 COMMANDS = (
     "train, reproduce, evaluate, probe, certify, sample, complete, reconstruct, interpolate, receptive-field, report,"
     " compare, compress, decompress, list, runs, completion, data, data list, data prepare, data palette, data export,"
-    " data import, bench, bench sampling, bench codec, bench training, bench scaling, bench attention"
+    " data import, bench, bench sampling, bench codec, bench training, bench growth, bench scaling, bench attention"
 )
 
 

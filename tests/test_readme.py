@@ -150,7 +150,7 @@ def test_result_files_hold_every_field():
         if not path.stem.startswith(
             ("bench_", "ablations_", "zoo_", "collapse_", "plane", "pictures", "structure")
         )
-        and path.stem not in ("compile", "faults_processes", "streaming")
+        and path.stem not in ("compile", "faults_processes", "scaling", "streaming")
     ]
     assert results
     configs = {row["name"] for row in catalogue.configs()}

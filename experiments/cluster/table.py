@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gen_jax.bench import record
+from gen_jax.bench.scaling import COLUMNS
 from gen_jax.disk import write_atomically
 from gen_jax.included import RESULTS, SOURCE
 
@@ -37,7 +38,8 @@ OF_PROGRAMS: record.Columns = {
 def text(path: Path, hardware: Callable[[dict[str, Any]], str]) -> str:
     """Rates of data on disk and compilations; nothing of what has no file."""
     del hardware  # counts and memory are those of any machine
-    return streaming(path.with_name("streaming.json")) + compiling(path.with_name("compile.json"))
+    parts = (streaming, "streaming"), (compiling, "compile"), (large, "scaling")
+    return "".join(part(path.with_name(f"{name}.json")) for part, name in parts)
 
 
 def page(before: str) -> str:
@@ -82,6 +84,25 @@ def clause(line: str) -> str:
     """The beginning of a sentence, with N for a number and ... for a path."""
     start = re.split(r" \(|[:;.] ", line.removeprefix("gen-jax: "), maxsplit=1)[0]
     return re.sub(r"\d+", "N", re.sub(r"\S*/\S*", "...", start))
+
+
+def large(path: Path) -> str:
+    """Shares of the state on eight devices, and the train steps compiled for a TPU."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    states = ", ".join(
+        f"{row['state_share']:.3f} of {row['state_bytes'] / 2**20:,.0f} MiB ({row['name']},"
+        f" {row['parameters']:,} parameters)"
+        for row in found["states"]
+    )
+    [devices] = {row["devices"] for row in found["states"]}
+    return (
+        f"Large models (`python experiments/cluster/scaling.py`): with `--fsdp {devices}` each of {devices} devices"
+        f" holds {states} of weights, averages and moments. Train steps for a TPU {found['topology']} of 16 GiB a chip"
+        " (`gen-jax bench scaling --topology`), where libtpu compiles them but nothing is run:\n\n"
+        f"{record.table(COLUMNS, found['rows'])}\n\n{found['method']}\n\n"
+    )
 
 
 def streaming(path: Path) -> str:

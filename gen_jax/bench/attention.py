@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.bench import record
-from gen_jax.bench.scaling import fit, fitted
+from gen_jax.bench.growth import fit, fitted
 from gen_jax.ops.patterns import Dense, Fixed, Local, Pattern, Strided
 
 HEADS, KEY, VALUE, SUMMARY = 2, 64, 128, 8

@@ -1,125 +1,205 @@
-"""How time and memory grow with image side, depth and batch: exponents of power laws."""
+"""A config's train step over several devices: memory, what the devices send each other, and predicted efficiency.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+The program is compiled, not run: for simulated CPU devices, or for the chips of a TPU that need not be there.
+"""
+
+import contextlib
+import importlib.util
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+from jax.sharding import NamedSharding
 
-from gen_jax.bench import record
-from gen_jax.bench.timing import rounded, turns
-from gen_jax.bench.training import repeated, training
-from gen_jax.density import root_key
-from gen_jax.models.autoregressive.base import ancestral
-from gen_jax.models.autoregressive.gated_pixel_cnn import GatedPixelCNN
-from gen_jax.models.autoregressive.pixel_cnn_pp import PixelCNNPP
+from gen_jax import sharding, target
+from gen_jax.bench import chips, record
+from gen_jax.bench.collectives import collectives, totals
+from gen_jax.bench.operations import operations
+from gen_jax.bench.timing import rounded
+from gen_jax.density import functional
+from gen_jax.errors import InputError, first_line
+from gen_jax.experiment import Experiment
+from gen_jax.runs.run import batch_shapes, state_shapes
+from gen_jax.train.program import step_of
 from gen_jax.train.step import jitted
-from gen_jax.typing import image
 
+UTILISATION = 0.3  # of a chip's peak rate, in products and convolutions: assumed
 METHOD = (
-    "Forward pass, train step and sample of small models (grey, 16 levels, 32 features); side, depth and batch change"
-    " one at a time, and all sizes of an axis take turns. `step` is the time of a sample divided by its number of"
-    " sites; its memory is that of the whole loop. Memory is that of the compiled program besides arguments and"
-    " results. The exponent b of size^b is fitted by least squares on logarithms; `miss` is the largest factor between"
-    " fit and measurement. An exponent of 2 in the side is linear in the number of pixels; costs that do not depend on"
-    " a size lower its exponent."
+    "The train step of a config (loss, gradient, optimiser, average of the weights), compiled for these devices and not"
+    " run. Memory is the compiler's, on each device: arguments (state and batch), temporaries, and the sum of all that"
+    " is there at once. Collectives are those of one step, each as often as its loop runs it, with the bytes of whole"
+    " arrays; `sent` is what each device sends if its group is a ring. XLA for CPU makes no reduce-scatter, so there"
+    " the gradients of split arrays count twice; its temporaries are those of a CPU as well. The prediction takes the"
+    f" makers' rates of a chip (gen_jax/bench/chips.py), {UTILISATION:.0%} of the peak in products and convolutions,"
+    " all memory read and written once, and nothing sent while anything is computed: efficiency = time of the products"
+    " / (the longer of the times of products and memory + time of sending)."
 )
-BASE = {"side": 16, "depth": 2, "batch": 8}
-AXES = {"side": (8, 16, 32, 64), "depth": (1, 2, 4), "batch": (4, 8, 16, 32)}
-SYSTEMS: dict[str, Callable[[int, int], Any]] = {
-    "gated_pixel_cnn": lambda side, depth: GatedPixelCNN(
-        image(side, side, levels=16), features=32, head_features=32, depth=depth
-    ),
-    "pixel_cnn_pp": lambda side, depth: PixelCNNPP(
-        image(side, side, levels=16), features=32, resnets=depth
-    ),
-}
-Number = int | float | None  # None if unknown
 COLUMNS: record.Columns = {
-    "system": lambda row: row["system"],
-    "program": lambda row: row["program"],
-    "axis": lambda row: f"{row['axis']} {', '.join(map(str, row['sizes']))}",
-    "time": lambda row: ", ".join(f"{1e3 * t:.3g}" for t in row["seconds"]) + " ms",
-    "exponent": lambda row: fit(row, "seconds"),
-    "memory": lambda row: ", ".join(map(record.megabytes, row["bytes"])),
-    "exponent of memory": lambda row: fit(row, "bytes"),
+    "config": lambda row: row["config"],
+    "batch": lambda row: str(row["batch"]),
+    "devices": lambda row: f"{row['devices']} {row['platform']}, fsdp {row['fsdp']}",
+    "state": lambda row: f"{mebibytes(row['state_device_bytes'])} ({row['state_share']:.3f})",
+    "arguments": lambda row: mebibytes(row["argument_bytes"]),
+    "temporaries": lambda row: mebibytes(row["temporary_bytes"]),
+    "all": lambda row: (
+        f"does not fit {row['chip']}" if row["refused"] else mebibytes(row["device_bytes"])
+    ),
+    "collectives": lambda row: _listed(row["collectives"]),
+    "sent": lambda row: mebibytes(row["sent_bytes"]),
+    "predicted": lambda row: (
+        "-" if row["efficiency"] is None else f"{row['efficiency']:.0%} on {row['chip']}"
+    ),
 }
+Devices = Sequence[Any]
 
 
-def measure() -> dict[str, Any]:
-    """One row for each system, axis and program."""
-    rows = [row for system in SYSTEMS for axis in AXES for row in _rows(system, axis)]
-    return record.record("scaling", METHOD, rows)
-
-
-def exponent(sizes: Sequence[int], values: Sequence[Number]) -> tuple[float, float] | None:
-    """b of the least-squares line log v = a + b log s, and the largest factor between the line and a value.
-
-    None if a value is unknown.
-    """
-    known = [value for value in values if value]
-    if len(known) < len(sizes):
-        return None
-    x, y = np.log(sizes), np.log(known)
-    line = np.polyfit(x, y, 1)
-    return float(line[0]), float(np.exp(np.abs(y - np.polyval(line, x)).max()))
-
-
-def _rows(system: str, axis: str) -> list[record.Row]:
-    programs, memory, sites = {}, {}, {}
-    for size in AXES[axis]:
-        sizes = {**BASE, axis: size}
-        model = SYSTEMS[system](sizes["side"], sizes["depth"])
-        sites[size] = model.num_sites
-        for program, (run, compiled) in _programs(model, sizes["batch"]).items():
-            programs[program, size] = run
-            memory[program, size] = record.temporary_bytes(compiled)
-    measured = turns(programs)
-    rows = []
-    for program in ("forward", "train step", "step"):
-        times = {size: float(np.median(measured[program, size])) for size in AXES[axis]}
-        if program == "step":
-            times = {size: seconds / sites[size] for size, seconds in times.items()}
-        used = [memory[program, size] for size in AXES[axis]]
-        rows.append(
-            {
-                "system": system,
-                "axis": axis,
-                "sizes": list(AXES[axis]),
-                "fixed": {name: size for name, size in BASE.items() if name != axis},
-                "program": program,
-                **fitted("seconds", AXES[axis], [rounded(t) for t in times.values()]),
-                **fitted("bytes", AXES[axis], used),
-            }
+def simulated(counts: Sequence[int]) -> list[Devices]:
+    """The first devices of a CPU that JAX presents as several (`runtime.simulate`); InputError if it has fewer."""
+    there = jax.devices("cpu")
+    if max(counts) > len(there):
+        raise InputError(
+            f"JAX presents {len(there)} CPU devices, fewer than {max(counts)}; unset XLA_FLAGS"
         )
-    return rows
+    return [there[:count] for count in counts]
 
 
-def _programs(model: Any, batch: int) -> dict[str, tuple[Callable[[], Any], jax.stages.Compiled]]:
-    """For each program what runs, and the compiled program in it."""
-    setup = training(model, batch)
-    state, key = setup.create(), root_key(0)
-    variables = {"params": state.params, **state.collections}
-    draw = jax.jit(lambda variables: ancestral(model, variables, key, batch))
-    forward = jax.jit(setup.loss).lower(state, setup.batch).compile()
-    step = jitted(setup.step, setup.mesh, setup.placed).lower(state, setup.batches).compile()
-    sample = draw.lower(variables).compile()
-    return {
-        "forward": (lambda: forward(state, setup.batch), forward),
-        "train step": (repeated(step, setup), step),
-        "step": (lambda: sample(variables), sample),
+def chips_of(topology: str) -> Devices:
+    """The chips of a TPU such as v5e:2x4, for which libtpu compiles; InputError without libtpu, or if it knows none."""
+    from jax.experimental import topologies
+
+    if not importlib.util.find_spec("libtpu"):
+        raise InputError(
+            "--topology compiles with libtpu, which is not installed; try `pip install libtpu`"
+        )
+    os.environ.setdefault(
+        "TPU_SKIP_MDS_QUERY", "1"
+    )  # ask no metadata server which TPU this machine has
+    try:
+        return topologies.get_topology_desc(topology, platform="tpu").devices
+    except Exception as error:
+        raise InputError(
+            f"libtpu knows no topology {topology!r}, such as v5e:2x4: {first_line(error)}"
+        ) from error
+
+
+def measure(
+    experiments: dict[str, Experiment],
+    places: Sequence[Devices],
+    chip: str,
+    fsdp: int = 1,
+) -> dict[str, Any]:
+    """One row for each config and group of devices, of which `fsdp`, or all if they are fewer, split the state."""
+    rows = [
+        row_of(name, experiment, devices, chip, min(fsdp, len(devices)))
+        for name, experiment in experiments.items()
+        for devices in places
+    ]
+    return record.record("scaling", METHOD, rows, timed=False)
+
+
+class Step(NamedTuple):
+    """A train step over a mesh before it is compiled, and the shapes of its arguments, with their shardings."""
+
+    program: Any
+    state: Any
+    batch: Any
+
+
+def step(experiment: Experiment, devices: Devices, fsdp: int) -> Step:
+    """The step, one in a call; InputError if the devices do not divide the batch, or `fsdp` not them."""
+    rows = experiment.batch_size // experiment.optimizer.accumulate
+    mesh = sharding.device_mesh(rows, fsdp, devices)
+    model, optimizer = functional(experiment.model), experiment.transformation()
+    shapes = state_shapes(experiment, optimizer)
+    placed = sharding.state_sharding(shapes, mesh)
+    where = NamedSharding(mesh, sharding.STEPS)
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype, sharding=where),
+        batch_shapes(experiment),
+    )
+    program = jitted(step_of(experiment, model, optimizer), mesh, placed)
+    return Step(program, sharding.shaped(shapes, placed), batch)
+
+
+def row_of(name: str, experiment: Experiment, devices: Devices, chip: str, fsdp: int) -> record.Row:
+    """Memory, collectives and prediction of a config on these devices."""
+    rates, platform = chips.named(chip), devices[0].platform
+    with _for(platform):
+        of = step(experiment, devices, fsdp)
+        held = sharding.held(of.state)
+        row = {
+            "config": name,
+            "system": experiment.system,
+            "batch": experiment.batch_size,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(of.state.params)),
+            "platform": platform,
+            "devices": len(devices),
+            "fsdp": fsdp,
+            "state_bytes": held.total,
+            "state_device_bytes": held.device,
+            "state_share": rounded(held.device / held.total),
+            "chip": chip,
+        }
+        traced = of.program.trace(of.state, of.batch)
+        begin = time.perf_counter()
+        try:
+            compiled = traced.lower().compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return {**row, **dict.fromkeys(FOUND), "refused": first_line(error)}
+        seconds = time.perf_counter() - begin
+    memory = compiled.memory_analysis()
+    arguments, temporaries = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    kinds = totals(collectives(compiled.as_text(), len(devices)))
+    sent = sum(kind["sent"] for kind in kinds.values())
+    flops = operations(traced.jaxpr.jaxpr) / len(devices)
+    times = {
+        "compute_seconds": flops / (UTILISATION * rates.peak),
+        "memory_seconds": (arguments + memory.output_size_in_bytes + 2 * temporaries)
+        / rates.memory_rate,
+        "sending_seconds": sent / rates.ring_rate,
     }
+    compute, moving, sending = times.values()
+    found = {
+        "argument_bytes": arguments,
+        "temporary_bytes": temporaries,
+        "device_bytes": arguments + fresh + temporaries,
+        "fits": arguments + fresh + temporaries <= rates.memory,
+        "collectives": kinds,
+        "sent_bytes": sent,
+        "flops": flops,
+        **{key: rounded(value) for key, value in times.items()},
+        "efficiency": rounded(compute / (max(compute, moving) + sending)),
+        "compile_seconds": rounded(seconds),
+    }
+    return {**row, **found, "refused": None}
 
 
-def fitted(name: str, sizes: Sequence[int], values: Sequence[Number]) -> dict[str, Any]:
-    """The fields of a row: the values at these sizes, the exponent of their growth and the error of the fit."""
-    line = exponent(sizes, values)
-    power, miss = (None, None) if line is None else map(rounded, line)
-    return {name: list(values), f"{name}_exponent": power, f"{name}_miss": miss}
+FOUND = """
+    argument_bytes temporary_bytes device_bytes fits collectives sent_bytes flops compute_seconds memory_seconds
+    sending_seconds efficiency compile_seconds
+""".split()  # noqa: SIM905  a list to read
 
 
-def fit(row: record.Row, name: str) -> str:
-    """A cell with the exponent and the miss; a dash if a value is not known."""
-    if row[f"{name}_exponent"] is None:
-        return "-"
-    return f"{row[f'{name}_exponent']:.2f} (miss {row[f'{name}_miss']:.2f})"
+def mebibytes(count: int | None) -> str:
+    """A cell in MiB; a dash if unknown."""
+    return "-" if count is None else f"{count / 2**20:,.1f} MiB"
+
+
+def _listed(kinds: dict[str, dict[str, int]] | None) -> str:
+    """Number and bytes of each kind of collective."""
+    if not kinds:
+        return "-" if kinds is None else "none"
+    return ", ".join(
+        f"{row['count']:,} {kind} {mebibytes(row['bytes'])}" for kind, row in kinds.items()
+    )
+
+
+def _for(platform: str) -> contextlib.AbstractContextManager:
+    """Within, programs are those of the platform."""
+    own = platform == jax.default_backend()
+    return contextlib.nullcontext() if own else target.compiling_for(platform)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gen_jax.commands.arguments import Run, Subparsers, command, group, positive, say
+from gen_jax.commands.arguments import Run, Subparsers, command, fsdp, group, positive, say
 
 
 def add(commands: Subparsers) -> None:
@@ -27,7 +27,8 @@ def add(commands: Subparsers) -> None:
     _subject(
         subjects, "training", "Measure the cost of a train step in forward passes.", _training, 16
     )
-    _subject(subjects, "scaling", "Measure time and memory by side, depth and batch.", _scaling)
+    _subject(subjects, "growth", "Measure time and memory by side, depth and batch.", _growth)
+    _scaling_of(subjects)
     _subject(subjects, "attention", "Measure the memory of attention by length.", _attention)
 
     command(
@@ -61,6 +62,51 @@ def _subject(
     return subject
 
 
+def _scaling_of(subjects: Subparsers) -> None:
+    scaling = command(
+        subjects,
+        "scaling",
+        "Compile a config's train step for several devices: memory, collectives, predicted efficiency.",
+        "gen-jax bench scaling pixel_cnn_pp_cifar10_small --devices 1,2,4,8 --fsdp 8",
+        run=_scaling,
+    )
+    scaling.add_argument(
+        "config",
+        type=Path,
+        help="name of a config of `gen-jax list`, or a file CONFIG.py or CONFIG.py:NAME",
+    )
+    scaling.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="set a field of the config, such as batch_size=1024",
+    )
+    where = scaling.add_mutually_exclusive_group()
+    where.add_argument(
+        "--devices",
+        type=counts,
+        default=[1, 2, 4, 8],
+        metavar="N,N,...",
+        help="numbers of simulated CPU devices (default: 1,2,4,8)",
+    )
+    where.add_argument(
+        "--topology",
+        metavar="NAME",
+        help="compile for the chips of this TPU instead, such as v5e:2x4; needs libtpu but no TPU",
+    )
+    scaling.add_argument(
+        "--chip",
+        help="predict for this chip (default: h100, or that of --topology)",
+    )
+    fsdp(scaling)
+
+
+def counts(text: str) -> list[int]:
+    """Positive integers, separated by commas."""
+    return [positive(part) for part in text.split(",")]
+
+
 def _sampling(args: argparse.Namespace) -> None:
     from gen_jax.bench import sampling
 
@@ -79,10 +125,25 @@ def _training(args: argparse.Namespace) -> None:
     _measure(args, training, args.batch)
 
 
-def _scaling(args: argparse.Namespace) -> None:
-    from gen_jax.bench import scaling
+def _growth(args: argparse.Namespace) -> None:
+    from gen_jax.bench import growth
 
-    _measure(args, scaling)
+    _measure(args, growth)
+
+
+def _scaling(args: argparse.Namespace) -> None:
+    from gen_jax import runtime
+    from gen_jax.bench import chips, record, scaling
+    from gen_jax.experiment import load_config
+
+    chip = args.chip or (args.topology.partition(":")[0] if args.topology else "h100")
+    chips.named(chip)
+    runtime.simulate(1 if args.topology else max(args.devices))
+    runtime.set_up()
+    experiment, name = load_config(args.config, args.set), " ".join([args.config.stem, *args.set])
+    places = [scaling.chips_of(args.topology)] if args.topology else scaling.simulated(args.devices)
+    measured = scaling.measure({name: experiment}, places, chip, args.fsdp)
+    say(args, measured, record.page(measured, record.table(scaling.COLUMNS, measured["rows"])))
 
 
 def _attention(args: argparse.Namespace) -> None:

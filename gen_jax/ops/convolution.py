@@ -22,6 +22,8 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
+from gen_jax import target
+
 Pairs = tuple[tuple[int, int], ...]
 Steps = tuple[int, ...]
 ROWS = 4 * 28 * 28  # number of sites whose shifted copies are multiplied at a time
@@ -61,7 +63,7 @@ def convolve(
     if kernel.shape[:-2] == stride == spread == (1,) * axes and not any(map(any, padding)):
         return dense(x, kernel.reshape(kernel.shape[-2:]))
     window, kernel = Window(padding, stride, spread, dilation), gathered(kernel)
-    if jax.default_backend() != "cpu":
+    if target.platform() != "cpu":
         return _plain(x, kernel, window=window)
     return convolve_p.bind(x, kernel, window=window)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from gen_jax import target
 from gen_jax.ops.convolution import dense
 from gen_jax.ops.orders import Order
 
@@ -162,7 +163,7 @@ def _backward(dilation, residuals, dy):
 
 def _together(batch, height, width):
     """Images whose patches are made at a time: few on a CPU, whose cache they fill, and a number that divides all."""
-    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+    if target.platform() != "cpu" or jax.device_count() > 1:
         return batch
     most = max(1, PLACES // (height * width))
     return max(images for images in range(1, min(most, batch) + 1) if batch % images == 0)

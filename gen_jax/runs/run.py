@@ -230,7 +230,7 @@ def load_run(path: Path, trust: Trust = False, fsdp: int = 1) -> Run:
             step, variables = weights.load(workdir.weights, variable_shapes(experiment))
         placed = jax.device_put(variables, sharding.state_sharding(variables, mesh))
         return Run(experiment, model, placed, step, mesh, workdir)
-    shapes = _shapes(experiment, optax.identity())
+    shapes = state_shapes(experiment, optax.identity())
     read = {name: tree for name, tree in shapes.collections.items() if name != "carry"}
     like = Averages(shapes.ema, read)
     like = sharding.shaped(like, sharding.state_sharding(like, mesh))
@@ -244,15 +244,21 @@ def load_run(path: Path, trust: Trust = False, fsdp: int = 1) -> Run:
 
 def variable_shapes(experiment: Experiment) -> dict[str, Any]:
     """Shapes and types of the evaluated variables, without computing any."""
-    return evaluated(_shapes(experiment, optax.identity()))
+    return evaluated(state_shapes(experiment, optax.identity()))
 
 
-def _shapes(experiment: Experiment, optimizer: optax.GradientTransformation) -> TrainState:
+def batch_shapes(experiment: Experiment) -> dict[str, Any]:
+    """Shapes and types of a batch of the training."""
     model, rows = experiment.model, experiment.batch_size
     dtype = jnp.float32 if model.event.levels is None else jnp.uint8
-    batch = {"x": jnp.zeros((rows, *model.event.shape), dtype), "cond": zeros(model, rows)}
-    create = partial(create_state, functional(model), optimizer)
-    return jax.eval_shape(partial(create, root_key(experiment.seed)), batch)
+    x = jax.ShapeDtypeStruct((rows, *model.event.shape), dtype)
+    return {"x": x, "cond": jax.eval_shape(lambda: zeros(model, rows))}
+
+
+def state_shapes(experiment: Experiment, optimizer: optax.GradientTransformation) -> TrainState:
+    """Shapes and types of the state of a training, without computing any."""
+    create = partial(create_state, functional(experiment.model), optimizer)
+    return jax.eval_shape(partial(create, root_key(experiment.seed)), batch_shapes(experiment))
 
 
 def evaluated(state: TrainState | Averages) -> dict[str, Any]:

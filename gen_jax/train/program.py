@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from gen_jax import sharding
 from gen_jax.conditions import conditional
@@ -16,7 +17,7 @@ from gen_jax.data.batches import Batches
 from gen_jax.data.prepared import Split
 from gen_jax.data.rows import Rows
 from gen_jax.data.stream import Stream
-from gen_jax.density import Solving, functional, root_key
+from gen_jax.density import Functional, Solving, functional, root_key
 from gen_jax.errors import InputError
 from gen_jax.experiment import Experiment
 from gen_jax.optimizer import planned_steps
@@ -84,16 +85,7 @@ class Program:
         placed = sharding.state_sharding(shapes, self.mesh)
         self._create = jax.jit(create, out_shardings=placed)
         self.like = sharding.shaped(shapes, placed)
-        step = functools.partial(
-            train_step,
-            model=self.model,
-            optimizer=optimizer,
-            key=self.key,
-            ema=experiment.ema,
-            accumulate=accumulate,
-            skip_above=experiment.skip_above,
-            augment=experiment.augment,
-        )
+        step = step_of(experiment, self.model, optimizer)
         self.skips = 0  # in a row, up to the last step that `means` has seen
         if fsdp > 1:
             LOG.info("fsdp %d: %s", fsdp, sharding.held(self.like))
@@ -156,6 +148,22 @@ class Program:
                 name: float(row[~skipped].mean(dtype=np.float64)) for name, row in rows.items()
             }
         return first + len(skipped), means
+
+
+def step_of(
+    experiment: Experiment, model: Functional, optimizer: optax.GradientTransformation
+) -> Callable[..., Any]:
+    """`train_step` of an experiment: (state, batch) -> (state, metrics)."""
+    return functools.partial(
+        train_step,
+        model=model,
+        optimizer=optimizer,
+        key=root_key(experiment.seed),
+        ema=experiment.ema,
+        accumulate=experiment.optimizer.accumulate,
+        skip_above=experiment.skip_above,
+        augment=experiment.augment,
+    )
 
 
 def steps_per_call(experiment: Experiment) -> int:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool
 
-from gen_jax import sharding
+from gen_jax import sharding, target
 from gen_jax.density import Functional, fold_in
 from gen_jax.inputs import as_written
 from gen_jax.ops.augment import Augmentation, augmented
@@ -136,7 +136,7 @@ def unrolled() -> bool:
 
     Those of `ops.convolution` are not; the cost of a loop for whole train steps is not measured yet.
     """
-    return jax.default_backend() == "cpu"
+    return target.platform() == "cpu"
 
 
 def scan(body: Callable, carry: Any, inputs: Any) -> tuple[Any, Any]:
