@@ -99,15 +99,17 @@ def compiled(model, fsdp, accumulate=1, devices=None):
     return lowered.compile().as_text()
 
 
-def test_kernels_are_gathered_and_not_activations():
-    """Every gathered array has the shape of a kernel; none has the rows of several devices."""
+def test_kernels_are_gathered_and_not_activations(monkeypatch):
+    """Every gathered array has the shape of a kernel or a table; none has the rows of several devices."""
+    monkeypatch.setattr(sharding, "LEAST", 4096)
     program = compiled(transformer(), fsdp=8)
     found = re.findall(r"= \w+\[([\d,]+)\]\S* all-gather\(", program)
     assert len(found) >= 12  # six kernels a layer
-    sizes = [tuple(map(int, shape.split(","))) for shape in found]
-    # A transposed kernel, or one of a stack; the embedding and the logits are not in layers.
+    sizes = {tuple(sorted(map(int, shape.split(",")))) for shape in found}
+    # A transposed kernel, or one of a stack; then codes of symbols and of places, and the logits.
     kernels = {(128, 128), (128, 512), (1, 128, 128), (1, 128, 512)}
-    assert {tuple(sorted(size)) for size in sizes} <= kernels
+    tables = {(17, 128), (8, 128)}
+    assert tables <= sizes <= kernels | tables
     assert "all-to-all" not in program
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gen_jax.ops import vq
+from gen_jax.ops.convolution import gathered
 from gen_jax.typing import PRNGKey
 
 EPSILON = 1e-5  # added to the share of each code, as a fraction of even use
@@ -47,7 +48,7 @@ class Codebook(nn.Module):
     def vectors(self) -> Float[Array, "K D"]:
         """The vector of every code."""
         if self.decay is None:
-            return self.table
+            return gathered(self.table)
         return vq.vectors(self.average, EPSILON / self.codes)
 
     def nearest(self, z: Float[Array, "*batch D"]) -> Int[Array, "*batch"]:

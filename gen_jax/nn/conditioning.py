@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from gen_jax.check import require
-from gen_jax.nn.conv import Conv, ConvTranspose, Dense
+from gen_jax.nn.conv import Conv, ConvTranspose, Dense, Embed
 from gen_jax.ops.gates import concat_elu, gated_linear
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Dtype, Event
@@ -134,9 +134,7 @@ class Maps(nn.Module):
         (height, width, _), (high, wide, _) = event.shape, given.shape
         tall, broad = height // high, width // wide
         if self.reader.embedding and given.levels:
-            table = nn.Embed(
-                given.levels, self.reader.embedding, self.dtype, jnp.result_type(float)
-            )
+            table = Embed(given.levels, self.reader.embedding, self.dtype)
             x = table(value.astype(jnp.int32)).reshape(len(value), high, wide, -1)
         else:
             x = value if given.levels is None else to_symmetric(value, given.levels)

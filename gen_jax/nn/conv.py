@@ -1,4 +1,4 @@
-"""`nn.Dense`, `nn.Conv` and `nn.ConvTranspose` on `ops/convolution.py`: the same weights, names and initial values.
+"""`nn.Dense`, `nn.Conv`, `nn.ConvTranspose`, `nn.Embed` on `ops/convolution.py`: their weights, names, initial values.
 
 They have only the options that the networks here use: padding "SAME", one bias a feature, no dilation, no groups.
 """
@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
 from gen_jax.nn.at import At
-from gen_jax.ops.convolution import convolve, dense
+from gen_jax.ops.convolution import convolve, dense, gathered
 from gen_jax.typing import Dtype
 
 
@@ -43,6 +43,23 @@ class Dense(Map):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch I"], at: At = None) -> Float[Array, "*batch O"]:
         return self.mapped(x, product_at(at))
+
+
+class Embed(nn.Module):
+    """A vector for each number below `num_embeddings`: the rows of a table."""
+
+    num_embeddings: int
+    features: int
+    dtype: Dtype = None
+    embedding_init: nn.initializers.Initializer = nn.linear.default_embed_init
+
+    @nn.compact
+    def __call__(self, inputs: Integer[Array, "*batch"]) -> Float[Array, "*batch F"]:
+        shape = (self.num_embeddings, self.features)
+        [table] = promote_dtype(
+            self.param("embedding", self.embedding_init, shape), dtype=self.dtype
+        )
+        return jnp.take(gathered(table), inputs, axis=0)
 
 
 def in_one_product(maps: Sequence[Dense], x: Float[Array, "*batch I"]) -> list[Array]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from gen_jax.nn.bijections import VectorOrMap
 from gen_jax.ops.attention import full_attention
-from gen_jax.ops.convolution import convolve
+from gen_jax.ops.convolution import convolve, gathered
 from gen_jax.ops.gates import concat_elu, gated_linear
 
 GATE_SCALE = 0.1  # initial standard deviation before a gate
@@ -128,7 +128,8 @@ class GatedAttentionNet(nn.Module):
         y: VectorOrMap = None,
     ) -> Float[Array, "B H W outputs"]:
         shape = (*x.shape[1:3], self.features)
-        position = self.param("position", nn.initializers.normal(0.01), shape).astype(x.dtype)
+        position = self.param("position", nn.initializers.normal(0.01), shape)
+        position = gathered(position.astype(x.dtype))
         scanned = nn.scan(
             Block,
             variable_axes={"params": 0},

@@ -12,6 +12,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
 from gen_jax.nn.at import At, spread
+from gen_jax.nn.conv import Embed
 from gen_jax.nn.shifted_conv import LeftConv, Project, RowProject, ShiftedConv
 from gen_jax.ops.gates import concat_elu, gated_linear
 from gen_jax.typing import Dtype
@@ -43,7 +44,7 @@ class GatedResnet(nn.Module):
             self.project = (RowProject if self.term else Project)(F, dtype=dtype)
         if self.num_classes:
             init = nn.initializers.normal(0.05)
-            self.classes = nn.Embed(self.num_classes, 2 * F, dtype, embedding_init=init)
+            self.classes = Embed(self.num_classes, 2 * F, dtype, embedding_init=init)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(

@@ -78,9 +78,10 @@ def dense(x: Float[Array, "*batch I"], kernel: Float[Array, "I O"]) -> Float[Arr
 
 
 def gathered(kernel: Array) -> Array:
-    """The whole kernel on each device, in the type that a layer computes in; its gradient is split again by XLA.
+    """The whole kernel or table on each device, in the type that a layer computes in; XLA splits its gradient again.
 
-    Left alone, XLA may rather send the activations of all rows.
+    Every parameter that may be split is read through this. Otherwise what is computed from it would be split in the
+    same way, and the activations of all layers would be sent again and again.
     """
     whole = jax.sharding.get_abstract_mesh().shape.get("fsdp", 1) == 1
     return kernel if whole else lax.with_sharding_constraint(kernel, P())

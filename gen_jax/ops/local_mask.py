@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from gen_jax import target
-from gen_jax.ops.convolution import dense
+from gen_jax.ops.convolution import dense, gathered
 from gen_jax.ops.orders import Order
 
 TAPS = 9
@@ -173,7 +173,7 @@ def _gradients(x, kernel, mask, dy, dilation):
     inputs, outputs = kernel.shape[1:]
     patches = [_opened(x, mask, tap, dilation) for tap in range(TAPS)]
     patches = jnp.concatenate(patches, axis=-1).reshape(-1, TAPS * inputs)
-    d_kernel = (patches.T @ dy.reshape(-1, outputs)).reshape(kernel.shape)
+    d_kernel = gathered(patches.T @ dy.reshape(-1, outputs)).reshape(kernel.shape)
     # what tap t reads at p from p + o_t goes back to there, moved by the opposite tap
     back = [
         _read(jnp.where(mask[..., tap, None], dy, 0), TAPS - 1 - tap, dilation)

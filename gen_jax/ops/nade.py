@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.scaling import to_indicators
 
 
@@ -44,6 +45,8 @@ def conditionals(
 
 
 def _forward(kernel, out_kernel, start, x):
+    kernel, out_kernel = gathered(kernel), gathered(out_kernel)
+
     def body(a, inputs):
         w, v, value = inputs
         return absorb(a, w, value), logits(a, v)
@@ -64,9 +67,9 @@ def _backward(residuals, dz):
         h = hidden(a)
         return (a, da + (dz @ v) * h * (1 - h)), (dw, dz.T @ h)
 
-    inputs = (kernel, out_kernel, x.T, jnp.swapaxes(dz, 0, 1))
+    inputs = (gathered(kernel), gathered(out_kernel), x.T, jnp.swapaxes(dz, 0, 1))
     (_, da), (dw, dv) = lax.scan(body, (a, jnp.zeros_like(a)), inputs, reverse=True)
-    return dw, dv, da, None
+    return gathered(dw), gathered(dv), da, None
 
 
 conditionals.defvjp(_forward, _backward)

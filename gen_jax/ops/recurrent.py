@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from gen_jax.ops.convolution import gathered
+
 State = tuple[Float[Array, "*batch F"], ...]
 
 
@@ -79,6 +81,7 @@ def over_time(
     bias: Float[Array, " G"],
 ) -> tuple[State, Float[Array, "L B F"]]:
     """All steps, one after the other: the last state and all outputs."""
+    kernel = gathered(kernel)
 
     def body(state, a):
         state = step(cell, state, a, kernel, bias)

@@ -21,9 +21,10 @@ from gen_jax.density import Codec, Kind, Value, fold_in
 from gen_jax.errors import InputError
 from gen_jax.models.autoregressive.sequence import NOTHING, Beginning, Sequence, Time, shifted
 from gen_jax.nn import blocks
-from gen_jax.nn.conv import Dense
+from gen_jax.nn.conv import Dense, Embed
 from gen_jax.nn.transformer import Block, Initial, Stack, quick_gelu
 from gen_jax.ops import patterns
+from gen_jax.ops.convolution import gathered
 from gen_jax.typing import Dtype, Event, Metrics, Nats, PRNGKey, Scalar
 
 normal = nn.initializers.normal
@@ -74,7 +75,7 @@ class GPT(nn.Module):
         self, h: Float[Array, "B *L F"], places: Int[Array, "*batch"], train: bool, time: Time
     ) -> Float[Array, "B *L P"]:
         """`places` are numbers of the places of h, of all or of the one at a time."""
-        return self.logits(self.norm(self.stack(h + self.places[places], time, train)))
+        return self.logits(self.norm(self.stack(h + gathered(self.places)[places], time, train)))
 
 
 class ImageGPT(Sequence):
@@ -95,7 +96,7 @@ class ImageGPT(Sequence):
 
     def setup(self):
         self.check()
-        self.symbols = nn.Embed(self.levels, self.features, embedding_init=normal(0.02))
+        self.symbols = Embed(self.levels, self.features, embedding_init=normal(0.02))
         self.network = _network(self, patterns.Dense(), self.head.size)
 
     @nn.compact
@@ -144,7 +145,7 @@ class ImageBERT(nn.Module):
     def setup(self):
         self.check()
         levels = self.event.num_levels
-        self.symbols = nn.Embed(levels, self.features, embedding_init=normal(0.02))
+        self.symbols = Embed(levels, self.features, embedding_init=normal(0.02))
         self.network = _network(self, patterns.Full(), levels)
 
     def __call__(

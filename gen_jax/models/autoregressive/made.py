@@ -20,6 +20,7 @@ from gen_jax.conditions import Cond
 from gen_jax.heads import head_for
 from gen_jax.models.autoregressive.mixture import Mixture, index_of
 from gen_jax.models.autoregressive.sequence import Sequence, Time
+from gen_jax.ops.convolution import dense
 from gen_jax.ops.loops import once
 from gen_jax.ops.masks import degree_mask
 from gen_jax.ops.orders import Raster, Shuffled
@@ -139,7 +140,9 @@ class MaskedMLP(nn.Module):
         h = u = to_indicators(x, self.inputs, self.out_bias.dtype).reshape(x.shape[0], -1)
         for kernel, bias, table in zip(self.kernels, self.biases, self.degrees.hidden, strict=True):
             degree = jnp.asarray(table)[mask]
-            h = nn.relu(h @ jnp.where(degree_mask(below, degree, strict=False), kernel.T, 0) + bias)
+            h = nn.relu(
+                dense(h, jnp.where(degree_mask(below, degree, strict=False), kernel.T, 0)) + bias
+            )
             below = degree
         out = self.out_bias + _outputs(
             h, self.out_kernel, degree_mask(below, position, strict=True)
@@ -207,7 +210,7 @@ def _outputs(h, kernel, mask):
     """sum_i mask[i, d] kernel[d, p, i] h[b, i], by one product."""
     D, P, width = kernel.shape
     kernel = jnp.where(mask.T[:, None, :], kernel, 0).reshape(D * P, width)
-    return (h @ kernel.T).reshape(-1, D, P)
+    return dense(h, kernel.T).reshape(-1, D, P)
 
 
 class MADE(Sequence):

@@ -15,8 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gen_jax.check import require
 from gen_jax.models.autoregressive.sequence import Beginning, Sequence, Time
-from gen_jax.nn.conv import Dense
+from gen_jax.nn.conv import Dense, Embed
 from gen_jax.nn.transformer import Block, Initial, Stack, quick_gelu
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.patterns import Local, Pattern, Strided, reach
 from gen_jax.typing import Dtype
 
@@ -65,7 +66,7 @@ class SparseTransformer(Sequence):
             ),
             dtype=self.dtype,
         )
-        self.symbols = nn.Embed(self.levels, F, embedding_init=normal(0.01))
+        self.symbols = Embed(self.levels, F, embedding_init=normal(0.01))
         self.places = [
             self.param(f"places_{axis}", normal(0.01 / axes**0.5), (side, F))
             for axis, side in enumerate(self.event.shape)
@@ -97,7 +98,7 @@ class SparseTransformer(Sequence):
     ) -> Float[Array, "B *sites F"]:
         """The code of each value and the codes of its place on each axis of the event."""
         on_axes = jnp.unravel_index(places, self.event.shape)
-        codes = [table[index] for table, index in zip(self.places, on_axes, strict=True)]
+        codes = [gathered(table)[index] for table, index in zip(self.places, on_axes, strict=True)]
         return self.symbols(x) + sum(codes)
 
     def context(self, site: int) -> Bool[np.ndarray, " sites"]:

@@ -26,6 +26,7 @@ from gen_jax.nn.bijections import Vector, chain, unchain
 from gen_jax.nn.conv import Dense
 from gen_jax.nn.transformer import Block, Initial, Stack, Time
 from gen_jax.ops import dequantize, patterns
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.squeeze import pixel_blocks, pixels
 from gen_jax.typing import Nats
 
@@ -55,7 +56,7 @@ class CausalAffine(nn.Module):
         self, x: Float[Array, "B *L P"], y: Vector = None, train: bool = False, time: Time = None
     ) -> tuple[Float[Array, "B *L P"], Float[Array, "B *L P"]]:
         """b and a of the patch after each, from all patches in their order or from the one at a time."""
-        places = self.param("places", CODES, (self.patches, self.features))
+        places = gathered(self.param("places", CODES, (self.patches, self.features)))
         h = Dense(self.features, kernel_init=FAN_IN, name="embedding")(x)
         h = h + (places if time is None else places[time])
         if y is not None:
