@@ -15,6 +15,7 @@ from gen_jax import runtime, sharding
 from gen_jax.bench import record, scaling
 from gen_jax.disk import write_atomically
 from gen_jax.experiment import Experiment, load_config
+from gen_jax.runs import results
 
 OUT = Path(__file__).parents[1] / "results" / "scaling.json"
 DEVICES, TOPOLOGY = 8, "v5e:2x4"
@@ -81,7 +82,7 @@ def state(name: str, config: str, devices: scaling.Devices) -> record.Row:
 
 def write(found: dict[str, Any]) -> None:
     """Store what has been found so far."""
-    write_atomically(OUT, json.dumps(found, indent=1) + "\n")
+    write_atomically(OUT, results.dumps(found))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,13 @@ COLUMNS: record.Columns = {
     ),
 }
 Devices = Sequence[Any]
+# libtpu asks no server which TPU this machine has, and does not mind that another process has loaded it.
+LIBTPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
 
 
 def simulated(counts: Sequence[int]) -> list[Devices]:
@@ -73,9 +80,8 @@ def chips_of(topology: str) -> Devices:
         raise InputError(
             "--topology compiles with libtpu, which is not installed; try `pip install libtpu`"
         )
-    os.environ.setdefault(
-        "TPU_SKIP_MDS_QUERY", "1"
-    )  # ask no metadata server which TPU this machine has
+    for name, value in LIBTPU.items():
+        os.environ.setdefault(name, value)
     try:
         return topologies.get_topology_desc(topology, platform="tpu").devices
     except Exception as error:
