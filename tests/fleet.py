@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from gen_jax.runs.checkpoint import Checkpoints
-from gen_jax.runs.run import _shapes
+from gen_jax.runs.run import state_shapes
 from gen_jax.runs.workdir import WorkDir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,7 +103,7 @@ def run(count, devices, *words, **options):
 def state(workdir):
     """The newest checkpoint, wherever its arrays were, on one device here."""
     experiment = WorkDir(workdir).experiment()
-    shapes = _shapes(experiment, experiment.transformation())
+    shapes = state_shapes(experiment, experiment.transformation())
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
     _, restored, _ = Checkpoints(workdir / "checkpoints").restore_newest(like, print)

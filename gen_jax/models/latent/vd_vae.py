@@ -25,6 +25,7 @@ from gen_jax.models.latent.base import Choose
 from gen_jax.models.latent.factorised import IndependentSites
 from gen_jax.models.latent.losses import KLWeighted
 from gen_jax.nn.conv import Conv
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.latents import Gaussian, Group, Normal
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import PRNGKey, Variables
@@ -165,12 +166,12 @@ class VDVAE(KLWeighted, IndependentSites):
         self.up = [self._stacked(f"up_{i}", self._up(run), run) for i, run in enumerate(up)]
         self.down = [self._stacked(f"down_{i}", self._down(run), run) for i, run in enumerate(down)]
         self.constants = {
-            side: self.param(f"constant_{side}", ZEROS, (side, side, self.width))
+            side: gathered(self.param(f"constant_{side}", ZEROS, (side, side, self.width)))
             for side in sorted({run.side for run in down})
             if side <= FINEST_CONSTANT
         }
         self.vectors = {
-            side: self.param(f"classes_{side}", ZEROS, (self.num_classes, self.width))
+            side: gathered(self.param(f"classes_{side}", ZEROS, (self.num_classes, self.width)))
             for side in (self.constants if self.num_classes else ())
         }
         self.gain = self.param("gain", nn.initializers.ones, (self.width,))

@@ -18,6 +18,7 @@ from gen_jax.conditions import Cond
 from gen_jax.models.latent.estimators import VIMCO, Estimator
 from gen_jax.models.latent.factorised import Factorised
 from gen_jax.models.latent.losses import ImportanceWeighted
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.latents import Bernoulli, Categorical, Group
 
 
@@ -65,7 +66,7 @@ class DiscreteVAE(ImportanceWeighted, Factorised):
     def embedded(self, z: Int[Array, "B *grid Z"]) -> Float[Array, "B *grid E"]:
         if self.size is None:
             return 2.0 * z - 1.0
-        return self.vectors[z].reshape(*z.shape[:-1], self.latent * self.size)
+        return gathered(self.vectors)[z].reshape(*z.shape[:-1], self.latent * self.size)
 
     def _params(self, logits: Float[Array, "*batch P"]) -> Array:
         if self.levels == 2:
