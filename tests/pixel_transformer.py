@@ -14,6 +14,7 @@ from gen_jax.check import require, require_image
 from gen_jax.models.autoregressive.raster import Raster
 from gen_jax.nn.conv import Dense
 from gen_jax.ops.attention import causal_attention, causal_attention_site
+from gen_jax.ops.convolution import gathered
 
 
 class Attention(nn.Module):
@@ -48,7 +49,7 @@ class PixelTransformer(Raster):
         self.check()
         F, (height, width, _) = self.features, self.event.shape
         self.enter = Dense(F)
-        self.place = self.param("place", nn.initializers.normal(0.02), (height, width, F))
+        self.place = gathered(self.param("place", nn.initializers.normal(0.02), (height, width, F)))
         self.attentions = [Attention(F) for _ in range(self.depth)]
         self.maps = [nn.Sequential([Dense(2 * F), nn.gelu, Dense(F)]) for _ in range(self.depth)]
         self.norms = [nn.LayerNorm() for _ in range(2 * self.depth + 1)]

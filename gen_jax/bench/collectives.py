@@ -35,8 +35,8 @@ def collectives(text: str, devices: int) -> list[Collective]:
     """The collectives of a program of so many devices; those of one device with itself are none.
 
     A loop whose number of rounds XLA does not know counts once. An all-reduce of which each device keeps a part (the
-    fusion `all-reduce-scatter` of TPUs) is a reduce-scatter. The fusions that are parts of one asynchronous
-    instruction have its channel in common and count once.
+    fusion `all-reduce-scatter` of TPUs) is a reduce-scatter. The other fusions are parts of asynchronous instructions:
+    those that have a channel in common count once.
     """
     bodies = dict(_computations(text))
     times, fused = _times(bodies), _fused(bodies)
@@ -54,10 +54,10 @@ def collectives(text: str, devices: int) -> list[Collective]:
                 size //= 2
             elif kind == "reduce-scatter":
                 size *= group
+            channel, part = CHANNEL.search(line), name in fused
             if name.startswith("all-reduce-scatter"):
-                kind = "reduce-scatter"
-            channel = CHANNEL.search(line)
-            key = f"{kind} {channel[1]}" if channel and name in fused else f"{name} {line}"
+                kind, part = "reduce-scatter", False
+            key = f"{kind} {channel[1]}" if channel and part else f"{name} {line}"
             found[key] = Collective(kind, size, group, times[name])
     return list(found.values())
 

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from gen_jax.nn.conv import Dense
 from gen_jax.ops import lu
-from gen_jax.ops.convolution import dense
+from gen_jax.ops.convolution import dense, gathered
 from gen_jax.ops.coupling import affine_coupling, inverse_affine_coupling
 from gen_jax.typing import Nats
 
@@ -31,8 +32,8 @@ class MLP(nn.Module):
     ) -> Float[Array, "B outputs"]:
         x = x if y is None else jnp.concatenate([x, y.astype(x.dtype)], axis=-1)
         for features in self.hidden:
-            x = nn.silu(nn.Dense(features)(x))
-        return nn.Dense(outputs, kernel_init=nn.initializers.zeros)(x)
+            x = nn.silu(Dense(features)(x))
+        return Dense(outputs, kernel_init=nn.initializers.zeros)(x)
 
 
 class AffineCoupling(nn.Module):
@@ -100,8 +101,8 @@ class Actnorm(nn.Module):
             var = jnp.var(x, axis=axes, dtype=dtype)
             log_gain = -jnp.log(jnp.sqrt(var) + 1e-6)
             log_gain = jnp.where(var > 1e-10, log_gain, 0.0)  # a constant has no scale
-        shift = self.param("shift", lambda _: -mean)
-        log_scale = self.param("log_scale", lambda _: log_gain / self.rate)
+        shift = gathered(self.param("shift", lambda _: -mean))
+        log_scale = gathered(self.param("log_scale", lambda _: log_gain / self.rate))
         return shift, self.rate * log_scale
 
     def __call__(

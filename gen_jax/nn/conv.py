@@ -26,13 +26,14 @@ class Map(nn.Module):
     use_bias: bool = True
     dtype: Dtype = None
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     def mapped(self, x: Array, linear: Callable[[Array, Array], Array]) -> Array:
         """linear(x, kernel) + bias, all in one type; the kernel has the shape (*window, inputs, features)."""
         kernel = self.param("kernel", self.kernel_init, (*self.window, x.shape[-1], self.features))
         bias = None
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", self.bias_init, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         return linear(x, kernel) if bias is None else linear(x, kernel) + bias
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gen_jax.errors import InputError
-from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.conv import Conv, ConvTranspose, Dense
 
 GLOROT = nn.initializers.glorot_uniform()
 
@@ -24,7 +24,7 @@ class DenseEncoder(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = x if y is None else jnp.concatenate([x, y.astype(x.dtype)], axis=-1)
         for features in self.hidden:
-            x = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(x))
+            x = nn.tanh(Dense(features, kernel_init=GLOROT)(x))
         return x
 
 
@@ -45,9 +45,9 @@ class DenseDecoder(nn.Module):
         bias: Float[Array, " biases"] | None = None,
     ) -> Float[Array, "B *positions outputs"]:
         for features in self.hidden:
-            z = nn.tanh(nn.Dense(features, kernel_init=GLOROT)(z))
+            z = nn.tanh(Dense(features, kernel_init=GLOROT)(z))
         init = nn.initializers.zeros if bias is None else lambda *_: bias
-        z = nn.Dense(math.prod(positions) * outputs, kernel_init=GLOROT, bias_init=init)(z)
+        z = Dense(math.prod(positions) * outputs, kernel_init=GLOROT, bias_init=init)(z)
         return z.reshape(z.shape[0], *positions, outputs)
 
 
@@ -88,7 +88,7 @@ class ConvDecoder(nn.Module):
                 f" not {positions}"
             )
         height, width = (side // factor for side in positions)
-        x = nn.elu(nn.Dense(height * width * self.features[0])(z))
+        x = nn.elu(Dense(height * width * self.features[0])(z))
         x = x.reshape(z.shape[0], height, width, -1)
         for features in self.features:
             x = nn.elu(ConvTranspose(features, (4, 4), stride=2)(x))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from gen_jax.nn.bijections import VectorOrMap
 from gen_jax.ops.attention import full_attention
-from gen_jax.ops.convolution import convolve, gathered
+from gen_jax.ops.convolution import convolve, dense, gathered
 from gen_jax.ops.gates import concat_elu, gated_linear
 
 GATE_SCALE = 0.1  # initial standard deviation before a gate
@@ -29,7 +29,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
-        linear = functools.partial(convolve, padding="SAME") if self.window else jnp.matmul
+        linear = functools.partial(convolve, padding="SAME") if self.window else dense
         shape = (*self.window, x.shape[-1], self.features)
 
         def scaled(key):

@@ -60,7 +60,7 @@ class GatedResnet(nn.Module):
             hidden = hidden + self.project(*map(self.activation, aux), at=at)
         hidden = self.drop(self.activation(hidden), deterministic=not train)
         out = self.second(hidden, at)
-        if self.num_classes:
+        if self.num_classes and cond is not None:
             out = out + spread(self.classes(cond), at)
         return x + gated_linear(out)
 

@@ -5,6 +5,7 @@ import math
 import flax.linen as nn
 from jaxtyping import Array, Float, Num
 
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.unet import ZEROS, TimeEmbedding
 
 
@@ -31,11 +32,11 @@ class TimeDense(nn.Module):
         F = self.features
         time = TimeEmbedding(F)(t)
         if y is not None:
-            time = time + nn.Dense(4 * F, use_bias=False)(y)
-        h = nn.Dense(F)(x.reshape(len(x), -1))
+            time = time + Dense(4 * F, use_bias=False)(y)
+        h = Dense(F)(x.reshape(len(x), -1))
         for _ in range(self.blocks):
-            inner = nn.Dense(F)(nn.silu(h)) + nn.Dense(F)(nn.silu(time))
-            h = h + nn.Dense(F, kernel_init=ZEROS)(nn.silu(inner))
+            inner = Dense(F)(nn.silu(h)) + Dense(F)(nn.silu(time))
+            h = h + Dense(F, kernel_init=ZEROS)(nn.silu(inner))
         shape = (*x.shape[1:-1], outputs)
-        out = nn.Dense(math.prod(shape), kernel_init=ZEROS)(nn.silu(h))
+        out = Dense(math.prod(shape), kernel_init=ZEROS)(nn.silu(h))
         return out.reshape(len(x), *shape)

@@ -33,8 +33,8 @@ class TimeEmbedding(nn.Module):
     @nn.compact
     def __call__(self, t: Num[Array, " B"]) -> Float[Array, "B F"]:
         h = sinusoidal(t, self.features)
-        h = nn.Dense(4 * self.features, dtype=self.dtype, kernel_init=GLOROT)(h)
-        return nn.Dense(4 * self.features, dtype=self.dtype, kernel_init=GLOROT)(nn.silu(h))
+        h = Dense(4 * self.features, dtype=self.dtype, kernel_init=GLOROT)(h)
+        return Dense(4 * self.features, dtype=self.dtype, kernel_init=GLOROT)(nn.silu(h))
 
 
 class TimeBlock(nn.Module):
@@ -57,7 +57,7 @@ class TimeBlock(nn.Module):
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(x))
         h = Conv(F, (3, 3), dtype=dtype, kernel_init=GLOROT)(h)
         initial = ZEROS if self.zero_time else GLOROT
-        of_time = nn.Dense(F, not self.zero_time, dtype=dtype, kernel_init=initial)
+        of_time = Dense(F, use_bias=not self.zero_time, dtype=dtype, kernel_init=initial)
         h = h + of_time(nn.silu(time))[:, None, None]
         h = nn.silu(nn.GroupNorm(self.groups, epsilon=EPSILON, dtype=dtype)(h))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
@@ -129,7 +129,7 @@ class UNet(nn.Module):
         dtype, last = self.dtype, len(self.multipliers) - 1
         time = TimeEmbedding(self.features, dtype)(t)
         if y is not None:
-            linear = nn.Dense(4 * self.features, use_bias=False, dtype=dtype, kernel_init=GLOROT)
+            linear = Dense(4 * self.features, use_bias=False, dtype=dtype, kernel_init=GLOROT)
             time = time + linear(y)
 
         def conv(features, stride=1):

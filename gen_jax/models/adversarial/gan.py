@@ -28,7 +28,7 @@ from gen_jax.check import require
 from gen_jax.conditions import Cond, one_hot
 from gen_jax.density import Codec, Kind, Value, fold_in
 from gen_jax.errors import InputError
-from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.conv import Conv, ConvTranspose, Dense
 from gen_jax.ops.scaling import from_symmetric, to_symmetric
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
 
@@ -72,8 +72,8 @@ class DenseGenerator(nn.Module):
     ) -> Float[Array, "B *event"]:
         del train  # no normalisation, no dropout
         for features in self.hidden:
-            z = nn.relu(nn.Dense(features)(z))
-        return nn.Dense(math.prod(shape))(z).reshape(z.shape[0], *shape)
+            z = nn.relu(Dense(features)(z))
+        return Dense(math.prod(shape))(z).reshape(z.shape[0], *shape)
 
 
 class DenseDiscriminator(nn.Module):
@@ -89,8 +89,8 @@ class DenseDiscriminator(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = x if y is None else jnp.concatenate([x, y], axis=-1)
         for features in self.hidden:
-            x = nn.leaky_relu(nn.Dense(features)(x), SLOPE)
-        return nn.Dense(1)(x)[:, 0]
+            x = nn.leaky_relu(Dense(features)(x), SLOPE)
+        return Dense(1)(x)[:, 0]
 
 
 class ConvGenerator(nn.Module):
@@ -104,7 +104,7 @@ class ConvGenerator(nn.Module):
     ) -> Float[Array, "B H W C"]:
         factor = 2 ** len(self.features)
         height, width, channels = (shape[0] // factor, shape[1] // factor, shape[2])
-        x = nn.Dense(height * width * self.features[0], kernel_init=INIT, use_bias=False)(z)
+        x = Dense(height * width * self.features[0], kernel_init=INIT, use_bias=False)(z)
         x = x.reshape(z.shape[0], height, width, -1)
         for features in self.features[1:]:
             x = nn.relu(BatchNorm()(x, train))
@@ -135,7 +135,7 @@ class ConvDiscriminator(nn.Module):
         for index, features in enumerate(self.features):
             x = Conv(features, (4, 4), 2, kernel_init=INIT, use_bias=index == 0)(x)
             x = nn.leaky_relu(x if index == 0 else self._normalised(x), SLOPE)
-        return nn.Dense(1, kernel_init=INIT)(x.reshape(x.shape[0], -1))[:, 0]
+        return Dense(1, kernel_init=INIT)(x.reshape(x.shape[0], -1))[:, 0]
 
     def _normalised(self, x: Float[Array, "B h w F"]) -> Float[Array, "B h w F"]:
         if self.normalisation == "batch":

@@ -21,6 +21,7 @@ from gen_jax.heads import Head
 from gen_jax.models.autoregressive.base import Autoregressive
 from gen_jax.models.autoregressive.sequence import Beginning, Sequence
 from gen_jax.ops.augment import ColourPermutation, Jigsaw, Rotation, Transform, Transposition
+from gen_jax.ops.convolution import gathered
 from gen_jax.typing import Metrics, PRNGKey, Scalar
 
 IDENTITY = 0
@@ -56,8 +57,10 @@ class DistAug(Autoregressive):
         self.check()
         self.tables = [transform.table(self.event.shape) for transform in self.transforms]
         self.vectors = [
-            self.param(
-                transform.name, nn.initializers.normal(0.01), (len(table), self.base.features)
+            gathered(
+                self.param(
+                    transform.name, nn.initializers.normal(0.01), (len(table), self.base.features)
+                )
             )
             for transform, table in zip(self.transforms, self.tables, strict=True)
         ]

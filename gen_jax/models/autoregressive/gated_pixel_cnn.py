@@ -21,7 +21,7 @@ from gen_jax.nn.at import At, Row, halves_here, placed, spread
 from gen_jax.nn.blocks import show
 from gen_jax.nn.causal_conv import KERNEL_INIT, HorizontalConv
 from gen_jax.nn.conditioning import Context, MapReader, Maps
-from gen_jax.nn.conv import Dense
+from gen_jax.nn.conv import Dense, Embed
 from gen_jax.ops.convolution import convolve
 from gen_jax.ops.gates import gated_tanh
 from gen_jax.typing import Dtype, Event
@@ -90,9 +90,9 @@ class GatedLayer(nn.Module):
         self.out = HorizontalConv(F, 1, self.groups, splits=2, dtype=dtype)
         self.drop = nn.Dropout(self.dropout)
         if self.conditional:
-            self.condition = nn.Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
+            self.condition = Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
         if self.mapped:
-            self.map = nn.Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
+            self.map = Dense(4 * F, use_bias=False, kernel_init=SMALL, dtype=dtype)
 
     def above(
         self, v: Float[Array, "*sites I"], cond: Context, at: Row | None
@@ -164,7 +164,7 @@ class GatedPixelCNN(Raster):
         ]
         self.read_maps = Maps(self.reader, self.dtype)
         if self.embedding:
-            self.embed = nn.Embed(self.levels, self.embedding, param_dtype=jnp.result_type(float))
+            self.embed = Embed(self.levels, self.embedding)
         outputs = self.groups * self.head.size
         self.hidden = HorizontalConv(self.head_features, 1, self.groups, dtype=self.dtype)
         self.logits = HorizontalConv(outputs, 1, self.groups, dtype=self.dtype)

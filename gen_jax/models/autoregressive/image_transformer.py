@@ -17,8 +17,9 @@ from jaxtyping import Array, Bool, Float, Int
 from gen_jax.check import require, require_image
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, shifted
-from gen_jax.nn.conv import Dense
+from gen_jax.nn.conv import Dense, Embed
 from gen_jax.nn.transformer import Block, Stack
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.orders import Order, Raster, Tiles, positions
 from gen_jax.ops.patterns import reach
 from gen_jax.ops.rectangle import Rectangle
@@ -118,9 +119,9 @@ class ImageTransformer(Sequence):
         if self.mixtures:
             self.enter = Dense(F)
         else:
-            self.symbols = nn.Embed(channels * self.levels, F, embedding_init=begin)
-        self.rows = self.param("rows", begin, (height, F // 2))
-        self.columns = self.param("columns", begin, (values, F - F // 2))
+            self.symbols = Embed(channels * self.levels, F, embedding_init=begin)
+        self.rows = gathered(self.param("rows", begin, (height, F // 2)))
+        self.columns = gathered(self.param("columns", begin, (values, F - F // 2)))
         block = functools.partial(
             Block,
             length=self.num_sites,

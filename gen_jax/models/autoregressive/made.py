@@ -20,7 +20,7 @@ from gen_jax.conditions import Cond
 from gen_jax.heads import head_for
 from gen_jax.models.autoregressive.mixture import Mixture, index_of
 from gen_jax.models.autoregressive.sequence import Sequence, Time
-from gen_jax.ops.convolution import dense
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.loops import once
 from gen_jax.ops.masks import degree_mask
 from gen_jax.ops.orders import Raster, Shuffled
@@ -116,7 +116,7 @@ class MaskedMLP(nn.Module):
         init = nn.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=-1, out_axis=0)
         zeros = nn.initializers.zeros
         self.kernels = [
-            self.param(f"kernel_{i}", init, (width, widths[i]))
+            gathered(self.param(f"kernel_{i}", init, (width, widths[i])))
             for i, width in enumerate(self.hidden)
         ]
         self.biases = [
@@ -126,10 +126,10 @@ class MaskedMLP(nn.Module):
         init = nn.initializers.variance_scaling(
             1.0, "fan_in", "normal", in_axis=-1, out_axis=0, batch_axis=1
         )
-        self.out_kernel = self.param("out_kernel", init, (*out, widths[-1]))
-        self.out_bias = self.param("out_bias", zeros, out)
+        self.out_kernel = gathered(self.param("out_kernel", init, (*out, widths[-1])))
+        self.out_bias = gathered(self.param("out_bias", zeros, out))
         if self.direct:
-            self.direct_kernel = self.param("direct_kernel", zeros, (*out, widths[0]))
+            self.direct_kernel = gathered(self.param("direct_kernel", zeros, (*out, widths[0])))
 
     def __call__(
         self, x: Integer[Array, "B D"], mask: int | Int[Array, ""]
@@ -140,9 +140,7 @@ class MaskedMLP(nn.Module):
         h = u = to_indicators(x, self.inputs, self.out_bias.dtype).reshape(x.shape[0], -1)
         for kernel, bias, table in zip(self.kernels, self.biases, self.degrees.hidden, strict=True):
             degree = jnp.asarray(table)[mask]
-            h = nn.relu(
-                dense(h, jnp.where(degree_mask(below, degree, strict=False), kernel.T, 0)) + bias
-            )
+            h = nn.relu(h @ jnp.where(degree_mask(below, degree, strict=False), kernel.T, 0) + bias)
             below = degree
         out = self.out_bias + _outputs(
             h, self.out_kernel, degree_mask(below, position, strict=True)
@@ -210,7 +208,7 @@ def _outputs(h, kernel, mask):
     """sum_i mask[i, d] kernel[d, p, i] h[b, i], by one product."""
     D, P, width = kernel.shape
     kernel = jnp.where(mask.T[:, None, :], kernel, 0).reshape(D * P, width)
-    return dense(h, kernel.T).reshape(-1, D, P)
+    return (h @ kernel.T).reshape(-1, D, P)
 
 
 class MADE(Sequence):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from gen_jax.check import require
 from gen_jax.models.autoregressive.sequence import Sequence, Time
+from gen_jax.ops.convolution import gathered
 from gen_jax.ops.nade import absorb, conditionals, logits
 from gen_jax.ops.scaling import num_indicators
 
@@ -39,7 +40,7 @@ class NADE(Sequence):
         hidden_bias = self.param("hidden_bias", zeros, (H,))
         fan_in = init(1.0, "fan_in", "normal", in_axis=2, out_axis=1, batch_axis=0)
         out_kernel = self.param("out_kernel", fan_in, (D, P, H))
-        bias = self.param("bias", zeros, (D, P))
+        bias = gathered(self.param("bias", zeros, (D, P)))
         start = jnp.broadcast_to(hidden_bias, (x.shape[0], H))
         if time is None:
             return bias + conditionals(kernel, out_kernel, start, x)

@@ -19,6 +19,7 @@ from gen_jax.models.autoregressive.raster import Terms
 from gen_jax.nn.at import At, Row, Site
 from gen_jax.nn.blocks import show
 from gen_jax.nn.conditioning import Context
+from gen_jax.nn.conv import Embed
 from gen_jax.nn.gated_resnet import GatedBlock
 from gen_jax.nn.shifted_conv import Project
 from gen_jax.ops import attention
@@ -176,7 +177,7 @@ class PixelSNAIL(Pixelwise):
     def setup(self):
         super().setup()
         if self.embedding:
-            self.embed = nn.Embed(self.levels, self.embedding, self.dtype, jnp.result_type(float))
+            self.embed = Embed(self.levels, self.embedding, self.dtype)
         self.stack = [
             SnailBlock(
                 self.features,

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from gen_jax.check import require
 from gen_jax.models.autoregressive.sequence import Sequence, Time
 from gen_jax.nn.blocks import show
+from gen_jax.nn.conv import Dense, Embed
 from gen_jax.nn.recurrent import Carry, Layer
 from gen_jax.ops import recurrent
 from gen_jax.ops.recurrent import Cell, State
@@ -52,10 +53,10 @@ class Recurrent(Sequence):
         self.check()
         outputs = self.cell.blocks * self.features
         init = nn.initializers.lecun_normal()
-        self.symbols = nn.Embed(self.levels, outputs, embedding_init=init)
-        self.inputs = [nn.Dense(outputs, use_bias=False) for _ in range(1, self.depth)]
+        self.symbols = Embed(self.levels, outputs, embedding_init=init)
+        self.inputs = [Dense(outputs, use_bias=False) for _ in range(1, self.depth)]
         self.layers = [Layer(self.cell, self.features) for _ in range(self.depth)]
-        self.logits = nn.Dense(self.head.size)
+        self.logits = Dense(self.head.size)
         self.drop = nn.Dropout(self.dropout)
         self.kept = Carry()
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from gen_jax.check import require
 from gen_jax.models.autoregressive.sequence import Sequence, Time
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.recurrent import Carry, Layer
 from gen_jax.ops import nade, recurrent
 from gen_jax.ops.loops import once
@@ -61,11 +62,11 @@ class RNNNADE(Sequence):
         cell, D, H, P = CELLS[self.cell], self.values, self.hidden, self.head.size
         inputs = num_indicators(self.levels)
         init = nn.initializers.variance_scaling
-        self.inputs = nn.Dense(cell.blocks * self.features, use_bias=False)
+        self.inputs = Dense(cell.blocks * self.features, use_bias=False)
         self.layer = Layer(cell, self.features)
         self.drop = nn.Dropout(self.dropout)
-        self.to_hidden = nn.Dense(H)  # its bias is c
-        self.to_outputs = nn.Dense(D * P)  # its bias is b
+        self.to_hidden = Dense(H)  # its bias is c
+        self.to_outputs = Dense(D * P)  # its bias is b
         fan_in = init(1.0, "fan_in", "normal", in_axis=(0, 1), out_axis=2)
         self.kernel = self.param("kernel", fan_in, (D, inputs, H))
         fan_in = init(1.0, "fan_in", "normal", in_axis=2, out_axis=1, batch_axis=0)

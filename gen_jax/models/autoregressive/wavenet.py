@@ -6,7 +6,6 @@ Graves, Kalchbrenner, Senior and Kavukcuoglu 2016, 1609.03499) or to a mixture o
 1711.10433).
 """
 
-import functools
 from typing import ClassVar
 
 import flax.linen as nn
@@ -22,7 +21,7 @@ from gen_jax.errors import InputError
 from gen_jax.heads import Head, head_for
 from gen_jax.models.autoregressive.sequence import NOTHING, Sequence, Time, shifted
 from gen_jax.nn.blocks import show
-from gen_jax.nn.conv import Dense
+from gen_jax.nn.conv import Dense, Embed
 from gen_jax.ops.convolution import convolve
 from gen_jax.ops.gates import gated_tanh
 from gen_jax.ops.scaling import to_symmetric
@@ -151,8 +150,7 @@ class WaveNet(Sequence):
         self.out = Dense(self.head.size, dtype=self.dtype)
         if self.local:
             self.upsample = FrameUpsample(self.hop, dtype=self.dtype)
-        Symbols = functools.partial(nn.Embed, param_dtype=jnp.result_type(float))
-        self.tables = [Symbols(event.num_levels, self.embedding) for event in self.codes]
+        self.tables = [Embed(event.num_levels, self.embedding) for event in self.codes]
         hops = [self.event.size // event.shape[0] for event in self.codes]
         self.upsamples = [FrameUpsample(hop, dtype=self.dtype) for hop in hops]
 

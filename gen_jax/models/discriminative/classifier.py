@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Num
 from gen_jax.check import require
 from gen_jax.density import Codec, Kind, Value
 from gen_jax.errors import InputError
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.encoders import ConvEncoder
 from gen_jax.ops.scaling import to_symmetric
 from gen_jax.typing import Event, Metrics, Nats, PRNGKey, Scalar
@@ -37,8 +38,8 @@ class Classifier(nn.Module):
 
     def setup(self):
         self.check()
-        self.layer = nn.Dense(self.hidden)
-        self.logits = nn.Dense(self.num_classes)
+        self.layer = Dense(self.hidden)
+        self.logits = Dense(self.num_classes)
         self.drop = nn.Dropout(self.dropout)
 
     def embed(self, x: Num[Array, "B H W C"], train: bool = False) -> Float[Array, "B F"]:

@@ -60,8 +60,8 @@ class TimedLayer(nn.Module):
         if self.mix == "concat":
             planes = jnp.broadcast_to(c, (*x.shape[:-1], *c.shape))
             return layer(jnp.concatenate([x, planes], axis=-1)[None])[0]
-        gate = nn.sigmoid(nn.Dense(self.features)(c))
-        shift = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init)(c)
+        gate = nn.sigmoid(Dense(self.features)(c))
+        shift = Dense(self.features, use_bias=False, kernel_init=self.kernel_init)(c)
         return layer(x[None])[0] * gate + shift
 
 

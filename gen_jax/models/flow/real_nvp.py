@@ -18,6 +18,7 @@ from gen_jax.check import require
 from gen_jax.conditions import Cond
 from gen_jax.models.flow.base import DequantizedFlow, Flow
 from gen_jax.nn.bijections import MLP, AffineCoupling, Vector, chain, unchain, way_back
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.shifted_conv import Project, WeightNorm
 from gen_jax.ops import dequantize, masks
 from gen_jax.ops.convolution import convolve
@@ -54,7 +55,7 @@ class ResNet(nn.Module):
     ) -> Float[Array, "B H W outputs"]:
         x = Conv3x3(self.features)(nn.relu(jnp.concatenate([x, -x], axis=-1)))
         if y is not None:
-            linear = nn.Dense(self.features, use_bias=False, kernel_init=LABEL_INIT)
+            linear = Dense(self.features, use_bias=False, kernel_init=LABEL_INIT)
             x = x + linear(y.astype(x.dtype))[:, None, None]
         skip = Project(self.features)(x)
         for _ in range(self.blocks):

@@ -16,6 +16,7 @@ from gen_jax.conditions import Cond
 from gen_jax.density import Codec, Kind, Value
 from gen_jax.encoding import Interpolation
 from gen_jax.errors import InputError
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.encoders import (
     DenseDecoder,
     DenseEncoder,
@@ -44,7 +45,7 @@ class Autoencoder(nn.Module):
 
     def setup(self):
         self.check()
-        self.code = nn.Dense(self.latent)
+        self.code = Dense(self.latent)
 
     def encode(self, x: Num[Array, "B *event"]) -> Float[Array, "B Z"]:
         """z = f(x)."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Integer
 from gen_jax.check import require
 from gen_jax.conditions import Cond, joined, label_of, one_hot, values_of
 from gen_jax.models.latent.base import LatentModel, State
+from gen_jax.nn.conv import Dense
 from gen_jax.nn.encoders import DenseEncoder, require_features
 from gen_jax.ops.latents import STANDARD, Gaussian, Group, Normal
 from gen_jax.ops.scaling import to_unit
@@ -40,7 +41,7 @@ class Encoded(LatentModel):
 
     def setup(self):
         super().setup()
-        self.posterior = nn.Dense(self.latent * self.outputs)
+        self.posterior = Dense(self.latent * self.outputs)
 
     @property
     def outputs(self) -> int:
