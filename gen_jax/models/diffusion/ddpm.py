@@ -251,14 +251,7 @@ class DDPM(ChainLatents, ChainBound):
 
         If the event has levels, x_0 is clipped to [-1, 1], except in training.
         """
-        t, channels = now.time.reshape(-1), x_t.shape[-1]
-        outputs = channels * (2 if self.variance == "learned" else 1)
-        both = self._output(x_t, t, outputs, train, label_of(cond)).astype(x_t.dtype)
-        output, weight = both[..., :channels], both[..., channels:]
-        if guidance:
-            nothing = jnp.full(len(x_t), NO_CLASS)
-            free = self._output(x_t, t, outputs, train, nothing)[..., :channels]
-            output = output + guidance * (output - free.astype(x_t.dtype))
+        output, weight = self._outputs(x_t, now, train, cond, guidance)
         data = diffusion.data_of(self.predicted, now, output, x_t)
         if self.event.levels is not None and not train:
             data = jnp.clip(data, -1.0, 1.0)
@@ -270,7 +263,23 @@ class DDPM(ChainLatents, ChainBound):
     def noise_at(
         self, x_t: Float[Array, "B *event"], now: Chain, cond: Cond = None
     ) -> Float[Array, "B *event"]:
-        return diffusion.noise_from(self.predicted, now, self.back(x_t, now, cond=cond).output, x_t)
+        """The mean of the noise in x_t, as the network has it; `now` needs no variances, which an ODE does not know."""
+        output, _ = self._outputs(x_t, now, False, cond, 0.0)
+        return diffusion.noise_from(self.predicted, now, output, x_t)
+
+    def _outputs(
+        self, x_t: Array, now: Chain, train: bool, cond: Cond, guidance: float
+    ) -> tuple[Float[Array, "B *event"], Float[Array, "B *positions weights"]]:
+        """What the network predicts, and the weights of a learned variance."""
+        t, channels = now.time.reshape(-1), x_t.shape[-1]
+        outputs = channels * (2 if self.variance == "learned" else 1)
+        both = self._output(x_t, t, outputs, train, label_of(cond)).astype(x_t.dtype)
+        output, weight = both[..., :channels], both[..., channels:]
+        if guidance:
+            nothing = jnp.full(len(x_t), NO_CLASS)
+            free = self._output(x_t, t, outputs, train, nothing)[..., :channels]
+            output = output + guidance * (output - free.astype(x_t.dtype))
+        return output, weight
 
     def _output(
         self, x_t: Array, t: Array, outputs: int, train: bool, label: Any
