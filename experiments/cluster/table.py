@@ -28,8 +28,7 @@ OF_PROGRAMS: record.Columns = {
     "config": lambda row: row["config"],
     "parameters": lambda row: f"{row['parameters']:,}",
     "blocks": lambda row: row["form"],
-    "seconds": lambda row: f"{row['trace_seconds'] + row['compile_seconds']:.0f}",
-    "of a core": lambda row: f"{row['trace_cpu_seconds'] + row['compile_cpu_seconds']:.0f}",
+    "seconds": lambda row: f"{row['trace_cpu_seconds'] + row['compile_cpu_seconds']:.0f}",
     "temporaries": lambda row: f"{row['temporary_bytes_a_device'] / 1e9:.2f} GB",
     "arguments": lambda row: f"{row['argument_bytes_a_device'] / 1e9:.2f} GB",
 }
@@ -129,8 +128,8 @@ def compiling(path: Path) -> str:
     compiled = json.loads(path.read_text())
     return (
         f"Train steps compiled for {compiled['devices']} simulated CPU devices"
-        " (`python experiments/cluster/compile.py`), at the batch of the config: seconds to trace and compile,"
-        " and memory of the program on a device.\n\n"
+        " (`python experiments/cluster/compile.py`), at the batch of the config: seconds of a core to trace"
+        " and compile, and memory of the program on a device.\n\n"
         f"{record.table(OF_PROGRAMS, compiled['rows'])}\n\n"
     )
 
