@@ -167,6 +167,7 @@ def test_ops_know_nothing_of_flax():
             allowed = (
                 "gen_jax.errors",
                 "gen_jax.ops",
+                "gen_jax.target",
                 "gen_jax.typing",
                 "jax",
                 "numpy",

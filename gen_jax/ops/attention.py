@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gen_jax import target
+from gen_jax.target import platform
 
 
 class Partial(NamedTuple):
@@ -135,7 +135,7 @@ def in_one_kernel(query: Float[Array, "B N L K"], value: Float[Array, "B N L V"]
     """Whether cuDNN reads it: on a GPU, in half precision, keys and values as wide, by eights and up to 128."""
     half, width = query.dtype in (jnp.bfloat16, jnp.float16), query.shape[-1]
     fits = width == value.shape[-1] and width % 8 == 0 and width <= 128
-    return target.platform() == "gpu" and half and fits
+    return platform() == "gpu" and half and fits
 
 
 def one_kernel(

@@ -22,7 +22,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from gen_jax import target
+from gen_jax.target import platform
 
 Pairs = tuple[tuple[int, int], ...]
 Steps = tuple[int, ...]
@@ -63,7 +63,7 @@ def convolve(
     if kernel.shape[:-2] == stride == spread == (1,) * axes and not any(map(any, padding)):
         return dense(x, kernel.reshape(kernel.shape[-2:]))
     window, kernel = Window(padding, stride, spread, dilation), gathered(kernel)
-    if target.platform() != "cpu":
+    if platform() != "cpu":
         return _plain(x, kernel, window=window)
     return convolve_p.bind(x, kernel, window=window)
 

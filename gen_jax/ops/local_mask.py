@@ -16,9 +16,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from gen_jax import target
 from gen_jax.ops.convolution import dense, gathered
 from gen_jax.ops.orders import Order
+from gen_jax.target import platform
 
 TAPS = 9
 PLACES = 1024  # of the images whose patches a CPU makes at a time
@@ -163,7 +163,7 @@ def _backward(dilation, residuals, dy):
 
 def _together(batch, height, width):
     """Images whose patches are made at a time: few on a CPU, whose cache they fill, and a number that divides all."""
-    if target.platform() != "cpu" or jax.device_count() > 1:
+    if platform() != "cpu" or jax.device_count() > 1:
         return batch
     most = max(1, PLACES // (height * width))
     return max(images for images in range(1, min(most, batch) + 1) if batch % images == 0)
