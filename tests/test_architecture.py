@@ -11,7 +11,7 @@ STRUCTURE = runpy.run_path(str(ROOT / "experiments" / "structure.py"), run_name=
 # Folders and modules of gen_jax, from the ground up: each imports those of lower floors only.
 FLOORS = (
     "errors former progress registry terminal",
-    "disk included processes sharding sources stored typing",
+    "disk included processes sharding sources stored target typing",
     "check classes conditions fingerprint ops",
     "diagnosed encoding inputs",
     "config_python config_tree data density heads nn schedules",

@@ -126,9 +126,14 @@ def test_operations_by_hand():
     up = functools.partial(convolve, padding=((1, 1), (1, 1)), spread=2)
     y = jax.eval_shape(up, images, kernel)
     assert count(up, images, kernel) == 2 * y.size * (2 * 2 * 3) / 4
+
+
+def test_a_program_of_another_platform():
+    """Slow among other tests, since it forgets all that is compiled."""
+    images, kernel = jnp.zeros((2, 8, 8, 3)), jnp.zeros((2, 2, 3, 6))
+    down = functools.partial(convolve, padding="VALID", stride=2)
     with target.compiling_for("tpu"):
         assert target.platform() == "tpu"
-        assert count(up, images, kernel) == pytest.approx(2 * y.size * (2 * 2 * 3), rel=3)
         assert "convolve" not in str(jax.make_jaxpr(down)(images, kernel))
     assert "convolve" in str(jax.make_jaxpr(down)(images, kernel))
     assert target.platform() == jax.default_backend()
