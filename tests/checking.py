@@ -12,7 +12,7 @@ def checked(function: Callable) -> Callable:
     """The function with its arguments and result checked.
 
     jaxtyping gives functions that have a signature and no content of their own, so those of one name and signature are
-    one. That takes a fifth off the time of the tests.
+    one.
     """
     key = (function.__module__, function.__qualname__, str(inspect.signature(function)))
     if key not in _CHECKED:

@@ -42,10 +42,16 @@ HloModule jit_step, is_scheduled=true
   ROOT %dynamic-slice = f32[128]{0} dynamic-slice(%all-reduce.1, %i), dynamic_slice_sizes={128}
 }
 
+%all-reduce-scatter.2 (g: f32[512]) -> f32[64] {
+  %all-reduce.4 = f32[512]{0:T(512)} all-reduce(%g), channel_id=8, replica_groups={{0,1,2,3,4,5,6,7}}, to_apply=%add
+  ROOT %dynamic-slice = f32[64]{0} dynamic-slice(%all-reduce.4, %i), dynamic_slice_sizes={64}
+}
+
 %body (s: (s32[], f32[1024])) -> (s32[], f32[1024]) {
   %fusion.1 = (bf16[1,32,256]{2,1,0}, bf16[1,256,256]{2,1,0}) fusion(%w), kind=kCustom, calls=%start
   %fusion.2 = bf16[1,256,256]{2,1,0} fusion(%fusion.1), kind=kCustom, calls=%done
   %fusion.3 = f32[128]{0} fusion(%g), kind=kCustom, calls=%all-reduce-scatter.1
+  %fusion.4 = f32[64]{0} fusion(%h), kind=kCustom, calls=%all-reduce-scatter.2
   ROOT %tuple = (s32[], f32[1024]{0}) tuple(%i, %g)
 }
 
@@ -65,17 +71,18 @@ ENTRY %main (x: f32[1024]) -> f32[1024] {
 
 
 def test_a_tpu_program_by_hand():
-    """Parts of one asynchronous gather are one; loops multiply; groups in three forms; a device alone sends nothing."""
+    """Parts of one asynchronous gather are one, two sums of a channel two; loops multiply; groups in three forms."""
     found = collectives(TPU, 8)
     assert sorted(found) == [
         Collective("all-gather", 2 * 256 * 256, 4, 24),
         Collective("all-reduce", 4 * 11, 4, 1),
+        Collective("reduce-scatter", 4 * 512, 8, 24),
         Collective("reduce-scatter", 4 * 1024, 8, 24),
     ]
     sent = {one.kind: one.sent for one in found}
     assert sent["all-gather"] == 24 * 2 * 256 * 256 * 3 / 4
     assert sent["all-reduce"] == 2 * 44 * 3 / 4
-    assert sent["reduce-scatter"] == 24 * 4096 * 7 / 8
+    assert totals(found)["reduce-scatter"]["sent"] == 24 * (4096 + 2048) * 7 / 8
     assert totals(found)["all-gather"] == {
         "count": 24,
         "bytes": 24 * 2 * 256 * 256,

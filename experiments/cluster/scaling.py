@@ -9,10 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from gen_jax import runtime, sharding
 from gen_jax.bench import record, scaling
+from gen_jax.density import num_parameters
 from gen_jax.disk import write_atomically
 from gen_jax.experiment import Experiment, load_config
 from gen_jax.runs import results
@@ -67,12 +66,13 @@ def built(config: str) -> Experiment:
 
 def state(name: str, config: str, devices: scaling.Devices) -> record.Row:
     """Bytes of the state in all and on each of the devices that split it."""
-    shapes = scaling.step(built(config), devices, len(devices)).state
+    experiment = built(config)
+    shapes = scaling.step(experiment, devices, len(devices)).state
     held = sharding.held(shapes)
     return {
         "name": name,
         "config": config,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(shapes.params)),
+        "parameters": num_parameters(experiment.model, {"params": shapes.params}),
         "devices": len(devices),
         "state_bytes": held.total,
         "state_device_bytes": held.device,

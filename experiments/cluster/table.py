@@ -91,7 +91,7 @@ def large(path: Path) -> str:
         return ""
     found = json.loads(path.read_text())
     states = ", ".join(
-        f"{row['state_share']:.3f} of {row['state_bytes'] / 2**20:,.0f} MiB ({row['name']},"
+        f"{row['state_share']:.3f} of {record.megabytes(row['state_bytes'])} ({row['name']},"
         f" {row['parameters']:,} parameters)"
         for row in found["states"]
     )

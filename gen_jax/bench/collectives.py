@@ -117,18 +117,10 @@ def _trips(line: str, bodies: dict[str, list[str]]) -> int:
     if known := TRIPS.search(line):
         return int(known[1])
     condition = re.search(r"condition=%([^\s,]+)", line)
-    lines = bodies.get(condition[1], []) if condition else []
-    [compared] = [re.findall(r"%[^\s,)]+", one.partition("compare(")[2]) for one in lines[-1:]] or [
-        []
-    ]
-    for one in lines:
-        if (
-            (constant := CONSTANT.search(one))
-            and constant[1] in compared
-            and "direction=LT" in lines[-1]
-        ):
-            return int(constant[2])
-    return 1
+    *lines, root = bodies.get(condition[1], [""]) if condition else [""]
+    compared = re.findall(r"%[^\s,)]+", root.partition("compare(")[2])
+    bounds = (CONSTANT.search(one) for one in lines if "direction=LT" in root)
+    return next((int(bound[2]) for bound in bounds if bound and bound[1] in compared), 1)
 
 
 def _fused(bodies: dict[str, list[str]]) -> set[str]:

@@ -3,7 +3,6 @@
 The program is compiled, not run: for simulated CPU devices, or for the chips of a TPU that need not be there.
 """
 
-import contextlib
 import importlib.util
 import os
 import time
@@ -18,7 +17,7 @@ from gen_jax.bench import chips, record
 from gen_jax.bench.collectives import collectives, totals
 from gen_jax.bench.operations import operations
 from gen_jax.bench.timing import rounded
-from gen_jax.density import functional
+from gen_jax.density import functional, num_parameters
 from gen_jax.errors import InputError, first_line
 from gen_jax.experiment import Experiment
 from gen_jax.runs.run import batch_shapes, state_shapes
@@ -40,18 +39,32 @@ COLUMNS: record.Columns = {
     "config": lambda row: row["config"],
     "batch": lambda row: str(row["batch"]),
     "devices": lambda row: f"{row['devices']} {row['platform']}, fsdp {row['fsdp']}",
-    "state": lambda row: f"{mebibytes(row['state_device_bytes'])} ({row['state_share']:.3f})",
-    "arguments": lambda row: mebibytes(row["argument_bytes"]),
-    "temporaries": lambda row: mebibytes(row["temporary_bytes"]),
+    "state": lambda row: (
+        f"{record.megabytes(row['state_device_bytes'])} ({row['state_share']:.3f})"
+    ),
+    "arguments": lambda row: record.megabytes(row["argument_bytes"]),
+    "temporaries": lambda row: record.megabytes(row["temporary_bytes"]),
     "all": lambda row: (
-        f"does not fit {row['chip']}" if row["refused"] else mebibytes(row["device_bytes"])
+        f"does not fit {row['chip']}" if row["refused"] else record.megabytes(row["device_bytes"])
     ),
     "collectives": lambda row: _listed(row["collectives"]),
-    "sent": lambda row: mebibytes(row["sent_bytes"]),
+    "sent": lambda row: record.megabytes(row["sent_bytes"]),
     "predicted": lambda row: (
         "-" if row["efficiency"] is None else f"{row['efficiency']:.0%} on {row['chip']}"
     ),
 }
+# What a row has only if the compiler does not refuse the program.
+FOUND = (
+    *("argument_bytes", "temporary_bytes", "device_bytes", "fits", "collectives", "sent_bytes"),
+    *(
+        "flops",
+        "compute_seconds",
+        "memory_seconds",
+        "sending_seconds",
+        "efficiency",
+        "compile_seconds",
+    ),
+)
 Devices = Sequence[Any]
 # libtpu asks no server which TPU this machine has, and does not mind that another process has loaded it.
 LIBTPU = {
@@ -132,14 +145,14 @@ def step(experiment: Experiment, devices: Devices, fsdp: int) -> Step:
 def row_of(name: str, experiment: Experiment, devices: Devices, chip: str, fsdp: int) -> record.Row:
     """Memory, collectives and prediction of a config on these devices."""
     rates, platform = chips.named(chip), devices[0].platform
-    with _for(platform):
+    with target.compiling_for(platform):
         of = step(experiment, devices, fsdp)
         held = sharding.held(of.state)
         row = {
             "config": name,
             "system": experiment.system,
             "batch": experiment.batch_size,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(of.state.params)),
+            "parameters": num_parameters(experiment.model, {"params": of.state.params}),
             "platform": platform,
             "devices": len(devices),
             "fsdp": fsdp,
@@ -185,27 +198,10 @@ def row_of(name: str, experiment: Experiment, devices: Devices, chip: str, fsdp:
     return {**row, **found, "refused": None}
 
 
-FOUND = """
-    argument_bytes temporary_bytes device_bytes fits collectives sent_bytes flops compute_seconds memory_seconds
-    sending_seconds efficiency compile_seconds
-""".split()  # noqa: SIM905  a list to read
-
-
-def mebibytes(count: int | None) -> str:
-    """A cell in MiB; a dash if unknown."""
-    return "-" if count is None else f"{count / 2**20:,.1f} MiB"
-
-
 def _listed(kinds: dict[str, dict[str, int]] | None) -> str:
     """Number and bytes of each kind of collective."""
     if not kinds:
         return "-" if kinds is None else "none"
     return ", ".join(
-        f"{row['count']:,} {kind} {mebibytes(row['bytes'])}" for kind, row in kinds.items()
+        f"{row['count']:,} {kind} {record.megabytes(row['bytes'])}" for kind, row in kinds.items()
     )
-
-
-def _for(platform: str) -> contextlib.AbstractContextManager:
-    """Within, programs are those of the platform."""
-    own = platform == jax.default_backend()
-    return contextlib.nullcontext() if own else target.compiling_for(platform)

@@ -7,6 +7,7 @@ above. The left stream v also reads the columns to the left in the same row. u f
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Int
@@ -60,8 +61,8 @@ class GatedResnet(nn.Module):
             hidden = hidden + self.project(*map(self.activation, aux), at=at)
         hidden = self.drop(self.activation(hidden), deterministic=not train)
         out = self.second(hidden, at)
-        if self.num_classes and cond is not None:
-            out = out + spread(self.classes(cond), at)
+        if self.num_classes:
+            out = out + spread(self.classes(cast(Array, cond)), at)
         return x + gated_linear(out)
 
 

@@ -45,13 +45,11 @@ def conditionals(
 
 
 def _forward(kernel, out_kernel, start, x):
-    kernel, out_kernel = gathered(kernel), gathered(out_kernel)
-
     def body(a, inputs):
         w, v, value = inputs
         return absorb(a, w, value), logits(a, v)
 
-    a, z = lax.scan(body, start, (kernel, out_kernel, x.T))
+    a, z = lax.scan(body, start, (gathered(kernel), gathered(out_kernel), x.T))
     return jnp.swapaxes(z, 0, 1), (kernel, out_kernel, x, a)
 
 

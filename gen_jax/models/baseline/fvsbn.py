@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from gen_jax.check import require
 from gen_jax.models.autoregressive.sequence import Sequence, Time
-from gen_jax.ops.convolution import dense
+from gen_jax.ops.convolution import gathered
 
 
 class FVSBN(Sequence):
@@ -27,12 +27,12 @@ class FVSBN(Sequence):
     ) -> Float[Array, "B *sites 1"]:
         self.check()
         n = self.event.size
-        packed = self.param("kernel", nn.initializers.zeros, (n * (n - 1) // 2,))
+        packed = gathered(self.param("kernel", nn.initializers.zeros, (n * (n - 1) // 2,)))
         bias = self.param("bias", nn.initializers.zeros, (n,))
         x = x.astype(bias.dtype)
         if time is None:
             kernel = jnp.zeros((n, n), packed.dtype).at[np.tril_indices(n, -1)].set(packed)
-            return (dense(x, kernel.T) + bias)[..., None]
+            return (x @ kernel.T + bias)[..., None]
         values = self.variable("cache", "values", jnp.zeros, (x.shape[0], n), x.dtype)
         values.value = lax.dynamic_update_slice_in_dim(values.value, x[:, None], time - 1, axis=1)
         row = lax.dynamic_slice_in_dim(jnp.pad(packed, (0, n)), time * (time - 1) // 2, n)
