@@ -107,19 +107,34 @@ def random(layer, x, *args, seed=2):
 
 
 @in_float64
-@pytest.mark.parametrize("kind", ["affine", "additive"])
+@pytest.mark.parametrize("kind", ["affine", "bounded", "additive"])
 def test_a_coupling_of_halves(kind):
-    """z_2 = (x_2 + t) sigmoid(r + 2) with t, r of the first two of five dimensions; additive: z_2 = x_2 + t."""
+    """z_2 = (x_2 + t) s with t, r of the first two of five dimensions; s = sigmoid(r + 2), (1 + that) / 2 or 1."""
     layer, x = HalfCoupling(functools.partial(MLP, (4,)), kind), noise(3, 5)
     variables = random(layer, x)
     z, log_det = layer.apply(variables, x)
     np.testing.assert_array_equal(z[:, :2], x[:, :2])
     net = {"params": variables["params"]["net"]}
-    out = MLP((4,)).apply(net, x[:, :2], 6 if kind == "affine" else 3)
-    shift, scale = out[:, :3], jax.nn.sigmoid(out[:, 3:] + 2) if kind == "affine" else 1.0
-    np.testing.assert_allclose(z[:, 2:], (x[:, 2:] + shift) * scale, atol=1e-12)
-    assert kind == "affine" or not np.any(log_det)
+    out = MLP((4,)).apply(net, x[:, :2], 3 if kind == "additive" else 6)
+    gate = jax.nn.sigmoid(out[:, 3:] + 2)
+    scale = {"affine": gate, "bounded": (1 + gate) / 2, "additive": 1.0}[kind]
+    np.testing.assert_allclose(z[:, 2:], (x[:, 2:] + out[:, :3]) * scale, atol=1e-12)
+    assert kind != "additive" or not np.any(log_det)
     checked(layer, variables, x)
+
+
+@in_float64
+@pytest.mark.parametrize(("kind", "finite"), [("affine", False), ("bounded", True)])
+def test_the_inverse_explodes_unless_the_scale_is_bounded(kind, finite):
+    """At r = -800 the scale sigmoid(r + 2) is 0 in float64, and what it multiplied is lost."""
+    layer, x = HalfCoupling(functools.partial(MLP, (4,)), kind), noise(3, 4)
+    variables = layer.init(jax.random.key(0), x)
+    last = variables["params"]["net"]["Dense_1"]
+    last["bias"] = last["bias"].at[2:].set(-800.0)
+    back = layer.apply(variables, layer.apply(variables, x)[0], method="inverse")
+    assert bool(np.isfinite(back).all()) == finite
+    if finite:
+        np.testing.assert_allclose(back, x, atol=1e-12)
 
 
 @in_float64

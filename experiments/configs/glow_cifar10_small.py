@@ -15,7 +15,7 @@ STEPS = 4000
 def experiment() -> Experiment:
     """Three scales of eight steps with narrow networks; translations as in the authors' code."""
     return Experiment(
-        model=Glow(image(32, 32, channels=3), scales=3, depth=8, width=96),
+        model=Glow(image(32, 32, channels=3), scales=3, depth=8, width=96, coupling="bounded"),
         data=Data("cifar10"),
         optimizer=Adam(WarmupCosine(1e-3, 200, STEPS), clip_norm=10.0),
         steps=STEPS,

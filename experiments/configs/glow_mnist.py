@@ -16,7 +16,7 @@ STEPS = 2000
 def experiment() -> Experiment:
     """Two scales of eight steps, of the logits of dequantised values."""
     return Experiment(
-        model=Glow(image(28, 28), scales=2, depth=8, width=128, alpha=0.05),
+        model=Glow(image(28, 28), scales=2, depth=8, width=128, coupling="bounded", alpha=0.05),
         data=Data("mnist"),
         optimizer=Adam(WarmupCosine(1e-3, 100, STEPS), clip_norm=10.0),
         steps=STEPS,

@@ -1,10 +1,12 @@
 """Glow: x = f^-1(z), z ~ N(0, I), where f repeats actnorm, an invertible 1x1 convolution and a coupling at each scale.
 
 A coupling keeps the first half of the channels and maps the others to z_2 = (x_2 + t) s, where t and s = sigmoid(r + 2)
-are functions of the first half, so log |det| is the sum of log s; an additive one has s = 1. Each scale begins with a
-squeeze. At the end of all but the last, half of the channels leaves, as e = (x_2 - m) / s with mean m and scale s
-given the other half. So its prior is learned while e is standard normal. (Kingma and Dhariwal 2018, 1807.03039,
-sections 3 and 4, and their github.com/openai/glow, model.py and tfops.py.)
+are functions of the first half, so log |det| is the sum of log s; an additive one has s = 1. A bounded one, which is
+not in the paper, has s = (1 + sigmoid(r + 2)) / 2: its inverse multiplies by less than 2 and cannot explode on images
+unlike the data (after Behrmann et al. 2021, 2006.09347). Each scale begins with a squeeze. At the end of all but the last,
+half of the channels leaves, as e = (x_2 - m) / s with mean m and scale s given the other half. So its prior is learned
+while e is standard normal. (Kingma and Dhariwal 2018, 1807.03039, sections 3 and 4, and their github.com/openai/glow,
+model.py and tfops.py.)
 """
 
 import functools
@@ -31,7 +33,7 @@ from gen_jax.typing import Event, Nats, PRNGKey, points
 RATE = 3.0  # at which the gains of a `ZeroConv` learn, as those of actnorm
 WIDTH = 1.0  # of the interval of the values without logits
 NARROWEST = 1e-4  # a coupling of a smaller scale loses four of the seven digits of float32
-Coupling = Literal["affine", "additive"]
+Coupling = Literal["affine", "bounded", "additive"]
 Factors = Literal["lu", "matrix"]
 
 
@@ -102,6 +104,8 @@ class HalfCoupling(nn.Module):
         else:
             shift, raw = jnp.split(self.net(kept, 2 * moved), 2, axis=-1)
             log_scale = nn.log_sigmoid(raw + 2)
+            if self.kind == "bounded":
+                log_scale = jnp.log1p(jnp.exp(log_scale)) - np.log(2)
         self.sow(blocks.COLLECTION, "log_scale", jnp.min(log_scale.reshape(len(kept), -1), axis=1))
         return shift, log_scale
 
