@@ -3,10 +3,10 @@
 A coupling keeps the first half of the channels and maps the others to z_2 = (x_2 + t) s, where t and s = sigmoid(r + 2)
 are functions of the first half, so log |det| is the sum of log s; an additive one has s = 1. A bounded one, which is
 not in the paper, has s = (1 + sigmoid(r + 2)) / 2: its inverse multiplies by less than 2 and cannot explode on images
-unlike the data (after Behrmann et al. 2021, 2006.09347). Each scale begins with a squeeze. At the end of all but the last,
-half of the channels leaves, as e = (x_2 - m) / s with mean m and scale s given the other half. So its prior is learned
-while e is standard normal. (Kingma and Dhariwal 2018, 1807.03039, sections 3 and 4, and their github.com/openai/glow,
-model.py and tfops.py.)
+unlike the data (after Behrmann et al. 2021, 2006.09347). Each scale begins with a squeeze. At the end of all but the
+last, half of the channels leaves, as e = (x_2 - m) / s with mean m and scale s given the other half. So its prior is
+learned while e is standard normal. (Kingma and Dhariwal 2018, 1807.03039, sections 3 and 4, and their
+github.com/openai/glow, model.py and tfops.py.)
 """
 
 import functools
