@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 FIELDS = """
     system dataset dataset_version split num_examples nats nats_per bits_per_dim unit stderr stderr_method kind value
     draws solver augment protocol certified file_bytes file distances weights_bytes parameters forward_passes seed steps
-    seconds device cpu threads devices parallel versions git dirty config sources
+    seconds device cpu threads devices parallel fsdp versions git dirty config sources
     lengthened
 """.split()  # noqa: SIM905  a list to read
 LATER = (
@@ -35,6 +35,7 @@ LATER = (
     "augment",
     "devices",
     "parallel",
+    "fsdp",
     "sources",
     "lengthened",
 )  # older files are of one device under jit
