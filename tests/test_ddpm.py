@@ -291,6 +291,17 @@ def test_the_laws_hold():
     jax.eval_shape(pure.init, jax.random.key(0), x)
 
 
+@pytest.mark.parametrize(("values", "walks"), [(laws.VALUES, 256), (1, 32)])
+def test_large_events_have_fewer_trajectories(values, walks, monkeypatch):
+    """Small ones as many as ever."""
+    monkeypatch.setattr(laws, "VALUES", values)
+    pure, variables = build(MODELS["beta"])
+    x = np.asarray(random_events(pure.model, 16))
+    [row] = laws.trajectories(Subject(pure, variables, x, None, 0))
+    assert row.passed
+    assert row.note.startswith(f"{walks} trajectories, ")
+
+
 @pytest.mark.parametrize("factor", [0.1, 3.0])
 def test_a_mis_scaled_term_is_caught(monkeypatch, factor):
     """In the bound by the trajectories, in these by the sum over all images."""

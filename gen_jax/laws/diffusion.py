@@ -24,7 +24,7 @@ from gen_jax.ops.importance import importance_weighted_bound_in_chunks
 from gen_jax.typing import Nats, PRNGKey, Variables
 
 SUMMED = 2**15
-FEWEST, WALKS, VALUES = 32, 256, 2**22  # trajectories, and their values at all times
+FEWEST, WALKS, VALUES = 32, 256, 2**24  # trajectories, and their values at all times
 LIMIT_STEPS = 1000
 EXACT = 1e-9  # relative, in float64
 ROUNDING = 1e-3  # nats
