@@ -10,11 +10,11 @@ from gen_jax import VDM, UNet, VDMSampler, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.optimizer import Adam, WarmupCosine
 
-STEPS = 3000
+STEPS = 2000
 
 
 def experiment() -> Experiment:
-    """32 features, 4 + 5 blocks at one resolution, attention in the middle; little more than one epoch, no dropout."""
+    """32 features, 4 + 5 blocks at one resolution, attention in the middle; less than an epoch, no dropout."""
     return Experiment(
         model=VDM(
             image(32, 32, channels=3),
@@ -34,5 +34,5 @@ def experiment() -> Experiment:
         steps=STEPS,
         batch_size=16,
         ema=0.99,
-        evaluate=Evaluate(every=750, batch_size=100, examples=200, draws=8, validation_draws=8),
+        evaluate=Evaluate(every=500, batch_size=100, examples=200, draws=8, validation_draws=8),
     )
