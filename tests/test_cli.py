@@ -229,8 +229,10 @@ def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, t
     info["splits"] = [split for split in info["splits"] if split["name"] != "test"]
     (folder / "dataset_info.json").write_text(json.dumps(info))
     copy = shutil.copytree(run, tmp_path / "run")
-    assert "on digits validation: " in succeed("evaluate", copy, "--data-dir", tmp_path)
-    assert json.loads((copy / "result.json").read_text())["split"] == "validation"
+    for named in ((), ("--split", "validation")):
+        (copy / "result.json").unlink()
+        assert "on digits validation: " in succeed("evaluate", copy, *named, "--data-dir", tmp_path)
+        assert json.loads((copy / "result.json").read_text())["split"] == "validation"
     succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path)
     page = (tmp_path / "x.html").read_text()
     assert "<p>Examples are from validation, because digits has no test split here.</p>" in page
@@ -339,7 +341,6 @@ REFUSED = [
     ("{sample} --label 3", "is not class-conditional: it takes no --label"),
     ("sample {conditional} --out {new}/x.png --label 10", "--label 10 is out of range"),
     ("sample {conditional} --out {new}/x.png --label -1", "has classes 0 to 9"),
-    ("{sample} --num -3", "--num: '-3' is not a positive whole number"),
     ("{sample} --num 0", "--num: '0' is not a positive whole number"),
     (
         "{sample} --temperature -1",
@@ -349,7 +350,6 @@ REFUSED = [
     ("{sample} --seed -1", "--seed: '-1' is not a whole number from 0"),
     ("{sample} --seed 4294967296", "--seed: '4294967296' is not a whole number"),
     ("sample {run} --out {new}/x.gif", "ends in .png or .npz, not {new}/x.gif"),
-    ("sample {run} --out {new}/x.txt", "ends in .png or .npz, not {new}/x.txt"),
     ("sample {run} --out {bad}/empty/", "--out: {bad}/empty exists; name a new folder"),
     ("sample {run} --out {bad}/no/x.png", "--out: there is no folder {bad}/no"),
     ("{sample} --prompt a", "--prompt is only for models of text"),

@@ -239,11 +239,11 @@ def _evaluate(args: argparse.Namespace) -> None:
         lines += [_steps(run, split, args.limit)]
     lines += [summary.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
-    if (
-        args.limit is None
-        and args.split in (None, "test")
-        and not (args.keep or args.average_orders or args.ode or args.solver)
-    ):
+    judged = args.split in (None, "test") or (
+        split.split == judged_split(run.experiment, args.data_dir, memory=args.memory).split
+    )
+    other = args.keep or args.average_orders or args.ode or args.solver
+    if judged and not other and args.limit is None:
         saved = (run.workdir.result, results.dumps(record))
         say_and_save(args, record, "\n".join(lines), *saved)
     else:
