@@ -2,7 +2,8 @@
 
 Command: gen-jax train experiments/configs/glow_cifar10_small.py
 Hardware: 2 CPU cores, about half an hour
-Expected: not run here yet; the paper's network has 3.35 bits/dim
+Published: 3.35 bits/dim on test (Kingma and Dhariwal 2018, 1807.03039), a far larger network and budget
+Expected: <= 3.82 bits/dim on validation, a bound of 10 draws
 """
 
 from gen_jax import Glow, Translation, image

@@ -3,7 +3,7 @@
 Command: gen-jax train experiments/configs/vdm_cifar10_small.py
 Hardware: 2 CPU cores, about half an hour
 Published: 2.65 bits/dim on test (Kingma et al. 2021, 2107.00630), with 90 times the parameters and ten million steps
-Expected: not run here
+Expected: <= 3.78 bits/dim on validation, a bound of 2 draws
 """
 
 from gen_jax import VDM, UNet, VDMSampler, image
