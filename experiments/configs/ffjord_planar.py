@@ -1,7 +1,7 @@
 """FFJORD on six sets of points in the plane, with the exact trace; `gen-jax list` lists each of them.
 
 Command: gen-jax data prepare moons; gen-jax train experiments/configs/ffjord_planar.py:ffjord_moons
-Hardware: one CPU core, about three minutes
+Hardware: one CPU core, about six minutes
 
 - ffjord_moons: FFJORD on two moons; the entropy of the distribution is 1.008 nats
 - ffjord_circles: FFJORD on two circles
