@@ -230,7 +230,7 @@ def test_a_report_shows_validation_where_there_is_no_test_split(run, data_dir, t
     (folder / "dataset_info.json").write_text(json.dumps(info))
     copy = shutil.copytree(run, tmp_path / "run")
     for named in ((), ("--split", "validation")):
-        (copy / "result.json").unlink()
+        (copy / "result.json").unlink(missing_ok=True)
         assert "on digits validation: " in succeed("evaluate", copy, *named, "--data-dir", tmp_path)
         assert json.loads((copy / "result.json").read_text())["split"] == "validation"
     succeed("report", run, "--out", tmp_path / "x.html", "--data-dir", tmp_path)

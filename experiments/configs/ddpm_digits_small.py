@@ -1,7 +1,7 @@
 """DDPM of ten steps on scikit-learn's digits (8x8, 17 levels), for lossless compression by bits-back coding.
 
 Command: gen-jax train experiments/configs/ddpm_digits_small.py
-Hardware: one CPU core, about seven minutes
+Hardware: one CPU core, about five minutes
 """
 
 from gen_jax import DDPM, image

@@ -240,7 +240,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     lines += [summary.distances(record)] if distance else []
     lines += [file_size.sentence(file, split.unit)] if file else []
     judged = args.split in (None, "test") or (
-        split.split == judged_split(run.experiment, args.data_dir, memory=args.memory).split
+        args.split == "validation"
+        and judged_split(run.experiment, args.data_dir, memory=args.memory).split == args.split
     )
     other = args.keep or args.average_orders or args.ode or args.solver
     if judged and not other and args.limit is None:
