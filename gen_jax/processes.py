@@ -7,6 +7,7 @@ others end with its status. If a process dies without a word, the others abort a
 (SIGABRT).
 """
 
+import atexit
 import contextlib
 import importlib.util
 import json
@@ -27,7 +28,7 @@ HEARTBEAT = 30  # seconds without a sign of life after which a process counts as
 MESSAGE = 2048  # bytes that a process can tell the others at once
 WORD = "gen_jax/word"  # the key under which a process says that it ends
 LISTENING = 0.5  # seconds between two looks at whether another one has
-LAST = 5  # seconds that the first process stays for the others: JAX aborts them when it is gone
+LAST = 5  # seconds: the first process stays for the others, whom JAX aborts when it is gone; each for its listener
 NOT_JOINED = "--alone runs each process for itself"
 TPU_METADATA = "TPU_SKIP_MDS_QUERY"  # JAX sets it where there are no TPU chips
 
@@ -119,7 +120,10 @@ def join(asked: Joining) -> None:
             f" --process say where they are; {NOT_JOINED}"
         ) from error
     _libraries_to_stderr()
-    threading.Thread(target=_listen, daemon=True).start()
+    over = threading.Event()
+    listener = threading.Thread(target=_listen, args=(over,), daemon=True)
+    listener.start()
+    atexit.register(_stop, listener, over)
 
 
 def local_devices(environ: Mapping[str, str]) -> list[int] | None:
@@ -240,13 +244,18 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _listen() -> None:
+def _listen(over: threading.Event) -> None:
     """End this process, whatever it waits for, if another one has left word."""
-    while True:
-        time.sleep(LISTENING)
+    while not over.wait(LISTENING):
         status = told()
         if status is not None:
             leave(status)
+
+
+def _stop(listener: threading.Thread, over: threading.Event) -> None:
+    """End the listening before Python ends: a thread that then still waits for JAX's service aborts the process."""
+    over.set()
+    listener.join(LAST)
 
 
 def _store() -> Any:

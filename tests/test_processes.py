@@ -140,6 +140,7 @@ from gen_jax import processes, sharding
 from gen_jax.errors import InputError
 from gen_jax.runs.sums import sums
 where, total, number = sys.argv[2::2]
+processes.LISTENING = 0  # so that the end of Python finds the listener at work
 processes.join(processes.Joining(where, int(total), int(number)))
 number, mesh = int(number), sharding.device_mesh(jax.device_count())
 x = np.arange(12, dtype=np.float32).reshape(4, 3)
