@@ -150,6 +150,18 @@ def test_categorical_never_draws_the_impossible():
     assert set(np.unique(drawn)) == {1, 3}
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-30])
+def test_a_categorical_draw_without_temperature_is_the_most_likely(temperature):
+    logits = jnp.asarray(np.random.default_rng(0).normal(scale=3.0, size=(200, 17)))
+    drawn = categorical.sample(logits, jax.random.key(0), temperature)
+    np.testing.assert_array_equal(drawn, np.argmax(logits, axis=1))
+    assert set(np.asarray(categorical.sample(jnp.zeros((200, 3)), jax.random.key(0), 0.0))) == {
+        0,
+        1,
+        2,
+    }
+
+
 def test_head_choice():
     assert head_for(2) == Bernoulli()
     assert head_for(3) == Categorical(3)

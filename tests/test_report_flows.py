@@ -121,6 +121,17 @@ def test_few_steps_are_those_of_the_sampler(cloud, steps):
         np.testing.assert_allclose(found.states[-1], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_steps_without_noise_end_in_the_most_likely_level():
+    """Of VDM, whose last step is a choice among levels: the next one to x_1 / signal."""
+    run = run_of(FAMILIES["vdm"])
+    assert set(noising.denoised(run, 8, (0,), KEY, eta=0.0).states.flat) == {0, 1, 2}
+    bound = run.experiment.model.bind(run.variables)
+    first, x = diffusion.at(bound.chain(), jnp.full(3, 1), 4), jnp.arange(3)[:, None, None, None]
+    for off in (-0.3, 0.0, 0.3):
+        drawn = bound.decode(first.signal * (bound.to_reals(x) + off), first, KEY, temperature=0.0)
+        np.testing.assert_array_equal(drawn, x)
+
+
 def test_images_on_their_way_are_images_of_the_model():
     """The last of the way are the samples themselves, integers; a strip has a row for each state of both parts."""
     run = run_of(FAMILIES["diffusion"])

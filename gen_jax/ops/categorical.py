@@ -14,11 +14,13 @@ def sample(
 ) -> Int[Array, "*batch"]:
     """Draw from softmax(logits / temperature): one uniform draw, and the inverse of the cumulative sum.
 
-    First the block of neighbouring levels is found, then the level in it: two short cumulative sums, not a long one.
+    Temperature 0 gives the most likely level; of several, each as often. First the block of neighbouring levels is
+    found, then the level in it: two short cumulative sums, not a long one.
     """
-    logits = logits.astype(jnp.result_type(float)) / temperature
+    logits = logits.astype(jnp.result_type(float))
     levels, batch = logits.shape[-1], logits.shape[:-1]
-    weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    below = logits - jnp.max(logits, axis=-1, keepdims=True)
+    weights = jnp.exp(jnp.where(below == 0, 0.0, below / temperature))
     side = math.isqrt(levels - 1) + 1
     weights = jnp.pad(weights, [(0, 0)] * len(batch) + [(0, -levels % side)])
     weights = weights.reshape(*batch, -1, side)
