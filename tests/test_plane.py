@@ -53,6 +53,7 @@ def test_the_text(tmp_path):
     systems = {
         "real_nvp": {**one, "value": "exact", "solver": None},
         "ffjord": {**one, "value": "estimate", "solver": solver},
+        "ddpm": {**one, "value": "estimate", "solver": solver},
     }
     row = {"set": "moons", "truth": 1.0, "stderr": 0.02, "kernel": 1.1, "num_examples": 10_000}
     path.write_text(
@@ -60,7 +61,7 @@ def test_the_text(tmp_path):
     )
     text = table(path, hardware)
     assert "| moons | 1.000 ± 0.020 | 1.100 | 1.250 ± 0.010 | ~ 1.250 ± 0.010 |" in text
-    assert "`ffjord` is an estimate (tsit5, 1e-5, exact trace)." in text
+    assert "Estimate (tsit5, 1e-5, exact trace): `ffjord`, `ddpm`." in text
 
 
 @pytest.mark.slow

@@ -27,10 +27,12 @@ def text(path: Path, hardware: Callable[[dict[str, Any]], str]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     numbers = ", ".join(str(seed) for seed in stored["seeds"])
     notes = [f"{rows[0]['num_examples']:,} test points, seeds {numbers}, {hardware(stored)}."]
+    estimates: dict[str, list[str]] = {}
     for name in systems:
-        of_sets = [row["systems"][name] for row in rows if name in row["systems"]]
-        if of_sets[0]["value"] == "estimate":
-            notes.append(f"`{name}` is an {kind_of(of_sets[0])}.")
+        first = next(row["systems"][name] for row in rows if name in row["systems"])
+        if first["value"] == "estimate":
+            estimates.setdefault(kind_of(first), []).append(f"`{name}`")
+    notes += [f"{kind.capitalize()}: {', '.join(names)}." for kind, names in estimates.items()]
     return "\n".join([HEAD, "", *lines, "", " ".join(notes), "", ""])
 
 
