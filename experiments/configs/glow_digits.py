@@ -1,11 +1,11 @@
-"""Glow on scikit-learn's digits (8x8, 17 levels).
+"""Glow on scikit-learn's digits (8x8, 17 levels), with variational dequantisation.
 
 Command: gen-jax train experiments/configs/glow_digits.py
-Hardware: 1 CPU core, about a minute
-Expected: <= 1.97 bits/dim on test, a bound with 100 draws; independent pixels need 2.41
+Hardware: 1 CPU core, about three minutes
+Expected: <= 1.89 bits/dim on test, a bound with 100 draws; independent pixels need 2.41
 """
 
-from gen_jax import Glow, image
+from gen_jax import Glow, VariationalDequantizer, image
 from gen_jax.experiment import Data, Evaluate, Experiment
 from gen_jax.optimizer import Adam, WarmupCosine
 
@@ -13,12 +13,20 @@ STEPS = 500
 
 
 def experiment() -> Experiment:
-    """Two scales of six steps, of the logits of dequantised values; weight decay against overfitting 1,079 images."""
+    """Two scales of 16 steps, of the logits of dequantised values; weight decay against overfitting 1,079 images.
+
+    With uniform noise the bound on validation is 1.969, with this 1.916.
+    """
+    noise = VariationalDequantizer(
+        features=32, blocks=1, components=4, couplings=2, context=16, dropout=0.2
+    )
     return Experiment(
-        model=Glow(image(8, 8, levels=17), scales=2, depth=6, width=64, alpha=0.05),
+        model=Glow(
+            image(8, 8, levels=17), scales=2, depth=16, width=64, alpha=0.05, dequantizer=noise
+        ),
         data=Data("digits"),
         optimizer=Adam(
-            WarmupCosine(2e-3, 100, STEPS), clip_norm=10.0, weight_decay=0.5, decay="matrices"
+            WarmupCosine(4e-3, 100, STEPS), clip_norm=10.0, weight_decay=1.0, decay="matrices"
         ),
         steps=STEPS,
         batch_size=64,
