@@ -100,6 +100,20 @@ def blocks_of(model, left):
     return count
 
 
+@pytest.mark.parametrize(("name", "count"), [("chain", 90), ("vector", 150), ("vector", 1)])
+def test_lanes_are_as_few_as_the_largest_block_needs(name, count):
+    """It is the first: 2, 30 and 1 examples."""
+    model = MODELS[name]
+    lanes = Codec(model, build(model)[1])._lanes(
+        content(events(model, count), labels_of(model, count)).entries
+    )
+    sizes, left, coder = [], count, SimpleNamespace(model=model, lanes=64)
+    while left:
+        sizes.append(BitsBack.share(coder, left, container.VERSION))
+        left -= sizes[-1]
+    assert lanes / 2 < max(sizes) <= lanes
+
+
 SLOW = {"orders": [pytest.mark.slow]}
 
 

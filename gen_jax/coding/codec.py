@@ -268,9 +268,11 @@ class Codec:
         return labels.astype(np.int32)
 
     def _lanes(self, entries: tuple[Entry, ...]) -> int:
+        """As few as the first block needs, which is the largest: each lane costs time, used or not."""
         shapes = [tiles.as_events(entry.shape, self.event) for entry in entries]
         count = tiles.count(shapes, self.event)
-        return next((lanes for lanes in self.lanes if lanes >= count), self.lanes[-1])
+        first = min(count, self.transcoder(self.lanes[-1]).share(count, VERSION))
+        return next(lanes for lanes in self.lanes if lanes >= first)
 
     def _transcoder(self, lanes: int) -> Transcoder:
         return transcoder_for(self.model, self.variables, lanes)
