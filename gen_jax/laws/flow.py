@@ -24,7 +24,6 @@ from gen_jax.laws import bound
 from gen_jax.laws.row import ERRORS, Row
 from gen_jax.laws.small import corner, small
 from gen_jax.laws.subject import Subject
-from gen_jax.models.flow.dequantizers import UniformDequantizer
 from gen_jax.ops import gaussian
 from gen_jax.ops.ode import EXACT
 from gen_jax.typing import Nats, PRNGKey, Variables
@@ -180,10 +179,9 @@ def samples(s: Subject) -> Iterator[Row]:
 def unit_sum(s: Subject) -> Iterator[Row]:
     """On a small model the masses of all events and the probability outside [0, levels]^D sum to 1.
 
-    The noise is uniform here. Of learned noise 1 / q(u | x) has no finite variance, so a mean of some draws misses part
-    of the mass; that q is a density has a law of its own.
+    The noise of the small model is uniform. Of learned noise 1 / q(u | x) has no finite variance, so a mean of some
+    draws misses part of the mass; that q is a density has a law of its own.
     """
-    s = replace(s, pure=functional(s.model.clone(dequantizer=UniformDequantizer())))
     if not isinstance(s.model, Solving):
         yield from bound.unit_sum(s, lost=outside)
         return

@@ -25,7 +25,7 @@ from gen_jax.models.autoregressive.wavenet import WaveNet
 from gen_jax.models.diffusion.ddpm import DDPM, DDPMSampler, LinearSchedule
 from gen_jax.models.diffusion.vdm import VDM, VDMSampler
 from gen_jax.models.flow.base import Flow
-from gen_jax.models.flow.dequantizers import UniformDequantizer, VariationalDequantizer
+from gen_jax.models.flow.dequantizers import UniformDequantizer
 from gen_jax.models.flow.ffjord import FFJORD, ImageFFJORD
 from gen_jax.models.flow.flow_pp import FlowPP
 from gen_jax.models.flow.glow import Glow
@@ -39,6 +39,8 @@ from gen_jax.models.latent.vq_vae_2 import VQVAE2, VQVAE2Prior
 from gen_jax.models.latent.vq_vae_prior import VQVAEPrior
 from gen_jax.nn.unet import UNet
 from gen_jax.typing import Event, Variables
+
+UNIFORM = UniformDequantizer()  # the noise of every small flow: learned noise has laws of its own
 
 
 def all_events(event: Event) -> np.ndarray:
@@ -176,8 +178,7 @@ def _pyramid(model: PixelCNNPyramid) -> PixelCNNPyramid:
 def _flow(model: ImageRealNVP) -> ImageRealNVP:
     """A model with 2^8 images, small networks and at most two scales."""
     event, scales = Event((4, 2, 1), 2), min(model.scales, 2)
-    noise = small(model.dequantizer)
-    return model.clone(event=event, features=4, blocks=1, scales=scales, dequantizer=noise)
+    return model.clone(event=event, features=4, blocks=1, scales=scales, dequantizer=UNIFORM)
 
 
 @small.register
@@ -190,21 +191,7 @@ def _flow_pp(model: FlowPP) -> FlowPP:
         components=2,
         couplings=tuple(min(count, 2) for count in model.couplings),
         heads=2,
-        dequantizer=small(model.dequantizer),
-    )
-
-
-@small.register
-def _uniform_noise(dequantizer: UniformDequantizer) -> UniformDequantizer:
-    """The same."""
-    return dequantizer
-
-
-@small.register
-def _noise(dequantizer: VariationalDequantizer) -> VariationalDequantizer:
-    """Small networks."""
-    return dequantizer.clone(
-        parent=None, features=4, blocks=1, components=2, couplings=2, heads=2, context=3
+        dequantizer=UNIFORM,
     )
 
 
@@ -212,7 +199,7 @@ def _noise(dequantizer: VariationalDequantizer) -> VariationalDequantizer:
 def _patches(model: TarFlow) -> TarFlow:
     """A model with 2^8 images of at least two patches, two maps of one layer, and small networks."""
     sizes: dict[str, Any] = {"blocks": min(model.blocks, 2), "layers": 1}
-    sizes |= {"features": 4, "heads": 2, "dequantizer": small(model.dequantizer)}
+    sizes |= {"features": 4, "heads": 2, "dequantizer": UNIFORM}
     return model.clone(event=Event((4, 2, 1), 2), patch=min(model.patch, 2), dropout=0.0, **sizes)
 
 
@@ -220,8 +207,8 @@ def _patches(model: TarFlow) -> TarFlow:
 def _glow(model: Glow) -> Glow:
     """A model with 2^8 images at one scale or 2^16 at two, two steps at each and small networks."""
     scales, depth = min(model.scales, 2), min(model.depth, 2)
-    event, noise = Event((4, 2, 1) if scales == 1 else (4, 4, 1), 2), small(model.dequantizer)
-    return model.clone(event=event, scales=scales, depth=depth, width=4, dequantizer=noise)
+    event = Event((4, 2, 1) if scales == 1 else (4, 4, 1), 2)
+    return model.clone(event=event, scales=scales, depth=depth, width=4, dequantizer=UNIFORM)
 
 
 @small.register
@@ -230,7 +217,9 @@ def _continuous(model: ImageFFJORD) -> ImageFFJORD:
     event, scales = Event((4, 2, 1), 2), min(model.scales, 2)
     solver = replace(model.solver, trace="exact")
     hidden = (4,) * len(model.hidden)
-    return model.clone(event=event, hidden=hidden, blocks=1, scales=scales, solver=solver)
+    return model.clone(
+        event=event, hidden=hidden, blocks=1, scales=scales, solver=solver, dequantizer=UNIFORM
+    )
 
 
 @small.register
