@@ -1,6 +1,7 @@
 """A process of several that fails alone leaves word, and the others end; a failed save is found; a death is said."""
 
 import errno
+import threading
 import time
 from types import SimpleNamespace
 
@@ -97,7 +98,7 @@ def test_a_process_that_fails_alone_leaves_word(second, kind, status, monkeypatc
     assert processes.told() is None
     monkeypatch.setattr(processes, "index", lambda: 2)
     with pytest.raises(Left) as end:
-        processes._listen()
+        processes._listen(threading.Event())
     assert end.value.args == (status,)
     left(monkeypatch, kind("another sentence"))
     assert "gen-jax: " not in capfd.readouterr().err
