@@ -28,7 +28,7 @@ HEARTBEAT = 30  # seconds without a sign of life after which a process counts as
 MESSAGE = 2048  # bytes that a process can tell the others at once
 WORD = "gen_jax/word"  # the key under which a process says that it ends
 LISTENING = 0.5  # seconds between two looks at whether another one has
-LAST = 5  # seconds: the first process stays for the others, whom JAX aborts when it is gone; each for its listener
+LAST = 5  # seconds a process stays at its end: the first for the others, which JAX aborts then, each for its listener
 NOT_JOINED = "--alone runs each process for itself"
 TPU_METADATA = "TPU_SKIP_MDS_QUERY"  # JAX sets it where there are no TPU chips
 

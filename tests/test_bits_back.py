@@ -93,11 +93,12 @@ def bits_of(pure, variables, x, labels):
 
 
 def blocks_of(model, left):
-    """The number of blocks of so many examples."""
-    count, coder = 0, SimpleNamespace(model=model, lanes=left)
+    """The sizes of the blocks of so many examples."""
+    sizes, coder = [], SimpleNamespace(model=model, lanes=left)
     while left:
-        left, count = left - BitsBack.share(coder, left, container.VERSION), count + 1
-    return count
+        sizes.append(BitsBack.share(coder, left, container.VERSION))
+        left -= sizes[-1]
+    return sizes
 
 
 @pytest.mark.parametrize(("name", "count"), [("chain", 90), ("vector", 150), ("vector", 1)])
@@ -107,11 +108,7 @@ def test_lanes_are_as_few_as_the_largest_block_needs(name, count):
     lanes = Codec(model, build(model)[1])._lanes(
         content(events(model, count), labels_of(model, count)).entries
     )
-    sizes, left, coder = [], count, SimpleNamespace(model=model, lanes=64)
-    while left:
-        sizes.append(BitsBack.share(coder, left, container.VERSION))
-        left -= sizes[-1]
-    assert lanes / 2 < max(sizes) <= lanes
+    assert lanes / 2 < max(blocks_of(model, count)) <= lanes
 
 
 SLOW = {"orders": [pytest.mark.slow]}
@@ -127,7 +124,7 @@ def test_round_trip_at_the_bound_of_one_draw(name):
     assert same(codec.decompress(data), content(x, labels))
     assert size.excess <= size.tolerance
     net = 32 * len(words_of(data)) - size.initial_bits
-    ends = 2 * blocks_of(model, 150) + 64  # and rounding to words
+    ends = 2 * len(blocks_of(model, 150)) + 64  # and rounding to words
     assert net > size.model_bits - 4 * size.error_bits - 64
     assert net < 1.005 * size.model_bits + 4 * size.error_bits + ends
 

@@ -70,7 +70,7 @@ def test_the_laws_hold(model):
 
 
 def test_masses_are_summed_under_uniform_noise():
-    """Of learned noise the weights have no finite variance, and a quarter of Glow's mass was missed."""
+    """Weights of learned noise have no finite variance: their mean misses part of the mass."""
     noise = VariationalDequantizer(
         features=4, blocks=1, components=2, couplings=2, heads=2, context=3
     )
@@ -181,7 +181,7 @@ def test_a_trained_flow_certifies_and_a_planted_sign_does_not(moons, monkeypatch
 PLOTS = [
     "Curves of nats by step",
     "Curves of norm by step",
-    "Scatter plot of 512 points",
+    "Scatter plot of 2000 points",
     "Heat map of the density",
     "Points, their latents and a grid after f; noise, samples and a grid after the inverse",
     "Clouds of points",

@@ -90,12 +90,12 @@ def log_prob(
 
 
 def unit_sum(
-    s: Subject, bound: Bound = log_prob, summed: int = SUMMED, lost: Lost | None = None
+    s: Subject, bound: Bound = log_prob, summed: int | None = None, lost: Lost | None = None
 ) -> Iterator[Row]:
     """On a small model sum_x E_q [p(x, z) / q(z | x)] = 1; a wrongly scaled term violates this.
 
-    `bound` is an importance-weighted bound, computed for `summed` events in all, of one class after the other; `lost`
-    is the probability that the model gives to no event.
+    `bound` is an importance-weighted bound, computed for `summed` events in all (by default `SUMMED`), of one class
+    after the other; `lost` is the probability that the model gives to no event.
     """
     pure = functional(small(s.model))
     every = all_events(pure.model.event)
@@ -109,7 +109,7 @@ def unit_sum(
     def weight(x: Array, key: PRNGKey, cond: Any) -> Nats:
         return bound(pure.model, variables, x, key, 2, rows_of(cond, np.zeros(len(x), int)))
 
-    sums, times = [], max(1, summed // len(every))
+    sums, times = [], max(1, (summed or SUMMED) // len(every))
     for draw in range(times):
         cond = rows_of(in_turn, slice(draw % classes, draw % classes + 1))
         parts = [
